@@ -1,0 +1,194 @@
+"""The one exception tree of the project.
+
+Every error that a user can see says what happened, why, and what to do about it. The command line prints `str(error)` and
+ends with `error.exit_code`: 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had).
+"""
+
+
+class CommonweightError(Exception):
+    """Base of all errors: `what` happened, `why`, and how to `fix` it. All three are plain sentences without secrets."""
+
+    exit_code: int = 1
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        sentences = [self.what, f"Why: {self.why}" if self.why else "", f"What to do: {self.fix}" if self.fix else ""]
+        return " ".join(s if s.endswith((".", "!", "?")) else s + "." for s in sentences if s)
+
+    def to_json(self) -> dict[str, str]:
+        """The error as the object that `--json` commands print: error (class name), what, why, fix."""
+        return {"error": type(self).__name__, "what": self.what, "why": self.why, "fix": self.fix}
+
+
+class UsageError(CommonweightError):
+    """A command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+class ConfigError(CommonweightError):
+    """A setting or a run configuration is wrong."""
+
+    exit_code = 2
+
+
+# --- formats (commonweight.protocol) ---------------------------------------------------------------------------------
+
+
+class FormatError(CommonweightError):
+    """Data does not have the form that docs/protocol.md gives it."""
+
+
+class CanonicalJsonError(FormatError):
+    """Text is not canonical JSON (RFC 8785), or holds what our schemas never hold: floats, duplicate keys."""
+
+
+class SignatureError(FormatError):
+    """A signature is malformed, malleable, or not by the expected key."""
+
+
+class ProofError(FormatError):
+    """A Merkle or sum-tree proof does not lead to the root."""
+
+
+class TreeError(FormatError):
+    """A credit tree cannot be built from these leaves."""
+
+
+class OffenceError(FormatError):
+    """An offence document does not prove what it claims."""
+
+
+# --- exact arithmetic (commonweight.exact) ---------------------------------------------------------------------------
+
+
+class PayloadError(FormatError):
+    """An encoded part is refused: wrong length, not finite, out of bounds, or not what was committed to."""
+
+
+class ReplayMismatch(CommonweightError):
+    """A recomputation differs from what was claimed."""
+
+
+# --- content store (commonweight.store) ------------------------------------------------------------------------------
+
+
+class StoreError(CommonweightError):
+    """The content store failed."""
+
+
+class ContentUnavailable(StoreError):
+    """A named file cannot be had from any source."""
+
+    exit_code = 3
+
+
+class ContentMismatch(StoreError):
+    """A file was delivered whose bytes do not match its CID or its sha256."""
+
+
+# --- transport (commonweight.net) ------------------------------------------------------------------------------------
+
+
+class PeerError(CommonweightError):
+    """A peer could not be reached, or did not behave."""
+
+
+class PeerUnreachable(PeerError):
+    """No connection to a peer could be made, or it was lost."""
+
+    exit_code = 3
+
+
+class PeerTimeout(PeerError):
+    """A peer did not answer in time."""
+
+    exit_code = 3
+
+
+class AuthenticationError(PeerError):
+    """The other side did not prove that it holds the expected key."""
+
+
+class FrameTooLarge(PeerError):
+    """A frame announces more bytes than its method allows."""
+
+
+class ProtocolViolation(PeerError):
+    """A peer sent bytes that are not frames of this protocol."""
+
+
+class PeerRefused(PeerError):
+    """A peer answered with a refusal; `code` is its machine-readable reason."""
+
+    def __init__(self, code: str, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.code = code
+        self.args = (code, what, why, fix)
+
+
+# --- chain (commonweight.chain) --------------------------------------------------------------------------------------
+
+
+class ChainError(CommonweightError):
+    """The chain refused a call, or gave an answer that cannot be right."""
+
+
+class RpcUnavailable(ChainError):
+    """No RPC endpoint answers."""
+
+    exit_code = 3
+
+
+class ContractError(ChainError):
+    """A contract reverted with one of its own errors; `name` is the error's name in the contract."""
+
+    def __init__(self, name: str, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.name = name
+        self.args = (name, what, why, fix)
+
+
+class KeystoreError(CommonweightError):
+    """A keystore cannot be read, written or opened."""
+
+
+# --- roles -----------------------------------------------------------------------------------------------------------
+
+
+class TrainingError(CommonweightError):
+    """Training cannot go on."""
+
+
+class DataError(TrainingError):
+    """A data shard or manifest is missing, altered or too small."""
+
+
+class OracleError(CommonweightError):
+    """The oracle service cannot go on."""
+
+
+class InferenceError(CommonweightError):
+    """A model cannot be served, or a request cannot be answered."""
+
+
+class PaymentError(InferenceError):
+    """A voucher or channel does not cover what is asked."""
+
+
+# --- audit -----------------------------------------------------------------------------------------------------------
+
+
+class Refuted(CommonweightError):
+    """The auditor found something that is not as claimed."""
+
+
+class Incomplete(CommonweightError):
+    """The auditor could not get everything that it needs for a verdict."""
+
+    exit_code = 3
