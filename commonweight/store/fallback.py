@@ -1,0 +1,56 @@
+"""Several content stores as one: the first is written to, and all are read from in turn until one has what is right.
+
+A place that has nothing, or has wrong bytes, or does not answer, is passed over; only when all have been tried is the
+content unavailable, and the error names each place with its reason. `pin` copies into the first place what only
+others have.
+"""
+
+from contextlib import AbstractContextManager
+
+from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.store.base import ContentStore
+from commonweight.store.cid import Cid
+from commonweight.store.unixfs import Emit
+
+
+class FallbackStore(ContentStore):
+    """A first store with others behind it."""
+
+    def __init__(self, first: ContentStore, *others: ContentStore) -> None:
+        """Reads go to `first` and then to `others` in the order given."""
+        self.stores = (first, *others)
+        self.where = ", ".join(store.where for store in self.stores)
+
+    def close(self) -> None:
+        """Close every store."""
+        for store in self.stores:
+            store.close()
+
+    def load_block(self, cid: Cid) -> bytes:
+        """The first right copy of a block."""
+        problems: list[StoreError] = []
+        for store in self.stores:
+            try:
+                return store.get_block(cid)
+            except StoreError as problem:
+                problems.append(problem)
+        reasons = "; ".join(problem.why or problem.what for problem in problems)
+        if any(isinstance(problem, ContentMismatch) for problem in problems):
+            raise ContentMismatch(f"No place has a right copy of {cid}", reasons, "do not use the content")
+        raise ContentUnavailable(f"{cid} is not available", reasons, "add a place that has it to --store")
+
+    def writing(self) -> AbstractContextManager[Emit]:
+        """Writes go to the first store."""
+        return self.stores[0].writing()
+
+    def pin(self, cid: Cid) -> None:
+        """Bring everything under a CID into the first store and keep it there."""
+        if not self.stores[0].has(cid):
+            with self.stores[0].writing() as emit:
+                for block in self.blocks(cid):
+                    emit(block)
+        self.stores[0].pin(cid)
+
+    def unpin(self, cid: Cid) -> None:
+        """Stop keeping it in the first store."""
+        self.stores[0].unpin(cid)
