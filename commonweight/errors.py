@@ -154,6 +154,22 @@ class ContractError(ChainError):
         self.args = (name, what, why, fix)
 
 
+class WrongChain(ChainError):
+    """An endpoint serves another chain than the one that is wanted."""
+
+    exit_code = 2
+
+
+class InsufficientFunds(ChainError):
+    """An account cannot pay for a transaction and its gas."""
+
+
+class TransactionStuck(ChainError):
+    """A transaction was sent and is not mined in time; it may still be mined later."""
+
+    exit_code = 3
+
+
 class KeystoreError(CommonweightError):
     """A keystore cannot be read, written or opened."""
 

@@ -1,0 +1,253 @@
+"""Contract interfaces: loads the committed ABI files, encodes calls, decodes results, events and reverts.
+
+Structs travel as frozen dataclasses whose snake_case fields stand for the ABI's camelCase names, matched by name and not by
+place, so that a contract's struct may gain a field without silently shifting the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+
+from eth_abi.abi import decode as abi_decode
+from eth_abi.abi import encode as abi_encode
+from eth_abi.exceptions import DecodingError, EncodingError
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from commonweight.errors import ChainError
+
+T = TypeVar("T")
+AbiItem = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of a contract: enough to encode a call and decode its result."""
+
+    contract: str
+    name: str
+    selector: bytes
+    inputs: tuple[AbiItem, ...]
+    outputs: tuple[AbiItem, ...]
+
+    def encode(self, args: Sequence[object]) -> bytes:
+        """Selector and arguments; dataclasses stand for structs."""
+        if len(args) != len(self.inputs):
+            raise ChainError(
+                f"{self.contract}.{self.name} takes {len(self.inputs)} arguments, not {len(args)}.",
+                "",
+                "Update the wrapper.",
+            )
+        try:
+            values = [_to_abi(item, value) for item, value in zip(self.inputs, args, strict=True)]
+            return self.selector + abi_encode([type_of(i) for i in self.inputs], values)
+        except EncodingError as error:
+            raise ChainError(
+                f"An argument of {self.contract}.{self.name} is out of range.", str(error), "Check the values given."
+            ) from None
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        """The results as plain values: structs as dicts by snake_case name, addresses checksummed."""
+        try:
+            values = abi_decode([type_of(o) for o in self.outputs], data)
+        except DecodingError as error:
+            raise ChainError(
+                f"The answer of {self.contract}.{self.name} cannot be read.",
+                "There is no such contract at this address" if not data else str(error),
+                "Check the address and the chain.",
+            ) from None
+        return tuple(_from_abi(o, v) for o, v in zip(self.outputs, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a contract."""
+
+    contract: str
+    name: str
+    topic: bytes
+    inputs: tuple[AbiItem, ...]
+
+    def decode(self, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
+        """The event's fields by snake_case name. Raises ChainError if the log is not of this event."""
+        indexed = [i for i in self.inputs if i["indexed"]]
+        plain = [i for i in self.inputs if not i["indexed"]]
+        if not topics or topics[0] != self.topic or len(topics) != len(indexed) + 1:
+            raise ChainError(f"A log is not a {self.name} event.", "", "")
+        fields = {
+            snake(i["name"]): _from_abi(i, abi_decode([type_of(i)], t)[0])
+            for i, t in zip(indexed, topics[1:], strict=True)
+        }
+        values = abi_decode([type_of(i) for i in plain], data)
+        fields |= {snake(i["name"]): _from_abi(i, v) for i, v in zip(plain, values, strict=True)}
+        return {snake(i["name"]): fields[snake(i["name"])] for i in self.inputs}
+
+
+@dataclass(frozen=True)
+class CustomError:
+    """A custom error of a contract, by its selector."""
+
+    name: str
+    selector: bytes
+    inputs: tuple[AbiItem, ...]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A contract's interface and creation code."""
+
+    name: str
+    functions: Mapping[str, tuple[Function, ...]]
+    events: Mapping[str, Event]
+    errors: tuple[CustomError, ...]
+    constructor: tuple[AbiItem, ...]
+    bytecode: bytes
+
+    def function(self, name: str, arity: int) -> Function:
+        """The function `name` with so many arguments. Raises ChainError if there is none or more than one."""
+        found = [f for f in self.functions.get(name, ()) if len(f.inputs) == arity]
+        if len(found) != 1:
+            raise ChainError(
+                f"{self.name} has {len(found)} functions {name} with {arity} arguments.",
+                "The ABI and this program do not belong together.",
+                "Install matching versions.",
+            )
+        return found[0]
+
+
+@cache
+def interface(name: str) -> Interface:
+    """The interface out of `commonweight/abi/<name>.json`."""
+    try:
+        text = (resources.files("commonweight.abi") / f"{name}.json").read_text()
+    except (OSError, ModuleNotFoundError):
+        raise ChainError(
+            f"The interface of {name} is not there.",
+            "commonweight/abi is not complete.",
+            "Run `make abi`, or install the package again.",
+        ) from None
+    body = json.loads(text)
+    return parse_interface(name, body["abi"], bytes.fromhex(str(body.get("bytecode") or "0x").removeprefix("0x")))
+
+
+def parse_interface(name: str, abi: Sequence[AbiItem], bytecode: bytes = b"") -> Interface:
+    """An interface from a JSON ABI."""
+    functions: dict[str, list[Function]] = {}
+    events: dict[str, Event] = {}
+    errors: list[CustomError] = []
+    constructor: tuple[AbiItem, ...] = ()
+    for item in abi:
+        kind, inputs = item["type"], tuple(item.get("inputs", ()))
+        if kind == "function":
+            function = Function(name, item["name"], _signature_hash(item)[:4], inputs, tuple(item["outputs"]))
+            functions.setdefault(item["name"], []).append(function)
+        elif kind == "event":
+            events[item["name"]] = Event(name, item["name"], _signature_hash(item), inputs)
+        elif kind == "error":
+            errors.append(CustomError(item["name"], _signature_hash(item)[:4], inputs))
+        elif kind == "constructor":
+            constructor = inputs
+    return Interface(name, {k: tuple(v) for k, v in functions.items()}, events, tuple(errors), constructor, bytecode)
+
+
+@cache
+def all_errors() -> dict[bytes, CustomError]:
+    """Every custom error of every committed ABI, by selector."""
+    found: dict[bytes, CustomError] = {}
+    for entry in resources.files("commonweight.abi").iterdir():
+        if entry.name.endswith(".json"):
+            found |= {e.selector: e for e in interface(entry.name.removesuffix(".json")).errors}
+    return found
+
+
+def creation_code(contract: Interface, args: Sequence[object]) -> bytes:
+    """Bytecode followed by the encoded constructor arguments."""
+    values = [_to_abi(item, value) for item, value in zip(contract.constructor, args, strict=True)]
+    return contract.bytecode + abi_encode([type_of(i) for i in contract.constructor], values)
+
+
+def decode_values(items: Sequence[AbiItem], data: bytes) -> tuple[Any, ...]:
+    """Decode ABI-encoded `data` by `items`. Raises eth_abi's DecodingError."""
+    return tuple(_from_abi(i, v) for i, v in zip(items, abi_decode([type_of(i) for i in items], data), strict=True))
+
+
+def type_of(item: AbiItem) -> str:
+    """The canonical type of an ABI item, tuples written out."""
+    kind = str(item["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    return "(" + ",".join(type_of(c) for c in item["components"]) + ")" + kind.removeprefix("tuple")
+
+
+@cache
+def snake(name: str) -> str:
+    """camelCase to snake_case: `dataLicence` to `data_licence`, `configSha256` to `config_sha256`."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.strip("_")).lower()
+
+
+def build(kind: type[T], value: object) -> T:
+    """A frozen dataclass from the dict that a struct decodes to, nested structs, lists and enums included.
+
+    Fields that the dataclass does not have are left out; a field that the struct does not have is an error by name.
+    """
+    return _converter(kind)(value)  # type: ignore[no-any-return]
+
+
+@cache
+def _converter(kind: Any) -> Callable[[Any], Any]:
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        inner = _converter(typing.get_args(kind)[0])
+        return lambda values: tuple(inner(v) for v in values)
+    if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
+        return kind
+    if dataclasses.is_dataclass(kind) and not isinstance(kind, types.GenericAlias):
+        hints = typing.get_type_hints(kind)
+        parts = [(f.name, _converter(hints[f.name])) for f in dataclasses.fields(kind) if f.init]
+
+        def make(value: Any) -> Any:
+            missing = [n for n, _ in parts if n not in value]
+            if missing:
+                raise ChainError(
+                    f"The struct {kind.__name__} has no field {missing[0]}.",
+                    "The ABI and this program do not belong together.",
+                    "Install matching versions.",
+                )
+            return kind(**{n: convert(value[n]) for n, convert in parts})
+
+        return make
+    return lambda value: value
+
+
+def _signature_hash(item: AbiItem) -> bytes:
+    return bytes(keccak(text=item["name"] + "(" + ",".join(type_of(i) for i in item.get("inputs", ())) + ")"))
+
+
+def _to_abi(item: AbiItem, value: Any) -> Any:
+    kind = str(item["type"])
+    if kind.endswith("]"):
+        inner = {**item, "type": kind[: kind.rindex("[")]}
+        return [_to_abi(inner, v) for v in value]
+    if kind == "tuple":
+        return tuple(_to_abi(c, getattr(value, snake(c["name"]))) for c in item["components"])
+    return value
+
+
+def _from_abi(item: AbiItem, value: Any) -> Any:
+    kind = str(item["type"])
+    if kind.endswith("]"):
+        inner = {**item, "type": kind[: kind.rindex("[")]}
+        return tuple(_from_abi(inner, v) for v in value)
+    if kind == "tuple":
+        return {snake(c["name"]): _from_abi(c, v) for c, v in zip(item["components"], value, strict=True)}
+    return to_checksum_address(value) if kind == "address" else value

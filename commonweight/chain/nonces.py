@@ -1,0 +1,122 @@
+"""Nonces that stay right when several threads and processes send from one key.
+
+Each (chain, address) has a lock file and a record of what is in flight in the state directory. A sender holds the lock from
+choosing a nonce until the node has taken the transaction; the record lets whoever comes next, also after a crash, see and
+re-price a transaction that holds up all later ones.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from commonweight.errors import ChainError
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A transaction that was sent and not yet seen mined. `hashes` are of all its price variants; amounts in wei."""
+
+    nonce: int
+    to: str | None
+    data: str
+    value: int
+    gas: int
+    max_fee: int
+    tip: int
+    hashes: tuple[str, ...]
+    sent_at: float
+
+    def repriced(self, max_fee: int, tip: int, tx_hash: str, now: float) -> InFlight:
+        """The same transaction after a re-send at another price."""
+        return replace(self, max_fee=max_fee, tip=tip, hashes=(*self.hashes, tx_hash), sent_at=now)
+
+
+@dataclass
+class Record:
+    """What is in flight from one address, by nonce."""
+
+    in_flight: dict[int, InFlight]
+
+    @property
+    def next_nonce(self) -> int:
+        """One more than the highest nonce in flight; 0 if there is none."""
+        return max(self.in_flight, default=-1) + 1
+
+
+class NonceStore:
+    """The lock and record of one address on one chain."""
+
+    def __init__(self, directory: Path, chain_id: int, address: str) -> None:
+        self._base = directory / f"{chain_id}-{address.lower()}"
+        self._thread_lock = _thread_lock(str(self._base))
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise _not_writable(directory, error) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[Record]:
+        """Hold the lock; changes to the yielded record are kept, also when an exception passes through."""
+        with self._thread_lock:
+            try:
+                descriptor = os.open(self._base.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError as error:
+                raise _not_writable(self._base.parent, error) from None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                record = self._read()
+                before = dict(record.in_flight)
+                try:
+                    yield record
+                finally:
+                    if record.in_flight != before:
+                        self._write(record)
+            finally:
+                os.close(descriptor)
+
+    def _read(self) -> Record:
+        try:
+            body = json.loads(self._base.with_suffix(".json").read_text())
+            entries = [InFlight(**{**e, "hashes": tuple(e["hashes"])}) for e in body["in_flight"]]
+        except FileNotFoundError:
+            return Record({})
+        except (ValueError, KeyError, TypeError):  # a record of another version: the chain still knows the next nonce
+            return Record({})
+        return Record({e.nonce: e for e in entries})
+
+    def _write(self, record: Record) -> None:
+        target = self._base.with_suffix(".json")
+        temporary = target.with_suffix(".json.new")
+        try:
+            with temporary.open("w") as file:
+                json.dump({"in_flight": [asdict(e) for _, e in sorted(record.in_flight.items())]}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise _not_writable(self._base.parent, error) from None
+
+
+_locks: dict[str, threading.Lock] = {}
+_locks_guard = threading.Lock()
+
+
+def _thread_lock(name: str) -> threading.Lock:
+    # flock does not exclude threads of one process from each other when each opens the file anew under a held lock order
+    with _locks_guard:
+        return _locks.setdefault(name, threading.Lock())
+
+
+def _not_writable(directory: Path, error: OSError) -> ChainError:
+    return ChainError(
+        f"The folder {directory} cannot be written.",
+        error.strerror or str(error),
+        "Name another one by COMMONWEIGHT_STATE_DIR.",
+    )

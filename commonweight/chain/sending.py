@@ -1,0 +1,240 @@
+"""Sends one transaction until it is mined: estimate, price, sign, broadcast, wait, re-price when it is stuck.
+
+Fees follow EIP-1559: twice the base fee plus a tip, never above the cap. A transaction that is not mined in `bump_after_s` is
+sent again under the same nonce for at least `bump_percent` more, until the cap. If an older transaction from the same key
+holds it up, that one is re-priced.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from commonweight.chain import reverts
+from commonweight.chain.keys import Key
+from commonweight.chain.nonces import InFlight, NonceStore, Record
+from commonweight.chain.rpc import Endpoints, RpcErrorReply
+from commonweight.chain.types import Receipt, parse_receipt
+from commonweight.errors import ChainError, TransactionStuck
+
+_POLL_S = 0.05
+_LONGEST_POLL_S = 1.0
+_KNOWN = ("already known", "already imported", "known transaction", "transaction already", "alreadyknown")
+_NONCE_TAKEN = (
+    "nonce too low",
+    "replacement transaction underpriced",
+    "nonce is too low",
+    "incorrect nonce",
+    "correct nonce",
+    "nonce too high",
+    "replacement fee too low",
+)
+
+
+@dataclass(frozen=True)
+class Fees:
+    """What a sender is ready to pay and how long it waits. Fees in wei per gas, times in seconds."""
+
+    cap_wei: int = 500 * 10**9
+    tip_wei: int = 10**9
+    gas_margin_percent: int = 25
+    bump_after_s: float = 30.0
+    bump_percent: int = 15
+    give_up_s: float = 600.0
+
+
+class Sender:
+    """Sends from one key on one chain."""
+
+    def __init__(self, endpoints: Endpoints, key: Key, chain_id: int, fees: Fees, nonces: NonceStore) -> None:
+        self._endpoints = endpoints
+        self._key = key
+        self._chain_id = chain_id
+        self._fees = fees
+        self._nonces = nonces
+
+    def send(
+        self,
+        to: str | None,
+        data: bytes,
+        value: int,
+        gas: int | None,
+        title: str,
+        on_sent: Callable[[bytes], None] | None,
+    ) -> Receipt:
+        """Send and wait; see `Chain.send`."""
+        limit = gas or self._estimate(to, data, value, title)
+        sent = self._broadcast_new(to, data, value, limit, title)
+        if on_sent is not None:
+            on_sent(bytes.fromhex(sent.hashes[0][2:]))
+        body = self._wait(sent, title, on_sent)
+        if int(body["status"], 16) == 1:
+            return parse_receipt(body)
+        raise self._revert_reason(sent, body, title)
+
+    def _estimate(self, to: str | None, data: bytes, value: int, title: str) -> int:
+        request = self._request(to, data, value)
+        try:
+            found = int(cast(str, self._endpoints.request("eth_estimateGas", [request])), 16)
+        except RpcErrorReply as reply:
+            raise reverts.explain(reply, title) from None
+        return found + found * self._fees.gas_margin_percent // 100
+
+    def _request(self, to: str | None, data: bytes, value: int) -> dict[str, str]:
+        request = {"from": self._key.address, "data": "0x" + data.hex(), "value": hex(value)}
+        return request if to is None else {**request, "to": to}
+
+    def _prices(self, title: str) -> tuple[int, int]:
+        """(max fee, tip) for a new transaction."""
+        block = cast("dict[str, Any]", self._endpoints.request("eth_getBlockByNumber", ["latest", False]))
+        base = int(block.get("baseFeePerGas") or "0x0", 16)
+        if base >= self._fees.cap_wei:
+            raise ChainError(
+                f"{title} was not sent.",
+                f"The base fee is {base} wei per gas, above the cap of {self._fees.cap_wei}",
+                "Wait until the fee has fallen, or raise the cap by --max-fee-gwei.",
+            )
+        max_fee = min(self._fees.cap_wei, 2 * base + self._fees.tip_wei)
+        return max_fee, min(self._fees.tip_wei, max_fee)
+
+    # --- broadcasting ------------------------------------------------------------------------------------------------
+
+    def _broadcast_new(self, to: str | None, data: bytes, value: int, gas: int, title: str) -> InFlight:
+        with self._nonces.locked() as record:
+            self._forget_mined(record)
+            nonce = max(self._count("pending"), record.next_nonce)
+            max_fee, tip = self._prices(title)
+            for _ in range(20):
+                made = InFlight(nonce, to, "0x" + data.hex(), value, gas, max_fee, tip, (), time.time())
+                raw, tx_hash = self._sign(made, max_fee, tip)
+                try:
+                    self._submit(raw, tx_hash)
+                except RpcErrorReply as reply:
+                    if not any(hint in reply.message.lower() for hint in _NONCE_TAKEN):
+                        raise reverts.explain(reply, title) from None
+                    nonce = max(self._count("pending"), nonce + ("too high" not in reply.message.lower()))
+                    continue
+                record.in_flight[nonce] = made.repriced(max_fee, tip, tx_hash, time.time())
+                return record.in_flight[nonce]
+        raise ChainError(
+            f"{title} was not sent.",
+            "Another program uses the same key at the same time and takes every nonce",
+            "Give each program a key of its own.",
+        )
+
+    def _forget_mined(self, record: Record) -> None:
+        mined = self._count("latest")
+        for nonce, entry in list(record.in_flight.items()):
+            if nonce < mined or not any(self._known(h) for h in entry.hashes):
+                del record.in_flight[nonce]
+
+    def _known(self, tx_hash: str) -> bool:
+        return self._endpoints.request("eth_getTransactionByHash", [tx_hash]) is not None
+
+    def _count(self, tag: str) -> int:
+        return int(cast(str, self._endpoints.request("eth_getTransactionCount", [self._key.address, tag])), 16)
+
+    def _sign(self, entry: InFlight, max_fee: int, tip: int) -> tuple[str, str]:
+        from eth_account import Account
+
+        fields: dict[str, Any] = {
+            "type": 2,
+            "chainId": self._chain_id,
+            "nonce": entry.nonce,
+            "data": entry.data,
+            "value": entry.value,
+            "gas": entry.gas,
+            "maxFeePerGas": max_fee,
+            "maxPriorityFeePerGas": tip,
+        }
+        if entry.to is not None:
+            fields["to"] = entry.to
+        signed = Account.sign_transaction(fields, self._key.private_key)
+        return "0x" + bytes(signed.raw_transaction).hex(), "0x" + bytes(signed.hash).hex()
+
+    def _submit(self, raw: str, tx_hash: str) -> None:
+        """Hand a signed transaction to the node; a node that knows it already is as good."""
+        try:
+            self._endpoints.request("eth_sendRawTransaction", [raw])
+        except RpcErrorReply as reply:
+            if not any(hint in reply.message.lower() for hint in _KNOWN) and not self._known(tx_hash):
+                raise
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def _wait(self, sent: InFlight, title: str, on_sent: Callable[[bytes], None] | None) -> dict[str, Any]:
+        start = last_bump = time.monotonic()
+        pause = _POLL_S
+        while True:
+            body = self._find_receipt(sent)
+            if body is not None:
+                return body
+            now = time.monotonic()
+            if now - start > self._fees.give_up_s:
+                raise TransactionStuck(
+                    f"{title} was sent and is not mined after {self._fees.give_up_s:.0f} s.",
+                    f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits; the fee cap may be too low",
+                    "Look at the transaction before you try again; raise the cap by --max-fee-gwei.",
+                )
+            if now - last_bump > self._fees.bump_after_s:
+                last_bump = now
+                sent = self._bump(sent, title, on_sent)
+            time.sleep(pause)
+            pause = min(_LONGEST_POLL_S, pause * 1.3)
+
+    def _find_receipt(self, sent: InFlight) -> dict[str, Any] | None:
+        for tx_hash in reversed(sent.hashes):
+            body = self._endpoints.request("eth_getTransactionReceipt", [tx_hash])
+            if body is not None:
+                return cast("dict[str, Any]", body)
+        return None
+
+    def _bump(self, sent: InFlight, title: str, on_sent: Callable[[bytes], None] | None) -> InFlight:
+        """Re-price whatever holds the queue up: the lowest of our transactions that is not mined."""
+        with self._nonces.locked() as record:
+            mined = self._count("latest")
+            if mined > sent.nonce and self._find_receipt(sent) is None:
+                raise TransactionStuck(
+                    f"{title} was sent, but another transaction with its nonce {sent.nonce} was mined instead.",
+                    "Another program uses the same key",
+                    "Check what the key has sent, then try again; give each program a key of its own.",
+                )
+            current = record.in_flight.setdefault(sent.nonce, sent)
+            blocking = record.in_flight.get(mined, current)
+            for entry in dict.fromkeys((blocking.nonce, current.nonce)):
+                self._resend(record, record.in_flight[entry], on_sent if entry == sent.nonce else None)
+            return record.in_flight[sent.nonce]
+
+    def _resend(self, record: Record, entry: InFlight, on_sent: Callable[[bytes], None] | None) -> None:
+        percent = 100 + self._fees.bump_percent
+        block = cast("dict[str, Any]", self._endpoints.request("eth_getBlockByNumber", ["latest", False]))
+        base = int(block.get("baseFeePerGas") or "0x0", 16)
+        tip = -(-entry.tip * percent // 100)
+        max_fee = max(-(-entry.max_fee * percent // 100), 2 * base + tip)
+        if max_fee > self._fees.cap_wei:
+            max_fee, tip = entry.max_fee, entry.tip  # at the cap: the same again, in case the node has dropped it
+        raw, tx_hash = self._sign(entry, max_fee, tip)
+        try:
+            self._submit(raw, tx_hash)
+        except RpcErrorReply as reply:
+            if any(hint in reply.message.lower() for hint in (*_NONCE_TAKEN, "insufficient funds")):
+                return  # mined meanwhile, or not affordable: the variants already sent still count
+            raise reverts.explain(reply, "Sending again") from None
+        if tx_hash not in entry.hashes:
+            record.in_flight[entry.nonce] = entry.repriced(max_fee, tip, tx_hash, time.time())
+            if on_sent is not None:
+                on_sent(bytes.fromhex(tx_hash[2:]))
+
+    def _revert_reason(self, sent: InFlight, body: dict[str, Any], title: str) -> Exception:
+        request = self._request(sent.to, bytes.fromhex(sent.data[2:]), sent.value)
+        try:
+            self._endpoints.request("eth_call", [{**request, "gas": hex(sent.gas)}, body["blockNumber"]])
+        except RpcErrorReply as reply:
+            return reverts.explain(reply, title)
+        return ChainError(
+            f"{title} was mined and failed.",
+            f"Transaction {body['transactionHash']} used {int(body['gasUsed'], 16)} of {sent.gas} gas; the chain's state has changed since",
+            "Try again.",
+        )
