@@ -1,0 +1,149 @@
+# Every target builds what it needs from nothing: Python 3.11, Node 20 and npm are enough. Work that was done is
+# remembered by stamps in .make/ and repeated only when its inputs change. `make help` lists the targets.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+CHAIN ?= anvil
+IPFS ?=
+KEEP ?=
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+FORGE := node_modules/.bin/forge
+LOG := tools/logged.sh
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+PACKAGES := commonweight trainer oracle inference
+PYTHON_SOURCES := $(shell find $(PACKAGES) scripts tests -name '*.py' 2>/dev/null)
+SOLIDITY_SOURCES := $(shell find contracts -name '*.sol' 2>/dev/null)
+
+export SOLCX_BINARY_PATH := $(CURDIR)/tools/solc
+export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
+
+# Two `make` at once in one checkout take turns over the stamps; without flock (macOS) they must be run one by one.
+LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock -o .make/lock)
+stamps = @mkdir -p .make && $(LOCK) $(MAKE) -s $(1)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  %-14s %s\n' "$$name" "$$what"; done
+
+# ---------------------------------------------------------------------------------------------- environments
+
+.make/venv: tools/python.sh
+	@mkdir -p .make
+	@python=$$(tools/python.sh) || exit 1; \
+	if [ -e .venv ] && ! $(BIN)/python -c '' 2>/dev/null; then clear=--clear; fi; \
+	$(LOG) .make/venv.log "Making .venv with $$python" "$$python" -m venv $$clear .venv
+	@touch $@
+
+.make/python: .make/venv pyproject.toml constraints.txt
+	@$(LOG) .make/python.log "Installing Python packages; a first time takes minutes" $(PIP) -e '.[all]'
+	@touch $@
+
+.make/dev: .make/python
+	@$(LOG) .make/dev.log "Installing the test tools" $(PIP) -e '.[dev]'
+	@touch $@
+
+.make/node: package.json package-lock.json tools/node.sh
+	@mkdir -p .make
+	@tools/node.sh
+	@$(LOG) .make/node.log "Installing Node packages" npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.make/ipfs: tools/ipfs-node/package.json tools/ipfs-node/package-lock.json tools/node.sh
+	@mkdir -p .make
+	@tools/node.sh
+	@$(LOG) .make/ipfs.log "Installing the IPFS node for tests; a first time takes minutes" \
+		npm ci --prefix tools/ipfs-node --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.PHONY: runtime setup ipfs-node
+runtime: ## what the demo needs: Python packages, local chains
+	$(call stamps,.make/python .make/node)
+
+setup: ## everything for development, but for the IPFS node
+	$(call stamps,.make/dev .make/node)
+
+ipfs-node: ## the real IPFS node of the tests
+	$(call stamps,.make/ipfs)
+
+# ---------------------------------------------------------------------------------------------- running
+
+.PHONY: demo
+demo: runtime ## the whole story on this machine; CHAIN=anvil|ganache, IPFS=http://..., KEEP=1
+	@exec env CHAIN='$(CHAIN)' IPFS='$(IPFS)' KEEP='$(KEEP)' $(BIN)/python scripts/demo.py
+
+# ---------------------------------------------------------------------------------------------- checks
+
+.make/lint: .make/dev pyproject.toml $(PYTHON_SOURCES)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@touch $@
+
+.PHONY: lint test test-slow test-unit test-chain test-e2e test-forge test-python brownie-test ape-test
+lint: ## ruff, mypy, import-linter
+	$(call stamps,.make/lint)
+
+test: ## lint, forge and pytest, all but the slow tests; pytest's summary is the last line
+	@$(MAKE) setup
+	@$(MAKE) ipfs-node
+	@$(MAKE) lint
+	@$(MAKE) test-forge
+	@$(MAKE) test-python
+
+test-python: setup ipfs-node
+	@$(PYTEST) -m 'not slow'
+
+test-slow: setup ipfs-node ## the long ones: forge with many runs, pytest -m slow
+	@FOUNDRY_PROFILE=slow $(FORGE) test
+	@$(PYTEST) -m slow
+
+test-unit: setup ## pytest -m unit
+	@$(PYTEST) -m 'unit and not slow'
+
+test-chain: setup ## pytest -m chain, against Anvil and Ganache
+	@$(PYTEST) -m 'chain and not slow'
+
+test-e2e: setup ipfs-node ## pytest -m e2e
+	@$(PYTEST) -m 'e2e and not slow'
+
+test-forge: setup ## unit, fuzz and invariant tests of the contracts
+	@$(FORGE) test
+
+brownie-test: ## tests/brownie in an environment of Brownie's own
+	$(call stamps,.make/brownie)
+	@tools/brownie.sh
+
+ape-test: ## tests/ape in an environment of Ape's own
+	$(call stamps,.make/ape)
+	@tools/ape.sh
+
+# ---------------------------------------------------------------------------------------------- generated files
+
+.make/abi: .make/dev .make/node scripts/export_abi.py foundry.toml remappings.txt $(SOLIDITY_SOURCES)
+	$(BIN)/python scripts/export_abi.py
+	@touch $@
+
+.PHONY: abi gas bench
+abi: ## write commonweight/abi/ from contracts/
+	$(call stamps,.make/abi)
+
+gas: setup ## measure gas and write snapshots/gas.json
+	@$(BIN)/python scripts/gas_snapshot.py
+
+bench: setup ## run scripts/bench_*.py
+	@for script in scripts/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+# ---------------------------------------------------------------------------------------------- housekeeping
+
+.PHONY: clean distclean
+clean: ## remove what builds and tests left behind; keeps the environments
+	rm -rf build dist out cache reports .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .make/lint .make/abi
+	find $(PACKAGES) scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environments too
+	rm -rf .make .venv .venv-brownie .venv-ape node_modules tools/ipfs-node/node_modules
