@@ -59,7 +59,7 @@ _MIGRATIONS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Row:
-    """A stored signed document. `member` is -1 where it concerns no single member, `round` 0 where it concerns no round."""
+    """A stored signed document. `member` is -1 where it concerns no single member, `round` 0 where no round."""
 
     seq: int
     digest: bytes
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Member:
-    """What the coordinator remembers of a provider: where it listens, what it has, when it spoke, how often it was late."""
+    """What the coordinator remembers of a provider: its address, what it has, when it spoke, how often it was late."""
 
     index: int
     peer: str
