@@ -197,6 +197,15 @@ class PaymentError(InferenceError):
     """A voucher or channel does not cover what is asked."""
 
 
+class PaymentRefused(PaymentError):
+    """A server refused a payment; `code` is its machine-readable reason (`protocol.x402.Reason` or what a server sent)."""
+
+    def __init__(self, code: str, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.code = code
+        self.args = (code, what, why, fix)
+
+
 # --- audit -----------------------------------------------------------------------------------------------------------
 
 
