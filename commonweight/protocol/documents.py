@@ -145,12 +145,29 @@ class Report:
     block_number: int
     block_hash: bytes
 
-    def as_tuple(self) -> tuple[bytes, int, int, bytes, bytes, int, int, int, bytes, str, bytes, bytes, str, int, int,
-                                int, bytes]:
+    def as_tuple(
+        self,
+    ) -> tuple[bytes, int, int, bytes, bytes, int, int, int, bytes, str, bytes, bytes, str, int, int, int, bytes]:
         """The values in ABI order."""
-        return (self.config_digest, self.epoch, self.attempt, self.prev_root, self.root, self.sum, self.depth,
-                self.epoch_credits, self.credits_hash, self.evidence_cid, self.evidence_sha256, self.checkpoint,
-                self.checkpoint_cid, self.round, self.loss_micro, self.block_number, self.block_hash)
+        return (
+            self.config_digest,
+            self.epoch,
+            self.attempt,
+            self.prev_root,
+            self.root,
+            self.sum,
+            self.depth,
+            self.epoch_credits,
+            self.credits_hash,
+            self.evidence_cid,
+            self.evidence_sha256,
+            self.checkpoint,
+            self.checkpoint_cid,
+            self.round,
+            self.loss_micro,
+            self.block_number,
+            self.block_hash,
+        )
 
     def struct_hash(self) -> bytes:
         """hashStruct of EIP-712."""
@@ -163,12 +180,22 @@ class Report:
     def to_body(self) -> JsonObject:
         """The report as JSON; uint64 and uint256 as decimal strings."""
         return {
-            "config_digest": hex32(self.config_digest), "epoch": str(self.epoch), "attempt": self.attempt,
-            "prev_root": hex32(self.prev_root), "root": hex32(self.root), "sum": str(self.sum), "depth": self.depth,
-            "epoch_credits": str(self.epoch_credits), "credits_hash": hex32(self.credits_hash),
-            "evidence_cid": self.evidence_cid, "evidence_sha256": hex32(self.evidence_sha256),
-            "checkpoint": hex32(self.checkpoint), "checkpoint_cid": self.checkpoint_cid, "round": str(self.round),
-            "loss_micro": str(self.loss_micro), "block_number": str(self.block_number),
+            "config_digest": hex32(self.config_digest),
+            "epoch": str(self.epoch),
+            "attempt": self.attempt,
+            "prev_root": hex32(self.prev_root),
+            "root": hex32(self.root),
+            "sum": str(self.sum),
+            "depth": self.depth,
+            "epoch_credits": str(self.epoch_credits),
+            "credits_hash": hex32(self.credits_hash),
+            "evidence_cid": self.evidence_cid,
+            "evidence_sha256": hex32(self.evidence_sha256),
+            "checkpoint": hex32(self.checkpoint),
+            "checkpoint_cid": self.checkpoint_cid,
+            "round": str(self.round),
+            "loss_micro": str(self.loss_micro),
+            "block_number": str(self.block_number),
             "block_hash": hex32(self.block_hash),
         }
 
@@ -177,12 +204,23 @@ class Report:
         """Reads what `to_body` writes."""
         f = Fields(body, "report")
         report = cls(
-            digest_bytes(f.digest("config_digest")), f.decimal("epoch", U64), f.integer("attempt", 0, U32),
-            digest_bytes(f.digest("prev_root")), digest_bytes(f.digest("root")), f.decimal("sum"),
-            f.integer("depth", 0, 32), f.decimal("epoch_credits", U64), digest_bytes(f.digest("credits_hash")),
-            f.cid("evidence_cid"), digest_bytes(f.digest("evidence_sha256")), digest_bytes(f.digest("checkpoint")),
-            f.cid("checkpoint_cid"), f.decimal("round", U64), f.decimal("loss_micro", U64),
-            f.decimal("block_number", U64), digest_bytes(f.digest("block_hash")),
+            digest_bytes(f.digest("config_digest")),
+            f.decimal("epoch", U64),
+            f.integer("attempt", 0, U32),
+            digest_bytes(f.digest("prev_root")),
+            digest_bytes(f.digest("root")),
+            f.decimal("sum"),
+            f.integer("depth", 0, 32),
+            f.decimal("epoch_credits", U64),
+            digest_bytes(f.digest("credits_hash")),
+            f.cid("evidence_cid"),
+            digest_bytes(f.digest("evidence_sha256")),
+            digest_bytes(f.digest("checkpoint")),
+            f.cid("checkpoint_cid"),
+            f.decimal("round", U64),
+            f.decimal("loss_micro", U64),
+            f.decimal("block_number", U64),
+            digest_bytes(f.digest("block_hash")),
         )
         f.done()
         return report
@@ -207,15 +245,23 @@ class Ban:
 
     def to_body(self) -> JsonObject:
         """The ban as JSON."""
-        return {"config_digest": hex32(self.config_digest), "index": self.index,
-                "evidence_sha256": hex32(self.evidence_sha256), "until": str(self.until)}
+        return {
+            "config_digest": hex32(self.config_digest),
+            "index": self.index,
+            "evidence_sha256": hex32(self.evidence_sha256),
+            "until": str(self.until),
+        }
 
     @classmethod
     def from_body(cls, body: Json) -> "Ban":
         """Reads what `to_body` writes."""
         f = Fields(body, "ban")
-        ban = cls(digest_bytes(f.digest("config_digest")), f.integer("index", 0, U32),
-                  digest_bytes(f.digest("evidence_sha256")), f.decimal("until", U64))
+        ban = cls(
+            digest_bytes(f.digest("config_digest")),
+            f.integer("index", 0, U32),
+            digest_bytes(f.digest("evidence_sha256")),
+            f.decimal("until", U64),
+        )
         f.done()
         return ban
 

@@ -1,0 +1,265 @@
+"""The run configuration `run.json`: all of training, checking and serving, named on chain by its SHA-256.
+
+Outside data comes in through pydantic (strict, nothing unknown) and leaves as frozen dataclasses. Real numbers are
+decimal text: floats have no place in hashed documents. `RunConfig.load` takes only the canonical bytes with every
+field present; `RunConfig.parse` takes a partial object and fills in defaults, for whoever writes a new
+configuration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from commonweight.errors import ConfigError
+from commonweight.protocol.canonical import Json, JsonObject, dumps, loads_object, sha256_hex
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.modelconfig import PRESETS, ModelConfig, Real, real_between
+
+__all__ = [
+    "CODECS",
+    "METHODS",
+    "SCHEMA",
+    "Aggregation",
+    "DataSource",
+    "Inner",
+    "Outer",
+    "RunConfig",
+    "Serving",
+    "Timing",
+    "Training",
+    "Verification",
+]
+
+SCHEMA = "commonweight.run.v1"
+CODECS = ("fp32", "fp16", "int8", "int4", "int2", "topk2")
+METHODS = ("clipped-mean", "mean", "trimmed-mean", "median")
+
+Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
+Peer = Annotated[str, Field(max_length=256, pattern=r"^[^\s]+:[0-9]{1,5}$")]
+Milliseconds = Annotated[int, Field(ge=10, le=10**9)]
+Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "topk2"]
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """The data manifest, by content."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    manifest_cid: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{0,128}$")]
+    manifest_sha256: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """The inner optimizer; `warmup` counts optimizer steps over which the rate rises linearly."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Real = "3e-3"
+    betas: tuple[Real, Real] = ("0.9", "0.95")
+    eps: Real = "1e-8"
+    weight_decay: Real = "0.1"
+    clip: Real = "1.0"
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """The outer optimizer: SGD with Nesterov momentum."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    lr: Real = "0.7"
+    momentum: Real = "0.9"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregation:
+    """How the members' parts become one; `trim_bps` is the share cut off at each end by trimmed-mean."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    method: Literal["clipped-mean", "mean", "trimmed-mean", "median"] = "clipped-mean"
+    trim_bps: Annotated[int, Field(ge=0, le=4999)] = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One round: H inner steps of `batch` windows of `seq_len` tokens, then an exchange in `codec`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    h: Annotated[int, Field(ge=1, le=100_000)] = 20
+    batch: Annotated[int, Field(ge=1, le=2**16)] = 8
+    seq_len: Annotated[int, Field(ge=2, le=2**20)] = 96
+    inner: Inner = field(default_factory=Inner)
+    outer: Outer = field(default_factory=Outer)
+    codec: Codec = "int8"
+    codec_version: Literal[1] = 1
+    result_codec: Codec = "int8"
+    block: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] = 128
+    error_feedback: bool = True
+    trace_every: Annotated[int, Field(ge=1, le=100_000)] = 5
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    aggregation: Aggregation = field(default_factory=Aggregation)
+    min_members: Annotated[int, Field(ge=1, le=10_000)] = 2
+    max_rounds: Annotated[int, Field(ge=1, le=2**40)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """First budgets of a round in milliseconds (the coordinator adapts them) and the first ban for slowness."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    train: Milliseconds = 60_000
+    exchange: Milliseconds = 30_000
+    record: Milliseconds = 15_000
+    slow_ban: Milliseconds = 30_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Rates, tolerances and references of section 6; failing verdicts of `fail_votes` signers refuse a member."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    replay_rate_bps: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    tolerance_rel_l2: Real = "1e-3"
+    tolerance_norm_ratio: Real = "1e-3"
+    state_wait_ms: Milliseconds = 10_000
+    fail_votes: Annotated[int, Field(ge=1, le=31)] = 2
+    loss_tolerance_micro: Annotated[int, Field(ge=0, le=10**9)] = 2000
+    max_part_norm: Real = "1e6"
+    heldout_windows: Annotated[int, Field(ge=1, le=10**6)] = 128
+    bandwidth_ref_bps: Annotated[int, Field(ge=1, le=10**15)] = 100_000_000
+    latency_ref_us: Annotated[int, Field(ge=1, le=10**9)] = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What inference costs: smallest units of the asset per token, prompt and completion alike, as a decimal string."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    price_per_token: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,38})$")] = "1000000000000"  # noqa: S105
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**20)] = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The whole of run.json. `signers_peers` maps signers' addresses (lower case) to host:port."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    schema: Literal["commonweight.run.v1"] = "commonweight.run.v1"
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    model: ModelConfig
+    genesis_seed: Digest
+    data: DataSource
+    training: Training = field(default_factory=Training)
+    timing_ms: Timing = field(default_factory=Timing)
+    verification: Verification = field(default_factory=Verification)
+    serving: Serving = field(default_factory=Serving)
+    signers_peers: dict[Address, Peer] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Json]) -> "RunConfig":
+        """Reads an object, filling in defaults; a model of `{"preset": name}` takes its sizes from the preset.
+
+        Raises ConfigError that names the field.
+        """
+        whole = dict(value)
+        model = whole.get("model")
+        if isinstance(model, dict) and isinstance(model.get("preset"), str) and model["preset"] in PRESETS:
+            whole["model"] = {**PRESETS[str(model["preset"])].to_json(), **model}
+        try:
+            config = _adapter().validate_json(dumps(whole))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(step) for step in first["loc"]) or "run configuration"
+            raise ConfigError(
+                "The run configuration is wrong", f"{where}: {first['msg']}", "correct that field"
+            ) from error
+        config._check()
+        return config
+
+    @classmethod
+    def load(cls, data: bytes) -> "RunConfig":
+        """Reads run.json: canonical bytes with every field present. Raises ConfigError or CanonicalJsonError."""
+        config = cls.parse(loads_object(data, 2**20))
+        if config.to_bytes() != data:
+            raise ConfigError(
+                "The run configuration leaves fields out",
+                "its hash would not say what they are",
+                "write it with `RunConfig.to_bytes`",
+            )
+        return config
+
+    def to_json(self) -> JsonObject:
+        """The object, with every field."""
+        value = _plain(self)
+        assert isinstance(value, dict)
+        return value
+
+    def to_bytes(self) -> bytes:
+        """run.json."""
+        return dumps(self.to_json())
+
+    @cached_property
+    def sha256(self) -> str:
+        """The configuration's digest, 0x-hex; its bytes are RunParams.configSha256."""
+        return sha256_hex(self.to_bytes())
+
+    @property
+    def genesis_seed_bytes(self) -> bytes:
+        """The 32 bytes of the genesis seed."""
+        return digest_bytes(self.genesis_seed)
+
+    def tokens(self, steps: int) -> int:
+        """Training tokens of a number of inner steps."""
+        return steps * self.training.batch * self.training.seq_len
+
+    def _check(self) -> None:
+        """What spans fields."""
+        self.model.check()
+        training, inner = self.training, self.training.inner
+        if training.seq_len > self.model.max_seq_len:
+            raise ConfigError("training.seq_len exceeds model.max_seq_len", f"{training.seq_len}", "shorten it")
+        if training.trace_every > training.h:
+            raise ConfigError("training.trace_every exceeds training.h", f"{training.trace_every}", "lower it")
+        real_between("training.inner.lr", inner.lr, 1e-12, 1e3)
+        for beta in inner.betas:
+            real_between("training.inner.betas", beta, 0.0, 0.999999)
+        real_between("training.inner.eps", inner.eps, 1e-20, 1.0)
+        real_between("training.inner.weight_decay", inner.weight_decay, 0.0, 10.0)
+        real_between("training.inner.clip", inner.clip, 0.0, 1e6)
+        real_between("training.outer.lr", training.outer.lr, 1e-6, 100.0)
+        real_between("training.outer.momentum", training.outer.momentum, 0.0, 0.9999)
+        real_between("verification.tolerance_rel_l2", self.verification.tolerance_rel_l2, 0.0, 1.0)
+        real_between("verification.tolerance_norm_ratio", self.verification.tolerance_norm_ratio, 0.0, 1.0)
+        real_between("verification.max_part_norm", self.verification.max_part_norm, 1e-6, 1e18)
+
+
+def _adapter() -> TypeAdapter[RunConfig]:
+    return TypeAdapter(RunConfig)
+
+
+def _plain(value: object) -> Json:
+    """Dataclasses and tuples as JSON values."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}  # type: ignore[arg-type]
