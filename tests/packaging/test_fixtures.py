@@ -1,0 +1,33 @@
+"""The shared fixtures hand out real, clean parts."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.conftest import rpc
+
+DEAD = "0x000000000000000000000000000000000000dEaD"
+
+
+@pytest.mark.chain
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_chain_is_clean_whatever_the_test_before_did(chain_url: str, turn: int) -> None:
+    assert int(str(rpc(chain_url, "eth_getBalance", DEAD, "latest")), 16) == 0
+    clock = int(rpc(chain_url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16)  # type: ignore[index]
+    sender = rpc(chain_url, "eth_accounts")[0]  # type: ignore[index]
+    rpc(chain_url, "evm_increaseTime", 100_000)
+    rpc(chain_url, "eth_sendTransaction", {"from": sender, "to": DEAD, "value": "0x7"})
+    assert int(str(rpc(chain_url, "eth_getBalance", DEAD, "latest")), 16) == 7
+    later = int(rpc(chain_url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16)  # type: ignore[index]
+    assert 100_000 <= later - clock < 150_000
+
+
+@pytest.mark.e2e
+def test_the_ipfs_node_is_real_and_keeps_what_it_is_given(ipfs_url: str) -> None:
+    options = {"cid-version": "1", "raw-leaves": "true", "cid-base": "base32"}
+    added = httpx.post(f"{ipfs_url}/api/v0/add", params=options, files={"file": b"hello\n"}, trust_env=False).json()
+    # What any IPFS node calls these six bytes as a raw block: sha2-256 in a CIDv1.
+    assert added["Hash"] == "bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am"
+    back = httpx.post(f"{ipfs_url}/api/v0/cat", params={"arg": added["Hash"]}, trust_env=False)
+    assert back.content == b"hello\n"
