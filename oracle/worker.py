@@ -1,0 +1,164 @@
+"""The replay worker: one `python -m trainer.replay` process per signer, kept warm, niced, and restarted when it dies.
+
+The service itself never imports torch. Requests go as one JSON object a line to the worker's stdin and come back as one
+a line on its stdout, matched by "id"; arrays travel as files named by path. Requests are served in the order of their
+arrival; a worker that answers nothing in time, or rubbish, is killed and the next request starts a new one.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from commonweight.errors import CommonweightError, OracleError
+from commonweight.protocol.canonical import Json, JsonObject
+from commonweight.protocol.fields import Fields
+
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "trainer.replay")
+_LINE_LIMIT = 1 << 20
+_NICENESS = 10
+
+
+class WorkerError(OracleError):
+    """The replay worker could not answer: it died, hung, or refused the request."""
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What replaying one segment gave. `rel_l2` and `norm_ratio` are of the segment's change, in binary64."""
+
+    passed: bool
+    exact: bool
+    rel_l2: float
+    norm_ratio: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out loss of a checkpoint: micro-nats per token over `tokens` tokens."""
+
+    loss_micro: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """Losses before and after a payload, micro-nats per token, on own batches, random ones and held-out data."""
+
+    own_before_micro: int
+    own_after_micro: int
+    random_before_micro: int
+    random_after_micro: int
+    heldout_before_micro: int
+    heldout_after_micro: int
+
+
+class Worker:
+    """Talks to one worker process. `config` is run.json, `data` the directory with manifest.json and the shards."""
+
+    def __init__(
+        self, config: Path, data: Path, log: Path, *, command: Sequence[str] = COMMAND, timeout_s: float = 120.0
+    ) -> None:
+        self._common: JsonObject = {"config": str(config), "data": str(data)}
+        self._log = log
+        self._command = tuple(command)
+        self._timeout_s = timeout_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+        self._next_id = 0
+
+    async def replay(
+        self, *, plan: Path, index: int, segment: int, base: Path, state: Path, claimed: Path | None,
+        parts: Sequence[str] | None,
+    ) -> ReplayResult:  # fmt: skip
+        """Execute a segment of a member's work again from `state`; compare with `claimed` or the parts' digests.
+
+        Raises WorkerError when the worker cannot say, which is never the member's fault.
+        """
+        f = await self._ask("replay", {
+            "plan": str(plan), "index": index, "segment": segment, "base": str(base), "state": str(state),
+            "claimed": None if claimed is None else str(claimed), "parts": None if parts is None else list(parts),
+        })  # fmt: skip
+        return ReplayResult(
+            f.choice("outcome", ("pass", "fail")) == "pass", f.boolean("exact"), f.f64("rel_l2_f64"),
+            f.f64("norm_ratio_f64"), f.text("reason", 500),
+        )  # fmt: skip
+
+    async def evaluate(self, weights: Path) -> Evaluation:
+        """The held-out loss of a weights file. Raises WorkerError."""
+        f = await self._ask("evaluate", {"weights": str(weights)})
+        return Evaluation(f.integer("loss_micro"), f.integer("tokens", 1))
+
+    async def contribution(self, *, plan: Path, index: int, base: Path, parts: Sequence[Path]) -> Contribution:
+        """What a member's payload does to the loss. Raises WorkerError."""
+        f = await self._ask(
+            "contribution", {"plan": str(plan), "index": index, "base": str(base), "parts": [str(p) for p in parts]}
+        )
+        names = Contribution.__dataclass_fields__
+        return Contribution(**{name: f.integer(name) for name in names})
+
+    async def close(self) -> None:
+        """End the process."""
+        async with self._lock:
+            await self._stop()
+
+    # --- one request -------------------------------------------------------------------------------------------------
+
+    async def _ask(self, op: str, params: Mapping[str, Json]) -> Fields:
+        async with self._lock:
+            self._next_id += 1
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await self._exchange({"id": self._next_id, "op": op, **self._common, **params})
+            except TimeoutError as error:
+                await self._stop()
+                raise WorkerError(f"the replay worker gave no answer to {op} in {self._timeout_s:.0f} s") from error
+            except (OSError, ValueError, CommonweightError) as error:
+                await self._stop()
+                raise WorkerError(f"the replay worker failed at {op}", str(error), f"see {self._log}") from error
+            except asyncio.CancelledError:
+                await self._stop()  # its answer would be taken for the next request's
+                raise
+        if answer.boolean("ok"):
+            return answer
+        why = json.dumps(answer.take("error"))[:500]
+        raise WorkerError(f"the replay worker refused {op}", why, f"see {self._log}")
+
+    async def _exchange(self, request: Mapping[str, Json]) -> Fields:
+        process = await self._running()
+        if process.stdin is None or process.stdout is None:
+            raise OSError("the worker has no pipes")
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        await process.stdin.drain()
+        line = await process.stdout.readline()
+        if not line:
+            raise OSError("the worker ended")
+        answer = Fields(json.loads(line), "worker answer")
+        if answer.integer("id") != request["id"]:
+            raise ValueError("the worker answered another request")
+        return answer
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+                limit=_LINE_LIMIT, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            )  # fmt: skip
+        with contextlib.suppress(OSError):  # a worker that runs at normal priority is still right
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
+        return self._process
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
