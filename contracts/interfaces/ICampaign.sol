@@ -9,7 +9,6 @@ import {Milestone, RunAddresses, RunParams} from "./Types.sol";
 /// - the asset neither rebases nor charges on transfer; a deposit that brings in less than its amount is refused;
 /// - the asset may pause or refuse a receiver: no epoch waits for it, the money stays due until `payWages` goes through.
 interface ICampaign {
-    error NotFactory();
     error NotOracle();
     error ZeroAmount();
     error DepositsClosed();

@@ -7,7 +7,6 @@ import {Checkpoint} from "./Types.sol";
 /// @notice The append-only chain of attested checkpoints. Storage holds digests; the CID of a checkpoint stands in the
 /// `ReportSubmitted` event of its epoch.
 interface ICheckpointRegistry {
-    error NotFactory();
     error NotOracle();
     error UnknownCheckpoint(uint256 position);
 

@@ -6,7 +6,6 @@ import {FinalEpoch, Leaf, Revocation, Sibling} from "./Types.sol";
 /// @title ICreditLedger
 /// @notice The final epochs of a run and what was revoked from them. Nothing in it can be rewritten.
 interface ICreditLedger {
-    error NotFactory();
     error NotOracle();
     error NotDisputes();
     error NotFinal(uint64 epoch);

@@ -8,7 +8,6 @@ import {Ban, EpochInfo, Report, Rotation} from "./Types.sol";
 /// epoch and can neither rewrite the ledger nor touch the funders' revenue.
 /// Assumptions: the block's time is honest within the run's windows; a report's block is at most 256 blocks old.
 interface ICreditOracle {
-    error NotFactory();
     error NotDisputes();
     error NotAnchorer();
     error NothingToAnchor();
@@ -18,13 +17,11 @@ interface ICreditOracle {
     error CampaignNotSucceeded();
     error WrongEpoch(uint64 expected);
     error EpochNotOver(uint64 until);
-    error EpochUnsettled(uint64 epoch);
     error NotClosed();
     error NotReported();
     error ReportSpanOver();
     error ReportSpanOpen(uint64 until);
     error StillOpen(uint64 until);
-    error GameOpen();
     error WrongConfig(bytes32 expected);
     error WrongAttempt(uint32 expected);
     error WrongPrevRoot(bytes32 expected);
@@ -40,7 +37,7 @@ interface ICreditOracle {
     error TooFewSignatures(uint256 quorum);
     error BadSignerSet();
     error RotationPending();
-    error NoRotation();
+    error NotProposed();
     error RotationNotDue(uint64 at);
     error NotEquivocation();
     error ZeroAmount();
@@ -124,7 +121,7 @@ interface ICreditOracle {
     function proposeRotation(Rotation calldata r, bytes[] calldata signatures) external;
 
     /// @notice Puts the announced set in office once the delay is over. Anyone.
-    function applyRotation() external;
+    function applyRotation(Rotation calldata r) external;
 
     /// @notice Takes the bond of a signer of two different reports for one epoch and attempt: a tenth to the caller, the rest to
     /// the capital pool. Voids nothing. Anyone, at any time.
@@ -134,9 +131,9 @@ interface ICreditOracle {
                                 DISPUTES
     //////////////////////////////////////////////////////////////*/
 
-    /// @notice Voids the pending report. By fraud, every signer of it loses its bond: a tenth to `prover`, the rest to the capital
+    /// @notice Voids the pending report by fraud: every signer of it loses its bond, a tenth to `prover`, the rest to the capital
     /// pool. Only the disputes contract.
-    function voidReport(bool fraud, address prover) external;
+    function voidByFraud(address prover) external;
 
     /*//////////////////////////////////////////////////////////////
                                  VIEWS

@@ -7,7 +7,6 @@ import {Leaf, Report, Sibling} from "./Types.sol";
 /// @notice Proofs against a pending report, the root game, and disputes over credits. A contract of its own because the oracle
 /// with them would exceed the code-size limit; it holds only the bonds of open games and challenges.
 interface IDisputes {
-    error NotFactory();
     error NotPending();
     error WrongReport();
     error WrongList();

@@ -8,11 +8,10 @@ import {Channel, VoucherClaim} from "./Types.sol";
 /// cut is the run's parameter, the rest goes to the distributor.
 /// Assumptions: payers sign with an externally owned key; the asset neither rebases nor charges on transfer.
 interface IInferencePayments {
-    error NotFactory();
     error ZeroAmount();
     error ZeroAddress();
-    error DelayTooShort(uint64 minimum);
-    error UnknownChannel(bytes32 channelId);
+    error DelayOutOfRange(uint64 minimum);
+    error ChannelFull();
     error NotPayer();
     error NotServer(uint256 position);
     error BadSignature(uint256 position);

@@ -7,7 +7,6 @@ import {Provider} from "./Types.sol";
 /// @notice Stable indices of compute providers with their keys, stakes and bans. An account registers once; account and index
 /// never change and are never reused; a signing key belongs to one index for good.
 interface IProviderRegistry {
-    error NotFactory();
     error NotOracle();
     error NotDisputes();
     error ZeroAddress();

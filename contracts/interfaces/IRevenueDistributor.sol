@@ -10,7 +10,6 @@ import {Leaf, Sibling} from "./Types.sol";
 /// - the asset neither rebases nor charges on transfer; a payment that brings in less than its amount is refused;
 /// - receipts of each pool stay below 2^127 units.
 interface IRevenueDistributor {
-    error NotFactory();
     error NotOracle();
     error NotCampaign();
     error NotDisputes();

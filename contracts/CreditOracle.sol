@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Dues} from "./Dues.sol";
+import {ICampaign} from "./interfaces/ICampaign.sol";
+import {ICheckpointRegistry} from "./interfaces/ICheckpointRegistry.sol";
+import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
+import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
+import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
+import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
+import {IRunPart} from "./interfaces/IRunPart.sol";
+import {
+    Ban, EpochInfo, EpochState, FinalEpoch, Report, Rotation, RunAddresses, RunParams
+} from "./interfaces/Types.sol";
+import {Assets} from "./libraries/Assets.sol";
+import {CreditList} from "./libraries/CreditList.sol";
+import {Eip712} from "./libraries/Eip712.sol";
+import {ReportHash} from "./libraries/ReportHash.sol";
+import {SumTree} from "./libraries/SumTree.sol";
+
+/// @title CreditOracle
+/// @notice Signers, anchors and the epoch machine of one run.
+contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
+    uint256 internal constant SCALE_BITS = 64;
+    uint256 internal constant MAX_SIGNERS = 31;
+    uint256 internal constant BLOCK_AGE = 256;
+    bytes32 internal constant CONFIG_TAG = keccak256("commonweight.config.v1");
+
+    struct Epoch {
+        EpochState state;
+        uint40 closedAt;
+        uint40 openUntil;
+        uint40 settledAt;
+        uint32 providerCount;
+        uint32 attempt;
+        uint32 rotation;
+        uint32 signerMask;
+    }
+
+    /// @dev The one open epoch. Its slots are reused from epoch to epoch, which keeps a report cheap.
+    struct Pending {
+        uint192 acc;
+        uint64 epochCredits;
+        uint192 wage;
+        uint64 lossMicro;
+        uint128 unlockedEscrow;
+        uint64 sum;
+        uint64 round;
+        bytes32 root;
+        bytes32 checkpoint;
+        bytes32 digest;
+    }
+
+    struct Last {
+        bytes32 root;
+        uint64 sum;
+        uint8 depth;
+    }
+
+    /// @dev `member` is one more than the last rotation whose set the signer is in, 0 if none.
+    struct Signer {
+        uint128 bond;
+        uint32 member;
+        uint8 position;
+        address transmitter;
+    }
+
+    struct Anchor {
+        uint64 time;
+        uint64 blockNumber;
+    }
+
+    struct Proposal {
+        bytes32 hash;
+        uint40 at;
+    }
+
+    uint64 public nextEpoch;
+    uint64 public finishedAt;
+    uint32 public rotation;
+    uint32 internal _voidsInRow;
+    uint16 public quorum;
+    uint16 internal _oracleBps;
+    uint8 internal _nextDepth;
+    uint64 internal _epochStart;
+    uint64 internal _epochLength;
+    uint64 internal _lastEpoch;
+    uint64 internal _tailEpochs;
+    uint64 internal _reportSpan;
+    uint64 internal _attemptLength;
+    uint64 internal _challengeWindow;
+    uint64 internal _disputePeriod;
+    uint64 internal _anchorWindow;
+    uint64 internal _rotationDelay;
+    uint64 internal _maxCreditsPerEpoch;
+    uint128 internal _signerBond;
+    uint128 internal _wagePerCredit;
+    address internal _campaign;
+    address internal _registry;
+    address internal _ledger;
+    address internal _checkpoints;
+    address internal _disputes;
+    bytes32 internal _configSha256;
+    bytes32 public configDigest;
+    Pending internal _pending;
+    Last internal _last;
+    Proposal internal _proposal;
+    mapping(uint64 => Epoch) internal _epochs;
+    mapping(address => Signer) internal _signers;
+    mapping(address => uint32) internal _transmitterMember;
+    mapping(uint32 => address[]) internal _sets;
+    mapping(uint32 => uint64) internal _appliedBefore;
+    mapping(bytes32 => Anchor) internal _anchors;
+    mapping(uint64 => bytes32) public recordOf;
+
+    modifier onlyDisputes() {
+        if (msg.sender != _disputes) revert NotDisputes();
+        _;
+    }
+
+    constructor() {
+        _disableInitializers();
+    }
+
+    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
+        _asset = p.asset;
+        _distributor = a.distributor;
+        _campaign = a.campaign;
+        _registry = a.registry;
+        _ledger = a.ledger;
+        _checkpoints = a.checkpoints;
+        _disputes = a.disputes;
+        _oracleBps = p.oracleBps;
+        _epochStart = p.epochStart;
+        _epochLength = p.epochLength;
+        _lastEpoch = p.lastEpoch;
+        _tailEpochs = p.tailEpochs;
+        _reportSpan = p.reportSpan;
+        _attemptLength = p.attemptLength;
+        _challengeWindow = p.challengeWindow;
+        _disputePeriod = p.disputePeriod;
+        _anchorWindow = p.anchorWindow;
+        _rotationDelay = p.rotationDelay;
+        _maxCreditsPerEpoch = p.maxCreditsPerEpoch;
+        _signerBond = uint128(p.signerBond);
+        _wagePerCredit = uint128(p.wagePerCredit);
+        _configSha256 = p.configSha256;
+        _checkSet(p.quorum, p.signers, p.transmitters);
+        _installSet(p.quorum, p.signers, p.transmitters);
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                                ANCHORS
+    //////////////////////////////////////////////////////////////*/
+
+    function anchorRound(uint64 round, uint64 deadline, bytes32 commitmentsRoot, uint64 recordRound, bytes32 recordHash) external {
+        uint32 member = rotation + 1;
+        if (_signers[msg.sender].member != member && _transmitterMember[msg.sender] != member) revert NotAnchorer();
+        if (commitmentsRoot == bytes32(0) && recordHash == bytes32(0)) revert NothingToAnchor();
+        if (block.timestamp <= deadline || block.timestamp > uint256(deadline) + _anchorWindow) revert OutsideAnchorWindow();
+        if (deadline < _epochStart) revert OutsideTraining();
+        uint64 epoch = (deadline - _epochStart) / _epochLength;
+        if (commitmentsRoot != bytes32(0)) {
+            if (epoch > _lastEpoch) revert OutsideTraining();
+            Anchor storage anchor = _anchors[_anchorKey(round, deadline, commitmentsRoot)];
+            if (anchor.time == 0) {
+                anchor.time = uint64(block.timestamp);
+                anchor.blockNumber = uint64(block.number);
+            }
+        }
+        if (recordHash != bytes32(0)) {
+            bytes32 first = recordOf[recordRound];
+            if (first == bytes32(0)) recordOf[recordRound] = recordHash;
+            else if (first != recordHash) revert RecordAlreadyAnchored(recordRound, first);
+        }
+        emit RoundAnchored(round, epoch, deadline, commitmentsRoot, recordRound, recordHash, msg.sender);
+    }
+
+    function _anchorKey(uint64 round, uint64 deadline, bytes32 commitmentsRoot) internal pure returns (bytes32) {
+        return keccak256(abi.encode(round, deadline, commitmentsRoot));
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                                 EPOCHS
+    //////////////////////////////////////////////////////////////*/
+
+    function closeEpoch(uint64 epoch) external {
+        if (epoch != nextEpoch) revert WrongEpoch(nextEpoch);
+        if (epoch > _lastEpoch + _tailEpochs) revert OutsideTraining();
+        uint256 end = _epochStart + (uint256(epoch) + 1) * _epochLength;
+        if (block.timestamp < end) revert EpochNotOver(uint64(end));
+        if (epoch == 0) {
+            if (!ICampaign(_campaign).succeeded()) revert CampaignNotSucceeded();
+        } else {
+            _settleIfDue(epoch - 1);
+        }
+        nextEpoch = epoch + 1;
+        uint32 providers = IProviderRegistry(_registry).providerCount();
+        uint256 acc = IRevenueDistributor(_distributor).closeEpoch();
+        uint256 unlocked = ICampaign(_campaign).reserve(epoch);
+        Epoch storage e = _epochs[epoch];
+        e.state = EpochState.Closed;
+        e.closedAt = uint40(block.timestamp);
+        e.providerCount = providers;
+        _pending.acc = uint192(acc);
+        _pending.unlockedEscrow = uint128(unlocked);
+        uint8 depth = SumTree.depthFor(providers);
+        if (depth > _nextDepth) _nextDepth = depth;
+        emit EpochClosed(epoch, acc, unlocked, providers, uint64(block.timestamp));
+    }
+
+    function submitReport(Report calldata r, bytes calldata credits, bytes[] calldata signatures) external {
+        uint64 epoch = r.epoch;
+        Epoch storage e = _epochs[epoch];
+        if (epoch + 1 != nextEpoch) revert WrongEpoch(nextEpoch == 0 ? 0 : nextEpoch - 1);
+        if (e.state != EpochState.Closed) revert NotClosed();
+        _checkReport(r, e.closedAt);
+        if (credits.length > CreditList.MAX_ENTRIES * CreditList.ENTRY) revert ListTooLong();
+        if (keccak256(credits) != r.creditsHash) revert WrongListHash();
+        bytes32 digest = Eip712.digest(ReportHash.report(r));
+        (address[] memory signed, uint32 mask) = _checkQuorum(digest, signatures);
+        e.state = EpochState.Reported;
+        e.openUntil = uint40(block.timestamp + _challengeWindow);
+        e.attempt = r.attempt;
+        e.rotation = rotation;
+        e.signerMask = mask;
+        uint256 wage = _accept(r, digest, signed.length);
+        emit ReportSubmitted(epoch, r.attempt, digest, r, credits, signed, signatures, wage);
+    }
+
+    function finalizeEpoch(uint64 epoch) external {
+        _finalize(epoch);
+    }
+
+    function voidEpoch(uint64 epoch) external {
+        _voidLapsed(epoch);
+    }
+
+    function _checkReport(Report calldata r, uint256 closedAt) internal view {
+        if (block.timestamp >= closedAt + _reportSpan) revert ReportSpanOver();
+        uint32 attempt = uint32((block.timestamp - closedAt) / _attemptLength);
+        if (r.attempt != attempt) revert WrongAttempt(attempt);
+        if (r.configDigest != configDigest) revert WrongConfig(configDigest);
+        if (r.prevRoot != _last.root) revert WrongPrevRoot(_last.root);
+        if (r.depth != _nextDepth) revert WrongDepth(_nextDepth);
+        uint256 limit = creditsLimit();
+        if (r.epochCredits > limit) revert TooManyCredits(limit);
+        uint256 sum = uint256(_last.sum) + r.epochCredits;
+        if (r.sum != sum) revert WrongSum(sum);
+        if (
+            r.blockNumber >= block.number || block.number - r.blockNumber > BLOCK_AGE
+                || blockhash(r.blockNumber) != r.blockHash
+        ) revert WrongBlock();
+    }
+
+    /// @dev Stores what settling needs and reserves exactly wages plus fee.
+    function _accept(Report calldata r, bytes32 digest, uint256 signed) internal returns (uint256 wage) {
+        wage = _wageFor(_pending.unlockedEscrow, r.epochCredits);
+        _pending.epochCredits = r.epochCredits;
+        _pending.wage = uint192(wage);
+        _pending.lossMicro = r.lossMicro;
+        _pending.sum = uint64(r.sum);
+        _pending.round = r.round;
+        _pending.root = r.root;
+        _pending.checkpoint = r.checkpoint;
+        _pending.digest = digest;
+        (uint256 wages,, uint256 feeEach) = _payFor(r.epochCredits, wage, signed);
+        ICampaign(_campaign).commitWages(r.epoch, wages + feeEach * signed);
+    }
+
+    /// @dev Scaled wage per credit, so that wages and the fee on them fit the unlocked escrow.
+    function _wageFor(uint256 unlocked, uint256 epochCredits) internal view returns (uint256) {
+        if (epochCredits == 0) return 0;
+        uint256 budget = unlocked * BPS / (BPS + _oracleBps);
+        return Math.min(uint256(_wagePerCredit) << SCALE_BITS, (budget << SCALE_BITS) / epochCredits);
+    }
+
+    function _payFor(uint256 epochCredits, uint256 wage, uint256 signed)
+        internal
+        view
+        returns (uint256 wages, uint256 scaled, uint256 feeEach)
+    {
+        scaled = epochCredits * wage;
+        wages = (scaled + (1 << SCALE_BITS) - 1) >> SCALE_BITS;
+        feeEach = wages * _oracleBps / BPS / signed;
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                                SETTLING
+    //////////////////////////////////////////////////////////////*/
+
+    function _settleIfDue(uint64 epoch) internal {
+        EpochState state = _epochs[epoch].state;
+        if (state == EpochState.Reported) _finalize(epoch);
+        else if (state == EpochState.Closed) _voidLapsed(epoch);
+    }
+
+    function _finalize(uint64 epoch) internal {
+        Epoch storage e = _epochs[epoch];
+        if (e.state != EpochState.Reported) revert NotReported();
+        if (block.timestamp < e.openUntil) revert StillOpen(e.openUntil);
+        e.state = EpochState.Final;
+        e.settledAt = uint40(block.timestamp);
+        _voidsInRow = 0;
+        Pending memory p = _pending;
+        _last = Last(p.root, p.sum, _nextDepth);
+        ICreditLedger(_ledger).record(
+            epoch,
+            FinalEpoch({
+                root: p.root,
+                sum: p.sum,
+                depth: _nextDepth,
+                epochCredits: p.epochCredits,
+                finalAt: uint64(block.timestamp),
+                acc: p.acc,
+                wage: p.wage,
+                reportDigest: p.digest
+            })
+        );
+        ICheckpointRegistry(_checkpoints).append(epoch, p.round, p.checkpoint, p.lossMicro);
+        emit EpochFinal(epoch, p.root, p.sum, p.epochCredits, p.acc, p.wage);
+        _settleCampaign(epoch, p, _signersOf(e.rotation, e.signerMask), true);
+    }
+
+    function _voidLapsed(uint64 epoch) internal {
+        Epoch storage e = _epochs[epoch];
+        if (e.state != EpochState.Closed) revert NotClosed();
+        uint256 until = uint256(e.closedAt) + _reportSpan;
+        if (block.timestamp < until) revert ReportSpanOpen(uint64(until));
+        _void(epoch, e, false);
+    }
+
+    function _void(uint64 epoch, Epoch storage e, bool fraud) internal {
+        e.state = EpochState.Void;
+        e.settledAt = uint40(block.timestamp);
+        ++_voidsInRow;
+        emit EpochVoided(epoch, fraud);
+        Pending memory none;
+        _settleCampaign(epoch, none, new address[](0), false);
+    }
+
+    /// @dev Wages move to the distributor if the asset lets them; if not, they stay due and anyone can try again.
+    function _settleCampaign(uint64 epoch, Pending memory p, address[] memory signed, bool isFinal) internal {
+        bool isLast = epoch == _lastEpoch + _tailEpochs;
+        uint256 wages;
+        uint256 scaled;
+        uint256 feeEach;
+        if (isFinal) (wages, scaled, feeEach) = _payFor(p.epochCredits, p.wage, signed.length);
+        ICampaign(_campaign).settleEpoch(epoch, wages, scaled, feeEach, signed, _last.sum, p.lossMicro, isFinal, isLast);
+        if (isLast) {
+            finishedAt = uint64(block.timestamp);
+            IRevenueDistributor(_distributor).finish();
+        }
+        if (wages != 0) {
+            try ICampaign(_campaign).payWages() {} catch {}
+        }
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                             BONDS AND BANS
+    //////////////////////////////////////////////////////////////*/
+
+    function postBond(address signer, uint256 amount) external payable {
+        Assets.take(_asset, amount);
+        if (amount == 0) revert ZeroAmount();
+        uint128 bond = _signers[signer].bond + SafeCast.toUint128(amount);
+        _signers[signer].bond = bond;
+        emit BondPosted(signer, amount, bond);
+    }
+
+    function withdrawBond(address signer) external {
+        if (!_bondFree(_signers[signer].member)) revert BondLocked();
+        uint256 amount = _signers[signer].bond;
+        if (amount == 0) revert NothingDue();
+        _signers[signer].bond = 0;
+        emit BondWithdrawn(signer, amount);
+        Assets.give(_asset, signer, amount);
+    }
+
+    /// @dev `member` numbers the set that followed the signer's last one, were there any.
+    function _bondFree(uint32 member) internal view returns (bool) {
+        if (member == 0 || ICampaign(_campaign).failed()) return true;
+        if (finishedAt != 0) return block.timestamp >= finishedAt + _disputePeriod;
+        if (member > rotation) return false;
+        uint64 closed = _appliedBefore[member];
+        if (closed == 0) return true;
+        uint256 settledAt = _epochs[closed - 1].settledAt;
+        return settledAt != 0 && block.timestamp >= settledAt + _disputePeriod;
+    }
+
+    function _slash(address signer, address prover) internal {
+        uint256 bond = _signers[signer].bond;
+        _signers[signer].bond = 0;
+        _share(bond, prover);
+        emit BondSlashed(signer, prover, bond);
+    }
+
+    function banProvider(Ban calldata b, bytes[] calldata signatures) external {
+        _checkQuorum(Eip712.digest(ReportHash.ban(configDigest, b)), signatures);
+        IProviderRegistry(_registry).ban(b.index, b.evidenceSha256, b.until);
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                         ROTATION, EQUIVOCATION
+    //////////////////////////////////////////////////////////////*/
+
+    function proposeRotation(Rotation calldata r, bytes[] calldata signatures) external {
+        if (_proposal.at != 0) revert RotationPending();
+        _checkSet(r.quorum, r.signers, r.transmitters);
+        bytes32 hash = ReportHash.rotation(configDigest, r);
+        _checkQuorum(Eip712.digest(hash), signatures);
+        uint40 at = uint40(block.timestamp + _rotationDelay);
+        _proposal = Proposal(hash, at);
+        emit RotationProposed(rotation + 1, r.quorum, r.signers, r.transmitters, at);
+    }
+
+    function applyRotation(Rotation calldata r) external {
+        if (_proposal.at == 0 || _proposal.hash != ReportHash.rotation(configDigest, r)) revert NotProposed();
+        if (block.timestamp < _proposal.at) revert RotationNotDue(_proposal.at);
+        delete _proposal;
+        ++rotation;
+        _appliedBefore[rotation] = nextEpoch;
+        _installSet(r.quorum, r.signers, r.transmitters);
+    }
+
+    function proveEquivocation(Report calldata a, bytes calldata signatureA, Report calldata b, bytes calldata signatureB) external {
+        bytes32 digestA = reportHash(a);
+        bytes32 digestB = reportHash(b);
+        address signer = ECDSA.recoverCalldata(digestA, signatureA);
+        if (
+            a.epoch != b.epoch || a.attempt != b.attempt || digestA == digestB
+                || ECDSA.recoverCalldata(digestB, signatureB) != signer
+        ) revert NotEquivocation();
+        if (_signers[signer].bond == 0) revert NothingDue();
+        _slash(signer, msg.sender);
+    }
+
+    function _checkSet(uint16 quorum_, address[] calldata set, address[] calldata transmitters) internal pure {
+        uint256 n = set.length;
+        if (n == 0 || n > MAX_SIGNERS || transmitters.length != n) revert BadSignerSet();
+        if (uint256(quorum_) * 2 <= n || quorum_ > n) revert BadSignerSet();
+        for (uint256 i = 0; i < n; ++i) {
+            if (set[i] == address(0) || transmitters[i] == address(0)) revert BadSignerSet();
+            if (i != 0 && set[i] <= set[i - 1]) revert BadSignerSet();
+        }
+    }
+
+    function _installSet(uint16 quorum_, address[] calldata set, address[] calldata transmitters) internal {
+        uint32 member = rotation + 1;
+        quorum = quorum_;
+        _sets[rotation] = set;
+        for (uint256 i = 0; i < set.length; ++i) {
+            Signer storage s = _signers[set[i]];
+            s.member = member;
+            s.position = uint8(i);
+            s.transmitter = transmitters[i];
+            _transmitterMember[transmitters[i]] = member;
+        }
+        configDigest = keccak256(abi.encode(CONFIG_TAG, _configSha256, rotation, quorum_, set));
+        emit SignerSetChanged(rotation, configDigest, quorum_, set, transmitters);
+    }
+
+    /// @dev Signers of a quorum: of the current set, fully bonded, in ascending order. The order also makes each count once.
+    function _checkQuorum(bytes32 digest, bytes[] calldata signatures)
+        internal
+        view
+        returns (address[] memory signed, uint32 mask)
+    {
+        if (signatures.length < quorum) revert TooFewSignatures(quorum);
+        signed = new address[](signatures.length);
+        uint32 member = rotation + 1;
+        uint128 required = _signerBond;
+        address last = address(0);
+        for (uint256 i = 0; i < signatures.length; ++i) {
+            address signer = ECDSA.recoverCalldata(digest, signatures[i]);
+            if (signer <= last) revert WrongSignatureOrder(i);
+            Signer storage s = _signers[signer];
+            if (s.member != member) revert NotSigner(signer);
+            if (s.bond < required) revert BondNotFull(signer);
+            signed[i] = signer;
+            mask |= uint32(1) << s.position;
+            last = signer;
+        }
+    }
+
+    function _signersOf(uint32 rotation_, uint32 mask) internal view returns (address[] memory signed) {
+        address[] storage set = _sets[rotation_];
+        uint256 count = 0;
+        for (uint256 i = 0; i < set.length; ++i) {
+            count += (mask >> i) & 1;
+        }
+        signed = new address[](count);
+        for (uint256 i = set.length; i != 0; --i) {
+            if ((mask >> (i - 1)) & 1 == 1) signed[--count] = set[i - 1];
+        }
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                                DISPUTES
+    //////////////////////////////////////////////////////////////*/
+
+    function voidByFraud(address prover) external onlyDisputes {
+        uint64 epoch = nextEpoch - 1;
+        Epoch storage e = _epochs[epoch];
+        if (e.state != EpochState.Reported) revert NotReported();
+        address[] memory signed = _signersOf(e.rotation, e.signerMask);
+        for (uint256 i = 0; i < signed.length; ++i) {
+            _slash(signed[i], prover);
+        }
+        _void(epoch, e, true);
+    }
+
+    /*//////////////////////////////////////////////////////////////
+                                 VIEWS
+    //////////////////////////////////////////////////////////////*/
+
+    function requireQuorum(bytes32 structHash, bytes[] calldata signatures) external view {
+        _checkQuorum(Eip712.digest(structHash), signatures);
+    }
+
+    function epochInfo(uint64 epoch) external view returns (EpochInfo memory info) {
+        Epoch memory e = _epochs[epoch];
+        info.state = e.state;
+        info.closedAt = e.closedAt;
+        info.openUntil = e.openUntil;
+        info.settledAt = e.settledAt;
+        info.providerCount = e.providerCount;
+        info.attempt = e.attempt;
+        info.rotation = e.rotation;
+        info.signerMask = e.signerMask;
+        if (e.state == EpochState.Final) {
+            FinalEpoch memory f = ICreditLedger(_ledger).finalEpoch(epoch);
+            (info.epochCredits, info.acc, info.wage, info.reportDigest) = (f.epochCredits, f.acc, f.wage, f.reportDigest);
+        } else if (e.state == EpochState.Closed || e.state == EpochState.Reported) {
+            info.acc = _pending.acc;
+            info.unlockedEscrow = _pending.unlockedEscrow;
+            if (e.state == EpochState.Reported) {
+                info.epochCredits = _pending.epochCredits;
+                info.wage = _pending.wage;
+                info.reportDigest = _pending.digest;
+            }
+        }
+    }
+
+    function currentAttempt(uint64 epoch) external view returns (uint32) {
+        Epoch storage e = _epochs[epoch];
+        if (e.state != EpochState.Closed) revert NotClosed();
+        if (block.timestamp >= uint256(e.closedAt) + _reportSpan) revert ReportSpanOver();
+        return uint32((block.timestamp - e.closedAt) / _attemptLength);
+    }
+
+    function creditsLimit() public view returns (uint256) {
+        uint256 cap = (uint256(_voidsInRow) + 1) * _maxCreditsPerEpoch;
+        return Math.min(cap, type(uint64).max - _last.sum);
+    }
+
+    function isAnchored(uint64 round, uint64 deadline, bytes32 commitmentsRoot) external view returns (bool) {
+        return _anchors[_anchorKey(round, deadline, commitmentsRoot)].time != 0;
+    }
+
+    function anchorOf(uint64 round, uint64 deadline, bytes32 commitmentsRoot) external view returns (uint64 time, uint64 blockNumber) {
+        Anchor storage anchor = _anchors[_anchorKey(round, deadline, commitmentsRoot)];
+        return (anchor.time, anchor.blockNumber);
+    }
+
+    function signers() external view returns (address[] memory) {
+        return _sets[rotation];
+    }
+
+    function signersAt(uint32 rotation_) external view returns (address[] memory) {
+        return _sets[rotation_];
+    }
+
+    function transmitterOf(address signer) external view returns (address) {
+        return _signers[signer].transmitter;
+    }
+
+    function bondOf(address signer) external view returns (uint256) {
+        return _signers[signer].bond;
+    }
+
+    function reportHash(Report calldata r) public view returns (bytes32) {
+        return Eip712.digest(ReportHash.report(r));
+    }
+
+    function domainSeparator() external view returns (bytes32) {
+        return Eip712.domainSeparator();
+    }
+}
