@@ -1,12 +1,15 @@
 """The one exception tree of the project.
 
-Every error that a user can see says what happened, why, and what to do about it. The command line prints `str(error)` and
-ends with `error.exit_code`: 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had).
+Every error that a user can see says what happened, why, and what to do about it. The command line prints `str(error)`
+and ends with `error.exit_code`: 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had).
 """
+
+# Names say what happened; a suffix on each of them would say nothing more.
+# ruff: noqa: N818
 
 
 class CommonweightError(Exception):
-    """Base of all errors: `what` happened, `why`, and how to `fix` it. All three are plain sentences without secrets."""
+    """Base of all errors: `what` happened, `why`, and how to `fix` it: plain sentences without secrets."""
 
     exit_code: int = 1
 
@@ -198,7 +201,7 @@ class PaymentError(InferenceError):
 
 
 class PaymentRefused(PaymentError):
-    """A server refused a payment; `code` is its machine-readable reason (`protocol.x402.Reason` or what a server sent)."""
+    """A server refused a payment; `code` is its machine-readable reason (`protocol.x402.Reason` or the server's)."""
 
     def __init__(self, code: str, what: str, why: str = "", fix: str = "") -> None:
         super().__init__(what, why, fix)

@@ -48,7 +48,20 @@ BAN_TYPEHASH = typehash(BAN_TYPE)
 VOUCHER_TYPEHASH = typehash(VOUCHER_TYPE)
 DOCUMENT_TYPEHASH = typehash(DOCUMENT_TYPE)
 
-KINDS = ("plan", "commitment", "receipt", "part", "result", "record", "verdict", "offence", "tls", "member", "served")
+KINDS = (
+    "plan",
+    "commitment",
+    "receipt",
+    "part",
+    "result",
+    "anchor",
+    "record",
+    "verdict",
+    "offence",
+    "tls",
+    "member",
+    "served",
+)
 
 
 def document_digest(body: Mapping[str, Json]) -> str:

@@ -129,7 +129,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Rates, tolerances and references of section 6; failing verdicts of `fail_votes` signers refuse a member."""
+    """Rates, tolerances and references of the verification (section 6 of the specification)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -137,7 +137,6 @@ class Verification:
     tolerance_rel_l2: Real = "1e-3"
     tolerance_norm_ratio: Real = "1e-3"
     state_wait_ms: Milliseconds = 10_000
-    fail_votes: Annotated[int, Field(ge=1, le=31)] = 2
     loss_tolerance_micro: Annotated[int, Field(ge=0, le=10**9)] = 2000
     max_part_norm: Real = "1e6"
     heldout_windows: Annotated[int, Field(ge=1, le=10**6)] = 128

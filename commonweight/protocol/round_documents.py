@@ -1,0 +1,409 @@
+"""The documents of a round as they are made: plan, commitment, receipt, part, result.
+
+Each is a frozen dataclass with `to_body()` and `from_body(body)`; reading checks every field's type and bounds and
+what the body says about itself. What spans documents is checked by `structure`.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from commonweight.errors import FormatError
+from commonweight.protocol.canonical import Json, JsonObject
+from commonweight.protocol.fields import U32, Fields, f64_hex
+from commonweight.protocol.runconfig import CODECS
+from commonweight.protocol.trace import Trace
+
+__all__ = [
+    "MAX_MEMBERS",
+    "Commitment",
+    "CommittedPart",
+    "Link",
+    "PartMessage",
+    "Plan",
+    "PlanMember",
+    "Receipt",
+    "Result",
+]
+
+MAX_MEMBERS = 4096
+
+
+@dataclass(frozen=True)
+class PlanMember:
+    """A member's share of a round: registry index, inner steps, first data position."""
+
+    index: int
+    steps: int
+    data_start: int
+
+    def to_json(self) -> JsonObject:
+        """{index, steps, data_start}."""
+        return {"index": self.index, "steps": self.steps, "data_start": self.data_start}
+
+    @classmethod
+    def read(cls, f: Fields) -> "PlanMember":
+        """Reads what `to_json` writes."""
+        return cls(f.integer("index", 0, U32), f.integer("steps", 1, 100_000), f.integer("data_start"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the coordinator signs before a round. Times are unix milliseconds, digests 0x-hex."""
+
+    KIND: ClassVar[str] = "plan"
+    SCHEMA: ClassVar[str] = "commonweight.plan.v1"
+
+    run: str
+    round: int
+    epoch: int
+    base: str
+    base_cid: str
+    config: str
+    data_seed: str
+    members: tuple[PlanMember, ...]
+    h: int
+    codec: str
+    codec_version: int
+    block: int
+    parts: int
+    reducers: tuple[int, ...]
+    backups: tuple[int, ...]
+    min_members: int
+    commit_by_ms: int
+    anchor_by_ms: int
+    exchange_by_ms: int
+    record_by_ms: int
+    previous_record: str | None
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The members' registry indices, ascending."""
+        return tuple(member.index for member in self.members)
+
+    @property
+    def deadline_s(self) -> int:
+        """The commit deadline in whole unix seconds, as `anchorRound` takes it."""
+        return self.commit_by_ms // 1000
+
+    def member(self, index: int) -> PlanMember:
+        """The share of one member; FormatError when it is not in the plan."""
+        for member in self.members:
+            if member.index == index:
+                return member
+        raise FormatError(f"Provider {index} is not a member of round {self.round}")
+
+    def to_body(self) -> JsonObject:
+        """The body as JSON."""
+        return {
+            "schema": self.SCHEMA,
+            "run": self.run,
+            "round": self.round,
+            "epoch": self.epoch,
+            "base": self.base,
+            "base_cid": self.base_cid,
+            "config": self.config,
+            "data_seed": self.data_seed,
+            "members": [member.to_json() for member in self.members],
+            "h": self.h,
+            "codec": self.codec,
+            "codec_version": self.codec_version,
+            "block": self.block,
+            "parts": self.parts,
+            "reducers": list(self.reducers),
+            "backups": list(self.backups),
+            "min_members": self.min_members,
+            "commit_by_ms": self.commit_by_ms,
+            "anchor_by_ms": self.anchor_by_ms,
+            "exchange_by_ms": self.exchange_by_ms,
+            "record_by_ms": self.record_by_ms,
+            "previous_record": self.previous_record,
+        }
+
+    @classmethod
+    def from_body(cls, body: Json) -> "Plan":
+        """Reads a plan's body; FormatError names the field that is wrong."""
+        f = Fields(body, "plan")
+        f.choice("schema", (cls.SCHEMA,))
+        parts = f.integer("parts", 1, MAX_MEMBERS)
+        plan = cls(
+            run=f.address("run"),
+            round=f.integer("round", 1),
+            epoch=f.integer("epoch"),
+            base=f.digest("base"),
+            base_cid=f.cid("base_cid"),
+            config=f.digest("config"),
+            data_seed=f.digest("data_seed"),
+            members=f.objects("members", PlanMember.read, 1, MAX_MEMBERS),
+            h=f.integer("h", 1, 100_000),
+            codec=f.choice("codec", CODECS),
+            codec_version=f.integer("codec_version", 1, 1),
+            block=f.integer("block", 8, 65536),
+            parts=parts,
+            reducers=f.integers("reducers", 0, U32, parts, parts),
+            backups=f.integers("backups", 0, U32, parts, parts),
+            min_members=f.integer("min_members", 1, MAX_MEMBERS),
+            commit_by_ms=f.integer("commit_by_ms"),
+            anchor_by_ms=f.integer("anchor_by_ms"),
+            exchange_by_ms=f.integer("exchange_by_ms"),
+            record_by_ms=f.integer("record_by_ms"),
+            previous_record=f.optional_digest("previous_record"),
+        )
+        f.done()
+        plan._check(f)
+        return plan
+
+    def _check(self, f: Fields) -> None:
+        indices = self.indices
+        if list(indices) != sorted(set(indices)):
+            raise f.wrong("members", "strictly ascending by index", indices)
+        if any(member.steps > self.h for member in self.members):
+            raise f.wrong("members", f"of at most {self.h} steps each", [member.steps for member in self.members])
+        for name, chosen in (("reducers", self.reducers), ("backups", self.backups)):
+            if not set(chosen) <= set(indices):
+                raise f.wrong(name, "made of members", chosen)
+        same = any(a == b for a, b in zip(self.reducers, self.backups, strict=True))
+        if len(indices) > 1 and same:
+            raise f.wrong("backups", "other members than the reducers", self.backups)
+        if not self.commit_by_ms < self.anchor_by_ms < self.exchange_by_ms < self.record_by_ms:
+            raise f.wrong("record_by_ms", "after exchange_by_ms, anchor_by_ms and commit_by_ms", self.record_by_ms)
+        if self.commit_by_ms % 1000:
+            raise f.wrong("commit_by_ms", "whole seconds", self.commit_by_ms)
+
+
+@dataclass(frozen=True)
+class CommittedPart:
+    """A part of a payload before it is shown: SHA-256 of its bytes, squared L2 norm of the decoded part."""
+
+    digest: str
+    norm2: float
+
+    def to_json(self) -> JsonObject:
+        """{digest, norm2_f64}."""
+        return {"digest": self.digest, "norm2_f64": f64_hex(self.norm2)}
+
+    @classmethod
+    def read(cls, f: Fields) -> "CommittedPart":
+        """Reads what `to_json` writes; the norm is never negative."""
+        part = cls(f.digest("digest"), f.f64("norm2_f64"))
+        if part.norm2 < 0 or f64_hex(part.norm2) == f64_hex(-0.0):
+            raise f.wrong("norm2_f64", "zero or positive", part.norm2)
+        return part
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """What a member signs before the deadline: its whole work for the round, by digest."""
+
+    KIND: ClassVar[str] = "commitment"
+    SCHEMA: ClassVar[str] = "commonweight.commitment.v1"
+
+    run: str
+    round: int
+    plan: str
+    index: int
+    base: str
+    steps: int
+    tokens: int
+    parts: tuple[CommittedPart, ...]
+    payload_bytes: int
+    trace: Trace
+
+    def to_body(self) -> JsonObject:
+        """The body as JSON."""
+        return {
+            "schema": self.SCHEMA,
+            "run": self.run,
+            "round": self.round,
+            "plan": self.plan,
+            "index": self.index,
+            "base": self.base,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "parts": [part.to_json() for part in self.parts],
+            "payload_bytes": self.payload_bytes,
+            "trace": self.trace.to_json(),
+        }
+
+    @classmethod
+    def from_body(cls, body: Json) -> "Commitment":
+        """Reads a commitment's body; FormatError names the field that is wrong."""
+        f = Fields(body, "commitment")
+        f.choice("schema", (cls.SCHEMA,))
+        commitment = cls(
+            run=f.address("run"),
+            round=f.integer("round", 1),
+            plan=f.digest("plan"),
+            index=f.integer("index", 0, U32),
+            base=f.digest("base"),
+            steps=f.integer("steps", 1, 100_000),
+            tokens=f.integer("tokens", 1),
+            parts=f.objects("parts", CommittedPart.read, 1, MAX_MEMBERS),
+            payload_bytes=f.integer("payload_bytes", 1),
+            trace=f.child("trace", Trace.read),
+        )
+        f.done()
+        return commitment
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A signer's word that it received a commitment in time."""
+
+    KIND: ClassVar[str] = "receipt"
+    SCHEMA: ClassVar[str] = "commonweight.receipt.v1"
+
+    run: str
+    round: int
+    commitment: str
+    index: int
+    received_ms: int
+
+    def to_body(self) -> JsonObject:
+        """The body as JSON."""
+        return {
+            "schema": self.SCHEMA,
+            "run": self.run,
+            "round": self.round,
+            "commitment": self.commitment,
+            "index": self.index,
+            "received_ms": self.received_ms,
+        }
+
+    @classmethod
+    def from_body(cls, body: Json) -> "Receipt":
+        """Reads a receipt's body."""
+        f = Fields(body, "receipt")
+        f.choice("schema", (cls.SCHEMA,))
+        receipt = cls(
+            f.address("run"),
+            f.integer("round", 1),
+            f.digest("commitment"),
+            f.integer("index", 0, U32),
+            f.integer("received_ms"),
+        )
+        f.done()
+        return receipt
+
+
+@dataclass(frozen=True)
+class PartMessage:
+    """What a member signs about one part's payload when it sends it; `digest` is the SHA-256 of those bytes."""
+
+    KIND: ClassVar[str] = "part"
+    SCHEMA: ClassVar[str] = "commonweight.part.v1"
+
+    run: str
+    round: int
+    plan: str
+    base: str
+    part: int
+    sender: int
+    digest: str
+
+    def to_body(self) -> JsonObject:
+        """The body as JSON."""
+        return {
+            "schema": self.SCHEMA,
+            "run": self.run,
+            "round": self.round,
+            "plan": self.plan,
+            "base": self.base,
+            "part": self.part,
+            "sender": self.sender,
+            "digest": self.digest,
+        }
+
+    @classmethod
+    def from_body(cls, body: Json) -> "PartMessage":
+        """Reads a part's body."""
+        f = Fields(body, "part")
+        f.choice("schema", (cls.SCHEMA,))
+        message = cls(
+            f.address("run"),
+            f.integer("round", 1),
+            f.digest("plan"),
+            f.digest("base"),
+            f.integer("part", 0, MAX_MEMBERS - 1),
+            f.integer("sender", 0, U32),
+            f.digest("digest"),
+        )
+        f.done()
+        return message
+
+
+@dataclass(frozen=True)
+class Link:
+    """A measured connection to a member: bytes received from it, microseconds for them, smallest round-trip time."""
+
+    index: int
+    bytes: int
+    transfer_us: int
+    rtt_us: int
+
+    def to_json(self) -> JsonObject:
+        """{index, bytes, transfer_us, rtt_us}."""
+        return {"index": self.index, "bytes": self.bytes, "transfer_us": self.transfer_us, "rtt_us": self.rtt_us}
+
+    @classmethod
+    def read(cls, f: Fields) -> "Link":
+        """Reads what `to_json` writes."""
+        return cls(
+            f.integer("index", 0, U32),
+            f.integer("bytes", 0, 2**48),
+            f.integer("transfer_us", 1, 2**48),
+            f.integer("rtt_us", 1, 2**48),
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a reducer signs: the members it aggregated, the SHA-256 of the encoded result, and the links it measured."""
+
+    KIND: ClassVar[str] = "result"
+    SCHEMA: ClassVar[str] = "commonweight.result.v1"
+
+    run: str
+    round: int
+    plan: str
+    part: int
+    reducer: int
+    members: tuple[int, ...]
+    digest: str
+    links: tuple[Link, ...]
+
+    def to_body(self) -> JsonObject:
+        """The body as JSON."""
+        return {
+            "schema": self.SCHEMA,
+            "run": self.run,
+            "round": self.round,
+            "plan": self.plan,
+            "part": self.part,
+            "reducer": self.reducer,
+            "members": list(self.members),
+            "digest": self.digest,
+            "links": [link.to_json() for link in self.links],
+        }
+
+    @classmethod
+    def from_body(cls, body: Json) -> "Result":
+        """Reads a result's body; members and links strictly ascending by index, links only to others."""
+        f = Fields(body, "result")
+        f.choice("schema", (cls.SCHEMA,))
+        result = cls(
+            f.address("run"),
+            f.integer("round", 1),
+            f.digest("plan"),
+            f.integer("part", 0, MAX_MEMBERS - 1),
+            f.integer("reducer", 0, U32),
+            f.integers("members", 0, U32, 1, MAX_MEMBERS),
+            f.digest("digest"),
+            f.objects("links", Link.read, 0, MAX_MEMBERS),
+        )
+        f.done()
+        if list(result.members) != sorted(set(result.members)):
+            raise f.wrong("members", "strictly ascending", result.members)
+        linked = [link.index for link in result.links]
+        if linked != sorted(set(linked)) or result.reducer in linked:
+            raise f.wrong("links", "strictly ascending by index, without the reducer's own", linked)
+        return result
