@@ -1,7 +1,7 @@
 """Contract interfaces: loads the committed ABI files, encodes calls, decodes results, events and reverts.
 
-Structs travel as frozen dataclasses whose snake_case fields stand for the ABI's camelCase names, matched by name and not by
-place, so that a contract's struct may gain a field without silently shifting the others.
+Structs travel as frozen dataclasses whose snake_case fields stand for the ABI's camelCase names, matched by name and
+not by place, so that a contract's struct may gain a field without silently shifting the others.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import keyword
 import re
-import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
@@ -39,6 +39,11 @@ class Function:
     selector: bytes
     inputs: tuple[AbiItem, ...]
     outputs: tuple[AbiItem, ...]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The results' snake_case names."""
+        return tuple(snake(o["name"]) for o in self.outputs)
 
     def encode(self, args: Sequence[object]) -> bytes:
         """Selector and arguments; dataclasses stand for structs."""
@@ -192,7 +197,10 @@ def type_of(item: AbiItem) -> str:
 @cache
 def snake(name: str) -> str:
     """camelCase to snake_case: `dataLicence` to `data_licence`, `configSha256` to `config_sha256`."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.strip("_")).lower()
+    if len(name) == 1:  # a leaf's C, D and W
+        return name
+    found = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.strip("_")).lower()
+    return found + "_" if keyword.iskeyword(found) else found
 
 
 def build(kind: type[T], value: object) -> T:
@@ -200,18 +208,22 @@ def build(kind: type[T], value: object) -> T:
 
     Fields that the dataclass does not have are left out; a field that the struct does not have is an error by name.
     """
-    return _converter(kind)(value)  # type: ignore[no-any-return]
+    return cast(T, _converter(kind)(value))
+
+
+def _converter(kind: Any) -> Callable[[Any], Any]:
+    return _cached_converter(cast(Hashable, kind))
 
 
 @cache
-def _converter(kind: Any) -> Callable[[Any], Any]:
+def _cached_converter(kind: Hashable) -> Callable[[Any], Any]:
     origin = typing.get_origin(kind)
     if origin is tuple:
         inner = _converter(typing.get_args(kind)[0])
         return lambda values: tuple(inner(v) for v in values)
     if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
         return kind
-    if dataclasses.is_dataclass(kind) and not isinstance(kind, types.GenericAlias):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         parts = [(f.name, _converter(hints[f.name])) for f in dataclasses.fields(kind) if f.init]
 

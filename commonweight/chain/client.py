@@ -1,7 +1,7 @@
 """One chain: reads with finality, logs in pages, and transactions that are sent until they are mined.
 
-All methods block and are safe to call from several threads; from asyncio use `asyncio.to_thread`. A transaction is simulated
-first, so that most refusals cost no gas and come with the contract's own error name.
+All methods block and are safe to call from several threads; from asyncio use `asyncio.to_thread`. A transaction is
+simulated first, so that most refusals cost no gas and come with the contract's own error name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from commonweight.chain import reverts
 from commonweight.chain.abi import Function
 from commonweight.chain.keys import Key
 from commonweight.chain.nonces import NonceStore
-from commonweight.chain.rpc import Endpoints, RpcErrorReply, mask_url
+from commonweight.chain.rpc import Endpoints, RpcReplyError, mask_url
 from commonweight.chain.sending import Fees, Sender
 from commonweight.chain.types import Block, BlockId, Log, Receipt, block_id, parse_log, parse_receipt, unhex
 from commonweight.errors import ChainError, UsageError
@@ -46,8 +46,9 @@ class Call:
 class Chain:
     """A chain behind one or several RPC endpoints, with a key for sending if one is given.
 
-    `chain_id` None takes what the first endpoint says. `confirmations` None trusts the node's `finalized` block; a number
-    means that many blocks below the latest. `state_dir` holds nonce records (default: the user's state directory).
+    `chain_id` None takes what the first endpoint says. `confirmations` None trusts the node's `finalized` block; a
+    number means that many blocks below the latest. `state_dir` holds nonce records (default: the user's state
+    directory).
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Chain:
         """A raw JSON-RPC call. Raises RpcUnavailable, or ChainError for a node's error."""
         try:
             return self._endpoints.request(method, params)
-        except RpcErrorReply as reply:
+        except RpcReplyError as reply:
             raise reverts.explain(reply, method) from None
 
     # --- blocks ------------------------------------------------------------------------------------------------------
@@ -165,7 +166,9 @@ class Chain:
     def call(
         self, call: Call, *, block: BlockId = "latest", value: int = 0, sender: str | None = None
     ) -> tuple[Any, ...]:
-        """Call a function without a transaction and decode its results. Raises ContractError with the contract's error name."""
+        """Call a function without a transaction and decode its results. Raises ContractError with the contract's error
+        name.
+        """
         request = {"to": call.address, "data": "0x" + call.data.hex()}
         if value:
             request["value"] = hex(value)
@@ -173,7 +176,7 @@ class Chain:
             request["from"] = sender or self.address
         try:
             result = self._endpoints.request("eth_call", [request, block_id(block)])
-        except RpcErrorReply as reply:
+        except RpcReplyError as reply:
             raise reverts.explain(reply, call.title) from None
         return call.function.decode(unhex(cast(str, result)))
 
@@ -186,7 +189,8 @@ class Chain:
         *,
         page: int = LOG_PAGE_BLOCKS,
     ) -> Iterator[Log]:
-        """Logs in chain order from `from_block` to `to_block`, both included (None: the latest at the start), page by page.
+        """Logs in chain order from `from_block` to `to_block`, both included (None: the latest at the start), page by
+        page.
 
         `topics` lists the accepted values per place, None for any. A page that the node finds too large is halved.
         """
@@ -198,7 +202,7 @@ class Chain:
             query = {"address": list(addresses), "topics": wanted, "fromBlock": hex(start), "toBlock": hex(stop)}
             try:
                 found = self._endpoints.request("eth_getLogs", [query])
-            except RpcErrorReply as reply:
+            except RpcReplyError as reply:
                 if page == 1:
                     raise ChainError(
                         "The logs of a block cannot be read.", str(reply), "Use another RPC address."

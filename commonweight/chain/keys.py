@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from commonweight.errors import KeystoreError
+from commonweight.protocol.keys import sign_digest
 
-PASSWORD_FILE_VARIABLE = "COMMONWEIGHT_PASSWORD_FILE"
-PASSWORD_VARIABLE = "COMMONWEIGHT_PASSWORD"
+PASSWORD_FILE_VARIABLE = "COMMONWEIGHT_PASSWORD_FILE"  # noqa: S105 - a name, no password
+PASSWORD_VARIABLE = "COMMONWEIGHT_PASSWORD"  # noqa: S105 - a name, no password
 _SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -59,17 +60,14 @@ class Key:
 
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign 32 bytes (an EIP-712 digest): r || s || v, 65 bytes, low s, v 27 or 28, deterministic (RFC 6979)."""
-        from eth_keys.datatypes import PrivateKey
-
-        signature = PrivateKey(self.private_key).sign_msg_hash(digest)
-        return signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big") + bytes([27 + signature.v])
+        return sign_digest(digest, self.private_key)
 
 
 def create_keystore(path: Path, password: str, *, key: Key | None = None, fast: bool = False) -> Key:
     """Write a new keystore, readable by its owner only, and return its key (a fresh one unless given).
 
-    `fast` uses a cheap key derivation for development keys whose secret is no secret. Refuses to overwrite a file and refuses
-    an empty password. Raises KeystoreError.
+    `fast` uses a cheap key derivation for development keys whose secret is no secret. Refuses to overwrite a file and
+    refuses an empty password. Raises KeystoreError.
     """
     from eth_account import Account
 
@@ -104,7 +102,9 @@ def create_keystore(path: Path, password: str, *, key: Key | None = None, fast: 
 
 
 def load_key(path: Path, password: str) -> Key:
-    """Open a keystore. Raises KeystoreError, which never holds the password, if it is missing, damaged, or the password is wrong."""
+    """Open a keystore. Raises KeystoreError, which never holds the password, if it is missing, damaged, or the
+    password is wrong.
+    """
     from eth_account import Account
 
     body = _read_keystore(path)
@@ -135,7 +135,8 @@ def keystore_address(path: Path) -> str:
 def read_password(
     password_file: Path | None, environment: Mapping[str, str], *, prompt: str | None = None, confirm: bool = False
 ) -> str:
-    """The password from `password_file`, else from the environment, else asked for with `prompt` if there is a terminal.
+    """The password from `password_file`, else from the environment, else asked for with `prompt` if there is a
+    terminal.
 
     One trailing newline of a file is dropped. Raises KeystoreError when there is none of them.
     """

@@ -1,13 +1,14 @@
 """A development chain as a child process: Anvil or Ganache out of `node_modules`, with a block timer and funded keys.
 
-The child is in a process group of its own, so that Ctrl-C in a terminal reaches only us and we stop it in order; should we
-die without doing so, the kernel stops it (PR_SET_PDEATHSIG, set by a one-line launcher in the thread that waits for the
-child). With `detached=True` it stays until someone stops its process id: that is `commonweight dev up`.
+The child is in a process group of its own, so that Ctrl-C in a terminal reaches only us and we stop it in order;
+should we die without doing so, the kernel stops it (PR_SET_PDEATHSIG, set by a one-line launcher in the thread that
+waits for the child). With `detached=True` it stays until someone stops its process id: that is `commonweight dev up`.
 """
 
 from __future__ import annotations
 
 import atexit
+import http.client
 import json
 import os
 import shutil
@@ -18,12 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 from commonweight.errors import ChainError
 
@@ -33,8 +33,8 @@ CHAIN_IDS: dict[str, int] = {"anvil": 31337, "ganache": 1337}
 READY_S = 30.0
 STOP_S = 10.0
 
-# argv: parent pid, command... The signal is asked for after fork in the child itself, so no Python runs between fork and exec
-# of a threaded parent; the check of the parent closes the gap before it.
+# argv: parent pid, command... The signal is asked for after fork in the child itself, so that no Python code runs
+# between fork and exec of a threaded parent; the check of the parent closes the gap before it.
 _LAUNCHER = (
     "import ctypes,os,signal,sys\n"
     "if sys.platform=='linux': ctypes.CDLL(None).prctl(1,signal.SIGKILL)\n"
@@ -75,7 +75,7 @@ class LocalChain:
             shutil.rmtree(self._scratch, ignore_errors=True)
         atexit.unregister(self.stop)
 
-    def __enter__(self) -> LocalChain:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -105,21 +105,22 @@ def start_local(
 ) -> LocalChain:
     """Start a chain and return when it answers.
 
-    `directory` gets the log (a temporary one that `stop()` removes if None); `port` None takes a free one; `block_time_s` None
-    mines a block for each transaction instead of on a timer; `state` is where the chain's data survives a restart (a file for
-    Anvil, a folder for Ganache). Raises ChainError if the program is not there or does not come up.
+    `directory` gets the log (a temporary one that `stop()` removes if None); `port` None takes a free one;
+    `block_time_s` None mines a block for each transaction instead of on a timer; `state` is where the chain's data
+    survives a restart (a file for Anvil, a folder for Ganache). Raises ChainError if the program is not there or does
+    not come up.
     """
     scratch = tempfile.mkdtemp(prefix="commonweight-chain-") if directory is None else None
     folder = Path(scratch) if scratch else Path(str(directory))
     folder.mkdir(parents=True, exist_ok=True)
     command = _anvil_command if kind == "anvil" else _ganache_command
+    log_path = folder / f"{kind}.log"
     for attempt in range(5):
         chosen = port or _free_port()
-        log_path = folder / f"{kind}.log"
         process = _spawn(command(chosen, block_time_s, accounts, state), log_path, detached)
         url = f"http://127.0.0.1:{chosen}"
         try:
-            ready = _wait_ready(process, url)
+            ready = _wait_ready(process, chosen)
         except BaseException:
             _end(process)
             raise
@@ -291,13 +292,13 @@ def _spawn(command: list[str], log_path: Path, detached: bool) -> subprocess.Pop
 def _launch_in_waiting_thread(launch: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """PR_SET_PDEATHSIG fires when the *thread* that forked ends, so a thread is kept for as long as the child lives."""
     started: list[subprocess.Popen[bytes]] = []
-    failed: list[BaseException] = []
+    failed: list[OSError] = []
     done = threading.Event()
 
     def body() -> None:
         try:
             started.append(launch())
-        except BaseException as error:
+        except OSError as error:
             failed.append(error)
         finally:
             done.set()
@@ -311,21 +312,19 @@ def _launch_in_waiting_thread(launch: Callable[[], subprocess.Popen[bytes]]) -> 
     return started[0]
 
 
-def _wait_ready(process: subprocess.Popen[bytes], url: str) -> bool:
-    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}).encode()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _wait_ready(process: subprocess.Popen[bytes], port: int) -> bool:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []})
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            return False
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
-            with opener.open(
-                urllib.request.Request(url, request, {"Content-Type": "application/json"}), timeout=2
-            ) as answer:
-                if "result" in json.load(answer):
-                    return process.poll() is None
-        except (OSError, ValueError):
+            connection.request("POST", "/", body, {"Content-Type": "application/json"})
+            if "result" in json.load(connection.getresponse()):
+                return process.poll() is None
+        except (OSError, ValueError, http.client.HTTPException):
             time.sleep(0.02)
+        finally:
+            connection.close()
     _end(process)
     return False
 

@@ -1,8 +1,8 @@
 """Nonces that stay right when several threads and processes send from one key.
 
-Each (chain, address) has a lock file and a record of what is in flight in the state directory. A sender holds the lock from
-choosing a nonce until the node has taken the transaction; the record lets whoever comes next, also after a crash, see and
-re-price a transaction that holds up all later ones.
+Each (chain, address) has a lock file and a record of what is in flight in the state directory. A sender holds the lock
+from choosing a nonce until the node has taken the transaction; the record lets whoever comes next, also after a crash,
+see and re-price a transaction that holds up all later ones.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ _locks_guard = threading.Lock()
 
 
 def _thread_lock(name: str) -> threading.Lock:
-    # flock does not exclude threads of one process from each other when each opens the file anew under a held lock order
+    # threads of one process queue here and not in flock, where a wait could not be interrupted
     with _locks_guard:
         return _locks.setdefault(name, threading.Lock())
 

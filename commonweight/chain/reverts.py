@@ -1,4 +1,6 @@
-"""Reverts in plain words: finds the revert data in a node's error, decodes it by the ABIs, and says what to do about it."""
+"""Reverts in plain words: finds the revert data in a node's error, decodes it by the ABIs, and says what to do about
+it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Mapping
 from eth_abi.exceptions import DecodingError
 
 from commonweight.chain.abi import all_errors, decode_values, snake
-from commonweight.chain.rpc import RpcErrorReply
+from commonweight.chain.rpc import RpcReplyError
 from commonweight.errors import ChainError, CommonweightError, ContractError, InsufficientFunds
 
 _ERROR_STRING = bytes.fromhex("08c379a0")  # Error(string)
@@ -25,8 +27,10 @@ _REVERT_HINTS = ("revert", "invalid opcode", "vm exception", "out of gas")
 EXPLANATIONS: Mapping[str, tuple[str, str]] = {}
 
 
-def revert_data(reply: RpcErrorReply) -> bytes | None:
-    """The bytes that a call reverted with, wherever a node puts them; b"" for a revert without data; None if it is no revert."""
+def revert_data(reply: RpcReplyError) -> bytes | None:
+    """The bytes that a call reverted with, wherever a node puts them; b"" for a revert without data; None if it is no
+    revert.
+    """
     found = _hex_in(reply.data)
     if found is not None:
         return found
@@ -36,7 +40,7 @@ def revert_data(reply: RpcErrorReply) -> bytes | None:
     return b"" if reply.code == 3 or any(h in reply.message.lower() for h in _REVERT_HINTS) else None
 
 
-def explain(reply: RpcErrorReply, what: str) -> CommonweightError:
+def explain(reply: RpcReplyError, what: str) -> CommonweightError:
     """The error to raise for a node's error reply; `what` names the call."""
     lowered = reply.message.lower()
     if "insufficient funds" in lowered or "insufficientfunds" in lowered or "doesn't have enough funds" in lowered:
@@ -110,4 +114,7 @@ def _hex_in(data: object) -> bytes | None:
 
 
 def _show(value: object) -> str:
-    return "0x" + value.hex() if isinstance(value, bytes) else str(value)
+    if not isinstance(value, bytes):
+        return str(value)
+    text = value.rstrip(b"\0")
+    return text.decode() if text and text.isascii() and text.decode().isprintable() else "0x" + value.hex()

@@ -1,9 +1,9 @@
 """JSON-RPC over HTTP with several endpoints: the first that answers is used until it fails.
 
-An endpoint is used only after it has named the expected chain id. A request that no endpoint answers is tried again, with
-growing pauses, for `patience_s`; then it is RpcUnavailable. Errors that the node itself returns are the caller's business
-(`RpcErrorReply`), except "too many requests" and the like, which count as no answer. URLs may hold secrets, so that messages
-show only scheme and host.
+An endpoint is used only after it has named the expected chain id. A request that no endpoint answers is tried again,
+with growing pauses, for `patience_s`; then it is RpcUnavailable. Errors that the node itself returns are the caller's
+business (`RpcReplyError`), except "too many requests" and the like, which count as no answer. URLs may hold secrets,
+so that messages show only scheme and host.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
 
-class RpcErrorReply(Exception):
+class RpcReplyError(Exception):
     """The node answered with an error object; `data` may hold revert data."""
 
     def __init__(self, code: int, message: str, data: object) -> None:
@@ -80,7 +80,7 @@ class Endpoints:
         return self._chain_id
 
     def request(self, method: str, params: Sequence[object]) -> object:
-        """One call; returns `result`. Raises RpcErrorReply, WrongChain, or RpcUnavailable when patience is out."""
+        """One call; returns `result`. Raises RpcReplyError, WrongChain, or RpcUnavailable when patience is out."""
         deadline = time.monotonic() + self._patience_s
         pause = _FIRST_PAUSE_S
         while True:
@@ -91,7 +91,7 @@ class Endpoints:
                 try:
                     self._check(index)
                     result = self._ask(index, method, params)
-                except (_NoAnswer, WrongChain) as failure:
+                except (_NoAnswerError, WrongChain) as failure:
                     if isinstance(failure, WrongChain) and len(self._providers) == 1:
                         raise
                     failures.append(f"{self._names[index]}: {failure}")
@@ -102,7 +102,7 @@ class Endpoints:
                 raise RpcUnavailable(
                     "The chain cannot be reached.",
                     "; ".join(failures) + ".",
-                    "Check the RPC address and that its node runs, or name more endpoints by --rpc, separated by commas.",
+                    "Check the RPC address and that its node runs, or name several by --rpc, separated by commas.",
                 )
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -127,31 +127,29 @@ class Endpoints:
         try:
             answer = cast("dict[str, Any]", self._providers[index].make_request(RPCEndpoint(method), list(params)))
         except requests.HTTPError as error:
-            raise _NoAnswer(
-                f"HTTP status {error.response.status_code if error.response is not None else '?'}"
-            ) from None
+            raise _NoAnswerError(f"HTTP status {error.response.status_code}") from None
         except requests.Timeout:
-            raise _NoAnswer("no answer in time") from None
+            raise _NoAnswerError("no answer in time") from None
         except requests.RequestException:
             self._checked[index] = False  # what comes back at this address may be another chain
-            raise _NoAnswer("no connection") from None
+            raise _NoAnswerError("no connection") from None
         except ValueError:
-            raise _NoAnswer("the answer is not JSON") from None
-        if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
-            raise _NoAnswer("the answer is not JSON-RPC")
+            raise _NoAnswerError("the answer is not JSON") from None
+        if not isinstance(cast(object, answer), dict) or ("result" not in answer and "error" not in answer):
+            raise _NoAnswerError("the answer is not JSON-RPC")
         error_object = answer.get("error")
         if error_object is None:
-            return answer["result"]
+            return answer.get("result")
         if not isinstance(error_object, dict):
-            raise RpcErrorReply(0, str(error_object), None)
+            raise RpcReplyError(0, str(error_object), None)
         code = error_object.get("code")
-        reply = RpcErrorReply(
+        reply = RpcReplyError(
             code if isinstance(code, int) else 0, str(error_object.get("message", "")), error_object.get("data")
         )
         if reply.code in _BUSY_CODES:
-            raise _NoAnswer(reply.message or "too many requests")
+            raise _NoAnswerError(reply.message)
         raise reply
 
 
-class _NoAnswer(Exception):
+class _NoAnswerError(Exception):
     pass

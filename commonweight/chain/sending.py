@@ -1,8 +1,8 @@
 """Sends one transaction until it is mined: estimate, price, sign, broadcast, wait, re-price when it is stuck.
 
-Fees follow EIP-1559: twice the base fee plus a tip, never above the cap. A transaction that is not mined in `bump_after_s` is
-sent again under the same nonce for at least `bump_percent` more, until the cap. If an older transaction from the same key
-holds it up, that one is re-priced.
+Fees follow EIP-1559: twice the base fee plus a tip, never above the cap. A transaction that is not mined in
+`bump_after_s` is sent again under the same nonce for at least `bump_percent` more, until the cap. If an older
+transaction from the same key holds it up, that one is re-priced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 from commonweight.chain import reverts
 from commonweight.chain.keys import Key
 from commonweight.chain.nonces import InFlight, NonceStore, Record
-from commonweight.chain.rpc import Endpoints, RpcErrorReply
+from commonweight.chain.rpc import Endpoints, RpcReplyError
 from commonweight.chain.types import Receipt, parse_receipt
 from commonweight.errors import ChainError, TransactionStuck
 
@@ -78,7 +78,7 @@ class Sender:
         request = self._request(to, data, value)
         try:
             found = int(cast(str, self._endpoints.request("eth_estimateGas", [request])), 16)
-        except RpcErrorReply as reply:
+        except RpcReplyError as reply:
             raise reverts.explain(reply, title) from None
         return found + found * self._fees.gas_margin_percent // 100
 
@@ -111,7 +111,7 @@ class Sender:
                 raw, tx_hash = self._sign(made, max_fee, tip)
                 try:
                     self._submit(raw, tx_hash)
-                except RpcErrorReply as reply:
+                except RpcReplyError as reply:
                     if not any(hint in reply.message.lower() for hint in _NONCE_TAKEN):
                         raise reverts.explain(reply, title) from None
                     nonce = max(self._count("pending"), nonce + ("too high" not in reply.message.lower()))
@@ -158,7 +158,7 @@ class Sender:
         """Hand a signed transaction to the node; a node that knows it already is as good."""
         try:
             self._endpoints.request("eth_sendRawTransaction", [raw])
-        except RpcErrorReply as reply:
+        except RpcReplyError as reply:
             if not any(hint in reply.message.lower() for hint in _KNOWN) and not self._known(tx_hash):
                 raise
 
@@ -218,7 +218,7 @@ class Sender:
         raw, tx_hash = self._sign(entry, max_fee, tip)
         try:
             self._submit(raw, tx_hash)
-        except RpcErrorReply as reply:
+        except RpcReplyError as reply:
             if any(hint in reply.message.lower() for hint in (*_NONCE_TAKEN, "insufficient funds")):
                 return  # mined meanwhile, or not affordable: the variants already sent still count
             raise reverts.explain(reply, "Sending again") from None
@@ -231,10 +231,10 @@ class Sender:
         request = self._request(sent.to, bytes.fromhex(sent.data[2:]), sent.value)
         try:
             self._endpoints.request("eth_call", [{**request, "gas": hex(sent.gas)}, body["blockNumber"]])
-        except RpcErrorReply as reply:
+        except RpcReplyError as reply:
             return reverts.explain(reply, title)
         return ChainError(
             f"{title} was mined and failed.",
-            f"Transaction {body['transactionHash']} used {int(body['gasUsed'], 16)} of {sent.gas} gas; the chain's state has changed since",
+            f"Transaction {body['transactionHash']} used {int(body['gasUsed'], 16)} of {sent.gas} gas",
             "Try again.",
         )

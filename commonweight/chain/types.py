@@ -1,4 +1,6 @@
-"""What the chain client hands out: blocks, logs and receipts, as frozen dataclasses. Hashes are 32 bytes, addresses checksummed."""
+"""What the chain client hands out: blocks, logs and receipts, as frozen dataclasses. Hashes are 32 bytes, addresses
+checksummed.
+"""
 
 from __future__ import annotations
 

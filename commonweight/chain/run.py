@@ -1,0 +1,114 @@
+"""One run: all its contracts as typed wrappers, its parameters, and its events in chain order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from commonweight.chain.client import Chain
+from commonweight.chain.contracts import (
+    Asset,
+    Campaign,
+    Checkpoints,
+    Disputes,
+    Distributor,
+    Ledger,
+    Oracle,
+    Payments,
+    Registry,
+)
+from commonweight.chain.events import ChainEvent, E, decode_events, topic_of
+from commonweight.chain.structs import RunAddresses, RunParams
+from commonweight.errors import ChainError
+
+
+@dataclass(frozen=True)
+class Run:
+    """The contracts of one run on a chain. Made by `Run.at`."""
+
+    chain: Chain
+    addresses: RunAddresses
+    params: RunParams
+    asset: Asset
+    campaign: Campaign
+    registry: Registry
+    oracle: Oracle
+    ledger: Ledger
+    checkpoints: Checkpoints
+    distributor: Distributor
+    payments: Payments
+    disputes: Disputes
+
+    @classmethod
+    def at(cls, chain: Chain, campaign: str) -> Run:
+        """The run that a campaign's address names. Raises ChainError if there is no campaign at that address."""
+        named = Campaign(chain, campaign, campaign)
+        if not chain.code(named.address):
+            raise ChainError(
+                f"There is no run at {named.address}.",
+                f"Chain {chain.chain_id} has no contract at this address",
+                "Check the address (`commonweight run list` shows the runs) and the RPC address.",
+            )
+        addresses, params = named.addresses(), named.params()
+        if addresses.campaign != named.address:
+            raise ChainError(
+                f"There is no run at {named.address}.",
+                "The contract there is not a campaign",
+                "Give the campaign's address.",
+            )
+        return cls(
+            chain,
+            addresses,
+            params,
+            Asset(chain, params.asset),
+            Campaign(chain, addresses.campaign, params.asset),
+            Registry(chain, addresses.registry, params.asset),
+            Oracle(chain, addresses.oracle, params.asset),
+            Ledger(chain, addresses.ledger),
+            Checkpoints(chain, addresses.checkpoints),
+            Distributor(chain, addresses.distributor, params.asset),
+            Payments(chain, addresses.payments, params.asset),
+            Disputes(chain, addresses.disputes),
+        )
+
+    @property
+    def address(self) -> str:
+        """The campaign's address, which names the run."""
+        return self.addresses.campaign
+
+    @property
+    def contract_names(self) -> Mapping[str, str]:
+        """Contract names by address."""
+        return {
+            w.address: w.CONTRACT
+            for w in (
+                self.campaign,
+                self.registry,
+                self.oracle,
+                self.ledger,
+                self.checkpoints,
+                self.distributor,
+                self.payments,
+                self.disputes,
+            )
+        }
+
+    def with_key_of(self, chain: Chain) -> Run:
+        """The same run over another client, for example one with another key."""
+        return Run.at(chain, self.address)
+
+    def events(
+        self, kinds: Sequence[type[ChainEvent]] = (), *, from_block: int = 0, to_block: int | None = None
+    ) -> Iterator[ChainEvent]:
+        """The run's events in chain order, of the given classes or all; the last block is included."""
+        names = self.contract_names
+        wanted = {k.CONTRACT for k in kinds}
+        addresses = [a for a, name in names.items() if not kinds or name in wanted]
+        topics = [[topic_of(k) for k in kinds]] if kinds else []
+        yield from decode_events(self.chain.logs(addresses, topics, from_block, to_block), names)
+
+    def events_of(self, kind: type[E], *, from_block: int = 0, to_block: int | None = None) -> Iterator[E]:
+        """The run's events of one class, in chain order."""
+        for event in self.events([kind], from_block=from_block, to_block=to_block):
+            if isinstance(event, kind):
+                yield event
