@@ -1,0 +1,323 @@
+"""A server: authenticated requests from many peers at once, with bounds on everything that they can make it hold.
+
+A connection is counted before TLS begins; one that does not finish TLS and its hello in time, or is the oldest of too
+many that have not, is cut off. After the hello, `authorise` decides whether the caller may speak at all. Requests of
+one connection run at the same time; a caller with too many in flight, or over its rate, is read later. Whoever sends
+what is not a frame of this protocol, or more than its method allows, loses the connection and nobody else is touched.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from commonweight.errors import CommonweightError, PeerError, PeerRefused, PeerTimeout
+from commonweight.net.identity import Caller, Certificate, Identity, check_client_hello, new_certificate, server_hello
+from commonweight.net.limits import Budget, Limits, RateLimiter
+from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
+from commonweight.net.wire import Frame, Wire
+from commonweight.protocol.canonical import JsonObject
+
+_log = logging.getLogger("commonweight.net")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a handler gets: the proven caller, the parameters, the body, and how long the body took to arrive."""
+
+    caller: Caller
+    method: str
+    params: JsonObject
+    body: bytes
+    transfer_us: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a handler answers, and what a caller gets. `transfer_us` is how long the body took (filled on arrival)."""
+
+    params: JsonObject = field(default_factory=dict)
+    body: bytes = b""
+    transfer_us: int = 0
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+Authorise = Callable[[Caller], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A handler with the largest request body that it takes."""
+
+    handler: Handler
+    max_body: int = 0
+
+
+class Server:
+    """Serves `methods` to callers that `authorise` lets in (it raises PeerRefused for others). `ping` is built in."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        methods: Mapping[str, Method],
+        authorise: Authorise,
+        limits: Limits | None = None,
+        traffic: Traffic = PROCESS_TRAFFIC,
+    ) -> None:
+        self.identity = identity
+        self.limits = limits or Limits()
+        self.traffic = traffic
+        self._methods = {**methods, "ping": Method(_pong)}
+        self._authorise = authorise
+        self._certificate: Certificate = new_certificate()
+        self._budget = Budget(self.limits.max_body_memory)
+        self._rate = RateLimiter(self.limits.requests_per_s, self.limits.burst)
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending: dict[asyncio.Task[None], None] = {}  # in the order of their coming
+        self._open: dict[str, dict[Wire, None]] = defaultdict(dict)
+        self._in_flight: dict[str, Budget] = {}
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; port 0 takes a free one. Returns the host and port. Raises OSError when the address is taken."""
+        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = infos[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(256)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        self._spawn(self._accept(listener))
+        bound = listener.getsockname()
+        return str(bound[0]), int(bound[1])
+
+    async def close(self) -> None:
+        """Stop listening, end every connection and cancel what is running."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        """How many authenticated connections are open."""
+        return sum(len(wires) for wires in self._open.values())
+
+    # --- coming in ---------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Awaitable[None]) -> "asyncio.Task[None]":
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as problem:
+                if self._listener is None:
+                    return
+                _log.warning("a connection could not be accepted: %s", problem)
+                await asyncio.sleep(0.1)  # out of file descriptors: let some be closed
+                continue
+            if len(self._pending) >= self.limits.max_pending:
+                oldest = next(iter(self._pending))
+                oldest.cancel()
+                self._pending.pop(oldest, None)
+            task = self._spawn(self._connection(connection, f"{address[0]}:{address[1]}"))
+            self._pending[task] = None
+            task.add_done_callback(lambda done: self._pending.pop(done, None))
+
+    async def _connection(self, connection: socket.socket, where: str) -> None:
+        wire: Wire | None = None
+        try:
+            async with asyncio.timeout(self.limits.handshake_s):
+                wire = await self._secure(connection, where)
+                caller = await self._greet(wire)
+            task = asyncio.current_task()
+            if task is not None:
+                self._pending.pop(task, None)
+            await self._serve(wire, caller)
+        except PeerRefused as refused:
+            _log.info("%s was refused: %s", where, refused)
+            if wire is not None:
+                await wire.close()
+        except (PeerError, OSError, TimeoutError) as problem:
+            _log.info("connection from %s ended: %s", where, problem)
+        finally:
+            if wire is None:
+                connection.close()
+            else:
+                wire.abort()
+
+    async def _secure(self, connection: socket.socket, where: str) -> Wire:
+        loop = asyncio.get_running_loop()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = asyncio.StreamReader(limit=1 << 18)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol,
+            connection,
+            ssl=self._certificate.context,
+            ssl_handshake_timeout=self.limits.handshake_s,
+            ssl_shutdown_timeout=1.0,
+        )
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        return Wire(reader, writer, self.limits, Traffic(self.traffic), where)
+
+    async def _greet(self, wire: Wire) -> Caller:
+        hello = server_hello(self.identity, self._certificate)
+        await wire.send({"hello": hello.to_json()}, b"", "hello")
+        frame = await wire.receive(self.limits.max_hello, _no_body, self.limits.handshake_s, _hello_name)
+        if frame is None:
+            raise PeerTimeout(f"{wire.where} left without a hello")
+        try:
+            caller = check_client_hello(
+                frame.header.get("hello"),
+                self.identity,
+                self._certificate.sha256,
+                str(hello.body["nonce"]),
+                self.limits.max_clock_skew_s,
+            )
+            await self._authorise(caller)
+            if self.connections >= self.limits.max_connections:
+                raise PeerRefused("busy", "This server has no room for more connections", "", "try again later")
+        except PeerRefused as refused:
+            await wire.send(_refusal(refused), b"", "hello")
+            raise
+        await wire.send({"status": "ok", "params": {}}, b"", "hello")
+        return caller
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self, wire: Wire, caller: Caller) -> None:
+        wires = self._open[caller.address]
+        while len(wires) >= self.limits.max_connections_per_caller:
+            oldest = next(iter(wires))
+            del wires[oldest]
+            oldest.abort()
+        wires[wire] = None
+        try:
+            while await self._next(wire, caller):
+                pass
+        finally:
+            wires.pop(wire, None)
+            if not wires:
+                self._open.pop(caller.address, None)
+
+    async def _next(self, wire: Wire, caller: Caller) -> bool:
+        """Read one request and start it; False when the peer has closed."""
+        held = 0
+
+        async def admit(header: JsonObject, size: int) -> None:
+            nonlocal held
+            method = self._methods.get(str(header.get("method")))
+            allowed = method.max_body if method else 0
+            if size > allowed:
+                code = "frame-too-large" if method else "unknown-method"
+                refused = PeerRefused(code, "The request is refused", f"its body has {size} bytes, allowed {allowed}")
+                await wire.send(_refusal(refused, _id(header)), b"", str(header.get("method"))[:40])
+                raise refused
+            async with asyncio.timeout(self.limits.handler_s):
+                await self._budget.take(size)
+            held = size
+
+        delay_s = self._rate.delay_s(caller.address)
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        room = self._in_flight.setdefault(caller.address, Budget(self.limits.max_in_flight_per_caller))
+        await room.take(1)
+        started = False
+        try:
+            frame = await wire.receive(self.limits.max_header, admit, self.limits.idle_s, self._count_as)
+            if frame is not None:
+                self._spawn(self._answer(wire, caller, frame, held))
+                started = True
+            return started
+        finally:
+            if not started:
+                self._done(caller, held)
+
+    def _done(self, caller: Caller, held: int) -> None:
+        self._budget.give_back(held)
+        room = self._in_flight[caller.address]
+        room.give_back(1)
+        if room.idle:
+            del self._in_flight[caller.address]
+
+    async def _answer(self, wire: Wire, caller: Caller, frame: Frame, held: int) -> None:
+        header, name = frame.header, self._count_as(frame.header)
+        try:
+            reply = await self._handle(caller, frame)
+            answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
+            body = reply.body
+        except PeerRefused as refused:
+            answer, body = _refusal(refused, _id(header)), b""
+        finally:
+            self._done(caller, held)
+        with contextlib.suppress(PeerError):  # a peer that left does not get its answer
+            await wire.send(answer, body, name)
+
+    async def _handle(self, caller: Caller, frame: Frame) -> Reply:
+        """The handler's reply; raises only PeerRefused."""
+        name, params = frame.header.get("method"), frame.header.get("params")
+        method = self._methods.get(str(name))
+        if method is None or not isinstance(params, dict) or set(frame.header) != {"id", "method", "params"}:
+            code = "unknown-method" if method is None else "bad-request"
+            raise PeerRefused(
+                code, f"The request {str(name)[:40]!r} is refused", "it is not one of this server's methods"
+            )
+        try:
+            async with asyncio.timeout(self.limits.handler_s):
+                return await method.handler(Request(caller, str(name), params, frame.body, frame.transfer_us))
+        except PeerRefused:
+            raise
+        except CommonweightError as problem:
+            raise PeerRefused(type(problem).__name__, problem.what, problem.why, problem.fix) from problem
+        except TimeoutError:
+            raise PeerRefused("too-slow", "The request took too long here", "", "try again later") from None
+        except Exception as problem:
+            _log.exception("the handler of %s failed", name)
+            raise PeerRefused("internal-error", "The request failed here", type(problem).__name__) from problem
+
+    def _count_as(self, header: JsonObject) -> str:
+        name = str(header.get("method"))
+        return name if name in self._methods else "unknown"
+
+
+def _hello_name(_header: JsonObject) -> str:
+    return "hello"
+
+
+async def _pong(_request: Request) -> Reply:
+    return Reply()
+
+
+async def _no_body(_header: JsonObject, size: int) -> None:
+    if size:
+        raise PeerRefused("bad-hello", "A hello has no body")
+
+
+def _id(header: JsonObject) -> int:
+    value = header.get("id")
+    return value if isinstance(value, int) else 0
+
+
+def _refusal(refused: PeerRefused, number: int | None = None) -> JsonObject:
+    identified: JsonObject = {} if number is None else {"id": number}
+    return identified | {
+        "status": refused.code,
+        "params": {"what": refused.what, "why": refused.why, "fix": refused.fix},
+    }

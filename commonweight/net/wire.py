@@ -1,0 +1,148 @@
+"""Frames on a TLS connection: u32 header length, u64 body length, header as canonical JSON, body as it is.
+
+Lengths are big-endian and checked before anything is read for them. Memory grows only as bytes arrive. A frame that
+takes longer than its size allows ends the connection, and so does one that was begun but could not be finished.
+"""
+
+import asyncio
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from commonweight.errors import FormatError, FrameTooLarge, PeerTimeout, PeerUnreachable, ProtocolViolation
+from commonweight.net.limits import Limits
+from commonweight.net.traffic import Traffic
+from commonweight.protocol.canonical import JsonObject, dumps, loads_object
+
+PREFIX = struct.Struct(">IQ")
+_PIECE = 1 << 18
+_GOODBYE_S = 1.0
+_GOODBYE_BYTES = 1 << 23
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame; `transfer_us` is how long its body took to arrive, in microseconds."""
+
+    header: JsonObject
+    body: bytes
+    transfer_us: int
+
+
+Admit = Callable[[JsonObject, int], Awaitable[None]]
+"""Called with a frame's header and body length before the body is read; raises when it must not be read."""
+
+
+class Wire:
+    """One connection, for one task that reads and any number that write. `where` names the other side in errors."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        traffic: Traffic,
+        where: str,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._limits = limits
+        self._turn = asyncio.Lock()
+        self.traffic = traffic
+        self.where = where
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is closed or being closed."""
+        return self._writer.is_closing()
+
+    def abort(self) -> None:
+        """Close at once, without goodbye."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """Close after what was written has gone out; an unresponsive peer is cut off.
+
+        What the peer is still sending is read and dropped for a moment, so that its last answer is not lost with it.
+        """
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                dropped = 0
+                while dropped < _GOODBYE_BYTES and (piece := await self._reader.read(_PIECE)):
+                    dropped += len(piece)
+                self._writer.close()
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self.abort()
+
+    async def send(self, header: JsonObject, body: bytes, method: str) -> None:
+        """Write one frame, waiting while the peer does not read. Raises PeerUnreachable or PeerTimeout."""
+        encoded = dumps(header)
+        size = PREFIX.size + len(encoded) + len(body)
+        async with self._turn:
+            if self.closing:
+                raise PeerUnreachable(f"The connection to {self.where} is closed")
+            try:
+                async with asyncio.timeout(self._limits.transfer_s(size)):
+                    self._writer.write(PREFIX.pack(len(encoded), len(body)) + encoded)
+                    for start in range(0, len(body), _PIECE):
+                        await self._writer.drain()
+                        self._writer.write(body[start : start + _PIECE])
+                    await self._writer.drain()
+            except TimeoutError:
+                self.abort()
+                raise PeerTimeout(f"{self.where} stopped reading", f"{size} bytes could not be sent in time") from None
+            except OSError as problem:
+                self.abort()
+                raise PeerUnreachable(f"The connection to {self.where} was lost", str(problem)) from problem
+            except BaseException:
+                self.abort()  # half a frame is out: nothing that follows could be understood
+                raise
+        self.traffic.add_sent(method, size)
+
+    async def receive(
+        self, max_header: int, admit: Admit, wait_s: float | None, name: Callable[[JsonObject], str]
+    ) -> Frame | None:
+        """Read one frame; None when the peer has closed between two frames.
+
+        `wait_s` bounds the wait for its first byte, None waits for ever. `name` gives the method to count it under.
+        Raises FrameTooLarge, ProtocolViolation, PeerTimeout, PeerUnreachable, and what `admit` raises.
+        """
+        try:
+            async with asyncio.timeout(wait_s):
+                first = await self._reader.read(1)
+            if not first:
+                return None
+            async with asyncio.timeout(self._limits.frame_s):
+                header_size, body_size = PREFIX.unpack(first + await self._reader.readexactly(PREFIX.size - 1))
+            if header_size > max_header:
+                raise FrameTooLarge(
+                    f"{self.where} announced a header of {header_size} bytes", f"{max_header} are allowed here"
+                )
+            async with asyncio.timeout(self._limits.transfer_s(header_size)):
+                header = loads_object(await self._exactly(header_size), max_header)
+            await admit(header, body_size)
+            started = time.perf_counter_ns()
+            async with asyncio.timeout(self._limits.transfer_s(body_size)):
+                body = await self._exactly(body_size)
+            transfer_us = (time.perf_counter_ns() - started) // 1000
+        except TimeoutError:
+            raise PeerTimeout(f"{self.where} was silent for too long", "a frame did not arrive in time") from None
+        except asyncio.IncompleteReadError:
+            raise PeerUnreachable(f"{self.where} closed the connection in the middle of a frame") from None
+        except FormatError as problem:
+            raise ProtocolViolation(f"{self.where} sent a header that is refused", str(problem)) from None
+        except OSError as problem:
+            raise PeerUnreachable(f"The connection to {self.where} was lost", str(problem)) from problem
+        self.traffic.add_received(name(header), PREFIX.size + header_size + body_size)
+        return Frame(header, body, transfer_us)
+
+    async def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            piece = await self._reader.read(min(size - len(data), _PIECE))
+            if not piece:
+                raise asyncio.IncompleteReadError(bytes(data[:16]), size)
+            data += piece
+        return bytes(data)

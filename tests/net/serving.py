@@ -1,0 +1,80 @@
+"""A server in a process of its own, for the tests of the transport: `python serving.py KEY RUN [LIMITS as JSON]`.
+
+It prints its port, and serves `echo`, `hold` (never answers), `fail`, `refuse`, `big` (a long body) and `memory` (its
+peak in KiB). The member with index 13 is banned.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+
+from commonweight.errors import ConfigError, PeerRefused
+from commonweight.net import Caller, Identity, Limits, Method, Reply, Request, Server
+from commonweight.protocol.documents import Domain
+
+DOMAIN = Domain(31337, "0x" + "0c" * 20)
+RUN = "0x" + "ca" * 20
+SERVER_KEY = b"\x11" * 32
+MEMBER_KEY = b"\x22" * 32
+OTHER_KEY = b"\x33" * 32
+
+
+def identity(key: bytes = MEMBER_KEY, role: str = "member", index: int | None = 0, run: str = RUN) -> Identity:
+    return Identity(key, run, DOMAIN, role, index)
+
+
+async def echo(request: Request) -> Reply:
+    return Reply({"params": request.params, "caller": request.caller.address}, request.body)
+
+
+async def hold(request: Request) -> Reply:
+    await asyncio.Event().wait()
+    return Reply()
+
+
+async def fail(request: Request) -> Reply:
+    raise RuntimeError("a secret detail")
+
+
+async def refuse(request: Request) -> Reply:
+    if request.params.get("config"):
+        raise ConfigError("The configuration is wrong", "it is a test", "do not ask")
+    raise PeerRefused("not-now", "Not now", "it is a test", "ask later")
+
+
+async def big(request: Request) -> Reply:
+    size = request.params["size"]
+    assert isinstance(size, int)
+    return Reply({}, bytes(size))
+
+
+async def memory(request: Request) -> Reply:
+    return Reply({"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
+
+
+async def authorise(caller: Caller) -> None:
+    if caller.index == 13:
+        raise PeerRefused("banned", "This member is banned", "it is a test")
+
+
+METHODS = {
+    "echo": Method(echo, 32 << 20),
+    "hold": Method(hold),
+    "fail": Method(fail),
+    "refuse": Method(refuse),
+    "big": Method(big),
+    "memory": Method(memory),
+}
+
+
+async def main() -> None:
+    limits = Limits(**json.loads(sys.argv[3])) if len(sys.argv) > 3 else Limits()
+    server = Server(identity(bytes.fromhex(sys.argv[1]), "signer", None, sys.argv[2]), METHODS, authorise, limits)
+    _, port = await server.start("127.0.0.1", 0)
+    print(port, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
