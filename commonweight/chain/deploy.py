@@ -1,7 +1,7 @@
 """Deploys the implementations and the factory, and keeps what was deployed in a file per chain.
 
-The file names every contract's address, block, transaction, constructor arguments and code hash, so that anyone can compare
-it with the chain and with what the sources compile to.
+The file names every contract's address, block, transaction, constructor arguments and code hash, so that anyone can
+compare it with the chain and with what the sources compile to.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Deployment:
 
 
 def deploy_factory(chain: Chain, progress: Callable[[str], None] | None = None) -> Deployment:
-    """Deploy all implementations and the factory from the chain's key; `progress` gets each contract's name when it is mined."""
+    """Deploy all implementations and the factory from the chain's key; `progress` gets each contract's name when it is
+    mined.
+    """
 
     def deploy(contract: str, arguments: tuple[object, ...] = (), shown: tuple[str, ...] = ()) -> Deployed:
         receipt = chain.deploy(creation_code(interface(contract), arguments), contract)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import (
@@ -19,7 +20,7 @@ from commonweight.chain.contracts import (
 )
 from commonweight.chain.events import ChainEvent, E, decode_events, topic_of
 from commonweight.chain.structs import RunAddresses, RunParams
-from commonweight.errors import ChainError
+from commonweight.errors import ChainError, RpcUnavailable
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,23 @@ class Run:
         """The campaign's address, which names the run."""
         return self.addresses.campaign
 
-    @property
+    @cached_property
+    def first_block(self) -> int:
+        """A block from which all events of the run are found: the run's first if the node still has old states, else
+        0.
+        """
+        low, high = 0, self.chain.block_number()
+        try:
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self.chain.code(self.address, middle) else (middle + 1, high)
+        except RpcUnavailable:
+            raise
+        except ChainError:  # the node has pruned the states in between
+            return 0
+        return low
+
+    @cached_property
     def contract_names(self) -> Mapping[str, str]:
         """Contract names by address."""
         return {
@@ -98,16 +115,20 @@ class Run:
         return Run.at(chain, self.address)
 
     def events(
-        self, kinds: Sequence[type[ChainEvent]] = (), *, from_block: int = 0, to_block: int | None = None
+        self, kinds: Sequence[type[ChainEvent]] = (), *, from_block: int | None = None, to_block: int | None = None
     ) -> Iterator[ChainEvent]:
-        """The run's events in chain order, of the given classes or all; the last block is included."""
+        """The run's events in chain order, of the given classes or all, from the run's first block on by default; the
+        last block is included.
+        """
         names = self.contract_names
         wanted = {k.CONTRACT for k in kinds}
         addresses = [a for a, name in names.items() if not kinds or name in wanted]
         topics = [[topic_of(k) for k in kinds]] if kinds else []
-        yield from decode_events(self.chain.logs(addresses, topics, from_block, to_block), names)
+        yield from decode_events(
+            self.chain.logs(addresses, topics, self.first_block if from_block is None else from_block, to_block), names
+        )
 
-    def events_of(self, kind: type[E], *, from_block: int = 0, to_block: int | None = None) -> Iterator[E]:
+    def events_of(self, kind: type[E], *, from_block: int | None = None, to_block: int | None = None) -> Iterator[E]:
         """The run's events of one class, in chain order."""
         for event in self.events([kind], from_block=from_block, to_block=to_block):
             if isinstance(event, kind):

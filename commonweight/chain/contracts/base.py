@@ -21,7 +21,9 @@ class Contract:
 
     def __init__(self, chain: Chain, address: str) -> None:
         if not is_address(address):
-            raise UsageError(f"{address} is not an address.", "An address is 0x and 40 hex digits.", "Check it for missing digits.")
+            raise UsageError(
+                f"{address} is not an address.", "An address is 0x and 40 hex digits.", "Check it for missing digits."
+            )
         self.chain = chain
         self.address = str(to_checksum_address(address))
 

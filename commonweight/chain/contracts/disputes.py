@@ -18,7 +18,7 @@ class Disputes(Contract):
     def prove_wrong_leaf(
         self,
         report: Report,
-        credits: bytes,
+        credits_list: bytes,
         index: int,
         leaf_hash: bytes,
         leaf_sum: int,
@@ -27,8 +27,10 @@ class Disputes(Contract):
         last_proof: Sequence[Sibling],
     ) -> Receipt:
         """Prove that the pending report's tree has a wrong leaf at `index`."""
-        return self._send("proveWrongLeaf", report, credits, index, leaf_hash, leaf_sum, list(proof), last, list(last_proof))
+        return self._send(
+            "proveWrongLeaf", report, credits_list, index, leaf_hash, leaf_sum, list(proof), last, list(last_proof)
+        )
 
-    def prove_bad_list(self, report: Report, credits: bytes, position: int) -> Receipt:
+    def prove_bad_list(self, report: Report, credits_list: bytes, position: int) -> Receipt:
         """Prove that the pending report's credits list is malformed at an entry."""
-        return self._send("proveBadList", report, credits, position)
+        return self._send("proveBadList", report, credits_list, position)

@@ -22,7 +22,11 @@ class Factory(Contract):
         for event in decode_events(receipt.logs, {self.address: self.CONTRACT}):
             if isinstance(event, RunCreated):
                 return event, receipt
-        raise ChainError("The run was created without an event.", "The factory is of another version.", "Check the factory's address.")
+        raise ChainError(
+            "The run was created without an event.",
+            "The factory is of another version.",
+            "Check the factory's address.",
+        )
 
     def implementations(self, *, block: BlockId = "latest") -> RunAddresses:
         """The addresses that every clone delegates to."""

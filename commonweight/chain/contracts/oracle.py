@@ -29,17 +29,19 @@ class Oracle(PaidContract):
         """The EIP-712 domain of reports, bans and off-chain documents of this run."""
         return Domain(self.chain.chain_id, self.address)
 
-    def anchor_round(self, round: int, deadline: int, commitments_root: bytes, record_round: int, record_hash: bytes) -> Receipt:
+    def anchor_round(
+        self, round_number: int, deadline: int, commitments_root: bytes, record_round: int, record_hash: bytes
+    ) -> Receipt:
         """Anchor a round's commitments, an earlier round's record, or both; 32 zero bytes stand for none."""
-        return self._send("anchorRound", round, deadline, commitments_root, record_round, record_hash)
+        return self._send("anchorRound", round_number, deadline, commitments_root, record_round, record_hash)
 
     def close_epoch(self, epoch: int) -> Receipt:
         """Close the next epoch after its end, settling the one before it if that is due."""
         return self._send("closeEpoch", epoch)
 
-    def submit_report(self, report: Report, credits: bytes, signatures: Sequence[bytes]) -> Receipt:
+    def submit_report(self, report: Report, credits_list: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Submit the report on the closed epoch; signatures ascend by signer address."""
-        return self._send("submitReport", report, credits, list(signatures))
+        return self._send("submitReport", report, credits_list, list(signatures))
 
     def finalize_epoch(self, epoch: int) -> Receipt:
         """Make a reported epoch final once its window is over."""
@@ -93,17 +95,21 @@ class Oracle(PaidContract):
         """When the run's last epoch was settled, 0 if it was not."""
         return self._one(int, "finishedAt", block=block)
 
-    def is_anchored(self, round: int, deadline: int, commitments_root: bytes, *, block: BlockId = "latest") -> bool:
+    def is_anchored(
+        self, round_number: int, deadline: int, commitments_root: bytes, *, block: BlockId = "latest"
+    ) -> bool:
         """Whether a commitments root has been anchored."""
-        return self._one(bool, "isAnchored", round, deadline, commitments_root, block=block)
+        return self._one(bool, "isAnchored", round_number, deadline, commitments_root, block=block)
 
-    def anchor_of(self, round: int, deadline: int, commitments_root: bytes, *, block: BlockId = "latest") -> Anchor:
+    def anchor_of(
+        self, round_number: int, deadline: int, commitments_root: bytes, *, block: BlockId = "latest"
+    ) -> Anchor:
         """When a commitments root was anchored."""
-        return self._named(Anchor, "anchorOf", round, deadline, commitments_root, block=block)
+        return self._named(Anchor, "anchorOf", round_number, deadline, commitments_root, block=block)
 
-    def record_of(self, round: int, *, block: BlockId = "latest") -> bytes:
+    def record_of(self, round_number: int, *, block: BlockId = "latest") -> bytes:
         """The record hash first anchored for a round, zero if none."""
-        return self._one(bytes, "recordOf", round, block=block)
+        return self._one(bytes, "recordOf", round_number, block=block)
 
     def rotation(self, *, block: BlockId = "latest") -> int:
         """The number of the signer set in office."""

@@ -1,0 +1,226 @@
+"""The credit ledger rebuilt from chain data alone: registrations, credits lists, accumulators and wages (specification
+4.3).
+
+Every final tree follows from the lists that reports emitted, so that a provider needs nobody's files for its proof,
+and anyone can compare each root on chain with the one that the lists give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from commonweight.chain.events import (
+    ChainEvent,
+    EpochClosed,
+    EpochFinal,
+    EpochVoided,
+    ProviderRegistered,
+    ReportSubmitted,
+)
+from commonweight.chain.run import Run
+from commonweight.errors import ChainError, FormatError, Refuted
+from commonweight.protocol import creditslist
+from commonweight.protocol.sumtree import Leaf, Sibling, SumTree, depth_for
+
+_KINDS = (ProviderRegistered, EpochClosed, ReportSubmitted, EpochFinal, EpochVoided)
+
+
+@dataclass(frozen=True)
+class LedgerEpoch:
+    """A settled epoch. A void one has no credits; `tree_root` is what the lists up to here give, `root` what the chain
+    says.
+    """
+
+    epoch: int
+    final: bool
+    credits: Mapping[int, int]
+    acc: int
+    wage: int
+    depth: int
+    root: bytes
+    sum: int
+    tree_root: bytes
+
+    @property
+    def genuine(self) -> bool:
+        """Whether the root on chain is the one that the listed credits give."""
+        return not self.final or self.root == self.tree_root
+
+
+@dataclass(frozen=True)
+class PendingReport:
+    """A report that is accepted and not yet final, with the tree that it must have if its list is taken as true."""
+
+    event: ReportSubmitted
+    credits: Mapping[int, int] | None
+    tree: SumTree | None
+
+    @property
+    def genuine(self) -> bool:
+        """Whether its root follows from its list; a malformed list is never genuine."""
+        report = self.event.report
+        return self.tree is not None and (self.tree.root, self.tree.sum, self.tree.depth) == (
+            report.root,
+            report.sum,
+            report.depth,
+        )
+
+
+@dataclass(frozen=True)
+class CreditProof:
+    """What `claimCompute` takes: a leaf of the final tree of `epoch` and its siblings, leaf upwards."""
+
+    epoch: int
+    leaf: Leaf
+    siblings: tuple[Sibling, ...]
+
+
+class LedgerView:
+    """The ledger of a run up to a block. `advance` reads on; one thread at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._next_block: int | None = None
+        self._accounts: dict[int, str] = {}
+        self._closed: dict[int, EpochClosed] = {}
+        self._reports: dict[int, ReportSubmitted] = {}
+        self._epochs: dict[int, LedgerEpoch] = {}
+        self._leaves: dict[int, Leaf] = {}
+        self._depth = 0
+        self._last_final: int | None = None
+
+    @classmethod
+    def of(cls, run: Run, *, to_block: int | None = None) -> LedgerView:
+        """The ledger up to `to_block` (default: the latest block)."""
+        view = cls(run)
+        view.advance(to_block)
+        return view
+
+    @property
+    def to_block(self) -> int:
+        """The last block that is taken in."""
+        return -1 if self._next_block is None else self._next_block - 1
+
+    @property
+    def accounts(self) -> Mapping[int, str]:
+        """Registering accounts by index."""
+        return self._accounts
+
+    @property
+    def epochs(self) -> Mapping[int, LedgerEpoch]:
+        """Settled epochs by number."""
+        return self._epochs
+
+    @property
+    def closed(self) -> Mapping[int, EpochClosed]:
+        """The closing of each epoch."""
+        return self._closed
+
+    @property
+    def reports(self) -> Mapping[int, ReportSubmitted]:
+        """The accepted report of each epoch, also of void ones."""
+        return self._reports
+
+    @property
+    def last_final(self) -> int | None:
+        """The last final epoch, None before the first."""
+        return self._last_final
+
+    def advance(self, to_block: int | None = None) -> None:
+        """Take in events up to `to_block` (default: the latest block)."""
+        end = self._run.chain.block_number() if to_block is None else to_block
+        start = self._run.first_block if self._next_block is None else self._next_block
+        if end < start:
+            return
+        for event in self._run.events(_KINDS, from_block=start, to_block=end):
+            self._take(event)
+        self._next_block = end + 1
+
+    def leaf(self, index: int) -> Leaf | None:
+        """An index's leaf in the last final tree, None if it is empty."""
+        return self._leaves.get(index)
+
+    def tree(self) -> SumTree:
+        """The last final tree; of depth 0 before the first report."""
+        return SumTree(self._leaves.values(), self._depth)
+
+    def tree_after(self, epoch: int, listed: Mapping[int, int], wage: int) -> SumTree:
+        """The tree of a closed epoch if `listed` credits are its list at the scaled `wage`."""
+        closed = self._closed.get(epoch)
+        if closed is None:
+            raise ChainError(f"Epoch {epoch} is not closed.", "", "Close it first.")
+        leaves = self._grown(listed, closed.acc, wage)
+        return SumTree(leaves.values(), depth_for(closed.provider_count, self._depth))
+
+    def pending(self) -> PendingReport | None:
+        """The report that is accepted and not yet settled, if there is one."""
+        for epoch, event in self._reports.items():
+            if epoch not in self._epochs:
+                try:
+                    listed = creditslist.decode(event.credits)
+                    return PendingReport(event, listed, self.tree_after(epoch, listed, event.wage))
+                except FormatError:
+                    return PendingReport(event, None, None)
+        return None
+
+    def proof(self, index: int) -> CreditProof:
+        """The proof of an index's leaf in the last final tree. Raises ChainError if it has no credits, Refuted if the
+        root is false.
+        """
+        leaf = self._leaves.get(index)
+        if self._last_final is None or leaf is None:
+            raise ChainError(
+                f"Provider {index} has no final credits.",
+                "No final epoch lists it",
+                "Wait until the next epoch is final (`commonweight provider credits` shows what is pending).",
+            )
+        if not self._epochs[self._last_final].genuine:
+            raise Refuted(
+                f"No proof can be made for provider {index}.",
+                f"The final root of epoch {self._last_final} is not the one that the credits lists give",
+                "Ask the signers for their tree and run `commonweight audit verify`.",
+            )
+        return CreditProof(self._last_final, leaf, tuple(self.tree().proof(index)))
+
+    # --- reading events ----------------------------------------------------------------------------------------------
+
+    def _take(self, event: ChainEvent) -> None:
+        match event:
+            case ProviderRegistered():
+                self._accounts[event.index] = event.account
+            case EpochClosed():
+                self._closed[event.epoch] = event
+            case ReportSubmitted():
+                self._reports[event.epoch] = event
+            case EpochFinal():
+                self._finish(event)
+            case EpochVoided():
+                self._epochs[event.epoch] = self._void(event.epoch)
+
+    def _finish(self, event: EpochFinal) -> None:
+        submitted = self._reports[event.epoch]
+        try:
+            listed = creditslist.decode(submitted.credits)
+            leaves = self._grown(listed, event.acc, event.wage)
+            tree_root = SumTree(leaves.values(), submitted.report.depth).root
+        except FormatError:  # a false report that nobody challenged in time: kept as it is, and never genuine
+            listed, leaves, tree_root = {}, self._leaves, bytes(32)
+        self._leaves, self._depth, self._last_final = leaves, submitted.report.depth, event.epoch
+        self._epochs[event.epoch] = LedgerEpoch(
+            event.epoch, True, listed, event.acc, event.wage, self._depth, event.root, event.sum, tree_root
+        )
+
+    def _void(self, epoch: int) -> LedgerEpoch:
+        tree = self.tree()
+        return LedgerEpoch(epoch, False, {}, 0, 0, self._depth, tree.root, tree.sum, tree.root)
+
+    def _grown(self, listed: Mapping[int, int], acc: int, wage: int) -> dict[int, Leaf]:
+        leaves = dict(self._leaves)
+        for index, amount in listed.items():
+            account = self._accounts.get(index)
+            if account is None:
+                raise FormatError(f"Index {index} is credited and not registered")
+            old = leaves.get(index) or Leaf(index, account, 0, 0, 0)
+            leaves[index] = Leaf(index, account, old.C + amount, old.D + amount * acc, old.W + amount * wage)
+        return leaves
