@@ -60,6 +60,21 @@ help: ## list the targets
 		npm ci --prefix tools/ipfs-node --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+# $(1): framework, $(2): what to install
+define framework_environment
+	@mkdir -p .make
+	@python=$$(tools/python.sh) && $(LOG) .make/$(1)-venv.log "Making .venv-$(1)" "$$python" -m venv --clear .venv-$(1)
+	@$(LOG) .make/$(1).log "Installing $(2)" .venv-$(1)/bin/python -m pip --disable-pip-version-check install \
+		-c tests/$(1)/constraints.txt $(2)
+	@touch $@
+endef
+
+.make/brownie: tests/brownie/constraints.txt tools/python.sh
+	$(call framework_environment,brownie,eth-brownie)
+
+.make/ape: tests/ape/constraints.txt tools/python.sh
+	$(call framework_environment,ape,eth-ape ape-solidity ape-foundry)
+
 .PHONY: runtime setup ipfs-node
 runtime: ## what the demo needs: Python packages, local chains
 	$(call stamps,.make/python .make/node)
@@ -115,11 +130,11 @@ test-forge: setup ## unit, fuzz and invariant tests of the contracts
 	@$(FORGE) test
 
 brownie-test: ## tests/brownie in an environment of Brownie's own
-	$(call stamps,.make/brownie)
+	$(call stamps,.make/brownie .make/node)
 	@tools/brownie.sh
 
 ape-test: ## tests/ape in an environment of Ape's own
-	$(call stamps,.make/ape)
+	$(call stamps,.make/ape .make/node)
 	@tools/ape.sh
 
 # ---------------------------------------------------------------------------------------------- generated files
