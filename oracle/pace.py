@@ -1,8 +1,8 @@
-"""How long a round may take, learned from how long rounds have taken; who is left out for being slow, and who gets less.
+"""How long a round may take, learned from how long rounds have taken; who is left out for being slow, who gets less.
 
-Pure functions over measured times in milliseconds. Deadlines follow the slowest member that was in time, with a margin; one
-that is late again and again is left out for a time that doubles, and a slow machine gets fewer steps, not a worse place.
-When most members were late the deadline was wrong, not the members: nobody is blamed and the budget grows.
+Pure functions over measured times in milliseconds. Deadlines follow the slowest member that was in time, with a margin.
+One that is late again and again is left out for a time that doubles, and a slow machine gets fewer steps, not a worse
+place. When most members were late the deadline was wrong, not the members: nobody is blamed and the budget grows.
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def mostly_late(measured: Measured) -> bool:
 
 def slow_ban(strikes: int, config: RunConfig) -> int:
     """Milliseconds for which a member is left out at its `strikes`-th lateness in a row: doubles each time."""
-    return min(config.timing_ms.slow_ban * 2 ** min(strikes - 1, 40), _LONGEST_BAN_MS)
+    return min(config.timing_ms.slow_ban << min(strikes - 1, 40), _LONGEST_BAN_MS)
 
 
 def steps_for(index: int, step_us: Mapping[int, int], config: RunConfig) -> int:

@@ -46,18 +46,6 @@ class Evaluation:
     tokens: int
 
 
-@dataclass(frozen=True)
-class Contribution:
-    """Losses before and after a payload, micro-nats per token, on own batches, random ones and held-out data."""
-
-    own_before_micro: int
-    own_after_micro: int
-    random_before_micro: int
-    random_after_micro: int
-    heldout_before_micro: int
-    heldout_after_micro: int
-
-
 class Worker:
     """Talks to one worker process. `config` is run.json, `data` the directory with manifest.json and the shards."""
 
@@ -93,14 +81,6 @@ class Worker:
         """The held-out loss of a weights file. Raises WorkerError."""
         f = await self._ask("evaluate", {"weights": str(weights)})
         return Evaluation(f.integer("loss_micro"), f.integer("tokens", 1))
-
-    async def contribution(self, *, plan: Path, index: int, base: Path, parts: Sequence[Path]) -> Contribution:
-        """What a member's payload does to the loss. Raises WorkerError."""
-        f = await self._ask(
-            "contribution", {"plan": str(plan), "index": index, "base": str(base), "parts": [str(p) for p in parts]}
-        )
-        names = Contribution.__dataclass_fields__
-        return Contribution(**{name: f.integer(name) for name in names})
 
     async def close(self) -> None:
         """End the process."""

@@ -1,0 +1,140 @@
+"""Typed reading of the documents that this signer keeps, by round: plans, commitments, receipts, anchors, records.
+
+Documents were verified when they came in (`oracle.intake`), so reading parses and does not verify again. Parsed bodies
+are cached by digest: a document never changes.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Record, Result, Verdict
+from oracle.db import Database, Row
+
+B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
+_CACHED = 4096
+
+
+@dataclass(frozen=True)
+class Doc(Generic[B]):
+    """A verified document: its body, the signed form, and who signed it (lower-case address)."""
+
+    body: B
+    signed: Signed
+    signer: str
+    received_ms: int
+
+    @property
+    def digest(self) -> str:
+        """The document's name in other documents."""
+        return self.signed.digest
+
+
+class Rounds:
+    """The rounds as this signer knows them. `coordinator` (lower case) is whose plans and records are followed."""
+
+    def __init__(self, db: Database, coordinator: str) -> None:
+        self._db = db
+        self.coordinator = coordinator
+        self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
+
+    # --- one document ------------------------------------------------------------------------------------------------
+
+    def _open(self, kind: type[B], row: Row) -> Doc[B]:
+        key = (row.digest, row.signer)
+        known = self._cache.get(key)
+        if isinstance(known, Doc) and isinstance(known.body, kind):
+            self._cache.move_to_end(key)
+            return known
+        signed = Signed.from_bytes(row.signed)
+        doc = Doc(kind.from_body(signed.body), signed, row.signer, row.received_ms)
+        self._cache[key] = doc
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return doc
+
+    def _all(self, kind: type[B], round_: int, *, member: int | None = None, signer: str | None = None) -> list[Doc[B]]:
+        rows = self._db.documents(kind.KIND, round_=round_, member=member, signer=signer)
+        return [self._open(kind, row) for row in rows]
+
+    def by_digest(self, kind: type[B], digest: str) -> Doc[B] | None:
+        """The document of this kind with this digest, or None."""
+        row = self._db.document(digest_bytes(digest))
+        return self._open(kind, row) if row is not None and row.kind == kind.KIND else None
+
+    # --- by round ----------------------------------------------------------------------------------------------------
+
+    def plan(self, round_: int) -> Doc[Plan] | None:
+        """The plan of a round: the one that its anchored record names, else the coordinator's, else the first kept."""
+        record = self.record(round_)
+        if record is not None and (named := self.by_digest(Plan, record.body.plan)) is not None:
+            return named
+        plans = self._all(Plan, round_)
+        return next((p for p in plans if p.signer == self.coordinator), plans[0] if plans else None)
+
+    def last_plan(self) -> Doc[Plan] | None:
+        """The plan with the highest round."""
+        last = self._db.last_round(Plan.KIND)
+        return self.plan(last) if last else None
+
+    def record(self, round_: int) -> Doc[Record] | None:
+        """The record of a round: the anchored one, else the coordinator's."""
+        anchor = self._db.record_anchor(round_)
+        if anchor is not None:
+            return self.by_digest(Record, hex32(anchor.record_hash))
+        records = self._all(Record, round_)
+        return next((r for r in records if r.signer == self.coordinator), None)
+
+    def last_record(self) -> Doc[Record] | None:
+        """The record with the highest round."""
+        last = self._db.last_round(Record.KIND)
+        return self.record(last) if last else None
+
+    def commitments(self, round_: int) -> dict[str, Doc[Commitment]]:
+        """Commitments by digest."""
+        return {c.digest: c for c in self._all(Commitment, round_)}
+
+    def receipts(self, round_: int, *, signer: str | None = None) -> list[Doc[Receipt]]:
+        """Receipts in the order in which they came, of one signer or of all."""
+        return self._all(Receipt, round_, signer=signer)
+
+    def results(self, round_: int) -> list[Doc[Result]]:
+        """Reducers' signed results."""
+        return self._all(Result, round_)
+
+    def anchors(self, round_: int) -> list[Doc[Anchor]]:
+        """What signers say that they anchor."""
+        return self._all(Anchor, round_)
+
+    def verdicts(self, round_: int, *, member: int | None = None) -> list[Doc[Verdict]]:
+        """Signers' verdicts."""
+        return self._all(Verdict, round_, member=member)
+
+    # --- what follows from them --------------------------------------------------------------------------------------
+
+    def receipted(self, round_: int) -> dict[str, Doc[Commitment]]:
+        """Commitments that at least one signer has receipted, by digest."""
+        known = self.commitments(round_)
+        named = {r.body.commitment for r in self.receipts(round_)}
+        return {digest: c for digest, c in known.items() if digest in named}
+
+    def anchored(self, round_: int, roots: set[bytes]) -> dict[str, Doc[Commitment]]:
+        """Commitments under one of the given anchored roots, by digest."""
+        plan, known = self.plan(round_), self.commitments(round_)
+        if plan is None:
+            return {}
+        leaves: set[str] = set()
+        for anchor in self.anchors(round_):
+            if digest_bytes(anchor.body.root) in roots and anchor.body.deadline == plan.body.deadline_s:
+                leaves.update(anchor.body.commitments)
+        return {digest: c for digest, c in known.items() if digest in leaves}
+
+    def finalized_roots(self, round_: int) -> set[bytes]:
+        """Roots that the finalised chain has for a round's own deadline."""
+        plan = self.plan(round_)
+        if plan is None:
+            return set()
+        rows = self._db.anchors(round_=round_)
+        return {a.root for a in rows if a.deadline == plan.body.deadline_s and a.root != bytes(32)}

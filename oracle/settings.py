@@ -1,0 +1,45 @@
+"""The one settings object of an oracle process. Whoever starts the service fills it in; nothing is read at import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from commonweight.errors import UsageError
+from commonweight.protocol.fields import lower_address
+
+
+@dataclass(frozen=True)
+class OracleSettings:
+    """Where an oracle signer finds its run, its keys and its peers.
+
+    `campaign` names the run; `store` is a folder or the address of an IPFS node; `keystore` signs and `transmitter`
+    pays for gas, both encrypted under the password in `password_file` (None: COMMONWEIGHT_PASSWORD_FILE or a prompt).
+    `listen` and `metrics` are host:port. `peers` maps signers' addresses to host:port and overrides run.json.
+    `coordinator` is the signer who plans the rounds (None: the first of the set). `confirmations` None trusts the
+    node's `finalized` block.
+    """
+
+    campaign: str
+    rpc_urls: tuple[str, ...]
+    store: str
+    keystore: Path
+    transmitter: Path
+    data_dir: Path
+    listen: str
+    password_file: Path | None = None
+    transmitter_password_file: Path | None = None
+    peers: Mapping[str, str] = field(default_factory=dict)
+    coordinator: str | None = None
+    metrics: str | None = None
+    log_level: str = "info"
+    confirmations: int | None = None
+    poll_s: float = 0.5
+    max_fee_gwei: int = 500
+
+    def __post_init__(self) -> None:
+        if not self.rpc_urls:
+            raise UsageError("No RPC address was given", "", "name one by --rpc")
+        object.__setattr__(self, "campaign", lower_address(self.campaign))
+        object.__setattr__(self, "peers", {lower_address(a): p for a, p in self.peers.items()})
+        if self.coordinator is not None:
+            object.__setattr__(self, "coordinator", lower_address(self.coordinator))

@@ -1,0 +1,138 @@
+"""What the chain says: one immutable view per look, of the finalised chain wherever money or credits follow from it.
+
+`Watcher.look` blocks (an event loop runs it in a thread) and touches nothing but the chain; `apply` then writes what is
+new into the database. A look that fails changes nothing and is repeated.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from commonweight.chain.events import (
+    Banned,
+    ChainEvent,
+    ExitRequested,
+    KeyRotated,
+    PayoutChanged,
+    PeerChanged,
+    ProviderRegistered,
+    ReportSubmitted,
+    RoundAnchored,
+    StakeAdded,
+    StakeWithdrawn,
+)
+from commonweight.chain.run import Run
+from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
+from commonweight.chain.types import Block
+from commonweight.protocol.fields import lower_address
+from oracle.db import AnchorRow, Database
+
+_REGISTRY_EVENTS: tuple[type[ChainEvent], ...] = (
+    ProviderRegistered, KeyRotated, PayoutChanged, PeerChanged, StakeAdded, StakeWithdrawn, Banned, ExitRequested,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """The chain at one moment. `open_epoch` is the last closed epoch (-1: none) and `open_info` where it stands, at the
+    finalised block; `head_*` are the same at the latest block, for deciding what is due.
+    """
+
+    latest: Block
+    finalized: Block
+    providers: tuple[Provider, ...]
+    signers: tuple[str, ...]
+    quorum: int
+    config_digest: bytes
+    open_epoch: int
+    open_info: EpochInfo | None
+    head_epoch: int
+    head_info: EpochInfo | None
+    ledger: LatestRoot
+    finished: bool
+
+    def provider(self, index: int) -> Provider | None:
+        """The provider at an index of the finalised registry."""
+        return self.providers[index] if 0 <= index < len(self.providers) else None
+
+    def index_of_key(self, key: str) -> int | None:
+        """The index that a signing key belongs to."""
+        wanted = key.lower()
+        return next((i for i, p in enumerate(self.providers) if p.signing_key.lower() == wanted), None)
+
+    def may_train(self, index: int) -> bool:
+        """Registered, not leaving, not banned at the latest block's time."""
+        provider = self.provider(index)
+        return provider is not None and not provider.exit_at and provider.banned_until <= self.latest.timestamp
+
+    def position(self, signer: str) -> int:
+        """A signer's place in the set, -1 when it is not in office."""
+        return self.signers.index(signer) if signer in self.signers else -1
+
+
+@dataclass(frozen=True)
+class Look:
+    """A view with the events of the blocks that have become final since the look before."""
+
+    view: View
+    events: tuple[ChainEvent, ...]
+    upto_block: int
+
+
+class Watcher:
+    """Looks at the chain, again and again."""
+
+    def __init__(self, run: Run, db: Database) -> None:
+        self._run = run
+        self._next_block = int(db.get_meta("anchors_upto") or "-1") + 1
+        self._providers: dict[int, Provider] = {}
+        self._last_final = -1
+
+    def look(self) -> Look:
+        """Read the chain. Raises ChainError; then nothing has changed."""
+        run, chain = self._run, self._run.chain
+        finalized, latest = chain.finalized_block(), chain.block()
+        at = finalized.number
+        events: tuple[ChainEvent, ...] = ()
+        if at >= self._next_block:
+            kinds = [RoundAnchored, ReportSubmitted, *_REGISTRY_EVENTS]
+            events = tuple(run.events(kinds, from_block=self._next_block, to_block=at))
+        providers = self._registry(events, at)
+        open_epoch = run.oracle.next_epoch(block=at) - 1
+        head_epoch = run.oracle.next_epoch() - 1
+        view = View(
+            latest, finalized, providers, tuple(lower_address(s) for s in run.oracle.signers(block=at)),
+            run.oracle.quorum(block=at), run.oracle.config_digest(block=at),
+            open_epoch, run.oracle.epoch_info(open_epoch, block=at) if open_epoch >= 0 else None,
+            head_epoch, run.oracle.epoch_info(head_epoch) if head_epoch >= 0 else None,
+            run.ledger.latest(block=at), run.oracle.finished_at(block=at) > 0,
+        )  # fmt: skip
+        return Look(view, events, at)
+
+    def apply(self, look: Look, db: Database) -> None:
+        """Write what a look brought; doing it twice changes nothing."""
+        rows = [
+            AnchorRow(
+                e.block, e.log_index, e.round, e.epoch, e.deadline, e.commitments_root, e.record_round, e.record_hash,
+                e.tx,
+            )
+            for e in look.events
+            if isinstance(e, RoundAnchored)
+        ]  # fmt: skip
+        if look.upto_block >= self._next_block:
+            db.add_anchors(rows, look.upto_block)
+            self._next_block = look.upto_block + 1
+
+    def _registry(self, events: Iterable[ChainEvent], at: int) -> tuple[Provider, ...]:
+        """Only what has changed is read again."""
+        registry = self._run.registry
+        changed = {getattr(e, "index", -1) for e in events if isinstance(e, _REGISTRY_EVENTS)}
+        count = registry.provider_count(block=at)
+        for index in range(count):
+            if index in changed or index not in self._providers:
+                self._providers[index] = registry.provider_at(index, block=at)
+        return tuple(self._providers[i] for i in range(count))
+
+
+def settled(info: EpochInfo | None) -> bool:
+    """Whether an epoch is final or void."""
+    return info is not None and EpochState(info.state).settled
