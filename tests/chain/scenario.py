@@ -1,0 +1,171 @@
+"""A run on a local chain with funders, providers and signers that really sign: for every test that needs final credits.
+
+Account 0 deploys and funds, accounts 1 to 4 are providers, 5 to 7 signers (their own transmitters), 8 and 9 users.
+Epochs are long and the chain's clock is turned, so that no test waits for a block timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from commonweight.chain.client import Chain
+from commonweight.chain.contracts import Factory
+from commonweight.chain.deploy import Deployment, deploy_factory
+from commonweight.chain.keys import Key
+from commonweight.chain.ledger_view import LedgerView
+from commonweight.chain.local import dev_accounts
+from commonweight.chain.run import Run
+from commonweight.chain.structs import ZERO_ADDRESS, Milestone, Report, RunParams
+from commonweight.chain.types import Receipt
+from commonweight.protocol import creditslist
+
+ETHER = 10**18
+CID = "bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am"
+KEYS = tuple(Key.from_hex(account.key) for account in dev_accounts(10))
+SIGNERS = tuple(sorted(KEYS[5:8], key=lambda key: int(key.address, 16)))
+
+
+def make_params(now: int, **changes: object) -> RunParams:
+    """A valid run: deposits for an hour from `now`, then epochs of an hour."""
+    addresses = tuple(key.address for key in SIGNERS)
+    params = RunParams(
+        asset=ZERO_ADDRESS,
+        goal=5 * ETHER,
+        cap=10 * ETHER,
+        deposit_deadline=now + 3600,
+        capital_bps=6000,
+        wage_per_credit=10**9,
+        oracle_bps=500,
+        server_bps=1000,
+        epoch_start=now + 3600,
+        epoch_length=3600,
+        last_epoch=3,
+        tail_epochs=2,
+        report_span=600,
+        attempt_length=120,
+        challenge_window=300,
+        answer_time=60,
+        dispute_period=7200,
+        anchor_window=60,
+        rotation_delay=3600,
+        withdrawal_delay=3600,
+        max_credits_per_epoch=10**12,
+        anchor_every=1,
+        evidence_retention=30 * 24 * 3600,
+        provider_stake=ETHER // 10,
+        signer_bond=ETHER,
+        challenge_bond=ETHER // 10,
+        dispute_bond=ETHER // 10,
+        quorum=2,
+        signers=addresses,
+        transmitters=addresses,
+        config_sha256=b"\x11" * 32,
+        config_cid=CID,
+        name="nano",
+        data_licence="PSF-2.0",
+        weights_licence="Apache-2.0",
+        milestones=(Milestone.open(),),
+    )
+    return replace(params, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class World:
+    """A deployed run as account 0 sees it."""
+
+    url: str
+    state_dir: Path
+    deployment: Deployment
+    run: Run
+
+    def chain(self, key: Key | None) -> Chain:
+        """A client with another key."""
+        return Chain([self.url], key, state_dir=self.state_dir)
+
+    def by(self, number: int) -> Run:
+        """The run as account `number` sends to it."""
+        return Run.at(self.chain(KEYS[number]), self.run.address)
+
+    def warp(self, timestamp_s: int) -> None:
+        """Turn the chain's clock forward to at least `timestamp_s` and mine a block."""
+        chain = self.run.chain
+        ahead = timestamp_s - chain.timestamp()
+        if ahead > 0:
+            chain.rpc("evm_increaseTime", ahead)
+        chain.rpc("evm_mine")
+
+    def fund(self, amount: int = 6 * ETHER) -> None:
+        """Deposit as account 0, then let deposits end and post all bonds."""
+        self.run.campaign.deposit(amount)
+        for signer in self.run.params.signers:
+            self.run.oracle.post_bond(signer, self.run.params.signer_bond)
+        self.warp(self.run.params.deposit_deadline + 1)
+
+    def register(self, *numbers: int) -> None:
+        """Register accounts as providers, in this order."""
+        for number in numbers:
+            address = KEYS[number].address
+            self.by(number).registry.register(address, address, f"127.0.0.1:{7000 + number}", self.run.params.provider_stake)
+
+    def close(self, epoch: int) -> None:
+        """Close an epoch after its end."""
+        self.warp(self.run.params.epoch_end(epoch) + 1)
+        self.run.oracle.close_epoch(epoch)
+
+    def report(self, epoch: int, credits: Mapping[int, int], **changes: object) -> Receipt:
+        """Sign and submit the true report of a closed epoch, or one with `changes`."""
+        view = LedgerView.of(self.run)
+        info, listed = self.run.oracle.epoch_info(epoch), creditslist.encode(credits)
+        params, latest = self.run.params, self.run.chain.block()
+        total = sum(credits.values())
+        cap = params.wage_per_credit << 64
+        budget = info.unlocked_escrow * 10_000 // (10_000 + params.oracle_bps)
+        wage = min(cap, (budget << 64) // total) if total else 0
+        tree = view.tree_after(epoch, credits, wage)
+        report = Report(
+            config_digest=self.run.oracle.config_digest(),
+            epoch=epoch,
+            attempt=self.run.oracle.current_attempt(epoch),
+            prev_root=view.tree().root,
+            root=tree.root,
+            sum=tree.sum,
+            depth=tree.depth,
+            epoch_credits=total,
+            credits_hash=creditslist.list_hash(listed),
+            evidence_cid=CID,
+            evidence_sha256=b"\x22" * 32,
+            checkpoint=bytes([epoch + 1]) * 32,
+            checkpoint_cid=CID,
+            round=epoch + 1,
+            loss_micro=3_000_000,
+            block_number=latest.number - 1,
+            block_hash=self.run.chain.block(latest.number - 1).hash,
+        )
+        report = replace(report, **changes)  # type: ignore[arg-type]
+        return self.run.oracle.submit_report(report, listed, self.signatures(report, SIGNERS[: params.quorum]))
+
+    def signatures(self, report: Report, signers: Sequence[Key]) -> list[bytes]:
+        """The signers' signatures on a report."""
+        digest = report.digest(self.run.oracle.domain())
+        return [key.sign_digest(digest) for key in signers]
+
+    def finalize(self, epoch: int) -> None:
+        """Let the challenge window pass and make the epoch final."""
+        self.warp(self.run.oracle.epoch_info(epoch).open_until + 1)
+        self.run.oracle.finalize_epoch(epoch)
+
+    def settle(self, epoch: int, credits: Mapping[int, int]) -> None:
+        """Close, report and finalize."""
+        self.close(epoch)
+        self.report(epoch, credits)
+        self.finalize(epoch)
+
+
+def make_world(url: str, state_dir: Path, **changes: object) -> World:
+    """Deploy everything and create a run; `changes` are run parameters."""
+    chain = Chain([url], KEYS[0], state_dir=state_dir)
+    deployment = deploy_factory(chain)
+    created, _ = Factory(chain, deployment.factory.address).create_run(make_params(chain.timestamp(), **changes))
+    return World(url, state_dir, deployment, Run.at(chain, created.campaign))
