@@ -152,11 +152,15 @@ class Database:
                 "stop the other process, or give this one its own --data-dir",
             ) from error
         self._connection = sqlite3.connect(directory / "oracle.sqlite3", isolation_level=None)
-        with self._named_errors():
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self._migrate()
-        self._bind(run.lower(), signer.lower())
+        try:
+            with self._named_errors():
+                for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+                    self._connection.execute(f"PRAGMA {pragma}")
+                self._migrate()
+            self._bind(run.lower(), signer.lower())
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the file and release the lock. Nothing is lost without it."""
