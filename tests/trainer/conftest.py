@@ -1,0 +1,48 @@
+"""A small run for the trainer's tests: a tiny model, a little text, and its configuration."""
+
+from pathlib import Path
+
+import pytest
+
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.runconfig import RunConfig
+from trainer.data import Corpus, prepare
+
+TINY: JsonObject = {
+    "preset": "custom", "vocab_size": 256, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2,
+    "num_heads": 2, "num_kv_heads": 2, "head_dim": 16, "max_seq_len": 32,
+}  # fmt: skip
+
+
+def tiny_config(manifest_sha256: str, **training: object) -> RunConfig:
+    """A run of the tiny model; `training` overrides fields of that section."""
+    return RunConfig.parse({
+        "name": "tiny",
+        "model": TINY,
+        "genesis_seed": "0x" + "07" * 32,
+        "data": {"manifest_cid": "", "manifest_sha256": manifest_sha256},
+        "training": {"h": 6, "batch": 2, "seq_len": 16, "trace_every": 2, "block": 64, **training},  # type: ignore[dict-item]
+        "verification": {"heldout_windows": 20},
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared text: a few hundred short sentences."""
+    text = tmp_path_factory.mktemp("text")
+    for number in range(200):
+        words = " ".join(f"word{(number * k) % 31}" for k in range(1, 60))
+        (text / f"{number:03d}.txt").write_text(f"Document {number} says {words}.\n")
+    folder = tmp_path_factory.mktemp("data")
+    prepare([text], folder, shard_tokens=20_000, heldout_bps=1000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(data_dir: Path) -> Corpus:
+    return Corpus.open(data_dir)
+
+
+@pytest.fixture(scope="session")
+def config(corpus: Corpus) -> RunConfig:
+    return tiny_config(corpus.manifest.sha256)

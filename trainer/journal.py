@@ -1,0 +1,243 @@
+"""A member's own state on disk: what it has promised, and everything that is needed to keep the promise after a crash.
+
+Arrays lie in `arrays/` under the SHA-256 of their bytes, so an array that many trace states share is kept once. A round
+has a folder with its plan, its trace as far as it got, its payload and its commitment. Small files are replaced whole
+(written aside, synced, renamed); a commitment is on disk before anybody sees it, so a restarted member sends the same one
+again and never signs a second. An array that a power failure has damaged no longer has its name and counts as lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commonweight.errors import TrainingError
+from commonweight.protocol.canonical import JsonObject, dumps, loads_object
+from commonweight.protocol.fields import Fields
+from commonweight.protocol.records import Commitment, Plan, Signed, StateDigests
+from trainer.inner import TrainingState, Vector
+
+if sys.byteorder != "little":
+    raise ImportError("the trainer stores arrays as they lie in memory and needs a little-endian machine")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file by `data`: after a crash it is either the old one or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Arrays:
+    """float32 arrays by the SHA-256 of their little-endian bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, array: Vector) -> str:
+        """Store an array; returns its digest, 0x-hex."""
+        raw = memoryview(np.ascontiguousarray(array, dtype=np.float32)).cast("B")
+        digest = "0x" + hashlib.sha256(raw).hexdigest()
+        path = self._path(digest)
+        if not path.exists():
+            aside = path.with_suffix(f".{os.getpid()}")
+            aside.write_bytes(raw)
+            aside.replace(path)
+        return digest
+
+    def get(self, digest: str) -> Vector:
+        """The array of a digest; TrainingError when it is not here or damaged."""
+        path = self._path(digest)
+        if not path.exists():
+            raise TrainingError(f"The array {digest} is not here any more", "its epoch is settled, or it was lost")
+        raw = bytearray(path.read_bytes())
+        if "0x" + hashlib.sha256(raw).hexdigest() != digest:
+            path.unlink()
+            raise TrainingError(f"The array {digest} is damaged", "the disk holds other bytes under its name")
+        array: NDArray[np.float32] = np.frombuffer(raw, dtype=np.float32)
+        return array
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Delete every other array."""
+        names = {self._path(digest).name for digest in digests}
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest[2:]}.f32"
+
+
+class RoundFolder:
+    """What a member keeps of one round; `plan` is the signed plan that it works by."""
+
+    def __init__(self, folder: Path, plan: Signed) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.body = Plan.from_body(plan.body)
+
+    @property
+    def commitment(self) -> Signed | None:
+        """The commitment, when one was signed."""
+        path = self.folder / "commitment.json"
+        return Signed.from_bytes(path.read_bytes()) if path.exists() else None
+
+    @property
+    def states(self) -> tuple[tuple[StateDigests, ...], str | None]:
+        """The trace so far, one state per leaf, and the commitment that the first one continues (None: zeros)."""
+        path = self.folder / "trace.json"
+        if not path.exists():
+            return (), None
+        f = Fields(loads_object(path.read_bytes()), "trace")
+        return f.objects("states", StateDigests.read), f.optional_digest("previous")
+
+    def save_states(self, states: Sequence[StateDigests], previous: str | None) -> None:
+        """Replace the trace."""
+        value: JsonObject = {"states": [state.to_json() for state in states], "previous": previous}
+        write_whole(self.folder / "trace.json", dumps(value))
+
+    def save_payload(self, parts: Sequence[bytes]) -> None:
+        """Store the encoded parts."""
+        for number, part in enumerate(parts):
+            write_whole(self.folder / f"part-{number:05d}.bin", part)
+
+    def payload_part(self, part: int) -> bytes:
+        """One encoded part; TrainingError when there is none."""
+        path = self.folder / f"part-{part:05d}.bin"
+        if not path.exists():
+            raise TrainingError(f"Part {part} of round {self.body.round} is not here", "the payload was never made or is gone")
+        return path.read_bytes()
+
+    def save_commitment(self, commitment: Signed) -> None:
+        """Store the one commitment of this plan; TrainingError when another one is already there."""
+        known = self.commitment
+        if known is not None and known.digest != commitment.digest:
+            raise TrainingError(f"Round {self.body.round} has a commitment already", "a second one would be equivocation")
+        write_whole(self.folder / "commitment.json", commitment.to_bytes())
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a member stands: the commitment that was counted last, its last state, and the residual after it."""
+
+    round: int
+    commitment: str
+    last: StateDigests
+    new_residual: str
+
+    def to_json(self) -> JsonObject:
+        """The position as it is stored."""
+        return {
+            "round": self.round,
+            "commitment": self.commitment,
+            "last": self.last.to_json(),
+            "new_residual": self.new_residual,
+        }
+
+    @classmethod
+    def read(cls, f: Fields) -> Position:
+        """Reads what `to_json` writes."""
+        return cls(
+            f.integer("round", 1), f.digest("commitment"), f.child("last", StateDigests.read), f.digest("new_residual")
+        )
+
+
+class Journal:
+    """The state folder of one member of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rounds_folder = folder / "rounds"
+        self.rounds_folder.mkdir(parents=True, exist_ok=True)
+        self.arrays = Arrays(folder / "arrays")
+
+    # --- rounds ------------------------------------------------------------------------------------------------------
+
+    def open_round(self, plan: Signed) -> RoundFolder:
+        """The folder of a plan, made when it is not there yet."""
+        number = Plan.from_body(plan.body).round
+        folder = self.rounds_folder / f"{number:08d}-{plan.digest[2:18]}"
+        folder.mkdir(exist_ok=True)
+        if not (folder / "plan.json").exists():
+            write_whole(folder / "plan.json", plan.to_bytes())
+        return RoundFolder(folder, plan)
+
+    def rounds(self) -> Iterator[RoundFolder]:
+        """Every round that is kept, oldest first."""
+        for folder in sorted(self.rounds_folder.iterdir()):
+            if (folder / "plan.json").exists():
+                yield RoundFolder(folder, Signed.from_bytes((folder / "plan.json").read_bytes()))
+
+    def committed_round(self, number: int) -> RoundFolder | None:
+        """The round of that number for which a commitment was signed, if there is one."""
+        matches = [r for r in self.rounds() if r.body.round == number and r.commitment is not None]
+        return matches[-1] if matches else None
+
+    def forget_before(self, epoch: int) -> None:
+        """Drop rounds of epochs before `epoch`, and every array that nothing names any more."""
+        for entry in list(self.rounds()):
+            if entry.body.epoch < epoch:
+                shutil.rmtree(entry.folder)
+        named: set[str] = set()
+        for entry in self.rounds():
+            for state in entry.states[0]:
+                named |= {state.weights, state.m, state.v, state.residual}
+            if (commitment := entry.commitment) is not None:
+                named.add(Commitment.from_body(commitment.body).trace.new_residual)
+        if (position := self.position) is not None:
+            named |= {position.last.m, position.last.v, position.new_residual}
+        self.arrays.keep_only(named)
+
+    # --- the member's own state --------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position | None:
+        """The last counted commitment; None for a member that has none yet."""
+        path = self.folder / "position.json"
+        if not path.exists():
+            return None
+        return Position.read(Fields(loads_object(path.read_bytes()), "position"))
+
+    def counted(self, commitment: Signed) -> None:
+        """Move on: this commitment of ours was counted, the next round continues from its last state."""
+        body = Commitment.from_body(commitment.body)
+        position = Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual)
+        write_whole(self.folder / "position.json", dumps(position.to_json()))
+
+    def first_state(self, base_weights: Vector) -> tuple[TrainingState, str | None]:
+        """The state that the next round starts from, and the commitment that it continues (None: from zeros)."""
+        position = self.position
+        if position is None:
+            return TrainingState.fresh(base_weights), None
+        try:
+            m, v, residual = (self.arrays.get(d) for d in (position.last.m, position.last.v, position.new_residual))
+        except TrainingError:
+            return TrainingState.fresh(base_weights), None
+        return TrainingState(position.last.step, base_weights, m, v, residual), position.commitment
+
+    def load_state(self, digests: StateDigests) -> TrainingState:
+        """The arrays of a trace state; TrainingError when one is gone."""
+        weights, m, v, residual = (self.arrays.get(d) for d in (digests.weights, digests.m, digests.v, digests.residual))
+        return TrainingState(digests.step, weights, m, v, residual)
+
+    def store_state(self, state: TrainingState) -> StateDigests:
+        """Store the arrays of a state; returns its digests."""
+        put = self.arrays.put
+        return StateDigests(state.step, put(state.weights), put(state.m), put(state.v), put(state.residual))
