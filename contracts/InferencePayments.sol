@@ -134,14 +134,15 @@ contract InferencePayments is IInferencePayments, IRunPart, Initializable {
         Entry storage entry = _channels[claim.channelId];
         if (entry.server != msg.sender) revert NotServer(position);
         (uint256 settled, uint256 deposited) = (entry.settled, entry.deposited);
-        if (claim.cumulative <= settled) revert VoucherNotNew(position, settled);
-        if (claim.cumulative > deposited) revert VoucherExceedsDeposit(position, deposited);
+        if (claim.amount <= settled) revert VoucherNotNew(position, settled);
+        if (claim.amount > claim.cumulative) revert AmountExceedsVoucher(position, claim.cumulative);
+        if (claim.amount > deposited) revert VoucherExceedsDeposit(position, deposited);
         (address signer, ECDSA.RecoverError failure,) =
             ECDSA.tryRecoverCalldata(voucherHash(claim.channelId, claim.cumulative), claim.signature);
         if (failure != ECDSA.RecoverError.NoError || signer != entry.payer) revert BadSignature(position);
-        entry.settled = uint128(claim.cumulative);
-        amount = claim.cumulative - settled;
-        emit VoucherSettled(claim.channelId, claim.cumulative, amount);
+        entry.settled = uint128(claim.amount);
+        amount = claim.amount - settled;
+        emit VoucherSettled(claim.channelId, claim.amount, amount);
     }
 
     /*//////////////////////////////////////////////////////////////

@@ -16,6 +16,7 @@ interface IInferencePayments {
     error NotServer(uint256 position);
     error BadSignature(uint256 position);
     error VoucherNotNew(uint256 position, uint256 settled);
+    error AmountExceedsVoucher(uint256 position, uint256 cumulative);
     error VoucherExceedsDeposit(uint256 position, uint256 deposited);
     error NoWithdrawal();
     error WithdrawalNotDue(uint64 at);
@@ -34,7 +35,8 @@ interface IInferencePayments {
     /// @notice Funds the channel from `payer` to `server` whose withdrawals wait `delay` seconds, opening it if need be.
     function deposit(address payer, address server, uint64 delay, uint256 amount) external payable returns (bytes32 channelId);
 
-    /// @notice Settles vouchers on channels of the calling server. A bad voucher reverts with its position.
+    /// @notice Settles vouchers on channels of the calling server: each up to its claim's `amount`, which the voucher's ceiling
+    /// and the deposit must cover. A bad claim reverts with its position.
     function settle(VoucherClaim[] calldata claims) external;
 
     /// @notice Pays a server's cut to its own address. Anyone.

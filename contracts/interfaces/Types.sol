@@ -199,8 +199,10 @@ struct Channel {
     uint256 withdrawalAmount;
 }
 
+/// @notice What a server settles on a channel: the payer signed the ceiling `cumulative`, `amount` is the channel's new total.
 struct VoucherClaim {
     bytes32 channelId;
     uint256 cumulative;
+    uint256 amount;
     bytes signature;
 }
