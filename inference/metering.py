@@ -27,13 +27,13 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS channels (
   id TEXT PRIMARY KEY, payer TEXT NOT NULL, delay_s INTEGER NOT NULL,
   deposited TEXT NOT NULL, settled TEXT NOT NULL, withdrawal_amount TEXT NOT NULL, withdrawal_at INTEGER NOT NULL,
-  read_at REAL NOT NULL,
+  chain_time INTEGER NOT NULL, read_at REAL NOT NULL,
   ceiling TEXT NOT NULL DEFAULT '0', signature BLOB NOT NULL DEFAULT x'',
   charged TEXT NOT NULL DEFAULT '0', sequence INTEGER NOT NULL DEFAULT 0, refused TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE IF NOT EXISTS requests (
   id INTEGER PRIMARY KEY, channel TEXT NOT NULL REFERENCES channels(id), ceiling TEXT NOT NULL,
-  request_sha256 TEXT NOT NULL, maximum TEXT NOT NULL, terms TEXT NOT NULL,
+  request_sha256 TEXT NOT NULL, maximum TEXT NOT NULL, note TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('open', 'charged', 'released')),
   sent_tokens INTEGER NOT NULL DEFAULT 0, sent_sha256 TEXT NOT NULL DEFAULT '',
   receipt BLOB NOT NULL DEFAULT x'', answer TEXT, sequence INTEGER, changed_at REAL NOT NULL,
@@ -42,10 +42,11 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE INDEX IF NOT EXISTS open_requests ON requests(channel) WHERE state = 'open';
 """
 _OBSERVE = """
-INSERT INTO channels (id, payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, read_at, charged)
-VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET
+INSERT INTO channels
+  (id, payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, chain_time, read_at, charged)
+VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET
   deposited = excluded.deposited, settled = excluded.settled, withdrawal_amount = excluded.withdrawal_amount,
-  withdrawal_at = excluded.withdrawal_at, read_at = excluded.read_at
+  withdrawal_at = excluded.withdrawal_at, chain_time = excluded.chain_time, read_at = excluded.read_at
 """
 
 
@@ -56,7 +57,11 @@ def price(prompt_tokens: int, completion_tokens: int, price_per_token: int) -> i
 
 @dataclass(frozen=True)
 class ChannelFacts:
-    """A channel as the chain has it. `read_at` and `withdrawal_at` (0: none requested) are Unix seconds."""
+    """A channel as the chain has it.
+
+    `withdrawal_at` is when a requested withdrawal is due, 0 for none; `chain_time` is the latest block's time,
+    `read_at` ours. All in Unix seconds.
+    """
 
     channel_id: bytes
     payer: str
@@ -65,6 +70,7 @@ class ChannelFacts:
     settled: int
     withdrawal_amount: int
     withdrawal_at: int
+    chain_time: int
     read_at: float
 
 
@@ -97,14 +103,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Reservation:
-    """An open request. `terms` is the server's own note of what it promised, given back to whoever ends the request."""
+    """An open request. `note` is the server's own of what it promised, given back to whoever ends the request."""
 
     request_id: int
     channel_id: bytes
     ceiling: int
     request_sha256: str
     maximum: int
-    terms: str
+    note: str
     sent_tokens: int = 0
     sent_sha256: str = ""
 
@@ -119,7 +125,7 @@ class Delivered:
 
 
 class Ledger:
-    """The ledger in `path`; creates it. Raises InferenceError when another process has it open or it is not a ledger."""
+    """The ledger in `path`, created if need be. Raises InferenceError when another process has it open."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +207,7 @@ class Ledger:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def reserve(self, voucher: SignedVoucher, request_sha256: str, maximum: int, terms: str) -> Reservation | Delivered:
+    def reserve(self, voucher: SignedVoucher, request_sha256: str, maximum: int, note: str) -> Reservation | Delivered:
         """Take a checked voucher for a request that costs at most `maximum`, and put that aside.
 
         The voucher must be new, and what is signed must cover everything charged, everything reserved and this
@@ -224,12 +230,12 @@ class Ledger:
                     (str(voucher.cumulative), voucher.signature, channel),
                 )
             cursor = db.execute(
-                "INSERT INTO requests (channel, ceiling, request_sha256, maximum, terms, state, changed_at)"
+                "INSERT INTO requests (channel, ceiling, request_sha256, maximum, note, state, changed_at)"
                 " VALUES (?,?,?,?,?,'open',?)",
-                (channel, str(voucher.cumulative), request_sha256, str(maximum), terms, time.time()),
+                (channel, str(voucher.cumulative), request_sha256, str(maximum), note, time.time()),
             )
             request_id = int(cursor.lastrowid or 0)
-        return Reservation(request_id, voucher.channel_id, voucher.cumulative, request_sha256, maximum, terms)
+        return Reservation(request_id, voucher.channel_id, voucher.cumulative, request_sha256, maximum, note)
 
     def sent(self, request_id: int, tokens: int, answer_sha256: str) -> None:
         """Note, before they leave, that `tokens` of a streamed answer have been sent; `answer_sha256` is of those."""
@@ -279,7 +285,7 @@ class Ledger:
         """Requests that are open: after a start, those that a crash cut off."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT id, channel, ceiling, request_sha256, maximum, terms, sent_tokens, sent_sha256 FROM requests"
+                "SELECT id, channel, ceiling, request_sha256, maximum, note, sent_tokens, sent_sha256 FROM requests"
                 " WHERE state = 'open' ORDER BY id"
             ).fetchall()
         return [Reservation(r[0], bytes.fromhex(r[1]), int(r[2]), r[3], int(r[4]), r[5], r[6], r[7]) for r in rows]
@@ -305,23 +311,23 @@ class Ledger:
 def _observed(facts: ChannelFacts) -> tuple[str | int | float, ...]:
     amounts = (str(facts.deposited), str(facts.settled), str(facts.withdrawal_amount))
     return (
-        facts.channel_id.hex(), facts.payer, facts.delay_s, *amounts, facts.withdrawal_at, facts.read_at,
-        str(facts.settled),
+        facts.channel_id.hex(), facts.payer, facts.delay_s, *amounts, facts.withdrawal_at, facts.chain_time,
+        facts.read_at, str(facts.settled),
     )  # fmt: skip
 
 
 def _find(db: sqlite3.Connection, channel_id: bytes) -> Account | None:
     row = db.execute(
-        "SELECT payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, read_at, ceiling, signature,"
-        " charged, sequence, refused FROM channels WHERE id = ?",
+        "SELECT payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, chain_time, read_at, ceiling,"
+        " signature, charged, sequence, refused FROM channels WHERE id = ?",
         (channel_id.hex(),),
     ).fetchone()
     if row is None:
         return None
     maxima = db.execute("SELECT maximum FROM requests WHERE channel = ? AND state = 'open'", (channel_id.hex(),))
     reserved = sum(int(maximum) for (maximum,) in maxima)
-    facts = ChannelFacts(channel_id, row[0], row[1], int(row[2]), int(row[3]), int(row[4]), row[5], row[6])
-    return Account(facts, int(row[7]), bytes(row[8]), int(row[9]), reserved, row[10], row[11])
+    facts = ChannelFacts(channel_id, row[0], row[1], int(row[2]), int(row[3]), int(row[4]), row[5], row[6], row[7])
+    return Account(facts, int(row[8]), bytes(row[9]), int(row[10]), reserved, row[11], row[12])
 
 
 def _account(db: sqlite3.Connection, channel_id: bytes) -> Account:

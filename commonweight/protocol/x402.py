@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from commonweight.errors import FormatError
@@ -205,11 +205,15 @@ class PaymentRequired:
     resource: str
     accepts: tuple[Requirements, ...]
 
-    def to_header(self) -> str:
-        """The value of PAYMENT-REQUIRED."""
+    def to_json(self) -> JsonObject:
+        """The object of the header, also sent in the body."""
         resource: JsonObject = {"url": self.resource, "mimeType": "application/json"}
         accepts: list[Json] = [one.to_json() for one in self.accepts]
-        return _encode({"x402Version": VERSION, "error": self.error, "resource": resource, "accepts": accepts})
+        return {"x402Version": VERSION, "error": self.error, "resource": resource, "accepts": accepts}
+
+    def to_header(self) -> str:
+        """The value of PAYMENT-REQUIRED."""
+        return _encode(self.to_json())
 
     @classmethod
     def from_header(cls, value: str) -> PaymentRequired:
@@ -235,15 +239,9 @@ class Payment:
     delay_s: int
     voucher: SignedVoucher
 
-    def to_header(self) -> str:
-        """The value of PAYMENT-SIGNATURE."""
-        accepted: JsonObject = {
-            "scheme": SCHEME,
-            "network": f"eip155:{self.chain_id}",
-            "amount": str(self.amount),
-            "asset": self.asset,
-            "payTo": self.pay_to,
-        }
+    def to_header(self, offer: Requirements) -> str:
+        """The value of PAYMENT-SIGNATURE, accepting `offer`, whose terms this payment must be made for."""
+        accepted = replace(offer, channel=None, voucher=None).to_json()
         channel: JsonObject = {
             "payer": self.payer,
             "receiver": self.pay_to,

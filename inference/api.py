@@ -1,0 +1,344 @@
+"""The HTTP API: OpenAI-compatible, its requests paid with x402 vouchers.
+
+One request reads top to bottom in `_Api.answer`: read, check, price, take the voucher, generate, charge, sign, send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from commonweight.errors import CommonweightError, FormatError, PaymentRefused
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.x402 import (
+    HEADER_REQUIRED,
+    HEADER_RESPONSE,
+    HEADER_SIGNATURE,
+    Payment,
+    PaymentRequired,
+    PaymentResponse,
+    Reason,
+    VoucherState,
+)
+from inference.checkpoint import Attested
+from inference.generation import Piece
+from inference.metering import Account, Delivered, Reservation
+from inference.receipts import HEADER_RECEIPT, Served, to_header
+from inference.requests import (
+    Kind,
+    Question,
+    RequestError,
+    answer_body,
+    chunk_body,
+    closing_chunk,
+    read_question,
+)
+from inference.serving import OverloadError, Priced, Serving, Sold
+from inference.settings import ServeSettings
+from inference.till import channel_state
+
+RECEIPTS_PER_PAGE = 100
+_SENTENCE = "PAYMENT-SIGNATURE header is required"
+_STATUS = {Reason.CHANNEL_BUSY: 409, Reason.STATE_READ_FAILED: 503}
+_TELLING = (Reason.AMOUNT_MISMATCH, Reason.VOUCHER_USED, Reason.EXCEEDS_BALANCE, Reason.CHANNEL_REFUSED)
+_log = structlog.get_logger("server")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What is served: the run's name, which is the model's, and the attested checkpoint."""
+
+    name: str
+    checkpoint: Attested
+
+
+class Metrics:
+    """Prometheus metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.answers = Counter("commonweight_answers", "Requests by outcome", ["outcome"], registry=self.registry)
+        self.tokens = Counter("commonweight_tokens", "Tokens charged", ["kind"], registry=self.registry)
+        self.busy = Gauge("commonweight_requests_at_once", "Requests under way", registry=self.registry)
+
+
+class _Api:
+    """The handlers. Every refusal is a JSON object in OpenAI's form, with what, why and what to do."""
+
+    def __init__(self, serving: Serving, model: ServedModel, settings: ServeSettings) -> None:
+        self._serving = serving
+        self._model = model
+        self._settings = settings
+        self.metrics = Metrics()
+        self.metrics.busy.set_function(lambda: serving.busy)
+
+    async def completions(self, request: Request) -> Response:
+        return await self.answer("completion", request)
+
+    async def chat(self, request: Request) -> Response:
+        return await self.answer("chat", request)
+
+    async def answer(self, kind: Kind, request: Request) -> Response:
+        question = read_question(kind, await _read_body(request, self._settings))
+        if question.model not in (self._model.name, hex32(self._model.checkpoint.manifest_sha256)):
+            raise RequestError(
+                "model_not_found", "model", f"The model {question.model} is not served here", "", "see /v1/models", 404
+            )
+        priced = await asyncio.to_thread(self._serving.priced, question)
+        header = request.headers.get(HEADER_SIGNATURE)
+        if header is None:
+            return self._payment_required(request, priced, PaymentRefused(_SENTENCE, "This request must be paid for"))
+        payment = _read_payment(header)
+        try:
+            taken = await self._serving.pay(priced, payment)
+            sold = self._serving.delivered(taken) if isinstance(taken, Delivered) else None
+        except PaymentRefused as error:
+            return self._payment_required(request, priced, error, payment)
+        if question.stream:
+            events = self._stream(priced, payment, taken if isinstance(taken, Reservation) else sold)
+            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        if isinstance(taken, Reservation):
+            sold = await self._serving.answer(priced, taken)
+        assert sold is not None
+        return self._whole(priced, payment, sold)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _whole(self, priced: Priced, payment: Payment, sold: Sold) -> Response:
+        signed = self._count(sold)
+        body = answer_body(priced.question, _new_id(priced.question), int(time.time()), len(priced.prompt), sold.answer)
+        headers = {
+            HEADER_RESPONSE: self._response(payment, signed).to_header(),
+            HEADER_RECEIPT: to_header(sold.receipt),
+        }
+        return JSONResponse({**body, "receipt": signed.to_json()}, headers=headers)
+
+    async def _stream(
+        self, priced: Priced, payment: Payment, source: Reservation | Sold | None
+    ) -> AsyncIterator[bytes]:
+        question, answer_id, created = priced.question, _new_id(priced.question), int(time.time())
+        assert source is not None
+        pieces = self._serving.stream(priced, source) if isinstance(source, Reservation) else _again(source)
+        try:
+            async for piece in pieces:
+                if isinstance(piece, Piece):
+                    yield _event(chunk_body(question, answer_id, created, piece.text, None))
+                    continue
+                signed = self._count(piece)
+                closing = closing_chunk(question, answer_id, created, len(priced.prompt), piece.answer.tokens)
+                payment_response = self._response(payment, signed).to_json()
+                yield _event(chunk_body(question, answer_id, created, None, piece.answer.finish))
+                yield _event({**closing, "receipt": signed.to_json(), "payment": payment_response})
+                yield b"data: [DONE]\n\n"
+        except CommonweightError as error:
+            _log.error("a stream failed", error=str(error))
+            yield _event(_error_body(error, "server_error", "", ""))
+        finally:
+            await pieces.aclose()
+
+    def _count(self, sold: Sold) -> Signed:
+        signed = Signed.from_bytes(sold.receipt)
+        served = Served.from_body(signed.body)
+        self.metrics.answers.labels("paid").inc()
+        self.metrics.tokens.labels("prompt").inc(served.prompt_tokens)
+        self.metrics.tokens.labels("completion").inc(served.completion_tokens)
+        return signed
+
+    def _response(self, payment: Payment, signed: Signed) -> PaymentResponse:
+        account = self._account(payment.voucher.channel_id)
+        return PaymentResponse(
+            success=True,
+            chain_id=payment.chain_id,
+            payer=payment.payer,
+            charged=Served.from_body(signed.body).amount,
+            receipt=signed.digest,
+            channel=None if account is None else channel_state(account),
+        )
+
+    def _payment_required(
+        self, request: Request, priced: Priced, error: PaymentRefused, payment: Payment | None = None
+    ) -> Response:
+        account = None
+        if payment is not None and error.code in _TELLING:
+            account = self._account(payment.voucher.channel_id)
+        offer = self._serving.till.requirements(priced.offer.prompt_tokens, priced.offer.max_completion_tokens, account)
+        base = self._settings.url.rstrip("/") or str(request.base_url).rstrip("/")
+        required = PaymentRequired(error.code, base + request.url.path, (offer,))
+        headers = {HEADER_REQUIRED: required.to_header()}
+        if payment is not None:
+            refused = PaymentResponse(False, offer.chain_id, payment.payer, error.code)
+            headers[HEADER_RESPONSE] = refused.to_header()
+        self.metrics.answers.labels("unpaid" if payment is None else "refused").inc()
+        body = _error_body(error, "payment_required", error.code, "")
+        status = next((status for reason, status in _STATUS.items() if reason == error.code), 402)
+        return JSONResponse({**body, "payment": required.to_json()}, status, headers)
+
+    # --- free of charge ----------------------------------------------------------------------------------------------
+
+    async def models(self) -> JsonObject:
+        return {"object": "list", "data": [self._model_object()]}
+
+    async def model(self, name: str) -> JsonObject:
+        if name not in (self._model.name, hex32(self._model.checkpoint.manifest_sha256)):
+            raise RequestError("model_not_found", "model", f"The model {name} is not served here", status=404)
+        return self._model_object()
+
+    def _model_object(self) -> JsonObject:
+        terms, checkpoint = self._serving.till.terms, self._model.checkpoint
+        return {
+            "id": self._model.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": terms.run,
+            "context_length": self._serving.generator.context,
+            "run": terms.run,
+            "checkpoint": hex32(checkpoint.manifest_sha256),
+            "checkpoint_cid": checkpoint.cid,
+            "round": checkpoint.round,
+            "epoch": checkpoint.epoch,
+            "loss_micro": checkpoint.loss_micro,
+            "price_per_token": str(terms.price_per_token),
+            "asset": terms.asset,
+            "server": terms.server,
+        }
+
+    async def channel(self, channel: str) -> JsonObject:
+        account = await asyncio.to_thread(self._known, channel)
+        voucher = VoucherState(account.ceiling, account.signature).to_json() if account.ceiling else None
+        return {"channelState": channel_state(account).to_json(), "voucherState": voucher}
+
+    async def receipts(self, channel: str, after: int = 0) -> JsonObject:
+        account = await asyncio.to_thread(self._known, channel)
+        found = await asyncio.to_thread(
+            self._serving.till.ledger.receipts, account.facts.channel_id, max(0, min(after, 2**53)), RECEIPTS_PER_PAGE
+        )
+        return {"receipts": [Signed.from_bytes(receipt).to_json() for receipt in found]}
+
+    async def health(self) -> JsonObject:
+        return {"status": "ok", "busy": self._serving.busy}
+
+    async def prometheus(self) -> Response:
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _known(self, channel: str) -> Account:
+        account = self._account(digest_bytes(channel))
+        if account is None:
+            raise RequestError("channel_not_found", "channel", "This channel has paid for nothing here", status=404)
+        return account
+
+    def _account(self, channel: bytes) -> Account | None:
+        return self._serving.till.ledger.account(channel)
+
+
+def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> FastAPI:
+    """The application over a serving that is ready. It starts and stops nothing itself."""
+    api = _Api(serving, model, settings)
+    app = FastAPI(title="Commonweight", openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_api_route("/v1/completions", api.completions, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/chat/completions", api.chat, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/models", api.models, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/models/{name}", api.model, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/channels/{channel}", api.channel, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/channels/{channel}/receipts", api.receipts, methods=["GET"], response_model=None)
+    app.add_api_route("/healthz", api.health, methods=["GET"], response_model=None)
+    app.add_api_route("/metrics", api.prometheus, methods=["GET"], response_model=None)
+    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(CommonweightError, _refused)
+    app.add_exception_handler(HTTPException, _plain_http)
+    app.middleware("http")(_counting(api.metrics))
+    return app
+
+
+async def _read_body(request: Request, settings: ServeSettings) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > settings.max_body_bytes:
+                    raise RequestError(
+                        "request_too_large",
+                        "",
+                        f"The request is longer than {settings.max_body_bytes} bytes",
+                        status=413,
+                    )
+    except TimeoutError as error:
+        raise RequestError("request_timeout", "", "The request did not arrive in time", status=408) from error
+    return bytes(body)
+
+
+def _read_payment(header: str) -> Payment:
+    try:
+        return Payment.from_header(header)
+    except FormatError as error:
+        raise RequestError(
+            Reason.PAYLOAD,
+            HEADER_SIGNATURE,
+            "The payment cannot be read",
+            f"{error.what}: {error.why}",
+            "see docs/protocol.md",
+        ) from error
+
+
+def _new_id(question: Question) -> str:
+    return ("cmpl-" if question.kind == "completion" else "chatcmpl-") + uuid.uuid4().hex
+
+
+async def _again(sold: Sold) -> AsyncGenerator[Piece | Sold, None]:
+    if sold.answer.text:
+        yield Piece(sold.answer.text, sold.answer.tokens)
+    yield sold
+
+
+def _event(body: JsonObject) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _error_body(error: CommonweightError, kind: str, code: str, field: str) -> JsonObject:
+    return {"error": {"message": str(error), "type": kind, "code": code or None, "param": field or None}}
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, RequestError):
+        body = _error_body(error, "invalid_request_error", error.code, error.field)
+        return JSONResponse(body, error.status)
+    if isinstance(error, OverloadError):
+        return JSONResponse(_error_body(error, "overloaded", "overloaded", ""), 503, {"Retry-After": "1"})
+    if isinstance(error, FormatError):
+        return JSONResponse(_error_body(error, "invalid_request_error", "invalid_request_error", ""), 400)
+    return await _failed(_, error)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    _log.error("a request failed", error=repr(error))
+    failure = CommonweightError("The server failed to answer", "it has written the cause to its log", "try again later")
+    return JSONResponse(_error_body(failure, "server_error", "server_error", ""), 500)
+
+
+async def _plain_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = _error_body(CommonweightError(str(error.detail)), "invalid_request_error", "", "")
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+def _counting(metrics: Metrics) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+    async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call(request)
+        if response.status_code >= 500:
+            metrics.answers.labels("failed").inc()
+        return response
+
+    return count

@@ -1,0 +1,305 @@
+"""Answering one question for money: price it, take the voucher, generate, charge, sign. No HTTP in here.
+
+Generation and everything that touches the disk or the chain runs in threads, so that the event loop stays responsive.
+An answer that nobody waits for any more is stopped, and charged as far as it was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.protocol.canonical import dumps, loads
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
+from commonweight.protocol.typed import Domain
+from commonweight.protocol.x402 import Payment, Reason, Requirements
+from inference.generation import Answer, Generator, Piece
+from inference.metering import Delivered, Reservation, price
+from inference.receipts import Finish, Served, sign_receipt
+from inference.requests import Question, RequestError, text_sha256
+from inference.till import Till
+
+T = TypeVar("T")
+_log = structlog.get_logger("serving")
+
+
+class OverloadError(InferenceError):
+    """As many requests are waiting as the server takes."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A question with its prompt's tokens and what its answer costs at most."""
+
+    question: Question
+    prompt: list[int]
+    offer: Requirements
+
+
+@dataclass(frozen=True)
+class Sold:
+    """An answer that has been charged, with its receipt."""
+
+    answer: Answer
+    receipt: bytes
+
+
+class Serving:
+    """The served model with its till. `key` signs receipts; at most `max_waiting` requests wait for one of the
+    workers.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        till: Till,
+        workers: Executor,
+        *,
+        key: bytes,
+        documents: Domain,
+        max_tokens: int,
+        max_at_once: int,
+    ) -> None:
+        self.generator = generator
+        self.till = till
+        self._workers = workers
+        self._key = key
+        self._documents = documents
+        self._max_tokens = max_tokens
+        self._max_at_once = max_at_once
+        self._at_once = 0
+        self._running: set[asyncio.Task[object]] = set()
+
+    @property
+    def busy(self) -> int:
+        """Requests that are being answered or wait for it."""
+        return self._at_once
+
+    def priced(self, question: Question) -> Priced:
+        """The question with its price. Raises RequestError when it does not fit the model. Blocks."""
+        prompt = self.generator.tokenizer.encode(question.prompt)
+        tokens, limit = question.sampling.max_tokens, self._max_tokens
+        if tokens > limit:
+            raise RequestError(
+                "invalid_request_error", "max_tokens", f"At most {limit} tokens are made", f"not {tokens}"
+            )
+        if len(prompt) + tokens > self.generator.context:
+            raise RequestError(
+                "context_length_exceeded",
+                "prompt",
+                f"The prompt has {len(prompt)} tokens and the answer up to {tokens}",
+                f"together they must not exceed the model's {self.generator.context}",
+                "shorten the prompt, or ask for fewer tokens",
+            )
+        return Priced(question, prompt, self.till.requirements(len(prompt), tokens))
+
+    async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
+        """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken."""
+        if self._at_once >= self._max_at_once:
+            raise OverloadError("The server is busy", f"{self._at_once} requests are waiting", "try again in a moment")
+        self._at_once += 1
+        try:
+            note = _Note(
+                len(priced.prompt), priced.offer.price_per_token, priced.offer.checkpoint, priced.question.sampling.seed
+            )
+            taken = await asyncio.to_thread(
+                self.till.accept, payment, priced.offer, priced.question.sha256, note.to_text()
+            )
+        except BaseException:
+            self._at_once -= 1
+            raise
+        if isinstance(taken, Delivered):
+            self._at_once -= 1
+        return taken
+
+    async def answer(self, priced: Priced, reservation: Reservation) -> Sold:
+        """The whole answer, charged. Goes on when the caller is cancelled, so that the request repeated finds it."""
+        return await asyncio.shield(self._start(self._answer(priced, reservation)))
+
+    async def stream(self, priced: Priced, reservation: Reservation) -> AsyncGenerator[Piece | Sold, None]:
+        """Pieces of the answer, each noted in the ledger before it is given out, and at the end the charged whole.
+
+        Left early, the answer is stopped and charged as far as it was given out.
+        """
+        loop, stop, sent = asyncio.get_running_loop(), threading.Event(), _Progress()
+        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+
+        def emit(piece: Piece) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        work = self._generate(priced, emit, stop)
+        work.add_done_callback(lambda _: pieces.put_nowait(None))
+        finished = False
+        try:
+            while (piece := await _next(pieces)) is not None:
+                sent.add(piece)
+                await asyncio.to_thread(
+                    self.till.ledger.sent, reservation.request_id, piece.tokens, hex32(sent.digest())
+                )
+                yield piece
+            answer = work.result()
+            receipt = await asyncio.to_thread(self._charge, reservation, answer)
+            finished = True
+            self._at_once -= 1
+            yield Sold(answer, receipt)
+        finally:
+            if not finished:
+                stop.set()
+                self._start(self._abandon(work, reservation, sent))
+
+    async def drained(self) -> None:
+        """Wait until everything under way has ended and been charged."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def delivered(self, delivered: Delivered) -> Sold:
+        """What was sold before, for a request that is repeated. Raises PaymentRefused when its text is not kept."""
+        signed = Signed.from_bytes(delivered.receipt)
+        served = Served.from_body(signed.body)
+        if delivered.answer is None:
+            raise PaymentRefused(
+                Reason.VOUCHER_USED,
+                "This request has been answered and its answer is not kept any more",
+                f"its receipt is number {served.sequence} of the channel",
+                "sign a higher voucher to ask again",
+            )
+        return Sold(Answer(delivered.answer, served.completion_tokens, served.finish), delivered.receipt)
+
+    def recover(self) -> int:
+        """End the requests that a crash cut off: charge what was sent, release the rest. Returns how many. Blocks."""
+        cut_off = self.till.ledger.open_requests()
+        for reservation in cut_off:
+            self._interrupted(reservation, reservation.sent_tokens, reservation.sent_sha256)
+        return len(cut_off)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def _generate(self, priced: Priced, emit: Callable[[Piece], None], stop: threading.Event) -> asyncio.Future[Answer]:
+        make = partial(self.generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
+        return asyncio.get_running_loop().run_in_executor(self._workers, make)
+
+    async def _answer(self, priced: Priced, reservation: Reservation) -> Sold:
+        try:
+            answer = await self._generate(priced, lambda _: None, threading.Event())
+            return Sold(answer, await asyncio.to_thread(self._charge, reservation, answer))
+        except BaseException:
+            await asyncio.to_thread(self.till.ledger.release, reservation)
+            raise
+        finally:
+            self._at_once -= 1
+
+    async def _abandon(self, work: asyncio.Future[Answer], reservation: Reservation, sent: _Progress) -> None:
+        await asyncio.wait([work])
+        if work.exception() is not None:
+            _log.error("an answer failed", error=repr(work.exception()))
+        try:
+            await asyncio.to_thread(self._interrupted, reservation, sent.tokens, hex32(sent.digest()))
+        finally:
+            self._at_once -= 1
+
+    def _charge(self, reservation: Reservation, answer: Answer) -> bytes:
+        return self._sign_off(reservation, answer.tokens, text_sha256(answer.text), answer.finish, answer.text)
+
+    def _interrupted(self, reservation: Reservation, tokens: int, sent_sha256: str) -> None:
+        if tokens == 0:
+            self.till.ledger.release(reservation)
+        else:
+            self._sign_off(reservation, tokens, digest_bytes(sent_sha256), "interrupted", None)
+
+    def _sign_off(
+        self, reservation: Reservation, tokens: int, answer_sha256: bytes, finish: Finish, text: str | None
+    ) -> bytes:
+        note = _Note.of(reservation)
+        amount = price(note.prompt_tokens, tokens, note.price_per_token)
+
+        def receipt(before: int, sequence: int) -> bytes:
+            served = Served(
+                run=self.till.terms.run,
+                checkpoint=note.checkpoint,
+                channel=reservation.channel_id,
+                sequence=sequence,
+                request_sha256=digest_bytes(reservation.request_sha256),
+                answer_sha256=answer_sha256,
+                prompt_tokens=note.prompt_tokens,
+                completion_tokens=tokens,
+                price_per_token=note.price_per_token,
+                amount=amount,
+                cumulative=before + amount,
+                ceiling=reservation.ceiling,
+                seed=note.seed,
+                finish=finish,
+                time_ms=time.time_ns() // 1_000_000,
+            )
+            return sign_receipt(served, self._key, self._documents)
+
+        return self.till.ledger.charge(reservation, amount, receipt, text)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What was promised for a request: kept in the ledger, so that a restarted server can still charge for it."""
+
+    prompt_tokens: int
+    price_per_token: int
+    checkpoint: bytes
+    seed: int
+
+    def to_text(self) -> str:
+        return dumps(
+            {
+                "prompt_tokens": self.prompt_tokens,
+                "price_per_token": str(self.price_per_token),
+                "checkpoint": hex32(self.checkpoint),
+                "seed": str(self.seed),
+            }
+        ).decode()
+
+    @classmethod
+    def of(cls, reservation: Reservation) -> _Note:
+        f = Fields(loads(reservation.note.encode()), "note")
+        checkpoint = digest_bytes(f.digest("checkpoint"))
+        return cls(f.integer("prompt_tokens"), f.decimal("price_per_token"), checkpoint, f.decimal("seed", U64))
+
+
+class _Progress:
+    """What has been given out of a stream."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, piece: Piece) -> None:
+        self.tokens = piece.tokens
+        self._sha256.update(piece.text.encode())
+
+    def digest(self) -> bytes:
+        return self._sha256.digest()
+
+
+async def _next(pieces: asyncio.Queue[Piece | None]) -> Piece | None:
+    """The next piece, joined with those that have come meanwhile; None at the end."""
+    piece = await pieces.get()
+    while piece is not None and not pieces.empty():
+        more = pieces.get_nowait()
+        if more is None:
+            pieces.put_nowait(None)
+            break
+        piece = Piece(piece.text + more.text, more.tokens)
+    return piece

@@ -1,0 +1,40 @@
+"""What an operator decides about a server; everything else is the run's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Settings of `inference.server.run`. Amounts are in the run asset's smallest units, times in seconds.
+
+    `checkpoint` is "latest" or the sha256 of an attested manifest (0x-hex); `price_per_token` None takes the run's. A
+    transaction settles what is owed every `settle_every_s`, at `settle_threshold` in all, when a payer asks to
+    withdraw, and at the end. `url` is the address that clients see, when it is not the one listened on.
+    """
+
+    campaign: str
+    rpc_urls: tuple[str, ...]
+    store: str
+    keystore: Path
+    password_file: Path | None
+    data_dir: Path
+    listen: str = "127.0.0.1:8402"
+    url: str = ""
+    checkpoint: str = "latest"
+    price_per_token: int | None = None
+    max_completion_tokens: int | None = None
+    max_body_bytes: int = 256 * 1024
+    body_timeout_s: float = 15.0
+    max_concurrent: int = 2
+    max_waiting: int = 32
+    threads: int = 1
+    device: str = "cpu"
+    settle_every_s: float = 600.0
+    settle_threshold: int = 10**16
+    refresh_s: float = 15.0
+    keep_answers_s: float = 600.0
+    shutdown_s: float = 60.0
+    log_level: str = "info"

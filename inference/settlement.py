@@ -1,0 +1,137 @@
+"""Settling: many payers' vouchers in one transaction, by timer, by threshold, before a withdrawal is due, and at the
+end.
+
+What has been settled is read from the chain, never remembered: a crash at any moment, before or after the transaction
+was mined, leads to the same next step, and the contract takes nothing that it has taken before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from commonweight.chain.structs import VoucherClaim
+from commonweight.chain.types import Receipt
+from commonweight.errors import ChainError, ContractError
+from inference.metering import Account, Ledger
+
+MAX_CLAIMS = 50
+_log = structlog.get_logger("settlement")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One settlement: the transaction, how many channels it settled and how much in all."""
+
+    transaction: bytes
+    channels: int
+    amount: int
+
+
+class Settler:
+    """Settles the ledger's channels. `settle_due` is called often and mostly does nothing; `settle_all` at the end.
+
+    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction. Both block.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        refresh: Callable[[bytes], Account | None],
+        send: Callable[[Sequence[VoucherClaim]], Receipt],
+        *,
+        every_s: float,
+        threshold: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._refresh = refresh
+        self._send = send
+        self._every_s = every_s
+        self._threshold = threshold
+        self._clock = clock
+        self._last = clock()
+        self._answered: dict[bytes, int] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def settle_due(self) -> list[Settled]:
+        """Read every channel at stake again and settle what is due. Raises ChainError's subclasses when it cannot."""
+        with self._one_at_a_time:
+            accounts = self._fresh()
+            by_time = self._clock() - self._last >= self._every_s
+            if by_time or sum(a.unsettled for a in accounts) >= self._threshold:
+                self._last = self._clock()
+                return self._settle(accounts)
+            urgent = [a for a in accounts if self._leaving(a)]
+            done = self._settle(urgent)
+            self._answered.update({a.facts.channel_id: a.facts.withdrawal_at for a in urgent})
+            return done
+
+    def _leaving(self, account: Account) -> bool:
+        """Whether a requested withdrawal makes a settlement urgent: it would take what was charged, or falls due
+        soon.
+        """
+        facts = account.facts
+        if not facts.withdrawal_at or not account.unsettled:
+            return False
+        if account.charged > account.available:
+            return True
+        soon = facts.chain_time >= facts.withdrawal_at - facts.delay_s // 2
+        return soon and self._answered.get(facts.channel_id) != facts.withdrawal_at  # later charges it cannot take
+
+    def settle_all(self) -> list[Settled]:
+        """Settle everything that was charged."""
+        with self._one_at_a_time:
+            return self._settle(self._fresh())
+
+    def _fresh(self) -> list[Account]:
+        accounts = [self._refresh(account.facts.channel_id) for account in self._ledger.accounts()]
+        return [account for account in accounts if account is not None]
+
+    def _settle(self, accounts: list[Account]) -> list[Settled]:
+        claims = [claim for account in accounts if (claim := claim_of(account)) is not None]
+        done: list[Settled] = []
+        for start in range(0, len(claims), MAX_CLAIMS):
+            done += self._send_batch(claims[start : start + MAX_CLAIMS])
+        return done
+
+    def _send_batch(self, claims: list[VoucherClaim]) -> list[Settled]:
+        try:
+            return [self._send_one(claims)]
+        except ContractError as error:
+            if len(claims) == 1:
+                self._refused(claims[0], error)
+                return []
+        return [settled for claim in claims for settled in self._send_batch([claim])]  # one of them was refused
+
+    def _send_one(self, claims: list[VoucherClaim]) -> Settled:
+        before = {claim.channel_id: self._ledger.account(claim.channel_id) for claim in claims}
+        receipt = self._send(claims)
+        amount = sum(c.amount - (a.facts.settled if (a := before[c.channel_id]) else 0) for c in claims)
+        for claim in claims:
+            try:
+                self._refresh(claim.channel_id)
+            except ChainError as error:
+                _log.warning("a settled channel could not be read again", why=str(error))
+        settled = Settled(receipt.tx_hash, len(claims), amount)
+        _log.info("settled", transaction="0x" + receipt.tx_hash.hex(), channels=len(claims), amount=str(amount))
+        return settled
+
+    def _refused(self, claim: VoucherClaim, error: ContractError) -> None:
+        account = self._refresh(claim.channel_id)
+        if account is None or claim_of(account) != claim:
+            return  # an earlier transaction of ours was mined meanwhile
+        _log.error("the chain refuses a voucher", channel="0x" + claim.channel_id.hex(), why=str(error))
+        self._ledger.refuse(claim.channel_id, error.why or error.name)
+
+
+def claim_of(account: Account) -> VoucherClaim | None:
+    """What to settle on a channel: all that was charged, as far as its deposit goes; None if that is nothing new."""
+    amount = min(account.charged, account.ceiling, account.facts.deposited)
+    if account.refused or amount <= account.facts.settled:
+        return None
+    return VoucherClaim(account.facts.channel_id, account.ceiling, amount, account.signature)
