@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from commonweight.errors import TrainingError
-from commonweight.exact.arrays import F32 as Vector
+from commonweight.exact.arrays import F32
 from commonweight.protocol.runconfig import RunConfig
 from trainer.model import Llama
 
@@ -26,13 +26,13 @@ class TrainingState:
     """What a trace leaf commits to: `step` counts a member's inner steps of all rounds; arrays are float32 [N]."""
 
     step: int
-    weights: Vector
-    m: Vector
-    v: Vector
-    residual: Vector
+    weights: F32
+    m: F32
+    v: F32
+    residual: F32
 
     @classmethod
-    def fresh(cls, weights: Vector) -> TrainingState:
+    def fresh(cls, weights: F32) -> TrainingState:
         """The state of a member without history: the base weights, and zeros for all else."""
         zeros = np.zeros_like(weights)
         return cls(0, weights, zeros, zeros, zeros)
@@ -47,8 +47,8 @@ def configure_torch(threads: int) -> None:
 class InnerOptimizer:
     """AdamW (arXiv 1711.05101) or SGD, with a global gradient clip and a linear warm-up over a member's first steps.
 
-    Weight decay acts on matrices only. The arithmetic is that of torch.optim with `foreach=False`; SGD's momentum is the
-    first of `betas` and its buffer takes the place of `m`, while `v` stays as it is.
+    Weight decay acts on matrices only. The arithmetic is that of torch.optim with `foreach=False`; SGD's momentum is
+    the first of `betas` and its buffer takes the place of `m`, while `v` stays as it is.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -70,7 +70,7 @@ class InnerOptimizer:
         self.v.numpy()[:] = state.v
         self.step = state.step
 
-    def state(self, residual: Vector) -> TrainingState:
+    def state(self, residual: F32) -> TrainingState:
         """A copy of the present state, with the residual that belongs to it."""
         m, v = self.m.numpy().copy(), self.v.numpy().copy()
         return TrainingState(self.step, self.model.export_flat(), m, v, residual)

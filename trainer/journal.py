@@ -1,9 +1,10 @@
 """A member's own state on disk: what it has promised, and everything that is needed to keep the promise after a crash.
 
-Arrays lie in `arrays/` under the SHA-256 of their bytes, so an array that many trace states share is kept once. A round
-has a folder with its plan, its trace as far as it got, its payload and its commitment. Small files are replaced whole
-(written aside, synced, renamed); a commitment is on disk before anybody sees it, so a restarted member sends the same one
-again and never signs a second. An array that a power failure has damaged no longer has its name and counts as lost.
+Arrays lie in `arrays/` under the SHA-256 of their bytes, so an array that many trace states share is kept once. A
+round has a folder with its plan, its trace as far as it got, its payload and its commitment. Small files are replaced
+whole (written aside, synced, renamed); a commitment is on disk before anybody sees it, so a restarted member sends the
+same one again and never signs a second. An array that a power failure has damaged no longer has its name and counts as
+lost.
 """
 
 from __future__ import annotations
@@ -11,23 +12,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from commonweight.errors import TrainingError
+from commonweight.exact.arrays import F32, array_digest, from_bytes, to_bytes
 from commonweight.protocol.canonical import JsonObject, dumps, loads_object
+from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields
-from commonweight.protocol.records import Commitment, Plan, Signed, StateDigests
-from trainer.inner import TrainingState, Vector
-
-if sys.byteorder != "little":
-    raise ImportError("the trainer stores arrays as they lie in memory and needs a little-endian machine")
+from commonweight.protocol.records import Commitment, Plan, StateDigests
+from commonweight.protocol.trace import MAX_LEAVES
+from trainer.inner import TrainingState
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -51,28 +48,26 @@ class Arrays:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, array: Vector) -> str:
+    def put(self, array: F32) -> str:
         """Store an array; returns its digest, 0x-hex."""
-        raw = memoryview(np.ascontiguousarray(array, dtype=np.float32)).cast("B")
-        digest = "0x" + hashlib.sha256(raw).hexdigest()
+        digest = array_digest(array)
         path = self._path(digest)
         if not path.exists():
             aside = path.with_suffix(f".{os.getpid()}")
-            aside.write_bytes(raw)
+            aside.write_bytes(to_bytes(array))
             aside.replace(path)
         return digest
 
-    def get(self, digest: str) -> Vector:
+    def get(self, digest: str) -> F32:
         """The array of a digest; TrainingError when it is not here or damaged."""
         path = self._path(digest)
         if not path.exists():
             raise TrainingError(f"The array {digest} is not here any more", "its epoch is settled, or it was lost")
-        raw = bytearray(path.read_bytes())
+        raw = path.read_bytes()
         if "0x" + hashlib.sha256(raw).hexdigest() != digest:
             path.unlink()
             raise TrainingError(f"The array {digest} is damaged", "the disk holds other bytes under its name")
-        array: NDArray[np.float32] = np.frombuffer(raw, dtype=np.float32)
-        return array
+        return from_bytes(raw)
 
     def keep_only(self, digests: set[str]) -> None:
         """Delete every other array."""
@@ -106,7 +101,7 @@ class RoundFolder:
         if not path.exists():
             return (), None
         f = Fields(loads_object(path.read_bytes()), "trace")
-        return f.objects("states", StateDigests.read), f.optional_digest("previous")
+        return f.objects("states", StateDigests.read, 1, MAX_LEAVES), f.optional_digest("previous")
 
     def save_states(self, states: Sequence[StateDigests], previous: str | None) -> None:
         """Replace the trace."""
@@ -122,14 +117,14 @@ class RoundFolder:
         """One encoded part; TrainingError when there is none."""
         path = self.folder / f"part-{part:05d}.bin"
         if not path.exists():
-            raise TrainingError(f"Part {part} of round {self.body.round} is not here", "the payload was never made or is gone")
+            raise TrainingError(f"Part {part} of round {self.body.round} is not here", "it was never made, or is dropped")
         return path.read_bytes()
 
     def save_commitment(self, commitment: Signed) -> None:
         """Store the one commitment of this plan; TrainingError when another one is already there."""
         known = self.commitment
         if known is not None and known.digest != commitment.digest:
-            raise TrainingError(f"Round {self.body.round} has a commitment already", "a second one would be equivocation")
+            raise TrainingError(f"Round {self.body.round} has a commitment", "a second one would be equivocation")
         write_whole(self.folder / "commitment.json", commitment.to_bytes())
 
 
@@ -221,7 +216,7 @@ class Journal:
         position = Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual)
         write_whole(self.folder / "position.json", dumps(position.to_json()))
 
-    def first_state(self, base_weights: Vector) -> tuple[TrainingState, str | None]:
+    def first_state(self, base_weights: F32) -> tuple[TrainingState, str | None]:
         """The state that the next round starts from, and the commitment that it continues (None: from zeros)."""
         position = self.position
         if position is None:
@@ -234,8 +229,10 @@ class Journal:
 
     def load_state(self, digests: StateDigests) -> TrainingState:
         """The arrays of a trace state; TrainingError when one is gone."""
-        weights, m, v, residual = (self.arrays.get(d) for d in (digests.weights, digests.m, digests.v, digests.residual))
-        return TrainingState(digests.step, weights, m, v, residual)
+        get = self.arrays.get
+        return TrainingState(
+            digests.step, get(digests.weights), get(digests.m), get(digests.v), get(digests.residual)
+        )
 
     def store_state(self, state: TrainingState) -> StateDigests:
         """Store the arrays of a state; returns its digests."""
