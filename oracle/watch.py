@@ -4,12 +4,13 @@
 new into the database. A look that fails changes nothing and is repeated.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from commonweight.chain.events import (
     Banned,
     ChainEvent,
+    EpochClosed,
     ExitRequested,
     KeyRotated,
     PayoutChanged,
@@ -20,10 +21,12 @@ from commonweight.chain.events import (
     StakeAdded,
     StakeWithdrawn,
 )
+from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
 from commonweight.chain.types import Block
 from commonweight.protocol.fields import lower_address
+from commonweight.protocol.sumtree import Leaf
 from oracle.db import AnchorRow, Database
 
 _REGISTRY_EVENTS: tuple[type[ChainEvent], ...] = (
@@ -34,7 +37,8 @@ _REGISTRY_EVENTS: tuple[type[ChainEvent], ...] = (
 @dataclass(frozen=True)
 class View:
     """The chain at one moment. `open_epoch` is the last closed epoch (-1: none) and `open_info` where it stands, at the
-    finalised block; `head_*` are the same at the latest block, for deciding what is due.
+    finalised block; `head_*` are the same at the latest block, for deciding what is due. `leaves` and `depth` are the
+    last final tree as the credits lists give it, `closed` and `reports` the epochs' events.
     """
 
     latest: Block
@@ -49,6 +53,11 @@ class View:
     head_info: EpochInfo | None
     ledger: LatestRoot
     finished: bool
+    leaves: tuple[Leaf, ...]
+    depth: int
+    closed: Mapping[int, EpochClosed]
+    reports: Mapping[int, ReportSubmitted]
+    final: Mapping[int, bool]
 
     def provider(self, index: int) -> Provider | None:
         """The provider at an index of the finalised registry."""
@@ -85,7 +94,7 @@ class Watcher:
         self._run = run
         self._next_block = int(db.get_meta("anchors_upto") or "-1") + 1
         self._providers: dict[int, Provider] = {}
-        self._last_final = -1
+        self._ledger = LedgerView(run)
 
     def look(self) -> Look:
         """Read the chain. Raises ChainError; then nothing has changed."""
@@ -93,9 +102,11 @@ class Watcher:
         finalized, latest = chain.finalized_block(), chain.block()
         at = finalized.number
         events: tuple[ChainEvent, ...] = ()
-        if at >= self._next_block:
-            kinds = [RoundAnchored, ReportSubmitted, *_REGISTRY_EVENTS]
-            events = tuple(run.events(kinds, from_block=self._next_block, to_block=at))
+        start = self._next_block or run.first_block
+        if at >= start:
+            events = tuple(run.events([RoundAnchored, *_REGISTRY_EVENTS], from_block=start, to_block=at))
+        self._ledger.advance(at)
+        tree = self._ledger.tree()
         providers = self._registry(events, at)
         open_epoch = run.oracle.next_epoch(block=at) - 1
         head_epoch = run.oracle.next_epoch() - 1
@@ -105,6 +116,8 @@ class Watcher:
             open_epoch, run.oracle.epoch_info(open_epoch, block=at) if open_epoch >= 0 else None,
             head_epoch, run.oracle.epoch_info(head_epoch) if head_epoch >= 0 else None,
             run.ledger.latest(block=at), run.oracle.finished_at(block=at) > 0,
+            tree.leaves, tree.depth, dict(self._ledger.closed), dict(self._ledger.reports),
+            {number: epoch.final for number, epoch in self._ledger.epochs.items()},
         )  # fmt: skip
         return Look(view, events, at)
 

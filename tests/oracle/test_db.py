@@ -1,4 +1,4 @@
-"""The signer's database: promises are made once, writes are idempotent, and a killed process loses nothing it was told."""
+"""The signer's database: promises are made once, writes are idempotent, a killed process loses nothing it was told."""
 
 import os
 import signal
@@ -83,7 +83,8 @@ def test_anchors_and_the_block_they_were_read_up_to_are_written_together(tmp_pat
     assert db.get_meta("anchors_upto") == "12"
     assert db.anchors() == rows
     first = db.record_anchor(1)
-    assert first is not None and first.record_hash == b"h" * 32
+    assert first is not None
+    assert first.record_hash == b"h" * 32
     assert db.record_anchor(2) is None
 
 

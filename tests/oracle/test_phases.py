@@ -118,9 +118,13 @@ def test_a_decision_never_stands_still_and_never_goes_back(
     if isinstance(step, Wait):
         assert step.until_ms > now
     elif isinstance(step, Decide):
-        assert facts.anchor is None and facts.receipted and not facts.window_over
+        assert facts.anchor is None
+        assert facts.receipted
+        assert not facts.window_over
     elif isinstance(step, SendAnchor):
-        assert facts.anchor is not None and not facts.anchored and not facts.window_over
+        assert facts.anchor is not None
+        assert not facts.anchored
+        assert not facts.window_over
     else:
         assert isinstance(step, Close)
         assert now >= PLAN.commit_by_ms + SETTLE_MS
