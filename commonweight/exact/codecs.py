@@ -1,0 +1,216 @@
+"""Codecs of payload parts, version 1: fp32, fp16, int8, int4, int2 and topk2, blockwise.
+
+A part's bytes have no header: their length follows from the number of elements, the codec and the block. `decode`
+refuses, with PayloadError, every byte string that is not such a part of finite values. All operations are single
+IEEE binary32 ones.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from commonweight.errors import PayloadError
+from commonweight.exact.arrays import F32, as_f32, from_bytes, require_finite, to_bytes
+from commonweight.protocol.parts import block_count
+
+__all__ = ["LIMIT", "decode", "encode", "encoded_size", "requantise"]
+
+U8: TypeAlias = npt.NDArray[np.uint8]
+
+LIMIT = np.float32(2.0**126)
+"""No encoded element may reach this magnitude, so that nothing overflows when it is decoded."""
+TOP_PERCENT = 3
+_HALF_MAX = np.float32(65504.0)
+_INT2_STEP = np.float32(0.375)
+_TOPK_STEP = np.float32(0.5)
+
+
+def encoded_size(count: int, codec: str, block: int) -> int:
+    """Bytes of a part of `count` elements in blocks of `block`."""
+    scales = 4 * block_count(count, block)
+    sizes = {
+        "fp32": 4 * count,
+        "fp16": 2 * count,
+        "int8": scales + count,
+        "int4": scales + -(-count // 2),
+        "int2": scales + -(-count // 4),
+        "topk2": scales + _top_total(count, block) * _index_type(block).itemsize + -(-_top_total(count, block) // 4),
+    }
+    if codec not in sizes:
+        raise PayloadError(f"There is no codec {codec[:32]!r}")
+    return sizes[codec]
+
+
+def encode(x: F32, codec: str, block: int) -> bytes:
+    """The bytes of a part float32[n]. PayloadError when an element is not finite or reaches LIMIT."""
+    x = as_f32(x)
+    encoded_size(x.size, codec, block)
+    require_finite(x, "A part to be encoded")
+    if float(np.max(np.abs(x), initial=np.float32(0.0))) >= float(LIMIT):
+        raise PayloadError("A part to be encoded holds values that are too large", "an element reaches 2^126")
+    if codec == "fp32":
+        return to_bytes(x)
+    if codec == "fp16":
+        return np.clip(x, -_HALF_MAX, _HALF_MAX).astype("<f2").tobytes()
+    blocks = _blocks(x, block)
+    largest: F32 = np.max(np.abs(blocks), axis=1)
+    if codec == "topk2":
+        return _encode_top(blocks, largest, x.size, block)
+    if codec == "int2":
+        steps: F32 = largest * _INT2_STEP
+        return to_bytes(steps) + _pack(_two_bit(blocks, steps).reshape(-1)[: x.size], 2, 2)
+    top = 127 if codec == "int8" else 7
+    scales: F32 = largest / np.float32(top)
+    codes = _round(blocks, scales, top).reshape(-1)[: x.size]
+    return to_bytes(scales) + (codes.tobytes() if codec == "int8" else _pack((codes + 8).astype(np.uint8), 4, 8))
+
+
+def decode(data: bytes | memoryview, count: int, codec: str, block: int) -> F32:
+    """float32[count] of a part's bytes; PayloadError for a wrong length, impossible codes and non-finite values."""
+    expected = encoded_size(count, codec, block)
+    if len(data) != expected:
+        raise PayloadError("A part has a wrong length", f"{len(data)} bytes, not {expected}")
+    view = memoryview(data)
+    if codec == "fp32":
+        result = from_bytes(view)
+    elif codec == "fp16":
+        result = np.frombuffer(view, "<f2").astype(np.float32)
+    else:
+        blocks = block_count(count, block)
+        scales = _scales(view[: 4 * blocks])
+        body = view[4 * blocks :]
+        if codec == "topk2":
+            result = _decode_top(body, scales, count, block)
+        else:
+            with np.errstate(over="ignore"):
+                result = (_codes(body, count, codec, block) * scales[:, None]).reshape(-1)[:count]
+    require_finite(result, "A decoded part")
+    return result
+
+
+def requantise(x: F32, codec: str, block: int) -> tuple[bytes, F32]:
+    """The encoded form of an aggregate and what it decodes to: the canonical part that every member takes."""
+    data = encode(x, codec, block)
+    return data, decode(data, x.size, codec, block)
+
+
+def _blocks(x: F32, block: int) -> F32:
+    """float32[blocks, block], the last one filled up with zeros."""
+    blocks = block_count(x.size, block)
+    if x.size == blocks * block:
+        return x.reshape(blocks, block)
+    padded = np.zeros(blocks * block, np.float32)
+    padded[: x.size] = x
+    return padded.reshape(blocks, block)
+
+
+def _scales(data: memoryview) -> F32:
+    """The blocks' scales: finite, not negative, zero only as +0."""
+    scales = from_bytes(data)
+    if not bool((np.isfinite(scales) & ~np.signbit(scales)).all()):
+        raise PayloadError("A part has an impossible scale", "scales are finite and not negative")
+    return scales
+
+
+def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
+    """round-half-even(x / scale) cut to -top..top; 0 where the scale is 0."""
+    zero = scales == 0
+    codes = np.rint(blocks / np.where(zero, np.float32(1.0), scales)[:, None])
+    np.clip(codes, np.float32(-top), np.float32(top), out=codes)
+    codes[zero] = np.float32(0.0)
+    return codes.astype(np.int8)
+
+
+def _two_bit(values: F32, steps: F32) -> U8:
+    """floor(x / step) + 2 cut to 0..3; 2 where the step is 0."""
+    zero = steps == 0
+    codes = np.floor(values / np.where(zero, np.float32(1.0), steps)[:, None])
+    np.clip(codes, np.float32(-2.0), np.float32(1.0), out=codes)
+    codes[zero] = np.float32(0.0)
+    return (codes + np.float32(2.0)).astype(np.uint8)
+
+
+def _codes(body: memoryview, count: int, codec: str, block: int) -> F32:
+    """The blocks' codes as float32[blocks, block], before scaling."""
+    if codec == "int8":
+        raw = np.frombuffer(body, np.int8)
+        if bool((raw == -128).any()):
+            raise PayloadError("A part holds an impossible code", "int8 codes are from -127 to 127")
+        values = raw.astype(np.float32)
+    elif codec == "int4":
+        nibbles = _unpack(body, count, 4, 8)
+        if bool((nibbles == 0).any()):
+            raise PayloadError("A part holds an impossible code", "int4 codes are from 1 to 15")
+        values = nibbles.astype(np.float32) - np.float32(8.0)
+    else:
+        values = _unpack(body, count, 2, 2).astype(np.float32) - np.float32(1.5)
+    return _blocks(values, block)
+
+
+def _pack(codes: U8, bits: int, filler: int) -> bytes:
+    """Codes of 2 or 4 bits into bytes, the first in the lowest bits; the last byte is filled up with `filler`."""
+    per_byte = 8 // bits
+    padded = np.full(-(-codes.size // per_byte) * per_byte, filler, np.uint8)
+    padded[: codes.size] = codes
+    lanes = padded.reshape(-1, per_byte)
+    packed = lanes[:, 0].copy()
+    for lane in range(1, per_byte):
+        packed |= lanes[:, lane] << np.uint8(bits * lane)
+    return packed.tobytes()
+
+
+def _unpack(body: memoryview, count: int, bits: int, filler: int) -> U8:
+    """The codes of packed bytes; PayloadError when the last byte is not filled up with `filler`."""
+    packed = np.frombuffer(body, np.uint8)
+    lanes = [packed >> np.uint8(shift) & np.uint8(2**bits - 1) for shift in range(0, 8, bits)]
+    codes: U8 = np.stack(lanes, axis=1).reshape(-1)
+    if bool((codes[count:] != filler).any()):
+        raise PayloadError("A part's last byte is filled up wrongly")
+    return codes[:count]
+
+
+def _top_count(length: int) -> int:
+    """How many elements topk2 keeps of a block: 3 %, rounded up."""
+    return -(-length * TOP_PERCENT // 100)
+
+
+def _top_total(count: int, block: int) -> int:
+    return count // block * _top_count(block) + _top_count(count % block)
+
+
+def _index_type(block: int) -> np.dtype[np.unsignedinteger]:
+    return np.dtype(np.uint8) if block <= 256 else np.dtype("<u2")
+
+
+def _encode_top(blocks: F32, largest: F32, count: int, block: int) -> bytes:
+    """Steps, then the kept places of each block in ascending order, then their 2-bit codes."""
+    steps: F32 = largest * _TOPK_STEP
+    order = np.argsort(-np.abs(blocks), axis=1, kind="stable")
+    places = np.sort(order[:, : _top_count(block)], axis=1)
+    codes = _two_bit(np.take_along_axis(blocks, places, axis=1), steps)
+    kept = count // block * _top_count(block)
+    if count % block:
+        last = np.sort(order[-1, : _top_count(count % block)])
+        last_codes = _two_bit(blocks[-1:, last], steps[-1:])
+        flat_places = np.concatenate([places.reshape(-1)[:kept], last])
+        flat_codes = np.concatenate([codes.reshape(-1)[:kept], last_codes.reshape(-1)])
+    else:
+        flat_places, flat_codes = places.reshape(-1), codes.reshape(-1)
+    return to_bytes(steps) + flat_places.astype(_index_type(block)).tobytes() + _pack(flat_codes, 2, 2)
+
+
+def _decode_top(body: memoryview, steps: F32, count: int, block: int) -> F32:
+    total, kind = _top_total(count, block), _index_type(block)
+    places = np.frombuffer(body[: total * kind.itemsize], kind).astype(np.int64)
+    full, per_block = count // block, _top_count(block)
+    starts = np.concatenate([np.repeat(np.arange(full, dtype=np.int64), per_block),
+                             np.full(total - full * per_block, full, np.int64)])  # fmt: skip
+    flat = starts * block + places
+    if bool((places >= block).any()) or bool((np.diff(flat) <= 0).any()) or (total and int(flat[-1]) >= count):
+        raise PayloadError("A part names an impossible place", "places ascend strictly within their block")
+    values = _unpack(body[total * kind.itemsize :], total, 2, 2).astype(np.float32) - np.float32(1.5)
+    result = np.zeros(count, np.float32)
+    with np.errstate(over="ignore"):
+        result[flat] = values * steps[starts]
+    return result

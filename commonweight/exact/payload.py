@@ -1,0 +1,87 @@
+"""From a member's local weights to its payload, and from received bytes to a checked part."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from commonweight.errors import PayloadError
+from commonweight.exact.arrays import F32, array_digest
+from commonweight.exact.codecs import decode, encode, encoded_size
+from commonweight.exact.norms import norm2
+from commonweight.protocol.canonical import sha256_hex
+from commonweight.protocol.fields import f64_hex
+from commonweight.protocol.parts import part_ranges
+from commonweight.protocol.round_documents import CommittedPart
+
+__all__ = ["Payload", "check_part", "make_payload", "split_payload"]
+
+
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """A member's encoded parts, what is committed about each, all decoded parts float32[N], and the new residual."""
+
+    parts: tuple[bytes, ...]
+    committed: tuple[CommittedPart, ...]
+    decoded: F32
+    new_residual: F32
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of each encoded part."""
+        return tuple(part.digest for part in self.committed)
+
+    @property
+    def size(self) -> int:
+        """All encoded bytes."""
+        return sum(map(len, self.parts))
+
+    @property
+    def new_residual_digest(self) -> str:
+        """SHA-256 of the new residual."""
+        return array_digest(self.new_residual)
+
+
+def make_payload(
+    base: F32, local: F32, residual: F32, parts: int, codec: str, block: int, error_feedback: bool
+) -> Payload:
+    """Encodes the pseudo-gradient x = (base - local) + residual, float32[N] each, in `parts` parts.
+
+    The new residual is x - decoded with error feedback, else zeros. PayloadError when something is not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = base - local
+        x += residual
+    decoded = np.empty_like(x)
+    encoded, committed = [], []
+    for span in part_ranges(x.size, block, parts):
+        data = encode(x[span.start : span.stop], codec, block)
+        piece = decode(data, span.size, codec, block)
+        decoded[span.start : span.stop] = piece
+        encoded.append(data)
+        committed.append(CommittedPart(sha256_hex(data), norm2(piece)))
+    new_residual = x - decoded if error_feedback else np.zeros_like(x)
+    return Payload(tuple(encoded), tuple(committed), decoded, new_residual)
+
+
+def check_part(data: bytes | memoryview, count: int, codec: str, block: int, committed: CommittedPart) -> F32:
+    """The decoded part float32[count]; PayloadError unless its digest and squared norm are those committed to."""
+    digest = sha256_hex(bytes(data))
+    if digest != committed.digest:
+        raise PayloadError("A part is not what was committed to", f"its digest is {digest}, not {committed.digest}")
+    x = decode(data, count, codec, block)
+    found = norm2(x)
+    if f64_hex(found) != f64_hex(committed.norm2):
+        raise PayloadError("A part's norm is not what was committed to", f"{found!r}, not {committed.norm2!r}")
+    return x
+
+
+def split_payload(data: bytes, numel: int, parts: int, codec: str, block: int) -> tuple[bytes, ...]:
+    """The encoded parts of a payload object, which is their concatenation; PayloadError for a wrong length."""
+    sizes = [encoded_size(span.size, codec, block) for span in part_ranges(numel, block, parts)]
+    if len(data) != sum(sizes):
+        raise PayloadError("A payload has a wrong length", f"{len(data)} bytes, not {sum(sizes)}")
+    result, start = [], 0
+    for size in sizes:
+        result.append(data[start : start + size])
+        start += size
+    return tuple(result)
