@@ -61,7 +61,7 @@ class Worker:
         self._next_id = 0
 
     async def replay(
-        self, *, plan: Path, index: int, segment: int, base: Path, state: Path, claimed: Path | None,
+        self, *, plan: Path, index: int, steps: int, segment: int, base: Path, state: Path, claimed: Path | None,
         parts: Sequence[str] | None,
     ) -> ReplayResult:  # fmt: skip
         """Execute a segment of a member's work again from `state`; compare with `claimed` or the parts' digests.
@@ -69,8 +69,9 @@ class Worker:
         Raises WorkerError when the worker cannot say, which is never the member's fault.
         """
         f = await self._ask("replay", {
-            "plan": str(plan), "index": index, "segment": segment, "base": str(base), "state": str(state),
-            "claimed": None if claimed is None else str(claimed), "parts": None if parts is None else list(parts),
+            "plan": str(plan), "index": index, "steps": steps, "segment": segment, "base": str(base),
+            "state": str(state), "claimed": None if claimed is None else str(claimed),
+            "parts": None if parts is None else list(parts),
         })  # fmt: skip
         return ReplayResult(
             f.choice("outcome", ("pass", "fail")) == "pass", f.boolean("exact"), f.f64("rel_l2_f64"),
