@@ -139,31 +139,30 @@ class Peer:
         if self._problem is not None:
             raise type(self._problem)(*self._problem.args)
         number = next(self._ids)
-        call = _Call(method, max_reply, asyncio.get_running_loop().create_future())
-        self._calls[number] = call
-        assert call.answer is not None
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        call = self._calls[number] = _Call(method, max_reply, answer)
+        header: JsonObject = {"id": number, "method": method, "params": params or {}}
+        sending = asyncio.create_task(self._wire.send(header, body, method))
+        either: set[asyncio.Future[None] | asyncio.Future[Reply]] = {sending, answer}
         try:
             async with asyncio.timeout(timeout_s):
-                await self._wire.send({"id": number, "method": method, "params": params or {}}, body, method)
-                return await call.answer
-        except PeerUnreachable:
-            if (
-                call.answer.done()
-                and not call.answer.cancelled()
-                and isinstance(refusal := call.answer.exception(), PeerRefused)
-            ):
-                raise refusal from None  # it refused while we were still sending
-            raise
+                # a refusal may come while the body is still being sent
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():
+                    await sending
+                return await answer
         except TimeoutError:
             raise PeerTimeout(f"{self.address} did not answer {method} within {timeout_s:g} s") from None
         finally:
-            if not call.answer.done() or call.answer.cancelled():
+            sending.cancel()  # if it has begun, half a frame is out and the connection ends
+            await asyncio.gather(sending, return_exceptions=True)
+            if answer.done() and not answer.cancelled():
+                self._calls.pop(number, None)
+                answer.exception()  # seen, also when the sending failed first
+            else:
                 call.answer = None  # a late reply is read and dropped
                 if len(self._calls) > _MAX_ABANDONED:
                     self._wire.abort()
-            else:
-                self._calls.pop(number, None)
-                call.answer.exception()  # seen, also when the sending failed first
 
     async def ping(self, timeout_s: float = 10.0) -> int:
         """Round-trip time of an empty request, in microseconds."""

@@ -18,7 +18,6 @@ from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 PREFIX = struct.Struct(">IQ")
 _PIECE = 1 << 18
 _GOODBYE_S = 1.0
-_GOODBYE_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,8 @@ class Wire:
         """
         try:
             async with asyncio.timeout(_GOODBYE_S):
-                dropped = 0
-                while dropped < _GOODBYE_BYTES and (piece := await self._reader.read(_PIECE)):
-                    dropped += len(piece)
+                while await self._reader.read(_PIECE):
+                    pass
                 self._writer.close()
                 await self._writer.wait_closed()
         except (OSError, TimeoutError):

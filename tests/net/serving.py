@@ -1,7 +1,7 @@
 """A server in a process of its own, for the tests of the transport: `python serving.py KEY RUN [LIMITS as JSON]`.
 
-It prints its port, and serves `echo`, `hold` (never answers), `fail`, `refuse`, `big` (a long body) and `memory` (its
-peak in KiB). The member with index 13 is banned.
+It prints its port, and serves `echo`, `hold` (never answers), `fail`, `refuse`, `big` (a long body), `connections`
+and `memory` (its peak in KiB). The member with index 13 is banned.
 """
 
 import asyncio
@@ -70,7 +70,12 @@ METHODS = {
 
 async def main() -> None:
     limits = Limits(**json.loads(sys.argv[3])) if len(sys.argv) > 3 else Limits()
-    server = Server(identity(bytes.fromhex(sys.argv[1]), "signer", None, sys.argv[2]), METHODS, authorise, limits)
+
+    async def connections(_request: Request) -> Reply:
+        return Reply({"open": server.connections})
+
+    methods = {**METHODS, "connections": Method(connections)}
+    server = Server(identity(bytes.fromhex(sys.argv[1]), "signer", None, sys.argv[2]), methods, authorise, limits)
     _, port = await server.start("127.0.0.1", 0)
     print(port, flush=True)
     await asyncio.Event().wait()
