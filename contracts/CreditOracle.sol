@@ -373,6 +373,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     }
 
     function withdrawBond(address signer) external {
+        if (msg.sender != signer && msg.sender != _signers[signer].transmitter) revert NotSigner(msg.sender);
         if (!_bondFree(_signers[signer].member)) revert BondLocked();
         uint256 amount = _signers[signer].bond;
         if (amount == 0) revert NothingDue();

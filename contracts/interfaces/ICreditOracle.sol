@@ -107,7 +107,8 @@ interface ICreditOracle {
     function postBond(address signer, uint256 amount) external payable;
 
     /// @notice Pays the bond of a signer that has left the set back to it, once every report that it can have signed has been
-    /// settled for a dispute period; or a dispute period after the run's last settlement; or at once if the campaign failed. Anyone.
+    /// settled for a dispute period; or a dispute period after the run's last settlement; or at once if the campaign failed. Only
+    /// the signer or its transmitter.
     function withdrawBond(address signer) external;
 
     /// @notice Records a quorum's ban of a provider; it must end later than any ban before it.

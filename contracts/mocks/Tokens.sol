@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+
+/// @notice Test-only tokens: a plain one and the ways in which tokens misbehave.
+contract PlainToken is ERC20("Plain", "PLN") {
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+}
+
+/// @notice Takes one percent of every transfer once it is switched on.
+contract FeeToken is ERC20("Fee", "FEE") {
+    bool public charging;
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function charge(bool on) external {
+        charging = on;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        if (charging && from != address(0)) {
+            super._update(from, address(0xFEE), amount / 100);
+            amount -= amount / 100;
+        }
+        super._update(from, to, amount);
+    }
+}
+
+/// @notice Returns false instead of reverting once it is switched on.
+contract FalseToken is ERC20("False", "FLS") {
+    bool public failing;
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function fail(bool on) external {
+        failing = on;
+    }
+
+    function transfer(address to, uint256 amount) public override returns (bool) {
+        return failing ? false : super.transfer(to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) public override returns (bool) {
+        return failing ? false : super.transferFrom(from, to, amount);
+    }
+}
+
+/// @notice Reverts on any transfer while paused, and always for a blocked receiver.
+contract PausableToken is ERC20("Pausable", "PSE") {
+    bool public paused;
+    mapping(address => bool) public blocked;
+
+    error Paused();
+    error Blocked();
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function pause(bool on) external {
+        paused = on;
+    }
+
+    function block_(address who, bool on) external {
+        blocked[who] = on;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        if (paused) revert Paused();
+        if (blocked[to]) revert Blocked();
+        super._update(from, to, amount);
+    }
+}
+
+/// @notice Calls back the sender's hook before it moves anything, as ERC-777 does.
+contract HookToken is ERC20("Hook", "HKT") {
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        if (from.code.length != 0) {
+            (bool ok,) = from.call(abi.encodeWithSignature("tokensToSend(uint256)", amount));
+            ok;
+        }
+        super._update(from, to, amount);
+    }
+}
+
+/// @notice Returns nothing from transfer and transferFrom, as some old tokens do.
+contract SilentToken {
+    mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    function mint(address to, uint256 amount) external {
+        balanceOf[to] += amount;
+    }
+
+    function approve(address spender, uint256 amount) external {
+        require(amount == 0 || allowance[msg.sender][spender] == 0);
+        allowance[msg.sender][spender] = amount;
+    }
+
+    function transfer(address to, uint256 amount) external {
+        balanceOf[msg.sender] -= amount;
+        balanceOf[to] += amount;
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external {
+        allowance[from][msg.sender] -= amount;
+        balanceOf[from] -= amount;
+        balanceOf[to] += amount;
+    }
+}
