@@ -129,7 +129,7 @@ def read_deployment(path: Path) -> Deployment:
 
 
 def find_factory(chain: Chain, directories: tuple[Path, ...]) -> Factory:
-    """The factory on this chain by the first deployments file that is true of it. Raises ConfigError if there is none."""
+    """The factory on this chain, by the first deployments file that is true of it. Raises ConfigError without one."""
     for directory in directories:
         path = deployment_path(directory, chain.chain_id)
         if path.is_file():

@@ -39,6 +39,22 @@ class Initialized(ChainEvent):
     version: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Owed(ChainEvent):
+    """Slashed money was booked for an account."""
+
+    account: str
+    amount: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwedPaid(ChainEvent):
+    """What was owed to an account was paid."""
+
+    account: str
+    amount: int
+
+
 # --- RunFactory -------------------------------------------------------------------------------------------------------
 
 

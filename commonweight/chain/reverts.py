@@ -5,11 +5,11 @@ it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from eth_abi.exceptions import DecodingError
 
 from commonweight.chain.abi import all_errors, decode_values, snake
+from commonweight.chain.explanations import EXPLANATIONS
 from commonweight.chain.rpc import RpcReplyError
 from commonweight.errors import ChainError, CommonweightError, ContractError, InsufficientFunds
 
@@ -22,9 +22,6 @@ _PANICS = {
     0x32: "index out of bounds",
 }
 _REVERT_HINTS = ("revert", "invalid opcode", "vm exception", "out of gas")
-
-# name -> (why, what to do). Names that are not here are shown with their arguments alone.
-EXPLANATIONS: Mapping[str, tuple[str, str]] = {}
 
 
 def revert_data(reply: RpcReplyError) -> bytes | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -78,6 +79,14 @@ class Endpoints:
             self.request("eth_chainId", [])
         assert self._chain_id is not None
         return self._chain_id
+
+    @cached_property
+    def replaces(self) -> bool:
+        """Whether the node drops a transaction when another with its nonce pays more.
+
+        Ganache 7.9 does not: it mines both, so nothing may ever be sent twice there.
+        """
+        return "ganache" not in str(self.request("web3_clientVersion", [])).lower()
 
     def request(self, method: str, params: Sequence[object]) -> object:
         """One call; returns `result`. Raises RpcReplyError, WrongChain, or RpcUnavailable when patience is out."""

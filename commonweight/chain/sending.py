@@ -2,7 +2,8 @@
 
 Fees follow EIP-1559: twice the base fee plus a tip, never above the cap. A transaction that is not mined in
 `bump_after_s` is sent again under the same nonce for at least `bump_percent` more, until the cap. If an older
-transaction from the same key holds it up, that one is re-priced.
+transaction from the same key holds it up, that one is re-priced. Ganache mines replaced
+transactions too, so there nothing is sent again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ from commonweight.errors import ChainError, TransactionStuck
 _POLL_S = 0.05
 _LONGEST_POLL_S = 1.0
 _KNOWN = ("already known", "already imported", "known transaction", "transaction already", "alreadyknown")
+_BELOW_BASE = (
+    "less than block base fee",
+    "less than the base fee",
+    "lower than the current base fee",
+    "fee cap too low",
+)
 _NONCE_TAKEN = (
     "nonce too low",
     "replacement transaction underpriced",
@@ -112,6 +119,9 @@ class Sender:
                 try:
                     self._submit(raw, tx_hash)
                 except RpcReplyError as reply:
+                    if any(hint in reply.message.lower() for hint in _BELOW_BASE) and max_fee < self._fees.cap_wei:
+                        max_fee = min(self._fees.cap_wei, 2 * max_fee)  # the base fee rose meanwhile
+                        continue
                     if not any(hint in reply.message.lower() for hint in _NONCE_TAKEN):
                         raise reverts.explain(reply, title) from None
                     nonce = max(self._count("pending"), nonce + ("too high" not in reply.message.lower()))
@@ -150,7 +160,7 @@ class Sender:
             "maxPriorityFeePerGas": tip,
         }
         if entry.to is not None:
-            fields["to"] = entry.to
+            fields["to"] = bytes.fromhex(entry.to[2:])
         signed = Account.sign_transaction(fields, self._key.private_key)
         return "0x" + bytes(signed.raw_transaction).hex(), "0x" + bytes(signed.hash).hex()
 
@@ -178,7 +188,7 @@ class Sender:
                     f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits; the fee cap may be too low",
                     "Look at the transaction before you try again; raise the cap by --max-fee-gwei.",
                 )
-            if now - last_bump > self._fees.bump_after_s:
+            if now - last_bump > self._fees.bump_after_s and self._endpoints.replaces:
                 last_bump = now
                 sent = self._bump(sent, title, on_sent)
             time.sleep(pause)
@@ -219,8 +229,8 @@ class Sender:
         try:
             self._submit(raw, tx_hash)
         except RpcReplyError as reply:
-            if any(hint in reply.message.lower() for hint in (*_NONCE_TAKEN, "insufficient funds")):
-                return  # mined meanwhile, or not affordable: the variants already sent still count
+            if any(hint in reply.message.lower() for hint in (*_NONCE_TAKEN, *_BELOW_BASE, "insufficient funds")):
+                return  # mined meanwhile, or not affordable yet: the variants already sent still count
             raise reverts.explain(reply, "Sending again") from None
         if tx_hash not in entry.hashes:
             record.in_flight[entry.nonce] = entry.repriced(max_fee, tip, tx_hash, time.time())

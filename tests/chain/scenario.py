@@ -107,23 +107,25 @@ class World:
         """Register accounts as providers, in this order."""
         for number in numbers:
             address = KEYS[number].address
-            self.by(number).registry.register(address, address, f"127.0.0.1:{7000 + number}", self.run.params.provider_stake)
+            self.by(number).registry.register(
+                address, address, f"127.0.0.1:{7000 + number}", self.run.params.provider_stake
+            )
 
     def close(self, epoch: int) -> None:
         """Close an epoch after its end."""
         self.warp(self.run.params.epoch_end(epoch) + 1)
         self.run.oracle.close_epoch(epoch)
 
-    def report(self, epoch: int, credits: Mapping[int, int], **changes: object) -> Receipt:
+    def report(self, epoch: int, listed: Mapping[int, int], **changes: object) -> Receipt:
         """Sign and submit the true report of a closed epoch, or one with `changes`."""
         view = LedgerView.of(self.run)
-        info, listed = self.run.oracle.epoch_info(epoch), creditslist.encode(credits)
+        info, packed = self.run.oracle.epoch_info(epoch), creditslist.encode(listed)
         params, latest = self.run.params, self.run.chain.block()
-        total = sum(credits.values())
+        total = sum(listed.values())
         cap = params.wage_per_credit << 64
         budget = info.unlocked_escrow * 10_000 // (10_000 + params.oracle_bps)
         wage = min(cap, (budget << 64) // total) if total else 0
-        tree = view.tree_after(epoch, credits, wage)
+        tree = view.tree_after(epoch, listed, wage)
         report = Report(
             config_digest=self.run.oracle.config_digest(),
             epoch=epoch,
@@ -133,7 +135,7 @@ class World:
             sum=tree.sum,
             depth=tree.depth,
             epoch_credits=total,
-            credits_hash=creditslist.list_hash(listed),
+            credits_hash=creditslist.list_hash(packed),
             evidence_cid=CID,
             evidence_sha256=b"\x22" * 32,
             checkpoint=bytes([epoch + 1]) * 32,
@@ -144,7 +146,7 @@ class World:
             block_hash=self.run.chain.block(latest.number - 1).hash,
         )
         report = replace(report, **changes)  # type: ignore[arg-type]
-        return self.run.oracle.submit_report(report, listed, self.signatures(report, SIGNERS[: params.quorum]))
+        return self.run.oracle.submit_report(report, packed, self.signatures(report, SIGNERS[: params.quorum]))
 
     def signatures(self, report: Report, signers: Sequence[Key]) -> list[bytes]:
         """The signers' signatures on a report."""
@@ -156,10 +158,10 @@ class World:
         self.warp(self.run.oracle.epoch_info(epoch).open_until + 1)
         self.run.oracle.finalize_epoch(epoch)
 
-    def settle(self, epoch: int, credits: Mapping[int, int]) -> None:
+    def settle(self, epoch: int, listed: Mapping[int, int]) -> None:
         """Close, report and finalize."""
         self.close(epoch)
-        self.report(epoch, credits)
+        self.report(epoch, listed)
         self.finalize(epoch)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from commonweight.chain.contracts.asset import PaidContract
+from commonweight.chain.contracts.dues import DuesContract
 from commonweight.chain.structs import Ban, EpochInfo, Report, Rotation
 from commonweight.chain.types import BlockId, Receipt
 from commonweight.protocol.typed import Domain
@@ -20,7 +20,7 @@ class Anchor:
     block_number: int
 
 
-class Oracle(PaidContract):
+class Oracle(DuesContract):
     """The oracle of a run; see contracts/interfaces/ICreditOracle.sol."""
 
     CONTRACT: ClassVar[str] = "CreditOracle"
@@ -67,9 +67,9 @@ class Oracle(PaidContract):
         """Announce a new signer set, signed by a quorum of the current one."""
         return self._send("proposeRotation", rotation, list(signatures))
 
-    def apply_rotation(self) -> Receipt:
+    def apply_rotation(self, rotation: Rotation) -> Receipt:
         """Put the announced signer set in office once its delay is over."""
-        return self._send("applyRotation")
+        return self._send("applyRotation", rotation)
 
     def prove_equivocation(self, a: Report, signature_a: bytes, b: Report, signature_b: bytes) -> Receipt:
         """Prove that a signer signed two different reports for one epoch and attempt."""

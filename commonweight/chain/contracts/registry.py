@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from commonweight.chain.contracts.asset import PaidContract
+from commonweight.chain.contracts.dues import DuesContract
 from commonweight.chain.structs import Provider
 from commonweight.chain.types import BlockId, Receipt
 
 
-class Registry(PaidContract):
+class Registry(DuesContract):
     """The registry of providers; see contracts/interfaces/IProviderRegistry.sol."""
 
     CONTRACT: ClassVar[str] = "ProviderRegistry"

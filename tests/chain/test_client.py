@@ -1,0 +1,281 @@
+"""The client against real chains: nonces under concurrency, stuck transactions, failover, reverts by name."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from commonweight.chain.client import Chain
+from commonweight.chain.local import LocalChain, start_local
+from commonweight.chain.run import Run
+from commonweight.chain.sending import Fees
+from commonweight.errors import (
+    ChainError,
+    ContractError,
+    InsufficientFunds,
+    RpcUnavailable,
+    TransactionStuck,
+    UsageError,
+    WrongChain,
+)
+from tests.chain.scenario import ETHER, KEYS, World
+
+pytestmark = pytest.mark.chain
+GWEI = 10**9
+RECEIVER = "0x00000000000000000000000000000000000A11CE"
+
+
+@pytest.fixture(params=["anvil", "ganache"])
+def timed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalChain]:
+    """A chain of its own that mines by a timer."""
+    with start_local(request.param, directory=tmp_path / "chain") as chain:
+        yield chain
+
+
+@contextmanager
+def stopped_mining(chain: Chain, kind: str) -> Iterator[None]:
+    """No block is mined inside."""
+    if kind == "anvil":
+        chain.rpc("evm_setIntervalMining", 0)
+        chain.rpc("evm_setAutomine", False)
+    else:
+        chain.rpc("miner_stop")
+    try:
+        yield
+    finally:
+        if kind == "anvil":
+            chain.rpc("evm_setIntervalMining", 1)
+        else:
+            chain.rpc("miner_start")
+
+
+def test_threads_that_share_a_key_never_share_a_nonce(timed: LocalChain, tmp_path: Path) -> None:
+    chains = [Chain([timed.url], KEYS[0], state_dir=tmp_path / "nonces") for _ in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        receipts = list(pool.map(lambda i: chains[i % 4].transfer(RECEIVER, i + 1), range(24)))
+    assert chains[0].balance(RECEIVER) == sum(range(1, 25))
+    assert len({r.tx_hash for r in receipts}) == 24
+    assert int(chains[0].rpc("eth_getTransactionCount", KEYS[0].address, "latest"), 16) == 24
+
+
+_SENDER = """
+import sys
+from pathlib import Path
+from typing import ClassVar
+from commonweight.chain.client import Chain
+from commonweight.chain.keys import Key
+chain = Chain([sys.argv[1]], Key.from_hex(sys.argv[2]), state_dir=Path(sys.argv[3]))
+for amount in range(5):
+    chain.transfer(sys.argv[4], 1)
+"""
+
+
+def test_processes_that_share_a_key_never_share_a_nonce(timed: LocalChain, tmp_path: Path) -> None:
+    secret = KEYS[1].private_key.hex()
+    command = [sys.executable, "-c", _SENDER, timed.url, secret, str(tmp_path / "nonces"), RECEIVER]
+    senders = [subprocess.Popen(command) for _ in range(3)]
+    assert [s.wait(timeout=60) for s in senders] == [0, 0, 0]
+    assert Chain([timed.url]).balance(RECEIVER) == 15
+
+
+def test_a_stuck_transaction_is_sent_again_for_more(tmp_path: Path) -> None:
+    with start_local("anvil", directory=tmp_path / "chain") as timed:
+        _check_stuck(timed, tmp_path)
+
+
+def test_on_ganache_which_mines_replaced_ones_too_nothing_is_sent_twice(tmp_path: Path) -> None:
+    with start_local("ganache", directory=tmp_path / "chain", block_time_s=2) as local:
+        chain = Chain([local.url], KEYS[0], fees=Fees(bump_after_s=0.1), state_dir=tmp_path / "nonces")
+        chain.transfer(RECEIVER, 7)
+        chain.transfer(RECEIVER, 1)
+        assert chain.balance(RECEIVER) == 8
+
+
+def _check_stuck(timed: LocalChain, tmp_path: Path) -> None:
+    fees = Fees(bump_after_s=0.2, tip_wei=GWEI)
+    chain = Chain([timed.url], KEYS[0], fees=fees, state_dir=tmp_path / "nonces")
+    hashes: list[bytes] = []
+    enough = threading.Event()
+
+    def seen(tx_hash: bytes) -> None:
+        hashes.append(tx_hash)
+        if len(hashes) >= 3:
+            enough.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with stopped_mining(chain, timed.kind):
+            sender = chain._sender()
+            sent = pool.submit(sender.send, RECEIVER, b"", 7, None, "The transfer", seen)
+            assert enough.wait(30)
+        receipt = sent.result(timeout=30)
+    assert receipt.tx_hash in hashes[1:]
+    assert chain.balance(RECEIVER) == 7
+    assert receipt.gas_price_wei <= fees.cap_wei
+
+
+def test_a_successor_re_prices_what_its_crashed_predecessor_left_behind(tmp_path: Path) -> None:
+    """A process dies with a transaction in flight that is priced below the base fee; the next one gets both mined."""
+    with start_local("anvil", directory=tmp_path / "chain") as local:
+        plain = Chain([local.url])
+        fees = Fees(bump_after_s=0.3, bump_percent=100)
+        with stopped_mining(plain, "anvil"):
+            first = Chain([local.url], KEYS[0], state_dir=tmp_path / "nonces")._sender()
+            first._broadcast_new(RECEIVER, b"", 1, 21000, "The transfer")  # and then it dies
+            plain.rpc("anvil_setNextBlockBaseFeePerGas", hex(40 * GWEI))
+        before = plain.block_number()
+        receipt = Chain([local.url], KEYS[0], fees=fees, state_dir=tmp_path / "nonces").transfer(RECEIVER, 10)
+        assert receipt.block_number > before
+        assert plain.balance(RECEIVER) == 11
+
+
+def test_fees_stay_below_the_cap(timed: LocalChain, tmp_path: Path) -> None:
+    low = Chain([timed.url], KEYS[0], fees=Fees(cap_wei=1), state_dir=tmp_path / "nonces")
+    with pytest.raises(ChainError, match="above the cap of 1"):
+        low.transfer(RECEIVER, 1)
+    capped = Chain([timed.url], KEYS[0], fees=Fees(cap_wei=3 * GWEI // 2), state_dir=tmp_path / "nonces")
+    assert capped.transfer(RECEIVER, 1).gas_price_wei <= 3 * GWEI // 2
+
+
+def test_giving_up_names_the_transaction(timed: LocalChain, tmp_path: Path) -> None:
+    chain = Chain([timed.url], KEYS[0], fees=Fees(give_up_s=0.3, bump_after_s=9), state_dir=tmp_path / "nonces")
+    with stopped_mining(chain, timed.kind), pytest.raises(TransactionStuck, match=r"0x[0-9a-f]{64} with nonce 0 waits"):
+        chain.transfer(RECEIVER, 1)
+
+
+def test_a_chain_that_starts_anew_does_not_confuse_the_nonce_record(tmp_path: Path) -> None:
+    for _ in range(2):
+        with start_local("anvil", directory=tmp_path / "chain", block_time_s=None) as local:
+            chain = Chain([local.url], KEYS[0], state_dir=tmp_path / "nonces")
+            for _ in range(3):
+                chain.transfer(RECEIVER, 1)
+            assert chain.balance(RECEIVER) == 3
+
+
+def test_refusals_come_by_name_before_any_gas_is_spent(world: World) -> None:
+    before = world.run.chain.balance(KEYS[0].address)
+    with pytest.raises(ContractError) as refused:
+        world.run.campaign.deposit(11 * ETHER)
+    assert refused.value.name == "CapExceeded"
+    assert f"room {10 * ETHER}" in refused.value.why
+    assert refused.value.fix
+    assert world.run.chain.balance(KEYS[0].address) == before
+    with pytest.raises(ContractError) as unknown:
+        world.run.registry.index_of(KEYS[0].address)
+    assert unknown.value.name == "UnknownProvider"
+
+
+def test_a_revert_after_sending_comes_by_name(world: World) -> None:
+    chain = world.run.chain
+    call = world.run.campaign.make_call("refund")
+    with pytest.raises(ContractError) as refused:
+        chain.send(call, gas=200_000)
+    assert refused.value.name == "NotFailed"
+
+
+def test_too_little_money_is_said_so(world: World) -> None:
+    with pytest.raises(InsufficientFunds, match="cannot pay"):
+        world.run.chain.transfer(RECEIVER, 10**30)
+
+
+def test_a_view_at_an_address_without_code_is_an_error(world: World) -> None:
+    with pytest.raises(ChainError, match="no run at"):
+        Run.at(world.run.chain, RECEIVER)
+    with pytest.raises(ChainError):
+        Run.at(world.run.chain, world.run.addresses.oracle)
+
+
+def test_the_next_endpoint_takes_over(timed: LocalChain) -> None:
+    chain = Chain(["http://127.0.0.1:1", timed.url], timeout_s=2)
+    assert chain.block_number() >= 0
+    assert chain._endpoints.name == timed.url
+
+
+def test_an_endpoint_of_another_chain_is_refused(timed: LocalChain) -> None:
+    with pytest.raises(WrongChain, match="not chain 99"):
+        Chain([timed.url], chain_id=99).block_number()
+
+
+def test_no_endpoint_is_an_error_without_secrets() -> None:
+    chain = Chain(["http://user:secret@127.0.0.1:1/token"], patience_s=0.2)
+    with pytest.raises(RpcUnavailable) as refused:
+        chain.block_number()
+    assert "secret" not in str(refused.value) + repr(chain)
+    assert "token" not in str(refused.value) + repr(chain)
+    assert "http://127.0.0.1:1" in str(refused.value)
+    assert refused.value.exit_code == 3
+
+
+@pytest.mark.parametrize("urls", [[], ["ftp://x"], ["localhost:8545"], [""]])
+def test_what_is_no_url_is_a_usage_error(urls: list[str]) -> None:
+    with pytest.raises(UsageError):
+        Chain(urls)
+
+
+class _Garbage(http.server.BaseHTTPRequestHandler):
+    answers: ClassVar[list[tuple[int, bytes]]] = []
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status, body = self.answers.pop(0) if self.answers else (200, b"")
+        if not body:
+            result = "0x7a69" if request["method"] == "eth_chainId" else "0x10"
+            body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def test_garbage_and_busy_answers_are_tried_again() -> None:
+    busy = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "limit exceeded"}}).encode()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Garbage) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _Garbage.answers = [(502, b"bad gateway"), (200, b"<html>"), (200, b"[]"), (429, b"slow down"), (200, busy)]
+        chain = Chain([f"http://127.0.0.1:{server.server_port}"], patience_s=30)
+        assert chain.block_number() == 16
+        assert chain.chain_id == 31337
+        server.shutdown()
+
+
+def test_blocks_by_time(world: World) -> None:
+    chain = world.run.chain
+    start = chain.timestamp()
+    for ahead in range(1, 40, 3):
+        world.warp(start + 100 * ahead)
+    blocks = [chain.block(n) for n in range(chain.block_number() + 1)]
+    for wanted in (0, start, start + 700, start + 701, blocks[-2].timestamp, blocks[-1].timestamp - 1):
+        expected = next(b for b in blocks if b.timestamp > wanted)
+        assert chain.first_block_after(wanted, finalized=False) == expected
+    assert chain.first_block_after(blocks[-1].timestamp, finalized=False) is None
+
+
+def test_finality_follows_the_node_or_a_number_of_confirmations(world: World) -> None:
+    chain = world.run.chain
+    for _ in range(6):
+        chain.rpc("evm_mine")
+    latest = chain.block_number()
+    assert chain.finalized_block().number in (latest, latest - 2)  # Ganache, Anvil with one slot an epoch
+    assert Chain([world.url], confirmations=4).finalized_block().number == latest - 4
+
+
+def test_logs_are_the_same_whatever_the_page(world: World) -> None:
+    world.register(1, 2, 3)
+    chain = world.run.chain
+    addresses = list(world.run.contract_names)
+    whole = list(chain.logs(addresses))
+    assert len(whole) > 10
+    assert [(log.block, log.log_index) for log in whole] == sorted((log.block, log.log_index) for log in whole)
+    for page in (1, 2, 7):
+        assert list(chain.logs(addresses, page=page)) == whole
