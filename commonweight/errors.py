@@ -63,6 +63,15 @@ class TreeError(FormatError):
     """A credit tree cannot be built from these leaves."""
 
 
+class RuleBroken(FormatError):
+    """A document breaks a rule of the round protocol; `rule` is its slug, as records and offences name it."""
+
+    def __init__(self, rule: str, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.rule = rule
+        self.args = (rule, what, why, fix)
+
+
 class OffenceError(FormatError):
     """An offence document does not prove what it claims."""
 

@@ -139,6 +139,14 @@ class Fields:
             raise self.wrong(name, "0x and 40 lower-case hex digits", value)
         return value
 
+    def optional_address(self, name: str) -> str | None:
+        """An address or null."""
+        return None if self._is_null(name) else self.address(name)
+
+    def optional_integer(self, name: str, low: int = 0, high: int = MAX_INTEGER) -> int | None:
+        """An integer within low..high, or null."""
+        return None if self._is_null(name) else self.integer(name, low, high)
+
     def cid(self, name: str) -> str:
         """A content identifier: 8 to 128 letters and digits, or the empty string for none."""
         value = self.take(name)

@@ -4,6 +4,7 @@ The normative list of tensors, their order and their shapes is in docs/protocol.
 them out.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -99,6 +100,31 @@ class ModelConfig:
             "rms_eps": self.rms_eps,
             "tie_embeddings": self.tie_embeddings,
         }
+
+    def transformers_config(self) -> bytes:
+        """config.json, with which transformers loads a checkpoint directory as LlamaForCausalLM."""
+        value = {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": self.num_kv_heads,
+            "head_dim": self.head_dim,
+            "max_position_embeddings": self.max_seq_len,
+            "rope_theta": float(self.rope_theta),
+            "rms_norm_eps": float(self.rms_eps),
+            "tie_word_embeddings": self.tie_embeddings,
+            "hidden_act": "silu",
+            "attention_bias": False,
+            "mlp_bias": False,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "torch_dtype": "float32",
+        }
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
     def parameters(self) -> int:
         """P: the elements of all distinct tensors."""
