@@ -1,0 +1,100 @@
+"""The demo as its user runs it: a whole life of a run, and Ctrl-C at moments of every kind.
+
+It is the end-to-end test of everything at once: the demo itself fails unless both auditors verify, six rounds are recorded,
+the liar is banned and the model has learned.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A place from which the demo runs on this source tree, with a build folder of its own."""
+    for entry in ROOT.iterdir():
+        if entry.name != "build":
+            (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "scripts").unlink()
+    (tmp_path / "scripts").mkdir()
+    for script in (ROOT / "scripts").glob("*.py"):
+        (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
+    yield tmp_path
+
+
+def start(checkout: Path, mark: str, **environment: str) -> subprocess.Popen[bytes]:
+    """The demo in a process group of its own, its output in a file, its children marked by an environment variable."""
+    with (checkout / "demo.out").open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, str(checkout / "scripts" / "demo.py")],
+            cwd=checkout,
+            env={**os.environ, "MARK_OF_THE_TEST": mark, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def marked(mark: str) -> set[int]:
+    """Processes that inherited the mark."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"MARK_OF_THE_TEST={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+            except OSError:  # it ended while we looked, or is not ours
+                continue
+    return found
+
+
+def wait(what: str, condition: object, timeout_s: float) -> None:
+    """Poll a callable until it is true."""
+    deadline = time.monotonic() + timeout_s
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(420)
+def test_demo_succeeds_and_leaves_no_process(checkout: Path) -> None:
+    demo = start(checkout, "whole")
+    status = demo.wait(400)
+    output = (checkout / "demo.out").read_text()
+    assert status == 0, output[-6000:]
+    assert output.count("verified") >= 2
+    assert not marked("whole")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("moment", "number"), [("Funding", signal.SIGINT), ("round 1 is recorded", signal.SIGINT)])
+def test_an_interrupted_demo_leaves_no_process(checkout: Path, moment: str, number: signal.Signals) -> None:
+    demo = start(checkout, moment)
+    wait(moment, lambda: moment in (checkout / "demo.out").read_text(), 120)
+    assert len(marked(moment)) > 1
+    demo.send_signal(number)
+    assert demo.wait(40) == 130
+    assert not marked(moment)
+
+
+@pytest.mark.timeout(180)
+def test_a_demo_killed_without_warning_leaves_no_process(checkout: Path) -> None:
+    demo = start(checkout, "killed")
+    wait("the providers to start", lambda: len(marked("killed")) > 8, 120)
+    demo.kill()
+    demo.wait()
+    wait("the children to end", lambda: not marked("killed"), 30)
