@@ -30,6 +30,7 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     uint128 internal _returnable;
     uint128 internal _wagesDue;
     bool public ended;
+    uint64 public createdBlock;
     uint256 internal _wagesDueScaled;
     Milestone[] internal _milestones;
     mapping(address => Contribution) internal _contributions;
@@ -50,6 +51,7 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         _params = abi.encode(p);
         _addresses = a;
         asset = p.asset;
+        createdBlock = uint64(block.number);
         _depositDeadline = p.depositDeadline;
         _goal = uint128(p.goal);
         _cap = uint128(p.cap);

@@ -84,6 +84,8 @@ interface ICampaign {
                                  VIEWS
     //////////////////////////////////////////////////////////////*/
 
+    /// @notice The block in which the run was created: none of its events is older.
+    function createdBlock() external view returns (uint64);
     function addresses() external view returns (RunAddresses memory);
     function params() external view returns (RunParams memory);
     function milestones() external view returns (Milestone[] memory);

@@ -390,6 +390,7 @@ contract CampaignEscrowTest is Base {
     function test_viewsTellTheParameters() public view {
         RunParams memory p = campaign.params();
         eq(p.cap, CAP, "cap");
+        eq(campaign.createdBlock(), 1000, "block");
         eq(p.signers.length, 4, "signers");
         eq(keccak256(bytes(p.name)), keccak256("test run"), "name");
         eq(campaign.milestones().length, 1, "milestones");
