@@ -1,7 +1,7 @@
 """The demo as its user runs it: a whole life of a run, and Ctrl-C at moments of every kind.
 
-It is the end-to-end test of everything at once: the demo itself fails unless both auditors verify, six rounds are recorded,
-the liar is banned and the model has learned.
+It is the end-to-end test of everything at once: the demo itself fails unless both auditors verify, six rounds are
+recorded, the liar is banned and the model has learned.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
+def checkout(tmp_path: Path) -> Path:
     """A place from which the demo runs on this source tree, with a build folder of its own."""
     for entry in ROOT.iterdir():
         if entry.name != "build":
@@ -31,7 +30,7 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "scripts").mkdir()
     for script in (ROOT / "scripts").glob("*.py"):
         (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
-    yield tmp_path
+    return tmp_path
 
 
 def start(checkout: Path, mark: str, **environment: str) -> subprocess.Popen[bytes]:
