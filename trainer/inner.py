@@ -8,7 +8,6 @@ it too, but only the end of a round changes that.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,25 +16,9 @@ from torch import Tensor
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32
+from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
 from trainer.model import Llama
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """What a trace leaf commits to: `step` counts a member's inner steps of all rounds; arrays are float32 [N]."""
-
-    step: int
-    weights: F32
-    m: F32
-    v: F32
-    residual: F32
-
-    @classmethod
-    def fresh(cls, weights: F32) -> TrainingState:
-        """The state of a member without history: the base weights, and zeros for all else."""
-        zeros = np.zeros_like(weights)
-        return cls(0, weights, zeros, zeros, zeros)
 
 
 def configure_torch(threads: int) -> None:
@@ -52,6 +35,7 @@ class InnerOptimizer:
     """
 
     def __init__(self, config: RunConfig) -> None:
+        self.config = config
         inner = config.training.inner
         self.lr, self.eps = float(inner.lr), float(inner.eps)
         self.beta1, self.beta2 = (float(beta) for beta in inner.betas)
@@ -63,17 +47,17 @@ class InnerOptimizer:
         self.v = torch.zeros_like(self.model.flat)
         self.step = 0
 
-    def load(self, state: TrainingState) -> None:
+    def load(self, state: State) -> None:
         """Take over a state; its arrays are copied. The residual is not used by steps and stays with the caller."""
         self.model.load_flat(state.weights)
         self.m.numpy()[:] = state.m
         self.v.numpy()[:] = state.v
         self.step = state.step
 
-    def state(self, residual: F32) -> TrainingState:
+    def state(self, residual: F32) -> State:
         """A copy of the present state, with the residual that belongs to it."""
         m, v = self.m.numpy().copy(), self.v.numpy().copy()
-        return TrainingState(self.step, self.model.export_flat(), m, v, residual)
+        return State(self.step, self.model.export_flat(), m, v, residual)
 
     def advance(self, batch: NDArray[np.int64]) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32, array_digest, from_bytes, to_bytes
+from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES
-from trainer.inner import TrainingState
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -48,9 +48,9 @@ class Arrays:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, array: F32) -> str:
-        """Store an array; returns its digest, 0x-hex."""
-        digest = array_digest(array)
+    def put(self, array: F32, digest: str | None = None) -> str:
+        """Store an array; returns its digest, 0x-hex (computed when the caller does not know it)."""
+        digest = digest or array_digest(array)
         path = self._path(digest)
         if not path.exists():
             aside = path.with_suffix(f".{os.getpid()}")
@@ -95,17 +95,17 @@ class RoundFolder:
         return Signed.from_bytes(path.read_bytes()) if path.exists() else None
 
     @property
-    def states(self) -> tuple[tuple[StateDigests, ...], str | None]:
-        """The trace so far, one state per leaf, and the commitment that the first one continues (None: zeros)."""
+    def trace(self) -> TraceBuilder | None:
+        """The trace so far, one state per leaf; None before the first state was kept."""
         path = self.folder / "trace.json"
         if not path.exists():
-            return (), None
+            return None
         f = Fields(loads_object(path.read_bytes()), "trace")
-        return f.objects("states", StateDigests.read, 1, MAX_LEAVES), f.optional_digest("previous")
+        return TraceBuilder(f.optional_digest("previous"), list(f.objects("states", StateDigests.read, 1, MAX_LEAVES)))
 
-    def save_states(self, states: Sequence[StateDigests], previous: str | None) -> None:
+    def save_trace(self, trace: TraceBuilder) -> None:
         """Replace the trace."""
-        value: JsonObject = {"states": [state.to_json() for state in states], "previous": previous}
+        value: JsonObject = {"previous": trace.previous, "states": [state.to_json() for state in trace.states]}
         write_whole(self.folder / "trace.json", dumps(value))
 
     def save_payload(self, parts: Sequence[bytes]) -> None:
@@ -117,7 +117,7 @@ class RoundFolder:
         """One encoded part; TrainingError when there is none."""
         path = self.folder / f"part-{part:05d}.bin"
         if not path.exists():
-            raise TrainingError(f"Part {part} of round {self.body.round} is not here", "it was never made, or is dropped")
+            raise TrainingError(f"Part {part} of round {self.body.round} is not here", "it was not made, or is dropped")
         return path.read_bytes()
 
     def save_commitment(self, commitment: Signed) -> None:
@@ -192,8 +192,9 @@ class Journal:
                 shutil.rmtree(entry.folder)
         named: set[str] = set()
         for entry in self.rounds():
-            for state in entry.states[0]:
-                named |= {state.weights, state.m, state.v, state.residual}
+            if (trace := entry.trace) is not None:
+                for state in trace.states:
+                    named |= {state.weights, state.m, state.v, state.residual}
             if (commitment := entry.commitment) is not None:
                 named.add(Commitment.from_body(commitment.body).trace.new_residual)
         if (position := self.position) is not None:
@@ -216,25 +217,24 @@ class Journal:
         position = Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual)
         write_whole(self.folder / "position.json", dumps(position.to_json()))
 
-    def first_state(self, base_weights: F32) -> tuple[TrainingState, str | None]:
+    def first_state(self, base_weights: F32) -> tuple[State, str | None]:
         """The state that the next round starts from, and the commitment that it continues (None: from zeros)."""
         position = self.position
         if position is None:
-            return TrainingState.fresh(base_weights), None
+            return State.fresh(base_weights), None
         try:
             m, v, residual = (self.arrays.get(d) for d in (position.last.m, position.last.v, position.new_residual))
         except TrainingError:
-            return TrainingState.fresh(base_weights), None
-        return TrainingState(position.last.step, base_weights, m, v, residual), position.commitment
+            return State.fresh(base_weights), None
+        return State(position.last.step, base_weights, m, v, residual), position.commitment
 
-    def load_state(self, digests: StateDigests) -> TrainingState:
+    def load_state(self, digests: StateDigests) -> State:
         """The arrays of a trace state; TrainingError when one is gone."""
         get = self.arrays.get
-        return TrainingState(
-            digests.step, get(digests.weights), get(digests.m), get(digests.v), get(digests.residual)
-        )
+        return State(digests.step, get(digests.weights), get(digests.m), get(digests.v), get(digests.residual))
 
-    def store_state(self, state: TrainingState) -> StateDigests:
+    def store_state(self, state: State) -> StateDigests:
         """Store the arrays of a state; returns its digests."""
-        put = self.arrays.put
-        return StateDigests(state.step, put(state.weights), put(state.m), put(state.v), put(state.residual))
+        for name in ("weights", "m", "v", "residual"):
+            self.arrays.put(getattr(state, name), getattr(state.digests, name))
+        return state.digests

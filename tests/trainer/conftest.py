@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.data import data_seed
+from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.typed import Domain
 from trainer.data import Corpus, prepare
 
 TINY: JsonObject = {
@@ -46,3 +49,30 @@ def corpus(data_dir: Path) -> Corpus:
 @pytest.fixture(scope="session")
 def config(corpus: Corpus) -> RunConfig:
     return tiny_config(corpus.manifest.sha256)
+
+
+@pytest.fixture
+def domain() -> Domain:
+    return Domain(31337, "0x" + "0c" * 20)
+
+
+KEYS = [bytes([7] * 31 + [number + 1]) for number in range(80)]
+"""Private keys of test members by index; the last few are signers'."""
+
+
+def make_plan(config: RunConfig, base: str, members: int = 1, **changes: object) -> Plan:
+    """A plan in the far future, with every member a reducer and the next one its backup."""
+    start = 10**13
+    fields: dict[str, object] = {
+        "run": "0x" + "aa" * 20, "round": 1, "epoch": 0, "base": base, "base_cid": "bafybase", "config": config.sha256,
+        "data_seed": data_seed(config.genesis_seed_bytes),
+        "members": tuple(
+            PlanMember(i, config.training.h, i * config.training.h * config.training.batch) for i in range(members)
+        ),
+        "h": config.training.h, "codec": config.training.codec, "codec_version": 1, "block": config.training.block,
+        "parts": members, "reducers": tuple(range(members)),
+        "backups": tuple((i + 1) % members for i in range(members)), "min_members": 1, "commit_by_ms": start,
+        "anchor_by_ms": start + 1000, "exchange_by_ms": start + 3000, "record_by_ms": start + 4000,
+        "previous_record": None,
+    }  # fmt: skip
+    return Plan(**(fields | changes))  # type: ignore[arg-type]

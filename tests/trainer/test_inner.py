@@ -8,20 +8,21 @@ import torch
 
 from commonweight.errors import TrainingError
 from commonweight.exact.genesis import genesis
+from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
 from tests.trainer.conftest import tiny_config
 from trainer.data import Corpus
-from trainer.inner import InnerOptimizer, TrainingState, configure_torch
+from trainer.inner import InnerOptimizer, configure_torch
 
 pytestmark = pytest.mark.unit
 SEED = bytes(range(32))
 
 
-def fresh(config: RunConfig) -> TrainingState:
-    return TrainingState.fresh(genesis(config.model, config.genesis_seed_bytes))
+def fresh(config: RunConfig) -> State:
+    return State.fresh(genesis(config.model, config.genesis_seed_bytes))
 
 
-def run(config: RunConfig, corpus: Corpus, start: TrainingState, first: int, steps: int) -> TrainingState:
+def run(config: RunConfig, corpus: Corpus, start: State, first: int, steps: int) -> State:
     configure_torch(config.training.threads)
     optimizer = InnerOptimizer(config)
     optimizer.load(start)
@@ -83,6 +84,6 @@ def test_a_step_that_diverges_is_an_error(corpus: Corpus, config: RunConfig) -> 
     optimizer = InnerOptimizer(config)
     weights = fresh(config).weights.copy()
     weights[5] = np.inf
-    optimizer.load(TrainingState.fresh(weights))
+    optimizer.load(State.fresh(weights))
     with pytest.raises(TrainingError, match="diverged"):
         optimizer.advance(corpus.batch(SEED, 0, 0, 2, 16))

@@ -1,0 +1,286 @@
+"""A member's round: trace, payload and commitment; interrupted and resumed; and its replay by somebody else."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commonweight.errors import TrainingError
+from commonweight.exact.checkpoint import genesis_checkpoint
+from commonweight.exact.layout import Layout
+from commonweight.exact.payload import check_part
+from commonweight.exact.trace import State
+from commonweight.protocol.documents import Domain
+from commonweight.protocol.fields import from_f64_hex
+from commonweight.protocol.parts import part_ranges
+from commonweight.protocol.records import Commitment, Plan, sign_body
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.trace import zero_state
+from tests.trainer.conftest import KEYS, make_plan, tiny_config
+from trainer.data import Corpus
+from trainer.diloco import RoundTrainer, Work
+from trainer.inner import InnerOptimizer
+from trainer.journal import Journal, RoundFolder
+from trainer.replay import compare, replay_segment
+
+pytestmark = pytest.mark.unit
+
+
+def never(steps: int, seconds: float) -> bool:
+    return False
+
+
+def silent(steps: int, loss: float) -> None:
+    return None
+
+
+class Bench:
+    """One member with its folder, ready to train the plan from the genesis checkpoint."""
+
+    def __init__(self, config: RunConfig, corpus: Corpus, folder: Path, domain: Domain, **changes: object) -> None:
+        self.config, self.corpus, self.domain = config, corpus, domain
+        self.journal = Journal(folder)
+        self.base = genesis_checkpoint(config).weights
+        self.plan = make_plan(config, "0x" + "0b" * 32, members=2, **changes)
+        self.signed = sign_body(self.plan, KEYS[-1], domain)
+        self.trainer = RoundTrainer(config, corpus, self.journal, 1)
+
+    @property
+    def folder(self) -> RoundFolder:
+        return self.journal.open_round(self.signed)
+
+    def train(self, enough=never, progress=silent) -> Work:
+        return self.trainer.train(self.folder, self.base, enough, progress)
+
+
+@pytest.fixture
+def bench(config: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> Bench:
+    return Bench(config, corpus, tmp_path / "member", domain)
+
+
+def test_a_round_commits_to_its_trace_and_payload(bench: Bench) -> None:
+    work = bench.train()
+    commitment = Commitment.from_body(work.commitment.to_body())
+    digests = [part.digest for part in commitment.parts]
+    commitment.trace.check(digests, commitment.steps, bench.config.training.trace_every)
+    assert commitment.steps == work.steps_taken == 6
+    assert commitment.tokens == 6 * 2 * 16
+    assert commitment.trace.first == zero_state(commitment.trace.first.weights, bench.base.size)
+    for number, at in enumerate(part_ranges(bench.base.size, 64, 2)):
+        part = bench.folder.payload_part(number)
+        check_part(part, at.size, "int8", 64, commitment.parts[number])
+    decoded = work.payload.decoded
+    local = bench.journal.load_state(commitment.trace.last).weights
+    assert np.allclose(decoded, bench.base - local, atol=float(np.abs(decoded).max()) / 100)
+    assert np.array_equal(work.payload.new_residual, (bench.base - local) - decoded)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_an_interrupted_round_goes_on_and_commits_to_the_same(
+    bench: Bench, config: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain, stop_after: int
+) -> None:
+    whole = bench.train()
+    other = Bench(config, corpus, tmp_path / "killed", domain)
+
+    def die(steps: int, loss: float) -> None:
+        if steps == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        other.train(progress=die)
+    again = Bench(config, corpus, tmp_path / "killed", domain).train()
+    assert again.commitment == whole.commitment
+    assert again.steps_taken == 6 - stop_after // 2 * 2
+
+
+def test_a_slow_member_stops_at_a_trace_boundary_and_commits_fewer_steps(bench: Bench) -> None:
+    work = bench.train(enough=lambda steps, seconds: steps >= 4)
+    assert work.commitment.steps == 4
+    assert work.commitment.tokens == 4 * 2 * 16
+    work.commitment.trace.check([p.digest for p in work.commitment.parts], 4, 2)
+
+
+def test_a_second_commitment_for_a_plan_is_refused(bench: Bench) -> None:
+    first = bench.train(enough=lambda steps, seconds: steps >= 2).commitment
+    second = dataclasses.replace(first, steps=4)
+    bench.folder.save_commitment(sign_body(first, KEYS[1], bench.domain))
+    bench.folder.save_commitment(sign_body(first, KEYS[1], bench.domain))
+    with pytest.raises(TrainingError, match="equivocation"):
+        bench.folder.save_commitment(sign_body(second, KEYS[1], bench.domain))
+
+
+def test_the_next_round_continues_from_the_counted_one(bench: Bench) -> None:
+    work = bench.train()
+    signed = sign_body(work.commitment, KEYS[1], bench.domain)
+    bench.folder.save_commitment(signed)
+    bench.journal.counted(signed)
+    bench.journal.forget_before(0)
+    bench.plan = make_plan(bench.config, "0x" + "0c" * 32, members=2, round=2)
+    bench.signed = sign_body(bench.plan, KEYS[-1], bench.domain)
+    bench.base = bench.base - work.payload.decoded
+    after = bench.train().commitment.trace
+    assert after.previous == signed.digest
+    assert after.first == work.commitment.trace.last.after(after.first.weights, work.commitment.trace.new_residual)
+    assert after.first.step == 6
+
+
+def test_arrays_of_settled_epochs_are_dropped_but_not_the_members_own_state(bench: Bench) -> None:
+    work = bench.train()
+    signed = sign_body(work.commitment, KEYS[1], bench.domain)
+    bench.folder.save_commitment(signed)
+    bench.journal.counted(signed)
+    bench.journal.forget_before(1)
+    assert list(bench.journal.rounds()) == []
+    with pytest.raises(TrainingError, match="not here any more"):
+        bench.journal.load_state(work.commitment.trace.last)
+    state, previous = bench.journal.first_state(bench.base)
+    assert previous == signed.digest
+    assert state.step == 6
+
+
+def test_a_damaged_array_counts_as_lost(bench: Bench) -> None:
+    work = bench.train()
+    digest = work.commitment.trace.last.m
+    path = bench.journal.arrays.folder / f"{digest[2:]}.f32"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(TrainingError, match="damaged"):
+        bench.journal.arrays.get(digest)
+    with pytest.raises(TrainingError, match="not here any more"):
+        bench.journal.arrays.get(digest)
+
+
+def states_of(bench: Bench) -> list[State]:
+    trace = bench.folder.trace
+    assert trace is not None
+    return [bench.journal.load_state(digests) for digests in trace.states]
+
+
+def replay(bench: Bench, plan: Plan, start: State, segment: int, config: RunConfig | None = None) -> State:
+    optimizer = InnerOptimizer(config or bench.config)
+    return replay_segment(optimizer, bench.corpus, plan, 1, start, range(2 * segment, 2 * segment + 2))
+
+
+def test_every_segment_replays_to_the_same_bits(bench: Bench) -> None:
+    bench.train()
+    states = states_of(bench)
+    assert len(states) == 4
+    for segment in range(3):
+        result = compare(states[segment], states[segment + 1], replay(bench, bench.plan, states[segment], segment))
+        assert result.exact
+        assert (result.rel_l2, result.norm_ratio) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("cheat", ["higher rate", "other data", "scaled", "one step", "copied", "other moments"])
+def test_a_cheated_segment_is_beyond_the_tolerance(bench: Bench, cheat: str) -> None:
+    bench.train()
+    start, honest = states_of(bench)[1:3]
+    claimed = honest
+    if cheat == "higher rate":
+        config = tiny_config(bench.config.data.manifest_sha256, inner={"lr": "3.3e-3"})
+        claimed = replay(bench, bench.plan, start, 1, config)
+    elif cheat == "other data":
+        claimed = replay(bench, bench.plan, start, 0)
+    elif cheat == "scaled":
+        claimed = State(honest.step, start.weights + 1.05 * (honest.weights - start.weights), honest.m, honest.v,
+                        honest.residual)  # fmt: skip
+        claimed = dataclasses.replace(claimed, weights=claimed.weights.astype(np.float32))
+    elif cheat == "one step":
+        once = replay_segment(InnerOptimizer(bench.config), bench.corpus, bench.plan, 1, start, range(2, 3))
+        claimed = dataclasses.replace(once, step=honest.step)
+    elif cheat == "copied":
+        claimed = dataclasses.replace(start, step=honest.step)
+    else:
+        claimed = dataclasses.replace(honest, v=honest.v * np.float32(1.01))
+    result = compare(start, claimed, honest)
+    assert not result.exact
+    assert not result.within(bench.config)
+
+
+def test_rounding_noise_is_within_the_tolerance(bench: Bench) -> None:
+    bench.train()
+    start, honest = states_of(bench)[1:3]
+    noisy = dataclasses.replace(honest, weights=honest.weights * np.float32(1 + 1e-7))
+    result = compare(start, noisy, honest)
+    assert not result.exact
+    assert result.within(bench.config)
+
+
+class WorkerProcess:
+    """The worker as the oracle runs it."""
+
+    def __init__(self, bench: Bench, data_dir: Path, folder: Path) -> None:
+        self.folder = folder
+        (folder / "run.json").write_bytes(bench.config.to_bytes())
+        self.common = {"config": str(folder / "run.json"), "data": str(data_dir)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trainer.replay"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        self.number = 0
+
+    def ask(self, **request: object) -> dict[str, object]:
+        return self.send(json.dumps({"id": self.number + 1, **self.common, **request}))
+
+    def send(self, line: str) -> dict[str, object]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.number += 1
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert isinstance(answer, dict)
+        return answer
+
+    def close(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(20)
+
+
+def test_the_worker_replays_evaluates_and_survives_bad_requests(bench: Bench, data_dir: Path, tmp_path: Path) -> None:
+    work = bench.train()
+    states, commitment = states_of(bench), work.commitment
+    for number, state in enumerate(states):
+        (tmp_path / f"state-{number}").write_bytes(state.to_bytes())
+    files = genesis_checkpoint(bench.config).to_files(Layout.from_model(bench.config.model))
+    (tmp_path / "base").write_bytes(files["weights.safetensors"])
+    (tmp_path / "plan").write_bytes(bench.signed.to_bytes())
+    for number, part in enumerate(work.payload.parts):
+        (tmp_path / f"part-{number}").write_bytes(part)
+    common = {"plan": str(tmp_path / "plan"), "index": 1, "base": str(tmp_path / "base")}
+    digests = [part.digest for part in commitment.parts]
+    worker = WorkerProcess(bench, data_dir, tmp_path)
+
+    def replay_request(segment: int, claimed: int, **more: object) -> dict[str, object]:
+        return worker.ask(op="replay", **common, segment=segment, state=str(tmp_path / f"state-{segment}"),
+                          claimed=str(tmp_path / f"state-{claimed}"), **more)  # fmt: skip
+
+    try:
+        honest = replay_request(0, 1)
+        assert (honest["id"], honest["ok"], honest["outcome"], honest["exact"]) == (1, True, "pass", True)
+        last = replay_request(2, 3, parts=digests, steps=6)
+        assert (last["outcome"], last["exact"], last["parts"]) == ("pass", True, digests)
+        other = replay_request(2, 3, parts=digests[::-1])
+        assert other["outcome"] == "fail"
+        assert "payload" in str(other["reason"])
+        wrong = replay_request(1, 1)
+        assert wrong["outcome"] == "fail"
+        assert from_f64_hex(str(wrong["rel_l2_f64"])) > 0.5
+        assert worker.send("garbage")["ok"] is False
+        assert "no such file" in str(worker.ask(op="evaluate", weights="/nowhere/at/all")["error"]).lower()
+        assert worker.ask(op="dance")["ok"] is False
+        loss = worker.ask(op="evaluate", weights=str(tmp_path / "base"))
+        assert loss["tokens"] == 20 * 16
+        assert abs(int(str(loss["loss_micro"])) - 5_545_000) < 200_000
+        scores = worker.ask(op="contribution", **common, parts=[str(tmp_path / f"part-{n}") for n in range(2)])
+        assert int(str(scores["own_after_micro"])) < int(str(scores["own_before_micro"]))
+        assert int(str(scores["heldout_after_micro"])) < int(str(scores["heldout_before_micro"]))
+    finally:
+        assert worker.close() == 0

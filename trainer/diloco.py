@@ -1,0 +1,138 @@
+"""One round of a member: from the base weights over its inner steps to a payload and a commitment (DiLoCo, 2311.08105).
+
+Every `trace_every` steps the training state is hashed and kept, so that anyone drawn to do so can execute a segment
+again. A round that was interrupted goes on from its last kept state; what it commits to is the same either way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commonweight.errors import TrainingError
+from commonweight.exact.arrays import F32
+from commonweight.exact.payload import Payload, make_payload
+from commonweight.exact.trace import State, TraceBuilder
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.records import Commitment, Plan
+from commonweight.protocol.runconfig import RunConfig
+from trainer.data import Corpus
+from trainer.inner import InnerOptimizer, configure_torch
+from trainer.journal import Journal, RoundFolder
+
+Enough = Callable[[int, float], bool]
+"""Asked at each trace boundary with the steps done and the seconds a segment takes; True ends the inner steps."""
+
+Progress = Callable[[int, float], None]
+"""Told after each inner step: steps done, and the loss in nats per token."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A finished round of a member: what it commits to, the payload, and what it cost.
+
+    `steps_taken` and `loss` count what this process did: a resumed round took its first steps before. `seconds` is the
+    time of all of it, `trace_seconds` the part spent on hashing and keeping states.
+    """
+
+    commitment: Commitment
+    payload: Payload
+    steps_taken: int
+    loss: float
+    seconds: float
+    trace_seconds: float
+
+
+class RoundTrainer:
+    """Trains rounds for one member, one after the other, in whatever thread calls it."""
+
+    def __init__(self, config: RunConfig, corpus: Corpus, journal: Journal, index: int) -> None:
+        self.config = config
+        self.corpus = corpus
+        self.journal = journal
+        self.index = index
+        self._optimizer: InnerOptimizer | None = None
+
+    def train(self, folder: RoundFolder, base: F32, enough: Enough, progress: Progress) -> Work:
+        """Take the plan's inner steps from `base` (float32 [N]); keep the trace, the payload and what they commit to.
+
+        `enough` may end the steps early at a trace boundary. Raises TrainingError when the steps diverge.
+        """
+        configure_torch(self.config.training.threads)
+        optimizer = self._optimizer = self._optimizer or InnerOptimizer(self.config)
+        plan, started, trace_seconds = folder.body, time.perf_counter(), 0.0
+        trace, state = self._begin(folder, base)
+        optimizer.load(state)
+        done, planned = state.step - trace.states[0].step, plan.member(self.index).steps
+        losses: list[float] = []
+        while done < planned:
+            segment_started = time.perf_counter()
+            stop = min(done + self.config.training.trace_every, planned)
+            for step in range(done, stop):
+                losses.append(optimizer.advance(batch_of(self.config, self.corpus, plan, self.index, step)))
+                progress(step + 1, losses[-1])
+            done, hashing = stop, time.perf_counter()
+            trace.add(self.journal.store_state(optimizer.state(state.residual)))
+            folder.save_trace(trace)
+            trace_seconds += time.perf_counter() - hashing
+            if enough(done, time.perf_counter() - segment_started):
+                break
+        payload = payload_of(self.config, plan, base, optimizer.model.flat.numpy(), state.residual)
+        self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
+        folder.save_payload(payload.parts)
+        return Work(
+            commitment=commitment_of(self.config, folder, self.index, done, trace, payload),
+            payload=payload,
+            steps_taken=len(losses),
+            loss=float(np.mean(losses)) if losses else float("nan"),
+            seconds=time.perf_counter() - started,
+            trace_seconds=trace_seconds,
+        )
+
+    def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State]:
+        """The trace so far, with at least its first state, and the state to go on from."""
+        trace = folder.trace
+        if trace is not None:
+            try:
+                return trace, self.journal.load_state(trace.states[-1])
+            except TrainingError:
+                del trace  # its arrays are gone: the round begins anew and comes to the same states
+        state, previous = self.journal.first_state(base)
+        fresh = TraceBuilder(previous, [self.journal.store_state(state)])
+        folder.save_trace(fresh)
+        return fresh, state
+
+
+def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: int) -> NDArray[np.int64]:
+    """The tokens of a member's inner step (from 0) by the plan: int64 [batch, seq_len + 1]."""
+    training, start = config.training, plan.member(index).data_start
+    return corpus.batch(digest_bytes(plan.data_seed), start, step, training.batch, training.seq_len)
+
+
+def payload_of(config: RunConfig, plan: Plan, base: F32, local: F32, residual: F32) -> Payload:
+    """The payload of weights `local` reached from `base`; all float32 [N]. PayloadError when it is not finite."""
+    feedback = config.training.error_feedback
+    return make_payload(base, local, residual, plan.parts, plan.codec, plan.block, feedback)
+
+
+def commitment_of(
+    config: RunConfig, folder: RoundFolder, index: int, steps: int, trace: TraceBuilder, payload: Payload
+) -> Commitment:
+    """The body that the member signs."""
+    plan = folder.body
+    return Commitment(
+        run=plan.run,
+        round=plan.round,
+        plan=folder.plan.digest,
+        index=index,
+        base=plan.base,
+        steps=steps,
+        tokens=config.tokens(steps),
+        parts=payload.committed,
+        payload_bytes=payload.size,
+        trace=trace.finish(payload.digests, payload.new_residual_digest),
+    )

@@ -1,0 +1,253 @@
+"""Replay: execute a segment of anybody's inner steps again, from the state that its trace commits to, and compare.
+
+`python -m trainer.replay` is the worker that the oracle keeps in a process of its own: one JSON object a line on stdin,
+one a line on stdout with the same "id", until stdin ends. Operations: `replay`, `evaluate`, `contribution`. What is
+wrong with a request comes back as {"ok": false, "error": {...}}; the worker goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from commonweight.errors import CommonweightError, FormatError, PayloadError, TrainingError
+from commonweight.exact.arrays import F32, from_bytes, require_finite
+from commonweight.exact.codecs import decode
+from commonweight.exact.layout import Layout
+from commonweight.exact.norms import norm2
+from commonweight.exact.payload import Payload
+from commonweight.exact.trace import State
+from commonweight.protocol.canonical import Json, JsonObject
+from commonweight.protocol.data import windows
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import Fields, f64_hex, hex32
+from commonweight.protocol.parts import part_ranges
+from commonweight.protocol.records import Plan
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.safetensors import read
+from commonweight.protocol.trace import final_leaf, leaf_count, leaf_steps
+from trainer.data import Corpus
+from trainer.diloco import batch_of, payload_of
+from trainer.evaluate import heldout_loss_micro, windows_loss_micro
+from trainer.inner import InnerOptimizer, configure_torch
+
+FAR = 1e9
+"""What stands for a difference beyond all comparison, as verdicts hold finite numbers only."""
+_OWN_STEPS = 8
+_RANDOM_SEED = bytes(32)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A replayed segment beside the claimed one.
+
+    `rel_l2` is the largest, over weights, m and v, of |claimed - replayed| / |replayed - start|; `norm_ratio` the
+    largest deviation from 1 of |claimed - start| / |replayed - start|. `exact` means equal bits.
+    """
+
+    exact: bool
+    rel_l2: float
+    norm_ratio: float
+
+    def within(self, config: RunConfig) -> bool:
+        """Whether the run's tolerances allow it."""
+        rules = config.verification
+        near = self.rel_l2 <= float(rules.tolerance_rel_l2) and self.norm_ratio <= float(rules.tolerance_norm_ratio)
+        return self.exact or near
+
+
+def replay_segment(
+    optimizer: InnerOptimizer, corpus: Corpus, plan: Plan, index: int, start: State, steps: range
+) -> State:
+    """The state after the inner steps `steps` (numbers within the round) of a member, executed from `start`.
+
+    Raises TrainingError when they diverge.
+    """
+    configure_torch(optimizer.config.training.threads)
+    optimizer.load(start)
+    for step in steps:
+        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step))
+    return optimizer.state(start.residual)
+
+
+def compare(start: State, claimed: State, replayed: State) -> Comparison:
+    """Compare what a member claims that a segment led to with what it led to here."""
+    if claimed.step != replayed.step or claimed.digests.residual != replayed.digests.residual:
+        return Comparison(False, FAR, FAR)
+    worst_l2 = worst_ratio = 0.0
+    for name in ("weights", "m", "v"):
+        before, theirs, ours = (getattr(state, name) for state in (start, claimed, replayed))
+        change, claim, apart = norm2(ours - before), norm2(theirs - before), norm2(theirs - ours)
+        if change > 0.0:
+            worst_l2 = max(worst_l2, math.sqrt(apart / change))
+            worst_ratio = max(worst_ratio, abs(math.sqrt(claim / change) - 1.0))
+        elif apart > 0.0:
+            return Comparison(False, FAR, FAR)
+    return Comparison(claimed.digests == replayed.digests, min(worst_l2, FAR), min(worst_ratio, FAR))
+
+
+class _Request(Fields):
+    """A request's fields; one that is null counts as left out."""
+
+    def __init__(self, value: Json) -> None:
+        if not isinstance(value, dict):
+            raise FormatError("A request is a JSON object", f"this one is {type(value).__name__}")
+        given: JsonObject = {key: item for key, item in value.items() if item is not None}
+        super().__init__(given, "request")
+        self._names = frozenset(given)
+
+    def has(self, name: str) -> bool:
+        """Whether an optional field is given."""
+        return name in self._names
+
+
+class Worker:
+    """Answers requests. The last configuration and data set stay open, with the optimizer that was built for them."""
+
+    def __init__(self) -> None:
+        self._opened: tuple[str, str] | None = None
+
+    def answer(self, request: Json) -> JsonObject:
+        """The answer to one request, without its id; raises CommonweightError or OSError when it cannot be done."""
+        f = _Request(request)
+        f.integer("id")
+        operation = f.choice("op", ("replay", "evaluate", "contribution"))
+        self._open(f.text("config", 4096), f.text("data", 4096))
+        if operation == "replay":
+            result = self._replay(f)
+        elif operation == "evaluate":
+            result = self._evaluate(f)
+        else:
+            result = self._contribution(f)
+        f.done()
+        return result
+
+    def _open(self, config: str, data: str) -> None:
+        if self._opened != (config, data):
+            self.config = RunConfig.load(Path(config).read_bytes())
+            self.corpus = Corpus.open(Path(data), self.config.data.manifest_sha256)
+            self.layout = Layout.from_model(self.config.model)
+            self.optimizer = InnerOptimizer(self.config)
+            self._opened = (config, data)
+        configure_torch(self.config.training.threads)
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def _replay(self, f: _Request) -> JsonObject:
+        """Replay one segment; for the last one also recompute the payload from the claimed last state."""
+        config, plan, index, segment = self.config, self._plan(f), f.integer("index"), f.integer("segment")
+        base, start = self._weights(f, "base"), self._state(f, "state")
+        claimed = self._optional_state(f, "claimed")
+        parts = f.digests("parts", 1, plan.parts) if f.has("parts") else None
+        planned = plan.member(index).steps
+        total = f.integer("steps", 1, planned) if f.has("steps") else planned
+        every, last = config.training.trace_every, segment + 2 == leaf_count(total, config.training.trace_every)
+        steps = range(leaf_steps(segment, total, every), leaf_steps(segment + 1, total, every))
+        try:
+            replayed = replay_segment(self.optimizer, self.corpus, plan, index, start, steps)
+            reached = replayed if claimed is None else claimed
+            result = compare(start, reached, replayed)
+            payload = payload_of(config, plan, base, reached.weights, reached.residual) if last else None
+        except (TrainingError, PayloadError) as problem:
+            return _verdict(Comparison(False, FAR, FAR), f"the steps cannot be done again: {problem.what}", None, None)
+        reason = "" if result.within(config) else "the claimed state is not what these steps lead to"
+        if parts is not None and payload is not None and payload.digests != parts:
+            reason = reason or "the payload is not what the last state encodes to"
+        return _verdict(result, reason, reached, payload)
+
+    def _evaluate(self, f: _Request) -> JsonObject:
+        """Held-out loss of a weights file."""
+        self.optimizer.model.load_flat(self._weights(f, "weights"))
+        loss_micro, tokens = heldout_loss_micro(self.optimizer.model, self.corpus, self.config)
+        return {"loss_micro": loss_micro, "tokens": tokens}
+
+    def _contribution(self, f: _Request) -> JsonObject:
+        """Losses before and after a member's payload: on its own batches, on others' and on held-out text."""
+        plan, index, base = self._plan(f), f.integer("index"), self._weights(f, "base")
+        training, steps = self.config.training, min(_OWN_STEPS, plan.member(index).steps)
+        own = np.concatenate([batch_of(self.config, self.corpus, plan, index, step) for step in range(steps)])
+        total = windows(self.corpus.manifest.train, training.seq_len)
+        somewhere = plan.member(index).data_start + total // 2
+        random = self.corpus.batch(_RANDOM_SEED, somewhere, 0, len(own), training.seq_len)
+        held = self.corpus.heldout_windows(self.config.verification.heldout_windows, training.seq_len)
+        after = base - self._payload(f, plan, base.size)
+        result: JsonObject = {}
+        for moment, weights in (("before", base), ("after", after)):
+            self.optimizer.model.load_flat(weights)
+            for name, batch in (("own", own), ("random", random), ("heldout", held)):
+                result[f"{name}_{moment}_micro"] = windows_loss_micro(self.optimizer.model, batch)
+        return result
+
+    # --- what requests name ------------------------------------------------------------------------------------------
+
+    def _plan(self, f: Fields) -> Plan:
+        return Plan.from_body(Signed.from_bytes(Path(f.text("plan", 4096)).read_bytes()).body)
+
+    def _weights(self, f: Fields, name: str) -> F32:
+        tensors = read(Path(f.text(name, 4096)).read_bytes())
+        if any(tensor.dtype != "F32" for tensor in tensors.values()):
+            raise FormatError(f"{name} is not a file of float32 weights")
+        arrays = {key: from_bytes(tensor.data).reshape(tensor.shape) for key, tensor in tensors.items()}
+        flat = self.layout.flatten(arrays)
+        require_finite(flat, f"The weights file {name}")
+        return flat
+
+    def _state(self, f: Fields, name: str) -> State:
+        return State.from_bytes(Path(f.text(name, 4096)).read_bytes(), self.layout.numel)
+
+    def _optional_state(self, f: _Request, name: str) -> State | None:
+        return self._state(f, name) if f.has(name) else None
+
+    def _payload(self, f: Fields, plan: Plan, numel: int) -> F32:
+        """The decoded payload of the encoded parts whose paths are given."""
+        paths, ranges = f.items("parts", plan.parts, plan.parts), part_ranges(numel, plan.block, plan.parts)
+        pieces = [
+            decode(Path(str(path)).read_bytes(), at.size, plan.codec, plan.block)
+            for path, at in zip(paths, ranges, strict=True)
+        ]
+        whole: NDArray[np.float32] = np.concatenate(pieces)
+        return whole
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answer every line of `requests` on a line of `answers`, until it ends."""
+    worker = Worker()
+    for line in requests:
+        number: Json = None
+        try:
+            request = json.loads(line)
+            number = request.get("id") if isinstance(request, dict) else None
+            answer: JsonObject = {"id": number, "ok": True} | worker.answer(request)
+        except CommonweightError as problem:
+            answer = {"id": number, "ok": False, "error": {**problem.to_json()}}
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            error: JsonObject = {"error": type(problem).__name__, "what": "The request is refused", "why": str(problem)}
+            answer = {"id": number, "ok": False, "error": error | {"fix": "see the worker's protocol"}}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _verdict(result: Comparison, reason: str, reached: State | None, payload: Payload | None) -> JsonObject:
+    leaf = None if reached is None else reached.digests.leaf()
+    if reached is not None and payload is not None:
+        leaf = final_leaf(reached.digests, payload.digests, payload.new_residual_digest)
+    return {
+        "outcome": "fail" if reason else "pass",
+        "exact": result.exact,
+        "rel_l2_f64": f64_hex(result.rel_l2),
+        "norm_ratio_f64": f64_hex(result.norm_ratio),
+        "reason": reason,
+        "leaf": None if leaf is None else hex32(leaf),
+        "parts": None if payload is None else list(payload.digests),
+    }
+
+
+if __name__ == "__main__":
+    serve(sys.stdin, sys.stdout)
