@@ -79,8 +79,8 @@ def chain_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def ipfs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The RPC address of a real IPFS node (npm ipfs) with no peers, whose repository lives for the session."""
-    if not (IPFS_NODE / "node_modules" / "ipfs-daemon").is_dir():
+    """The RPC address of a real IPFS node (js-ipfs) with no peers, whose repository lives for the session."""
+    if not (IPFS_NODE / "node_modules" / "ipfs-http-server").is_dir():
         pytest.fail("The IPFS node is not installed: run `make ipfs-node`.", pytrace=False)
     folder = tmp_path_factory.mktemp("ipfs")
     command = ["node", str(IPFS_NODE / "run.mjs"), "--repo", str(folder / "repo"), "--until-eof"]

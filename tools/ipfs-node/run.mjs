@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Runs a real IPFS node (npm ipfs, Kubo-style RPC) on this machine alone: no peers, no gateway, no announcements.
+// Runs a real IPFS node (js-ipfs with its Kubo-style RPC) on this machine alone: no peers, no gateway, no announcements.
 //
 //     node tools/ipfs-node/run.mjs --repo DIRECTORY [--port PORT]
 //
@@ -31,8 +31,9 @@ if (!values.repo || !/^\d+$/.test(values.port)) {
   process.exit(2);
 }
 
-const { Daemon } = await import("ipfs-daemon");
-const daemon = new Daemon({
+const { create } = await import("ipfs-core");
+const { HttpApi } = await import("ipfs-http-server");
+const node = await create({
   repo: values.repo,
   init: { emptyRepo: true },
   offline: true,
@@ -46,18 +47,20 @@ const daemon = new Daemon({
     Swarm: { DisableNatPortMap: true },
   },
 });
-await daemon.start();
+const api = new HttpApi(node);
+await api.start();
 
 let stopping = false;
 async function stop() {
   if (stopping) return;
   stopping = true;
-  await daemon.stop();
+  await api.stop();
+  await node.stop();
   process.exit(0);
 }
 process.on("SIGTERM", stop);
 process.on("SIGINT", stop);
 if (values["until-eof"]) process.stdin.resume().on("end", stop);
 
-const [server] = daemon._httpApi._apiServers;
+const [server] = api._apiServers;
 console.log(JSON.stringify({ url: `http://127.0.0.1:${server.info.port}` }));
