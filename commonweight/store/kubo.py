@@ -31,7 +31,8 @@ class KuboStore(ContentStore):
         self._fetch_timeout_s = fetch_timeout_s
         # reading waits longer than the node searches, so that the node's own answer arrives
         timeout = httpx.Timeout(fetch_timeout_s + 30.0, connect=10.0)
-        self._http = httpx.Client(base_url=address, timeout=timeout, follow_redirects=False)
+        local = address.host in ("localhost", "127.0.0.1", "::1")  # never by way of a proxy
+        self._http = httpx.Client(base_url=address, timeout=timeout, follow_redirects=False, trust_env=not local)
 
     def close(self) -> None:
         """Close the connections to the node."""

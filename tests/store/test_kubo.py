@@ -1,0 +1,187 @@
+"""The store on a real IPFS node: the CIDs are the node's own, content moves both ways, and a node that lies is found
+out.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.store import ContentStore, FolderStore, cid_of, open_store
+from commonweight.store.kubo import KuboStore
+
+pytestmark = pytest.mark.e2e
+
+MIB = 1 << 20
+SIZES = [0, 1, 1000, MIB - 1, MIB, MIB + 1, 2 * MIB, 7 * MIB + 5]
+PROFILE = {"cid-version": "1", "raw-leaves": "true", "chunker": "size-1048576", "cid-base": "base32", "pin": "false"}
+
+
+@pytest.fixture
+def node(ipfs_url: str) -> Iterator[ContentStore]:
+    store = KuboStore(ipfs_url, fetch_timeout_s=1.0)  # this node has no peers to ask
+    yield store
+    store.close()
+
+
+def add(ipfs_url: str, files: dict[str, bytes], **options: str) -> dict[str, str]:
+    """The node's own import: name -> CID, "" for a directory around them."""
+    parts = [("file", (name, data, "application/octet-stream")) for name, data in files.items()]
+    url = f"{ipfs_url.rstrip('/')}/api/v0/add"
+    answer = httpx.post(url, params=PROFILE | options, files=parts, timeout=120, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    lines = [json.loads(line) for line in answer.text.splitlines() if line]
+    return {line["Name"]: line["Hash"] for line in lines if "Hash" in line}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_files_cid_is_the_nodes_own(ipfs_url: str, node: ContentStore, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    cid = add(ipfs_url, {"file": data})["file"]
+    folder = FolderStore(tmp_path)
+    assert folder.put(data) == cid
+    assert node.get(folder.put(data), max_bytes=size) == data  # what the node imported, read and verified by us
+    assert node.put(data) == cid
+
+
+def test_a_large_files_cid_is_the_nodes_own(ipfs_url: str, tmp_path: Path) -> None:
+    data = os.urandom(MIB) * 60
+    assert FolderStore(tmp_path).put(data) == add(ipfs_url, {"file": data})["file"]
+
+
+def test_a_directorys_cid_is_the_nodes_own(ipfs_url: str, node: ContentStore, tmp_path: Path) -> None:
+    files = {"b": b"B", "a/x": os.urandom(3 * MIB), "a/y/z": b"", "ä": b"umlaut", "Z": b"Z"}
+    theirs = add(ipfs_url, {f"root/{name}": data for name, data in files.items()})["root"]
+    ours = FolderStore(tmp_path).put_directory(files)
+    assert ours == theirs
+    assert {item.name: node.get(item.cid) for item in node.walk(ours)} == files
+
+
+def test_content_put_on_a_node_is_there_whole_and_pinned(ipfs_url: str, node: ContentStore) -> None:
+    files = {"small": b"s", "sub/large": os.urandom(5 * MIB)}
+    cid = node.put_directory(files)
+    assert node.has(cid)
+    assert node.get_file(cid, "sub/large") == files["sub/large"]
+    pins = httpx.post(
+        f"{ipfs_url.rstrip('/')}/api/v0/pin/ls", params={"type": "recursive", "cid-base": "base32"}, trust_env=False
+    ).text
+    assert cid in pins
+    node.unpin(cid)
+    node.unpin(cid)
+    node.pin(cid)
+    assert node.info(cid).is_directory
+
+
+def test_a_large_file_streams_through_a_node(node: ContentStore, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(os.urandom(MIB) * 40)
+    cid = node.put_file(source)
+    node.save(cid, target, 40 * MIB)
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_directory_takes_content_that_the_node_already_has(node: ContentStore, tmp_path: Path) -> None:
+    large = os.urandom(2 * MIB)
+    inner = node.put(large)
+    folder = FolderStore(tmp_path)
+    folder.put(large)
+    assert node.put_directory({"a": inner, "b": b"x"}) == folder.put_directory({"a": inner, "b": b"x"})
+
+
+def test_missing_content_is_named(node: ContentStore) -> None:
+    cid = cid_of(os.urandom(8))
+    with pytest.raises(ContentUnavailable, match=cid):
+        node.get(cid)
+    with pytest.raises(ContentUnavailable):
+        node.pin(cid)
+    assert not node.has(cid)
+
+
+def test_content_moves_from_a_node_into_a_folder(ipfs_url: str, node: ContentStore, tmp_path: Path) -> None:
+    cid = node.put_directory({"a": os.urandom(2 * MIB)})
+    both = open_store(f"{tmp_path / 'folder'},{ipfs_url}")
+    both.pin(cid)
+    both.close()
+    assert FolderStore(tmp_path / "folder").pins() == [cid]
+
+
+def test_several_writers_at_once(ipfs_url: str) -> None:
+    def write(number: int) -> str:
+        store = open_store(ipfs_url)
+        try:
+            return store.put_directory({"same": bytes(MIB + 1), "own": number.to_bytes(4, "big")})
+        finally:
+            store.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        cids = list(pool.map(write, [0, 1, 2, 3, 0, 1, 2, 3]))
+    assert cids[:4] == cids[4:]
+    assert len(set(cids)) == 4
+
+
+class _Liar(BaseHTTPRequestHandler):
+    """Answers every call with `answer`, whatever was asked."""
+
+    answer: bytes = b""
+    status = 200
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def liar() -> Iterator[tuple[type[_Liar], KuboStore]]:
+    handler = type("Handler", (_Liar,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    store = KuboStore(f"http://127.0.0.1:{server.server_address[1]}")
+    yield handler, store
+    store.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("answer", [b"other bytes", b"", bytes(5 * MIB)], ids=["other", "empty", "endless"])
+def test_a_node_that_delivers_other_bytes_is_found_out(liar: tuple[type[_Liar], KuboStore], answer: bytes) -> None:
+    handler, store = liar
+    handler.answer = answer
+    with pytest.raises(ContentMismatch):
+        store.get(cid_of(b"the bytes that were asked for"))
+
+
+@pytest.mark.parametrize("answer", [b"", b"not json", b'{"Message":"no such thing"}', b"[]"])
+def test_a_refusing_node_is_an_error_by_name(liar: tuple[type[_Liar], KuboStore], answer: bytes) -> None:
+    handler, store = liar
+    handler.answer, handler.status = answer, 500
+    with pytest.raises(ContentUnavailable):
+        store.get(cid_of(b"x"))
+    with pytest.raises(StoreError, match="refused"):
+        store.put(b"x")
+    with pytest.raises(ContentUnavailable):
+        store.pin(cid_of(b"x"))
+
+
+def test_no_node_at_all_is_an_error_by_name() -> None:
+    store = KuboStore("http://user:secret@127.0.0.1:1/api/v0")
+    with pytest.raises(ContentUnavailable) as missing:
+        store.get(cid_of(b"x"))
+    with pytest.raises(StoreError) as refused:
+        store.put(b"x")
+    assert "secret" not in str(missing.value) + str(refused.value)
+    store.close()
