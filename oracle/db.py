@@ -37,6 +37,9 @@ _MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE members (
         member INTEGER PRIMARY KEY, peer TEXT NOT NULL, have BLOB, seen_ms INTEGER NOT NULL,
         strikes INTEGER NOT NULL DEFAULT 0, slow_until_ms INTEGER NOT NULL DEFAULT 0);
+    CREATE TABLE late (
+        round INTEGER NOT NULL, member INTEGER NOT NULL, received_ms INTEGER NOT NULL,
+        PRIMARY KEY (round, member)) WITHOUT ROWID;
     CREATE TABLE anchors (
         block INTEGER NOT NULL, log INTEGER NOT NULL, round INTEGER NOT NULL, epoch INTEGER NOT NULL,
         deadline INTEGER NOT NULL, root BLOB NOT NULL, record_round INTEGER NOT NULL, record_hash BLOB NOT NULL,
@@ -310,7 +313,11 @@ class Database:
 
     def add_payload(self, round_: int, member: int, part: int, sha256: bytes) -> None:
         """Note that this signer holds the bytes of a part that match the commitment."""
-        self._write("INSERT INTO payloads VALUES (?,?,?,?) ON CONFLICT DO NOTHING", round_, member, part, sha256)
+        self._write(
+            "INSERT INTO payloads VALUES (?,?,?,?) "
+            "ON CONFLICT (round, member, part) DO UPDATE SET sha256=excluded.sha256",
+            round_, member, part, sha256,
+        )  # fmt: skip
 
     def payloads(self, round_: int) -> dict[int, dict[int, bytes]]:
         """member -> part -> SHA-256 of the parts held for a round."""
@@ -318,6 +325,10 @@ class Database:
         for member, part, sha256 in self._read("SELECT member, part, sha256 FROM payloads WHERE round=?", round_):
             held.setdefault(_int(member), {})[_int(part)] = _blob(sha256)
         return held
+
+    def drop_payloads(self, round_: int, member: int) -> None:
+        """Note that a member's parts are not held after all."""
+        self._write("DELETE FROM payloads WHERE round=? AND member=?", round_, member)
 
     # --- members ---------------------------------------------------------------------------------------------------
 
@@ -342,6 +353,15 @@ class Database:
             )
             for r in rows
         }
+
+    def add_late(self, round_: int, member: int, received_ms: int) -> None:
+        """Note that a commitment came after its deadline: refused, but measured."""
+        self._write("INSERT INTO late VALUES (?,?,?) ON CONFLICT DO NOTHING", round_, member, received_ms)
+
+    def late(self, round_: int) -> dict[int, int]:
+        """member -> when its late commitment came."""
+        rows = self._read("SELECT member, received_ms FROM late WHERE round=?", round_)
+        return {_int(r[0]): _int(r[1]) for r in rows}
 
     # --- the chain as this signer has seen it ----------------------------------------------------------------------
 

@@ -1,0 +1,234 @@
+"""Whether an epoch's evidence holds: every document, every count, every draw, and the credits and leaves that follow.
+
+One function for the signers, who run it before they sign, and the auditor, who runs it on what was published. It is
+pure: what the chain says comes in as `Facts`; offences are proven by the caller's `prove`, as they need payload bytes.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from commonweight.errors import RuleBroken
+from commonweight.protocol.canonical import dumps
+from commonweight.protocol.credits import EpochCredits, RoundEvidence, cap_totals, itemise, next_leaves, total_by_index
+from commonweight.protocol.documents import Signed, recover
+from commonweight.protocol.draws import Draw, draw_round
+from commonweight.protocol.evidence import Evidence, RoundFiles, measured_links
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import (
+    Commitment,
+    Manifest,
+    Plan,
+    Receipt,
+    Record,
+    Result,
+    Verdict,
+    open_signed,
+)
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.structure import (
+    check_commitment,
+    check_plan,
+    check_record,
+    check_result,
+    receipt_in_time,
+)
+from commonweight.protocol.sumtree import Leaf
+from commonweight.protocol.typed import Domain
+
+__all__ = ["Facts", "Seed", "check_evidence", "credits_of", "draws_of", "leaves_of", "round_evidence"]
+
+S = TypeVar("S", Plan, Record)
+M = TypeVar("M", Commitment, Result)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The first finalised block after a round's anchor window: its number and hash (32 bytes)."""
+
+    block: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the chain says, up to a finalised block.
+
+    `signers` are all that were ever in office, `in_office` those who share the draws, ascending; `keys(index)` is every
+    signing key that a provider had, `roots(round)` the anchored (deadline, root) pairs of a round, `record_of(round)`
+    the first anchored record, `seed(anchor_by_s)` the block that draws, `credited` the rounds of earlier final reports,
+    `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of the closed epoch.
+    """
+
+    domain: Domain
+    run: str
+    config: RunConfig
+    epoch_of: Callable[[int], int]
+    signers: Collection[str]
+    in_office: tuple[str, ...]
+    keys: Callable[[int], Collection[str]]
+    roots: Callable[[int], Collection[tuple[int, str]]]
+    record_of: Callable[[int], str | None]
+    seed: Callable[[int], Seed | None]
+    credited: Collection[int]
+    leaves: tuple[Leaf, ...]
+    accounts: Mapping[int, str]
+    acc: int
+    wage_of: Callable[[int], int]
+    cap: int
+
+
+def check_evidence(evidence: Evidence, facts: Facts, prove: Callable[[Offence], None]) -> EpochCredits:
+    """The epoch's credits when all of the evidence holds; RuleBroken or another FormatError says what does not."""
+    _same("wrong-run", "run", evidence.run, facts.run)
+    _same("wrong-config", "config.json", evidence.config, facts.config.to_bytes())
+    offenders = _offenders(evidence, prove)
+    for number, files in evidence.rounds.items():
+        _check_round(evidence, number, files, facts)
+    earned = credits_of(evidence, facts, offenders)
+    _same("wrong-credits", "credits.json", evidence.credits, dumps(earned.to_json()))
+    _same("wrong-leaves", "leaves.jsonl", evidence.leaves, leaves_of(earned, facts))
+    return earned
+
+
+def leaves_of(earned: EpochCredits, facts: Facts) -> tuple[Leaf, ...]:
+    """The tree's leaves after the epoch."""
+    amount = sum(earned.credited.values())
+    return next_leaves(facts.leaves, earned.credited, facts.acc, facts.wage_of(amount), facts.accounts)
+
+
+def credits_of(evidence: Evidence, facts: Facts, offenders: Mapping[int, frozenset[int]]) -> EpochCredits:
+    """What the rule gives for the evidence's records and verdicts; `offenders` by round."""
+    found = [round_evidence(files, offenders.get(number, frozenset())) for number, files in evidence.rounds.items()]
+    parameters = facts.config.model.parameters()
+    lines = itemise(found, parameters, facts.config.verification)
+    credited, carried = cap_totals(total_by_index(lines), facts.cap)
+    return EpochCredits(evidence.epoch, parameters, facts.cap, lines, credited, carried)
+
+
+def round_evidence(files: RoundFiles, offenders: frozenset[int]) -> RoundEvidence:
+    """A round as the credit rule sees it."""
+    verdicts = tuple(Verdict.from_body(signed.body) for signed in files.verdicts)
+    return RoundEvidence(Record.from_body(files.record.body), verdicts, offenders)
+
+
+def draws_of(
+    plan: Plan, commitments: Mapping[str, Commitment], seed: Seed, config: RunConfig, signers: int
+) -> tuple[Draw, ...]:
+    """The replays that a round's seed asks for, over its anchored commitments by digest."""
+    segments = {c.index: c.trace.leaves - 1 for _, c in sorted(commitments.items())}
+    return draw_round(seed.hash, plan.round, segments, config.verification.replay_rate_bps, signers)
+
+
+def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Facts) -> None:
+    plan = _by_signer(Plan, files.plan, facts)
+    check_plan(plan, facts.config, facts.run)
+    _same("wrong-round", "epoch", plan.epoch, facts.epoch_of(plan.deadline_s))
+    if plan.epoch > evidence.epoch or number in facts.credited:
+        raise RuleBroken("wrong-round", f"Round {number} cannot be credited in epoch {evidence.epoch}")
+    anchored = _check_anchors(evidence, plan, facts)
+    commitments = {}
+    for signed in files.commitments:
+        commitment = _by_member(Commitment, signed, Commitment.from_body(signed.body).index, facts)
+        check_commitment(commitment, plan, files.plan.digest, facts.config)
+        commitments[signed.digest] = commitment
+    _same("omission", f"anchored commitments of round {number}", set(commitments), anchored)
+    record = _by_signer(Record, files.record, facts)
+    _same("wrong-record", f"record of round {number}", files.record.digest, facts.record_of(number))
+    check_record(record, plan, files.plan.digest, facts.config, commitments, anchored)
+    _check_receipts(files, plan, record, facts)
+    _check_links(files, plan, record, facts)
+    _check_manifest(files, plan, record, facts)
+    _check_verdicts(files, plan, commitments, facts)
+
+
+def _check_anchors(evidence: Evidence, plan: Plan, facts: Facts) -> set[str]:
+    anchored: set[str] = set()
+    for anchor in evidence.anchors:
+        if anchor.round == plan.round:
+            if (anchor.deadline, anchor.root) not in facts.roots(plan.round) or anchor.deadline != plan.deadline_s:
+                raise RuleBroken("not-anchored", f"A root of round {plan.round} is not on chain", anchor.root)
+            anchored.update(anchor.commitments)
+    return anchored
+
+
+def _check_receipts(files: RoundFiles, plan: Plan, record: Record, facts: Facts) -> None:
+    receipted = set()
+    for signer, signed in files.receipts:
+        receipt = open_signed(Receipt, signed, facts.domain, signer)
+        if signer in facts.signers and receipt.round == plan.round and receipt_in_time(receipt, plan):
+            receipted.add(receipt.commitment)
+    for entry in record.counted:
+        if entry.commitment not in receipted:
+            why = f"round {plan.round}"
+            raise RuleBroken("no-receipt", f"Provider {entry.index} is counted without a receipt", why)
+
+
+def _check_links(files: RoundFiles, plan: Plan, record: Record, facts: Facts) -> None:
+    results = []
+    for signed in files.results:
+        result = _by_member(Result, signed, Result.from_body(signed.body).reducer, facts)
+        check_result(result, plan, files.plan.digest)
+        results.append(result)
+    links = measured_links(results, {entry.index for entry in record.counted})
+    _same("wrong-links", f"links of round {plan.round}", record.links, links)
+
+
+def _check_manifest(files: RoundFiles, plan: Plan, record: Record, facts: Facts) -> None:
+    if not record.counted:
+        _same("wrong-manifest", "manifest", files.manifest, None)
+        return
+    manifest = Manifest.load(files.manifest or b"")
+    found = (manifest.sha256, manifest.run, manifest.round, manifest.parent, manifest.plan, manifest.config)
+    right = (record.checkpoint, facts.run, plan.round, plan.base, files.plan.digest, facts.config.sha256)
+    _same("wrong-manifest", f"manifest of round {plan.round}", found, right)
+
+
+def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Commitment], facts: Facts) -> None:
+    seed = facts.seed(plan.anchor_by_ms // 1000)
+    if seed is None:
+        raise RuleBroken("no-seed", f"The block that draws the checks of round {plan.round} is not final yet")
+    replayed: set[tuple[int, int]] = set()
+    for signed in files.verdicts:
+        verdict = Verdict.from_body(signed.body)
+        open_signed(Verdict, signed, facts.domain, verdict.signer)
+        commitment = commitments.get(verdict.commitment)
+        if verdict.signer not in facts.signers or commitment is None or commitment.index != verdict.index:
+            raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is by nobody or about nothing")
+        found = (verdict.run, verdict.round, verdict.epoch, verdict.seed_block, verdict.seed_hash)
+        _same("wrong-verdict", "verdict", found, (facts.run, plan.round, plan.epoch, seed.block, hex32(seed.hash)))
+        if verdict.segment is not None:
+            replayed.add((verdict.index, verdict.segment.start))
+    drawn = draws_of(plan, commitments, seed, facts.config, len(facts.in_office))
+    wanted = {(draw.index, draw.segment) for draw in drawn}
+    if wanted != replayed:
+        rule = "draw-not-done" if wanted - replayed else "not-drawn"
+        raise RuleBroken(rule, f"The replays of round {plan.round} are not those drawn", f"{sorted(wanted ^ replayed)}")
+
+
+def _offenders(evidence: Evidence, prove: Callable[[Offence], None]) -> dict[int, frozenset[int]]:
+    found: dict[int, frozenset[int]] = {}
+    for signed in evidence.offences:
+        offence = Offence.from_body(signed.body)
+        prove(offence)
+        if offence.index is not None and offence.round in evidence.rounds:
+            found[offence.round] = found.get(offence.round, frozenset()) | {offence.index}
+    return found
+
+
+def _by_signer(kind: type[S], signed: Signed, facts: Facts) -> S:
+    if recover(signed, facts.domain) not in facts.signers:
+        raise RuleBroken("stranger", f"A {signed.kind} is not signed by a signer", signed.digest)
+    return open_signed(kind, signed, facts.domain)
+
+
+def _by_member(kind: type[M], signed: Signed, index: int, facts: Facts) -> M:
+    if recover(signed, facts.domain) not in facts.keys(index):
+        raise RuleBroken("stranger", f"A {signed.kind} is not signed by provider {index}", signed.digest)
+    return open_signed(kind, signed, facts.domain)
+
+
+def _same(rule: str, name: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise RuleBroken(rule, f"{name} is not what it must be", f"{found!s:.100}, not {expected!s:.100}")

@@ -1,0 +1,166 @@
+"""The end of a round: who is counted, what the payloads make of the base, and the record that says so.
+
+The canonical result is what the record recomputes to, whoever computes it: reducers' results are not trusted, only
+their measurements of links are used. Arithmetic runs in a thread.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from commonweight.errors import OracleError
+from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
+from commonweight.protocol.evidence import measured_links
+from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record
+from commonweight.protocol.structure import counted_tokens
+from oracle.checkpoints import Held
+from oracle.desk import Desk
+from oracle.rounds import Doc
+from oracle.seat import in_thread
+
+COPY, BELOW, TWO, LOST, LATE, ABSENT = (
+    "copied-payload", "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The members of a plan at the end of a round."""
+
+    counted: tuple[Doc[Commitment], ...]
+    refused: tuple[LeftOut, ...]
+    missing: tuple[LeftOut, ...]
+
+
+class Closing:
+    """Closes rounds for the coordinator."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+
+    def complete(self, plan: Plan, roots: set[bytes]) -> bool:
+        """Whether waiting longer would bring nothing: every payload that can count is here, and every part's result."""
+        anchored = self._desk.rounds.anchored(plan.round, roots).values()
+        offenders = {row.member for row in self._seat.db.offences()}
+        wanted = [c for c in anchored if c.body.index not in offenders]
+        reduced = {result.body.part for result in self._desk.rounds.results(plan.round)}
+        return all(self._desk.payloads.holds(c.body) for c in wanted) and len(reduced) == plan.parts
+
+    async def close(self, plan: Doc[Plan], roots: set[bytes]) -> Record:
+        """Sign the record of a round and return it; a record that was promised before is returned as it is."""
+        slot, number = f"record/{plan.body.round}", plan.body.round
+        signed = self._seat.promised(slot)
+        if signed is None:
+            record = await self._build(plan, self.sort(plan, roots))
+            signed = self._seat.promise(slot, Record.KIND, record.to_body())
+        self._seat.keep(signed, self._seat.address, round_=number)
+        return Record.from_body(signed.body)
+
+    # --- who ---------------------------------------------------------------------------------------------------------
+
+    def sort(self, plan: Doc[Plan], roots: set[bytes]) -> Sorted:
+        """Counted, refused or missing: every member of the plan is exactly one of them."""
+        anchored = list(self._desk.rounds.anchored(plan.body.round, roots).values())
+        offences = {row.member: row for row in self._seat.db.offences()}
+        copies = self._copies(anchored, plan.body.round)
+        late = self._seat.db.late(plan.body.round)
+        counted, refused, missing = [], [], []
+        for index in plan.body.indices:
+            own = [c for c in anchored if c.body.index == index]
+            digest = own[0].digest if own else None
+            if index in offences:
+                row = offences[index]
+                refused.append(LeftOut(index, digest, row.rule, "0x" + row.digest.hex()))
+            elif len(own) > 1:
+                refused.append(LeftOut(index, digest, TWO, None))
+            elif not own:
+                missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
+            elif own[0].digest in copies:
+                refused.append(LeftOut(index, digest, COPY, None))
+            elif not self._desk.payloads.holds(own[0].body):
+                missing.append(LeftOut(index, digest, LOST, None))
+            else:
+                counted.append(own[0])
+        if len(counted) < plan.body.min_members:
+            missing += [LeftOut(c.body.index, c.digest, BELOW, None) for c in counted]
+            counted = []
+        return Sorted(tuple(counted), tuple(refused), tuple(sorted(missing, key=lambda m: m.index)))
+
+    def _copies(self, anchored: Iterable[Doc[Commitment]], round_: int) -> set[str]:
+        """Digests of commitments to a part that another member committed to earlier (by the first receipt)."""
+        first: dict[str, int] = {}
+        for receipt in self._desk.rounds.receipts(round_):
+            at = first.get(receipt.body.commitment, receipt.body.received_ms)
+            first[receipt.body.commitment] = min(at, receipt.body.received_ms)
+        owner: dict[str, int] = {}
+        copies: set[str] = set()
+        for c in sorted(anchored, key=lambda c: (first.get(c.digest, 0), c.body.index)):
+            parts = [part.digest for part in c.body.parts if part.norm2 > 0]
+            if any(owner.get(part, c.body.index) != c.body.index for part in parts):
+                copies.add(c.digest)
+            for part in parts:
+                owner.setdefault(part, c.body.index)
+        return copies
+
+    # --- what --------------------------------------------------------------------------------------------------------
+
+    async def _build(self, plan: Doc[Plan], members: Sorted) -> Record:
+        base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
+        results = [result.body for result in self._desk.rounds.results(plan.body.round)]
+        try:
+            counted, reduced, held = await in_thread(lambda: self._compute(plan, members.counted, base))
+        except PayloadLostError as lost:
+            self._seat.db.drop_payloads(plan.body.round, lost.member)
+            raise
+        return Record(
+            run=self._seat.campaign, round=plan.body.round, epoch=plan.body.epoch, plan=plan.digest,
+            base=plan.body.base, counted=counted, refused=members.refused, missing=members.missing,
+            results=tuple(part.digest for part in reduced), checkpoint=held.sha256, checkpoint_cid=held.cid,
+            links=measured_links(results, {c.index for c in counted}) if counted else (),
+        )  # fmt: skip
+
+    def _compute(
+        self, plan: Doc[Plan], members: tuple[Doc[Commitment], ...], base: Held
+    ) -> tuple[tuple[Counted, ...], tuple[ReducedPart, ...], Held]:
+        """Blocks: reads payloads, publishes them, reduces every part and makes the checkpoint."""
+        payloads = {c.body.index: self._parts(c.body) for c in members}
+        if not payloads:
+            return (), (), base
+        config = self._seat.config
+        tokens = {c.body.index: counted_tokens(c.body, plan.body, config) for c in members}
+        counted = tuple(
+            Counted(
+                c.body.index, c.digest, c.body.steps, tokens[c.body.index], tuple(p.digest for p in c.body.parts),
+                self._desk.payloads.publish(payloads[c.body.index]),
+            )
+            for c in members
+        )  # fmt: skip
+        reduced = tuple(self._reduce(plan.body, part, payloads, tokens, members) for part in range(plan.body.parts))
+        after = apply_parts(config, base.checkpoint, [part.x for part in reduced])
+        held = self._desk.checkpoints.make(plan.body.round, plan.body.base, plan.digest, after)
+        return counted, reduced, held
+
+    def _reduce(
+        self, plan: Plan, part: int, payloads: Mapping[int, tuple[bytes, ...]], tokens: Mapping[int, int],
+        members: tuple[Doc[Commitment], ...],
+    ) -> ReducedPart:  # fmt: skip
+        norms2 = {c.body.index: c.body.parts[part].norm2 for c in members}
+        encoded = {index: parts[part] for index, parts in payloads.items()}
+        reduced = reduce_part(self._seat.config, plan, self._seat.numel, part, encoded, tokens, norms2)
+        self._desk.files.put(reduced.encoded)
+        return reduced
+
+    def _parts(self, commitment: Commitment) -> tuple[bytes, ...]:
+        parts = self._desk.payloads.read(tuple(part.digest for part in commitment.parts))
+        if parts is None:
+            raise PayloadLostError(commitment.round, commitment.index)
+        return parts
+
+
+class PayloadLostError(OracleError):
+    """A payload that was held is gone from the disk or damaged: the round is closed without it."""
+
+    def __init__(self, round_: int, member: int) -> None:
+        super().__init__(f"a payload of provider {member} for round {round_} is gone from this signer's disk")
+        self.args = (round_, member)
+        self.member = member

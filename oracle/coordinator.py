@@ -1,0 +1,288 @@
+"""The coordinator: one signer's process that runs the rounds. `oracle.phases` says what comes next; this does it.
+
+Every effect is idempotent and leaves a fact behind (a promised plan, anchor or record; a root on chain), from which the
+next `facts()` follows. So the loop below is all there is: look, decide, do, until the training is over.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from commonweight.errors import CommonweightError
+from commonweight.protocol.canonical import dumps, loads_object
+from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.records import Anchor, Plan, Record
+from oracle import pace as pacing
+from oracle.closing import Closing
+from oracle.desk import Desk
+from oracle.logs import logger
+from oracle.pace import Measured, Pace
+from oracle.phases import AnchorRecord, Close, Decide, Facts, Finish, Open, SendAnchor, Step, Wait, decide
+from oracle.planning import bounds, make_plan, ready_members
+from oracle.rounds import Doc
+from oracle.seat import in_thread
+
+_ANCHOR_GAS = 250_000
+_TICK_S = 0.25
+_ALONE_MS = 3_000
+
+
+class Coordinator:
+    """Plans rounds, anchors them, collects payloads and signs records. One per run; restart it at any time."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._closing = Closing(desk)
+        self._log = logger("coordinator")
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._made: int | None = None
+        self._step_us: dict[int, int] = {}
+        self.phase = "starting"
+
+    async def run(self) -> None:
+        """Rounds until the training is over. A step that fails is logged and tried again."""
+        while True:
+            try:
+                facts = await self.facts()
+                step = decide(facts)
+                self._enter(step, facts)
+                if isinstance(step, Finish):
+                    return
+                await self._do(step, facts)
+            except CommonweightError as error:
+                self._desk.metrics.failures.labels("coordinate").inc()
+                self._log.warning("step failed", error=str(error))
+                await asyncio.sleep(_TICK_S)
+
+    def _enter(self, step: Step, facts: Facts) -> None:
+        if step.phase != self.phase:
+            self._log.info("phase", phase=step.phase, round=facts.plan.round if facts.plan else None)
+            self.phase = step.phase
+            self._desk.bell.ring()
+
+    # --- facts -------------------------------------------------------------------------------------------------------
+
+    async def facts(self) -> Facts:
+        """What is known now, from disk, chain and clock."""
+        seat, rounds, now = self._seat, self._desk.rounds, self._seat.now_ms()
+        plan, record = self.open_plan(), rounds.last_record()
+        pending = record is not None and not self._record_anchored(record)
+        members = seat.db.members()
+        ready = ready_members(members, self._desk.view, self._offenders(), self._absent(record), now)
+        facts = Facts(
+            now, bounds(seat.params, seat.config), ready, max((members[i].seen_ms for i in ready), default=0),
+            self.pace().train_ms, self.made(), record is not None, pending,
+        )  # fmt: skip
+        if record is not None and pending and self._record_cannot_wait(record.body, plan, now):
+            self._start(f"record/{record.body.round}", lambda: self._anchor_record(record))
+        if plan is None:
+            return facts
+        anchor = seat.promised(f"anchor/{plan.body.round}")
+        roots, over = await self._roots(plan.body)
+        return replace(
+            facts, plan=plan.body, anchor=None if anchor is None else Anchor.from_body(anchor.body),
+            receipted=bool(rounds.receipted(plan.body.round)), anchored=bool(roots), window_over=over,
+            complete=over and self._closing.complete(plan.body, roots),
+        )  # fmt: skip
+
+    def open_plan(self) -> Doc[Plan] | None:
+        """This coordinator's plan that has no record yet."""
+        plan = self._desk.rounds.last_plan()
+        if plan is None or plan.signer != self._seat.address:
+            return None
+        return None if self._desk.rounds.record(plan.body.round) is not None else plan
+
+    def made(self) -> int:
+        """How many rounds have made a checkpoint."""
+        if self._made is None:
+            numbers = range(1, self._seat.db.last_round(Record.KIND) + 1)
+            records = [self._desk.rounds.record(number) for number in numbers]
+            self._made = sum(1 for record in records if record is not None and record.body.counted)
+        return self._made
+
+    def pace(self) -> Pace:
+        """The budgets of the next round."""
+        kept = self._seat.db.get_meta("pace")
+        return Pace.first(self._seat.config) if kept is None else Pace.from_json(loads_object(kept.encode()))
+
+    def _offenders(self) -> frozenset[int]:
+        return frozenset(row.member for row in self._seat.db.offences())
+
+    def _absent(self, record: Doc[Record] | None) -> dict[int, int]:
+        """Members that the last record misses, and since when."""
+        plan = None if record is None else self._desk.rounds.plan(record.body.round)
+        if record is None or plan is None:
+            return {}
+        late = self._seat.db.late(record.body.round)
+        missing = {m.index for m in record.body.missing if m.commitment is None} - set(late)
+        return dict.fromkeys(missing, plan.body.commit_by_ms)
+
+    def _record_anchored(self, record: Doc[Record]) -> bool:
+        """Whether the chain has the record, finalised or in a transaction of ours that can still become so."""
+        if self._seat.db.record_anchor(record.body.round) is not None:
+            return True
+        mined = self._seat.db.get_meta(f"mined/record/{record.body.round}")
+        return mined is not None and int(mined) > self._desk.view.finalized.number
+
+    def _record_cannot_wait(self, record: Record, plan: Doc[Plan] | None, now_ms: int) -> bool:
+        """Whether the next round's anchor would come too late for this record's epoch, or not soon."""
+        if plan is not None:
+            return plan.body.epoch > record.epoch
+        last = self._desk.rounds.plan(record.round)
+        return last is not None and now_ms > last.body.record_by_ms + _ALONE_MS
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    async def _do(self, step: Step, facts: Facts) -> None:
+        match step:
+            case Wait():
+                await self._desk.bell.wait(min(_TICK_S, max(0.01, (step.until_ms - facts.now_ms) / 1000)))
+            case Open():
+                await self._open(step.members)
+            case Decide():
+                self._decide(facts)
+            case SendAnchor():
+                await self._send_anchor(facts)
+            case Close():
+                await self._close()
+            case AnchorRecord():
+                record = self._desk.rounds.last_record()
+                if record is not None:
+                    self._start(f"record/{record.body.round}", lambda: self._anchor_record(record))
+                await self._desk.bell.wait(_TICK_S)
+
+    async def _open(self, members: tuple[int, ...]) -> None:
+        seat, rounds = self._seat, self._desk.rounds
+        record, previous = rounds.last_record(), rounds.last_plan()
+        if record is None:
+            genesis = await in_thread(self._desk.checkpoints.genesis)
+            base, base_cid = genesis.sha256, genesis.cid
+        else:
+            base, base_cid = record.body.checkpoint, record.body.checkpoint_cid
+        plan = make_plan(
+            campaign=seat.campaign, config=seat.config, params=seat.params, pace=self.pace(),
+            previous=None if previous is None else previous.body, base=base, base_cid=base_cid,
+            previous_record=None if record is None else record.digest, members=members, step_us=self._step_us,
+            now_ms=seat.now_ms(),
+        )  # fmt: skip
+        signed = seat.promise(f"plan/{plan.round}", Plan.KIND, plan.to_body())
+        seat.keep(signed, seat.address, round_=plan.round)
+        self._desk.metrics.round.set(plan.round)
+        self._desk.metrics.members.set(len(members))
+        self._log.info("planned", round=plan.round, epoch=plan.epoch, members=list(members), by=plan.commit_by_ms)
+        self._desk.bell.ring()
+
+    def _decide(self, facts: Facts) -> None:
+        """Fix the commitments to anchor: every receipted one, whoever gave the receipt."""
+        seat, plan = self._seat, facts.plan
+        assert plan is not None
+        digests = sorted(self._desk.rounds.receipted(plan.round))
+        root = anchor_root([digest_bytes(d) for d in digests])
+        anchor = Anchor(seat.campaign, plan.round, plan.deadline_s, tuple(digests), hex32(root))
+        signed = seat.promise(f"anchor/{plan.round}", Anchor.KIND, anchor.to_body())
+        seat.keep(signed, seat.address, round_=plan.round)
+
+    async def _send_anchor(self, facts: Facts) -> None:
+        plan, anchor = facts.plan, facts.anchor
+        assert plan is not None
+        assert anchor is not None
+        record = self._desk.rounds.last_record()
+        if record is not None and self._record_anchored(record):
+            record = None
+        self._start(f"anchor/{plan.round}", lambda: self._anchor(anchor, record))
+        await self._desk.bell.wait(_TICK_S)
+
+    async def _close(self) -> None:
+        plan = self.open_plan()
+        assert plan is not None
+        started_ms = self._seat.now_ms()
+        roots, _ = await self._roots(plan.body)
+        record = await self._closing.close(plan, roots)
+        self._made = self.made() + (1 if record.counted else 0)
+        self._learn(plan, record, started_ms)
+        self._log.info(
+            "recorded", round=record.round, counted=[c.index for c in record.counted],
+            refused=[r.index for r in record.refused], missing=[m.index for m in record.missing],
+        )  # fmt: skip
+        self._desk.bell.ring()
+
+    def _learn(self, plan: Doc[Plan], record: Record, closed_ms: int) -> None:
+        """Adapt the budgets and judge slowness by what this round took."""
+        db, config, number = self._seat.db, self._seat.config, record.round
+        began = plan.received_ms
+        taken: dict[int, int] = {}
+        for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
+            taken.setdefault(receipt.body.index, receipt.body.received_ms - began)
+        late = {index: at - began for index, at in db.late(number).items() if index not in taken}
+        for member in plan.body.members:
+            if member.index in taken:
+                self._step_us[member.index] = taken[member.index] * 1000 // member.steps
+        measured = Measured(
+            {**taken, **late}, frozenset(late), frozenset(set(plan.body.indices) - set(taken) - set(late)),
+            max(0, closed_ms - plan.body.anchor_by_ms), self._seat.now_ms() - closed_ms,
+        )  # fmt: skip
+        db.set_meta("pace", dumps(pacing.next_pace(self.pace(), measured, config).to_json()).decode())
+        members = db.members()
+        for index in plan.body.indices:
+            strikes = members[index].strikes if index in members else 0
+            if index in late and not pacing.mostly_late(measured):
+                banned_ms = pacing.slow_ban(strikes + 1, config)
+                db.member_slow(index, strikes + 1, self._seat.now_ms() + banned_ms)
+                self._log.info("slow", member=index, strikes=strikes + 1, left_out_ms=banned_ms)
+            elif index in taken and strikes:
+                db.member_slow(index, strikes - 1, 0)
+
+    # --- the chain ---------------------------------------------------------------------------------------------------
+
+    async def _roots(self, plan: Plan) -> tuple[set[bytes], bool]:
+        """Roots of a round that are on chain, and whether its window is over there. Asked until it is, then kept."""
+        db, key = self._seat.db, f"roots/{plan.round}"
+        kept = db.get_meta(key)
+        if kept is not None:
+            return {bytes.fromhex(text) for text in kept.split()}, True
+        if self._seat.now_ms() <= plan.commit_by_ms:
+            return set(), False
+        candidates = {digest_bytes(a.body.root) for a in self._desk.rounds.anchors(plan.round)}
+        chain, oracle = self._seat.run.chain, self._seat.run.oracle
+
+        def ask() -> tuple[set[bytes], bool]:
+            over = chain.timestamp() * 1000 >= plan.anchor_by_ms
+            return {r for r in candidates if oracle.is_anchored(plan.round, plan.deadline_s, r)}, over
+
+        roots, over = await in_thread(ask)
+        if over and (roots or not candidates):
+            db.set_meta(key, " ".join(sorted(root.hex() for root in roots)))
+        return roots, over
+
+    def _start(self, purpose: str, work: Callable[[], int]) -> None:
+        """Send a transaction in the background, one at a time for each purpose."""
+        running = self._sending.get(purpose)
+        if running is None or running.done():
+            self._sending[purpose] = asyncio.create_task(self._guarded(purpose, work))
+
+    async def _guarded(self, purpose: str, work: Callable[[], int]) -> None:
+        try:
+            block = await in_thread(work)
+            self._seat.db.set_meta(f"mined/{purpose}", str(block))
+            self._log.info("anchored", purpose=purpose, block=block)
+        except CommonweightError as error:
+            self._desk.metrics.failures.labels("anchor").inc()
+            self._log.warning("anchoring failed", purpose=purpose, error=str(error))
+            await asyncio.sleep(_TICK_S)
+        finally:
+            self._desk.bell.ring()
+
+    def _anchor(self, anchor: Anchor, record: Doc[Record] | None) -> int:
+        number, hash_ = (record.body.round, digest_bytes(record.digest)) if record is not None else (0, bytes(32))
+        return self._send(anchor.round, anchor.deadline, digest_bytes(anchor.root), number, hash_)
+
+    def _anchor_record(self, record: Doc[Record]) -> int:
+        deadline = self._seat.run.chain.timestamp()
+        return self._send(record.body.round, deadline, bytes(32), record.body.round, digest_bytes(record.digest))
+
+    def _send(self, round_: int, deadline_s: int, root: bytes, record_round: int, record_hash: bytes) -> int:
+        """Blocks until mined. Gas is given, not estimated: the latest block may still lie before the deadline."""
+        call = self._seat.run.oracle.make_call("anchorRound", round_, deadline_s, root, record_round, record_hash)
+        return self._seat.run.chain.send(call, gas=_ANCHOR_GAS).block_number
