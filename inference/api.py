@@ -33,8 +33,8 @@ from commonweight.protocol.x402 import (
     Reason,
     VoucherState,
 )
+from inference.answers import Piece
 from inference.checkpoint import Attested
-from inference.generation import Piece
 from inference.metering import Account, Delivered, Reservation
 from inference.receipts import HEADER_RECEIPT, Served, to_header
 from inference.requests import (

@@ -8,14 +8,21 @@ from dataclasses import dataclass
 
 from commonweight.chain.events import ReportSubmitted
 from commonweight.chain.run import Run
-from commonweight.chain.structs import Checkpoint
-from commonweight.errors import InferenceError
-from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.chain.structs import Checkpoint as ChainCheckpoint
+from commonweight.errors import ContentMismatch, InferenceError
+from commonweight.exact.arrays import F32
+from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint
+from commonweight.exact.layout import Layout
+from commonweight.protocol.data import DataManifest
+from commonweight.protocol.fields import digest_bytes, hex32, lower_address
+from commonweight.protocol.outcome_documents import Manifest
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import ContentStore, parse_cid
 
 
 @dataclass(frozen=True)
 class Attested:
-    """An attested checkpoint: the sha256 of its manifest, the CID of its directory, and what its epoch's report says."""
+    """An attested checkpoint: its manifest's sha256, its directory's CID, and what its epoch's report says."""
 
     manifest_sha256: bytes
     cid: str
@@ -31,7 +38,7 @@ def find_attested(run: Run, choice: str) -> Attested:
     """
     block = run.chain.finalized_block().number
     count = run.checkpoints.count(block=block)
-    found: Checkpoint | None = None
+    found: ChainCheckpoint | None = None
     if choice == "latest":
         found = run.checkpoints.checkpoint_at(count - 1, block=block) if count else None
     elif run.checkpoints.is_attested(wanted := digest_bytes(choice), block=block):
@@ -46,7 +53,36 @@ def find_attested(run: Run, choice: str) -> Attested:
     return Attested(found.manifest_sha256, _cid(run, found, block), found.epoch, found.round, found.loss_micro)
 
 
-def _cid(run: Run, checkpoint: Checkpoint, block: int) -> str:
+def load_config(run: Run, store: ContentStore) -> RunConfig:
+    """run.json, verified against the sha256 that the chain names."""
+    params = run.params
+    return RunConfig.load(store.get(parse_cid(params.config_cid), 2**20, hex32(params.config_sha256)))
+
+
+def load_data_manifest(config: RunConfig, store: ContentStore) -> DataManifest:
+    """The manifest of the training data, which names the tokenizer; verified against run.json."""
+    return DataManifest.load(store.get(parse_cid(config.data.manifest_cid), 2**26, config.data.manifest_sha256))
+
+
+def load_weights(run: Run, config: RunConfig, store: ContentStore, attested: Attested) -> F32:
+    """The weights float32 [N] of an attested checkpoint, after verifying its manifest and every file that it names.
+
+    Raises ContentMismatch, ContentUnavailable or FormatError: nothing else than what was attested is ever served.
+    """
+    directory = parse_cid(attested.cid)
+    manifest = Manifest.load(store.get_file(directory, "manifest.json", 2**16, hex32(attested.manifest_sha256)))
+    if manifest.run != lower_address(run.address) or manifest.config != config.sha256:
+        raise ContentMismatch(
+            f"The checkpoint {hex32(attested.manifest_sha256)} belongs to another run",
+            f"its manifest names run {manifest.run} and configuration {manifest.config}",
+            "tell the run's signers: they have attested a checkpoint that is not theirs",
+        )
+    named = {WEIGHTS_FILE: manifest.weights, OUTER_FILE: manifest.outer}
+    files = {name: store.get(parse_cid(file.cid), file.size, file.sha256) for name, file in named.items()}
+    return Checkpoint.from_files(Layout.from_model(config.model), files).weights
+
+
+def _cid(run: Run, checkpoint: ChainCheckpoint, block: int) -> str:
     """Where the report says that the checkpoint is. The registry keeps digests only."""
     wanted = checkpoint.manifest_sha256
     reports = (event.report for event in run.events_of(ReportSubmitted, to_block=block))

@@ -8,61 +8,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from commonweight.errors import InferenceError
-from inference.receipts import Finish
+from inference.answers import Answer, Finish, Piece, Sampling
 from inference.tokens import Tokenizer
-from trainer.model import Llama
+from trainer.model import Cache, Llama
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to choose tokens. `temperature` 0 takes the likeliest; the first of `stop` to appear ends the answer before
-    it.
-    """
-
-    max_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Part of an answer: its text, and how many tokens the answer has with it."""
-
-    text: str
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer. `tokens` counts those whose text is in it: never more than the text has bytes."""
-
-    text: str
-    tokens: int
-    finish: Finish
 
 
 class Generator:
     """A model with its tokenizer. `answer` may run in several threads at once."""
 
-    def __init__(self, model: Llama, tokenizer: Tokenizer, device: str = "cpu") -> None:
+    def __init__(self, model: Llama, tokenizer: Tokenizer) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:
             raise InferenceError(
                 "The tokenizer does not fit the model",
                 f"it has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}",
             )
         self._model = model.eval()
-        self._device = device
         self.tokenizer = tokenizer
         self.context = model.config.max_seq_len
 
@@ -90,10 +58,10 @@ class Generator:
                     logits = self._step([token], cache)
         return writer.end(emit, "length")
 
-    def _step(self, tokens: list[int], cache: object) -> NDArray[np.float32]:
+    def _step(self, tokens: list[int], cache: Cache) -> NDArray[np.float32]:
         """Logits float32 [vocab] after `tokens`."""
-        batch = torch.tensor([tokens], dtype=torch.int64, device=self._device)
-        logits: NDArray[np.float32] = self._model(batch, cache)[0, -1].float().cpu().numpy()
+        batch = torch.tensor([tokens], dtype=torch.int64)
+        logits: NDArray[np.float32] = self._model(batch, cache)[0, -1].numpy()
         return logits
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Literal
 
 from commonweight.errors import PaymentError
 from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.documents import Signed, sign, verify
 from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
 from commonweight.protocol.typed import Domain
+from inference.answers import Finish
 
 KIND = "served"
 SCHEMA = "commonweight.served.v1"
 HEADER_RECEIPT = "COMMONWEIGHT-RECEIPT"
 MAX_RECEIPT_BYTES = 16 * 1024
-Finish = Literal["stop", "length", "interrupted"]
 _FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "interrupted": "interrupted"}
 
 

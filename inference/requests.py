@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from commonweight.errors import UsageError
 from commonweight.protocol.canonical import Json, JsonObject, sha256_hex
-from inference.generation import Answer, Sampling
+from inference.answers import Answer, Sampling, render_chat
 
 Kind = Literal["completion", "chat"]
 _DEFAULT_TOKENS = 16
@@ -125,11 +124,6 @@ def read_question(kind: Kind, body: bytes) -> Question:
     return Question(kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream)
 
 
-def render_chat(messages: list[tuple[str, str]]) -> str:
-    """The prompt of a chat: each message as `role: content` on a line, then `assistant:`."""
-    return "".join(f"{role}: {content}\n" for role, content in messages) + "assistant:"
-
-
 def answer_body(question: Question, answer_id: str, created: int, prompt_tokens: int, answer: Answer) -> JsonObject:
     """The body of an answer that is not streamed."""
     choice: JsonObject = {"index": 0, "finish_reason": answer.finish, "logprobs": None}
@@ -170,11 +164,6 @@ def usage(prompt_tokens: int, completion_tokens: int) -> JsonObject:
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     }
-
-
-def text_sha256(text: str) -> bytes:
-    """The digest of an answer: SHA-256 of its UTF-8."""
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _chunk(question: Question, answer_id: str, created: int, choices: list[Json]) -> JsonObject:

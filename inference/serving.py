@@ -24,10 +24,11 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
 from commonweight.protocol.typed import Domain
 from commonweight.protocol.x402 import Payment, Reason, Requirements
-from inference.generation import Answer, Generator, Piece
+from inference.answers import Answer, Finish, Piece, text_sha256
+from inference.generation import Generator
 from inference.metering import Delivered, Reservation, price
-from inference.receipts import Finish, Served, sign_receipt
-from inference.requests import Question, RequestError, text_sha256
+from inference.receipts import Served, sign_receipt
+from inference.requests import Question, RequestError
 from inference.till import Till
 
 T = TypeVar("T")

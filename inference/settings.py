@@ -12,7 +12,8 @@ class ServeSettings:
 
     `checkpoint` is "latest" or the sha256 of an attested manifest (0x-hex); `price_per_token` None takes the run's. A
     transaction settles what is owed every `settle_every_s`, at `settle_threshold` in all, when a payer asks to
-    withdraw, and at the end. `url` is the address that clients see, when it is not the one listened on.
+    withdraw, and at the end. `confirmations` None trusts what the node calls final. `url` is the address that clients
+    see, when it is not the one listened on.
     """
 
     campaign: str
@@ -21,6 +22,7 @@ class ServeSettings:
     keystore: Path
     password_file: Path | None
     data_dir: Path
+    confirmations: int | None = None
     listen: str = "127.0.0.1:8402"
     url: str = ""
     checkpoint: str = "latest"
@@ -31,7 +33,6 @@ class ServeSettings:
     max_concurrent: int = 2
     max_waiting: int = 32
     threads: int = 1
-    device: str = "cpu"
     settle_every_s: float = 600.0
     settle_threshold: int = 10**16
     refresh_s: float = 15.0

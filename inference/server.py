@@ -1,0 +1,262 @@
+"""The server's process, top to bottom: open the run, load what is attested, listen, settle, close.
+
+`commonweight infer serve` calls `run`. Everything that can be wrong with the settings, the keys, the chain or the
+checkpoint is found before the first request is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import structlog
+import torch
+import uvicorn
+
+from commonweight.chain.client import Chain
+from commonweight.chain.keys import Key, load_key, read_password
+from commonweight.chain.run import Run
+from commonweight.errors import ChainError, ConfigError, InferenceError
+from commonweight.protocol.fields import hex32, lower_address
+from commonweight.store import open_store
+from inference.api import ServedModel, build_app
+from inference.chainview import ChannelView
+from inference.checkpoint import find_attested, load_config, load_data_manifest, load_weights
+from inference.generation import Generator
+from inference.logs import configure
+from inference.metering import Account, Ledger
+from inference.serving import Serving
+from inference.settings import ServeSettings
+from inference.settlement import Settled, Settler
+from inference.till import Terms, Till
+from inference.tokens import open_tokenizer
+from trainer.model import Llama
+
+_log = structlog.get_logger("server")
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """Where a server listens and what it serves, also in `server.json` of its data directory. Addresses lower case."""
+
+    url: str
+    server: str
+    run: str
+    model: str
+    checkpoint: str
+    price_per_token: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Everything that a server works with."""
+
+    info: ServerInfo
+    model: ServedModel
+    serving: Serving
+    settler: Settler
+    ledger: Ledger
+    workers: ThreadPoolExecutor
+
+
+def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what was begun, settle, and return.
+
+    Raises, before listening, the error of whatever is not right. `on_ready` is called when requests are taken.
+    """
+    configure(settings.log_level)
+    listener = _listen(settings.listen)
+    with listener:
+        opened = open_all(settings, "http://{}:{}".format(*listener.getsockname()[:2]))
+        try:
+            asyncio.run(_serve(settings, opened, listener, on_ready))
+        finally:
+            opened.workers.shutdown()
+            opened.ledger.close()
+
+
+def settle_now(settings: ServeSettings) -> list[Settled]:
+    """Settle what the ledger of a server that does not run has charged. Raises InferenceError while it runs."""
+    configure(settings.log_level)
+    ledger = Ledger(settings.data_dir / "ledger.sqlite")
+    try:
+        view = ChannelView(_open_run(settings, _open_key(settings)))
+
+        def refresh(channel: bytes) -> Account | None:
+            facts = view.facts(channel)
+            return None if facts is None else ledger.observe(facts)
+
+        return Settler(ledger, refresh, view.settle, every_s=0.0, threshold=0).settle_all()
+    finally:
+        ledger.close()
+
+
+def _open_key(settings: ServeSettings) -> Key:
+    return load_key(settings.keystore, read_password(settings.password_file, os.environ, prompt="Password: "))
+
+
+def _open_run(settings: ServeSettings, key: Key) -> Run:
+    chain = Chain(settings.rpc_urls, key, confirmations=settings.confirmations, state_dir=settings.data_dir / "nonces")
+    return Run.at(chain, settings.campaign)
+
+
+def open_all(settings: ServeSettings, url: str) -> Opened:
+    """Read the chain and the store, load the model, open the ledger and end what a crash cut off."""
+    key = _open_key(settings)
+    run = _open_run(settings, key)
+    store = open_store(settings.store)
+    try:
+        config = load_config(run, store)
+        attested = find_attested(run, settings.checkpoint)
+        tokenizer = open_tokenizer(load_data_manifest(config, store), store)
+        torch.set_num_threads(settings.threads)
+        llama = Llama(config.model)
+        llama.load_flat(load_weights(run, config, store, attested))
+    finally:
+        store.close()
+    view = ChannelView(run)
+    price = int(config.serving.price_per_token) if settings.price_per_token is None else settings.price_per_token
+    if price < 1:
+        raise ConfigError("The price per token is zero", "a payment of nothing cannot be promised", "set a price")
+    ledger = Ledger(settings.data_dir / "ledger.sqlite")
+    terms = _terms(view, key, attested.manifest_sha256, price)
+    till = Till(terms, view.vouchers, ledger, view.facts, min(settings.refresh_s, terms.delay_s / 8))
+    workers = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="generate")
+    serving = Serving(
+        Generator(llama, tokenizer),
+        till,
+        workers,
+        key=key.private_key,
+        documents=view.documents,
+        max_tokens=settings.max_completion_tokens or config.serving.max_completion_tokens,
+        max_at_once=settings.max_concurrent + settings.max_waiting,
+    )
+    settler = Settler(
+        ledger, till.refresh, view.settle, every_s=settings.settle_every_s, threshold=settings.settle_threshold
+    )
+    cut_off = serving.recover()
+    _log.info("opened", run=terms.run, checkpoint=hex32(attested.manifest_sha256), server=terms.server, cut_off=cut_off)
+    info = ServerInfo(
+        settings.url or url, terms.server, terms.run, config.name, hex32(attested.manifest_sha256), str(price)
+    )
+    return Opened(info, ServedModel(config.name, attested), serving, settler, ledger, workers)
+
+
+def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:
+    return Terms(
+        chain_id=view.chain_id,
+        run=lower_address(view.run.address),
+        payments=view.payments,
+        asset=view.asset,
+        server=lower_address(key.address),
+        checkpoint=checkpoint,
+        price_per_token=price,
+        delay_s=view.run.params.withdrawal_delay,
+        timeout_s=300,
+    )
+
+
+async def _serve(
+    settings: ServeSettings, opened: Opened, listener: socket.socket, on_ready: Callable[[ServerInfo], None] | None
+) -> None:
+    """Listen and settle until told to stop; then drain, and settle a last time."""
+    config = uvicorn.Config(
+        build_app(opened.serving, opened.model, settings),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_s)),
+        limit_concurrency=4 * (settings.max_concurrent + settings.max_waiting) + 64,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = _Server(config, partial(_announce, settings, opened.info, on_ready))
+    stop = asyncio.Event()
+    _on_signals(server)
+    settling = asyncio.create_task(_settle_regularly(settings, opened, stop))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await opened.serving.drained()
+        stop.set()
+        await settling
+    _log.info("stopped")
+
+
+async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: asyncio.Event) -> None:
+    """Settle what an earlier process left, then whatever falls due, and everything at the end."""
+    pause_s = max(0.2, min(settings.settle_every_s / 2, opened.serving.till.terms.delay_s / 16, 15.0))
+    settle = opened.settler.settle_all
+    while not stop.is_set():
+        await _try_settling(settle)
+        settle = opened.settler.settle_due
+        await asyncio.to_thread(opened.ledger.forget_answers, settings.keep_answers_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await stop.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.shutdown_s):
+            await _try_settling(opened.settler.settle_all)
+
+
+async def _try_settling(settle: Callable[[], object]) -> None:
+    try:
+        await asyncio.to_thread(settle)
+    except ChainError as error:
+        _log.error("settling failed and will be tried again", error=str(error))
+
+
+def _announce(settings: ServeSettings, info: ServerInfo, on_ready: Callable[[ServerInfo], None] | None) -> None:
+    path = settings.data_dir / "server.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(info)))
+    fresh.replace(path)
+    _log.info("listening", **asdict(info))
+    if on_ready is not None:
+        on_ready(info)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that tells when it listens, and leaves signals to us: its own handlers would end the process by them."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, then tell."""
+        await super().startup(sockets)
+        await asyncio.to_thread(self._listening)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `_on_signals`."""
+        yield
+
+
+def _on_signals(server: uvicorn.Server) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, partial(setattr, server, "should_exit", True))
+
+
+def _listen(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host.strip("[]") or "127.0.0.1", int(port)))
+    except (OSError, ValueError) as error:
+        raise InferenceError(f"The server cannot listen on {listen}", str(error), "name a free host:port") from error
+    return made

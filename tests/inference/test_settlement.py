@@ -1,0 +1,180 @@
+"""Settlement takes what was charged, all channels at once, when it is due, and never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from commonweight.chain.structs import VoucherClaim
+from commonweight.chain.types import Receipt
+from commonweight.errors import ContractError, RpcUnavailable
+from commonweight.protocol.vouchers import sign_voucher
+from inference.metering import Ledger, Reservation
+from inference.settlement import MAX_CLAIMS, Settler, claim_of
+from tests.inference.parts import DELAY_S, PAYER_KEY, VOUCHERS, StubChain, facts
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class StubPayments(StubChain):
+    """Settles as the contract does, and can be told to refuse a channel or to die after the transaction was mined."""
+
+    sent: list[list[VoucherClaim]] = field(default_factory=list)
+    refuses: set[bytes] = field(default_factory=set)
+    dies: bool = False
+
+    def settle(self, claims: Sequence[VoucherClaim]) -> Receipt:
+        for claim in claims:
+            if claim.channel_id in self.refuses or claim.amount <= self.channels[claim.channel_id].settled:
+                raise ContractError("BadSignature", "settle was refused", "BadSignature (position 0)")
+        self.sent.append(list(claims))
+        for claim in claims:
+            before = self.channels[claim.channel_id]
+            self.channels[claim.channel_id] = replace(before, settled=claim.amount)
+        if self.dies:
+            raise RpcUnavailable("No endpoint answers")
+        return Receipt(b"\x01" * 32, 1, b"\x02" * 32, 0, 0, None, ())
+
+
+@dataclass
+class Scene:
+    """A ledger with a settler and a clock."""
+
+    ledger: Ledger
+    chain: StubPayments
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.settler = self.new_settler()
+
+    def new_settler(self) -> Settler:
+        def refresh(channel: bytes) -> object:
+            found = self.chain.read(channel)
+            return None if found is None else self.ledger.observe(found)
+
+        return Settler(
+            self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, clock=lambda: self.now
+        )  # type: ignore[arg-type]
+
+    def charge(self, channel: bytes, ceiling: int, amount: int) -> None:
+        """A request that was answered and charged."""
+        if self.ledger.account(channel) is None:
+            self.chain.channels[channel] = facts(deposited=1000, channel=channel)
+            self.ledger.observe(self.chain.channels[channel])
+        signed = sign_voucher(channel, ceiling, VOUCHERS, PAYER_KEY)
+        taken = self.ledger.reserve(signed, f"0x{ceiling:064x}", amount, "")
+        assert isinstance(taken, Reservation)
+        self.ledger.charge(taken, amount, lambda before, sequence: b"receipt", None)
+
+
+A, B = b"\x0a" * 32, b"\x0b" * 32
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(Ledger(tmp_path / "ledger.sqlite"), StubPayments())
+    yield made
+    made.ledger.close()
+
+
+def test_many_payers_are_settled_in_one_transaction_for_what_they_were_charged(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    scene.charge(B, 70, 70)
+    (done,) = scene.settler.settle_all()
+    assert (done.channels, done.amount) == (2, 110)
+    assert [(c.channel_id, c.cumulative, c.amount) for c in scene.chain.sent[0]] == [(A, 100, 40), (B, 70, 70)]
+    assert scene.settler.settle_all() == []
+
+
+def test_it_waits_for_its_time(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    scene.now = 59.0
+    assert scene.settler.settle_due() == []
+    scene.now = 60.0
+    assert len(scene.settler.settle_due()) == 1
+    scene.charge(A, 200, 40)
+    scene.now = 119.0
+    assert scene.settler.settle_due() == []
+    scene.now = 120.0
+    assert [s.amount for s in scene.settler.settle_due()] == [40]
+
+
+def test_it_does_not_wait_when_much_is_owed(scene: Scene) -> None:
+    scene.charge(A, 499, 499)
+    assert scene.settler.settle_due() == []
+    scene.charge(B, 1, 1)
+    assert [s.amount for s in scene.settler.settle_due()] == [500]
+
+
+def test_a_withdrawal_that_would_take_what_was_charged_is_answered_at_once(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    scene.charge(B, 100, 40)
+    leaving = replace(scene.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    scene.chain.channels[A] = leaving
+    (done,) = scene.settler.settle_due()
+    assert (done.channels, done.amount) == (1, 40), "the other channel can wait"
+
+
+def test_a_withdrawal_that_leaves_enough_is_answered_before_it_is_due(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    due = 1_000_000 + DELAY_S
+    scene.chain.channels[A] = replace(scene.chain.channels[A], withdrawal_amount=500, withdrawal_at=due)
+    assert scene.settler.settle_due() == []
+    scene.chain.channels[A] = replace(scene.chain.channels[A], chain_time=due - DELAY_S // 2)
+    assert [s.amount for s in scene.settler.settle_due()] == [40]
+    scene.charge(A, 200, 40)
+    assert scene.settler.settle_due() == [], "what was charged later is not in danger"
+
+
+def test_a_crash_after_the_transaction_was_mined_settles_nothing_twice(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    scene.chain.dies = True
+    with pytest.raises(RpcUnavailable):
+        scene.settler.settle_all()
+    scene.chain.dies = False
+    assert scene.new_settler().settle_all() == []
+    assert len(scene.chain.sent) == 1
+    account = scene.ledger.account(A)
+    assert account is not None and account.unsettled == 0
+
+
+def test_a_crash_before_the_transaction_was_sent_settles_on_the_next_start(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    scene.chain.failure = RpcUnavailable("No endpoint answers")
+    with pytest.raises(RpcUnavailable):
+        scene.settler.settle_all()
+    scene.chain.failure = None
+    assert [s.amount for s in scene.new_settler().settle_all()] == [40]
+
+
+def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> None:
+    for channel in (A, B):
+        scene.charge(channel, 100, 40)
+    scene.chain.refuses.add(A)
+    done = scene.settler.settle_all()
+    assert [(s.channels, s.amount) for s in done] == [(1, 40)]
+    refused = scene.ledger.account(A)
+    assert refused is not None and "BadSignature" in refused.refused
+    assert scene.settler.settle_all() == []
+
+
+def test_no_more_than_the_deposit_is_asked_for(scene: Scene) -> None:
+    scene.charge(A, 900, 900)
+    scene.chain.channels[A] = replace(scene.chain.channels[A], deposited=300)
+    assert [s.amount for s in scene.settler.settle_all()] == [300]
+    assert scene.settler.settle_all() == []
+
+
+def test_large_batches_are_split(scene: Scene) -> None:
+    for number in range(MAX_CLAIMS + 1):
+        scene.charge(number.to_bytes(32, "big"), 10, 5)
+    assert [s.channels for s in scene.settler.settle_all()] == [MAX_CLAIMS, 1]
+
+
+def test_nothing_charged_is_no_claim(scene: Scene) -> None:
+    scene.chain.channels[A] = facts(deposited=1000, channel=A)
+    assert claim_of(scene.ledger.observe(scene.chain.channels[A])) is None
