@@ -1,0 +1,158 @@
+"""The one door for signed documents, whoever brings them: a member by request, another signer by its log.
+
+What comes through is verified and kept; what is not is refused by name. A document that needs another one first raises
+NotYetError, and its bringer tries again later. What a lie proves becomes an offence (`oracle.offending`).
+"""
+
+from collections.abc import Callable
+
+from commonweight.errors import FormatError, OracleError, RuleBroken, SignatureError
+from commonweight.protocol.documents import Signed, recover
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Record, Result, Verdict
+from commonweight.protocol.structure import check_commitment, check_plan, check_result, receipt_in_time
+from oracle.desk import Desk
+from oracle.rounds import Doc
+
+
+class NotYetError(OracleError):
+    """A document names another one, or a registration, that is not known here yet."""
+
+
+class TwoDocumentsError(OracleError):
+    """The same author signed two different documents of which there may be one; `first` and `second` prove it."""
+
+    def __init__(self, member: int, first: Signed, second: Signed) -> None:
+        super().__init__(f"Provider {member} signed two different documents of kind {first.kind}")
+        self.member = member
+        self.first = first
+        self.second = second
+
+
+class Intake:
+    """Verifies and keeps documents. Everything here is quick and synchronous."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._doors: dict[str, Callable[[Signed, str], bool]] = {
+            Plan.KIND: self._plan, Commitment.KIND: self._commitment, Receipt.KIND: self._receipt,
+            Result.KIND: self._result, Anchor.KIND: self._anchor, Record.KIND: self._record,
+            Verdict.KIND: self._verdict,
+        }  # fmt: skip
+
+    def accept(self, signed: Signed) -> bool:
+        """Verify and keep a document; whether it was new.
+
+        Raises NotYetError, RuleBroken (the rule it breaks), SignatureError or FormatError (it is nobody's, or not of
+        its kind), TwoDocumentsError.
+        """
+        door = self._doors.get(signed.kind)
+        if door is None:
+            raise FormatError("A document of this kind is not taken here", signed.kind[:32])
+        signer = recover(signed, self._seat.domain)
+        row = self._seat.db.document(digest_bytes(signed.digest))
+        if row is not None and row.signer == signer and row.kind == signed.kind:
+            return False
+        new = door(signed, signer)
+        if new:
+            self._desk.bell.ring()
+        return new
+
+    def plan_of(self, digest: str) -> Doc[Plan]:
+        """The plan that a document names. Raises NotYetError."""
+        plan = self._desk.rounds.by_digest(Plan, digest)
+        if plan is None:
+            raise NotYetError("A document names a plan that is not known here", digest)
+        return plan
+
+    # --- by kind -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, signed: Signed, signer: str) -> bool:
+        self._require_signer(signer, "plan")
+        plan, params = Plan.from_body(signed.body), self._seat.params
+        check_plan(plan, self._seat.config, self._seat.campaign)
+        right = (params.epoch_of(plan.deadline_s), plan.commit_by_ms + params.anchor_window * 1000)
+        if (plan.epoch, plan.anchor_by_ms) != right or not 0 <= plan.epoch <= params.last_epoch:
+            raise RuleBroken("wrong-deadline", "A plan's epoch or anchor window is not that of its deadline")
+        if self._seat.db.documents(Plan.KIND, round_=plan.round, signer=signer):
+            raise RuleBroken("equivocation", f"A second plan of round {plan.round} by {signer}")
+        return self._seat.keep(signed, signer, round_=plan.round)
+
+    def _commitment(self, signed: Signed, signer: str) -> bool:
+        commitment, rounds = Commitment.from_body(signed.body), self._desk.rounds
+        plan = self.plan_of(commitment.plan)
+        self._require_member(signer, commitment.index, "commitment")
+        check_commitment(commitment, plan.body, plan.digest, self._seat.config)
+        others = [c for c in rounds.commitments(plan.body.round).values() if c.body.index == commitment.index]
+        if len(others) < 2:  # the second is kept too: another signer may have anchored it
+            self._seat.keep(signed, signer, round_=commitment.round, member=commitment.index)
+        if others:
+            raise TwoDocumentsError(commitment.index, others[0].signed, signed)
+        return True
+
+    def _receipt(self, signed: Signed, signer: str) -> bool:
+        self._require_signer(signer, "receipt")
+        receipt = Receipt.from_body(signed.body)
+        commitment = self._desk.rounds.by_digest(Commitment, receipt.commitment)
+        if commitment is None:
+            raise NotYetError("A receipt names a commitment that is not known here", receipt.commitment)
+        plan = self.plan_of(commitment.body.plan)
+        if (receipt.index, receipt.round) != (commitment.body.index, commitment.body.round):
+            raise RuleBroken("wrong-receipt", "A receipt does not fit its commitment")
+        if not receipt_in_time(receipt, plan.body):
+            raise RuleBroken("late-receipt", "A receipt was given after the deadline")
+        return self._seat.keep(signed, signer, round_=receipt.round, member=receipt.index)
+
+    def _result(self, signed: Signed, signer: str) -> bool:
+        result = Result.from_body(signed.body)
+        plan = self.plan_of(result.plan)
+        self._require_member(signer, result.reducer, "result")
+        check_result(result, plan.body, plan.digest)
+        named = (result.part, result.reducer)
+        same = [r for r in self._desk.rounds.results(result.round) if (r.body.part, r.body.reducer) == named]
+        if same:
+            raise TwoDocumentsError(result.reducer, same[0].signed, signed)
+        return self._seat.keep(signed, signer, round_=result.round, member=result.reducer)
+
+    def _anchor(self, signed: Signed, signer: str) -> bool:
+        self._require_signer(signer, "anchor")
+        anchor = Anchor.from_body(signed.body)
+        if anchor.run != self._seat.campaign:
+            raise RuleBroken("wrong-run", "An anchor is of another run")
+        return self._seat.keep(signed, signer, round_=anchor.round)
+
+    def _record(self, signed: Signed, signer: str) -> bool:
+        self._require_signer(signer, "record")
+        record = Record.from_body(signed.body)
+        plan = self.plan_of(record.plan)
+        if (record.run, record.round) != (self._seat.campaign, plan.body.round):
+            raise RuleBroken("wrong-round", "A record does not fit its plan")
+        if self._seat.db.documents(Record.KIND, round_=record.round, signer=signer):
+            raise RuleBroken("equivocation", f"A second record of round {record.round} by {signer}")
+        return self._seat.keep(signed, signer, round_=record.round)
+
+    def _verdict(self, signed: Signed, signer: str) -> bool:
+        self._require_signer(signer, "verdict")
+        verdict = Verdict.from_body(signed.body)
+        if verdict.signer != signer or verdict.run != self._seat.campaign:
+            raise RuleBroken("wrong-verdict", "A verdict is signed by another than it names, or of another run")
+        commitment = self._desk.rounds.by_digest(Commitment, verdict.commitment)
+        if commitment is None:
+            raise NotYetError("A verdict names a commitment that is not known here", verdict.commitment)
+        if (verdict.round, verdict.index) != (commitment.body.round, commitment.body.index):
+            raise RuleBroken("wrong-verdict", "A verdict does not fit its commitment")
+        return self._seat.keep(signed, signer, round_=verdict.round, member=verdict.index)
+
+    # --- who -----------------------------------------------------------------------------------------------------
+
+    def _require_signer(self, signer: str, kind: str) -> None:
+        if signer not in self._desk.view.signers:
+            raise SignatureError(f"A {kind} is signed by somebody who is not a signer", signer)
+
+    def _require_member(self, signer: str, index: int, kind: str) -> None:
+        provider = self._desk.view.provider(index)
+        if provider is None:
+            raise NotYetError(f"Provider {index} is not registered at the finalised block")
+        if provider.signing_key.lower() != signer:
+            raise SignatureError(f"A {kind} is not signed by provider {index}", f"but by {signer}")
