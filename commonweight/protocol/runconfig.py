@@ -6,6 +6,7 @@ field present; `RunConfig.parse` takes a partial object and fills in defaults, f
 configuration.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -182,7 +183,7 @@ class RunConfig:
         if isinstance(model, dict) and isinstance(model.get("preset"), str) and model["preset"] in PRESETS:
             whole["model"] = {**PRESETS[str(model["preset"])].to_json(), **model}
         try:
-            config = _adapter().validate_json(dumps(whole))
+            config = _adapter().validate_json(json.dumps(whole))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(step) for step in first["loc"]) or "run configuration"

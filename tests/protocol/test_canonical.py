@@ -1,0 +1,67 @@
+"""Canonical JSON: one byte string for a value, and nothing else accepted."""
+
+import json
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commonweight.errors import CanonicalJsonError
+from commonweight.protocol.canonical import MAX_INTEGER, dumps, loads, loads_object
+
+pytestmark = pytest.mark.unit
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+SCALARS = st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | TEXT
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
+
+
+@given(VALUES)
+def test_bytes_equal_those_of_an_independent_rfc_8785_library(value) -> None:
+    assert dumps(value) == rfc8785.dumps(value)
+
+
+@given(VALUES)
+def test_a_value_survives_the_way_there_and_back(value) -> None:
+    assert loads(dumps(value)) == value
+
+
+@given(VALUES)
+def test_other_spellings_are_refused_unless_strictness_is_waived(value) -> None:
+    spaced = json.dumps(value, indent=1).encode()
+    assert loads(spaced, strict=False) == value
+    if spaced != dumps(value):
+        with pytest.raises(CanonicalJsonError):
+            loads(spaced)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":1,"a":1}', "1.0", "1e2", "NaN", "Infinity", "-0", str(2**53), "1" * 5000, "", "[", "\ufeff1", '"\\ud800"'],
+)
+def test_ambiguous_or_lossy_text_is_refused(text: str) -> None:
+    with pytest.raises(CanonicalJsonError):
+        loads(text.encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan"), 2**53, b"x", {1: 2}, "\ud800", {"\udfff": 1}, object()])
+def test_values_without_a_canonical_form_are_refused(value) -> None:
+    with pytest.raises(CanonicalJsonError):
+        dumps(value)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_deep_nesting_and_length_are_bounded(strict: bool) -> None:
+    with pytest.raises(CanonicalJsonError):
+        loads(b"[" * 100_000 + b"]" * 100_000, strict=strict)
+    with pytest.raises(CanonicalJsonError):
+        loads(b"[" * 40 + b"]" * 40, strict=strict)
+    with pytest.raises(CanonicalJsonError):
+        loads(b'"' + b"x" * 100 + b'"', max_bytes=100)
+
+
+def test_an_object_is_required_where_one_is_asked_for() -> None:
+    assert loads_object(b"{}") == {}
+    with pytest.raises(CanonicalJsonError):
+        loads_object(b"[]")

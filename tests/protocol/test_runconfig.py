@@ -1,0 +1,108 @@
+"""The run configuration: canonical, complete, and every value within its bounds."""
+
+import copy
+
+import pytest
+
+from commonweight.errors import CanonicalJsonError, ConfigError
+from commonweight.protocol.canonical import dumps
+from commonweight.protocol.modelconfig import PRESETS
+from commonweight.protocol.runconfig import RunConfig
+
+pytestmark = pytest.mark.unit
+
+MINIMAL = {
+    "name": "x",
+    "model": {"preset": "nano"},
+    "genesis_seed": "0x" + "00" * 32,
+    "data": {"manifest_cid": "bafkreiabc", "manifest_sha256": "0x" + "11" * 32},
+}
+
+
+def test_a_configuration_survives_the_way_there_and_back() -> None:
+    config = RunConfig.parse(MINIMAL)
+    assert RunConfig.load(config.to_bytes()) == config
+    assert RunConfig.load(config.to_bytes()).sha256 == config.sha256
+    assert config.tokens(20) == 20 * 8 * 96
+    assert config.genesis_seed_bytes == bytes(32)
+
+
+def test_presets_have_the_sizes_that_their_names_say() -> None:
+    sizes = {"nano": 0.9e6, "micro": 5e6, "25M": 25e6, "125M": 1.1e8, "350M": 3.4e8, "1B": 1.1e9, "7B": 6.7e9}
+    assert list(PRESETS) == list(sizes)
+    for name, size in sizes.items():
+        assert abs(PRESETS[name].parameters() / size - 1) < 0.05
+        PRESETS[name].check()
+
+
+def test_a_file_that_leaves_a_field_out_or_is_not_canonical_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        RunConfig.load(dumps(MINIMAL))
+    with pytest.raises(CanonicalJsonError):
+        RunConfig.load(RunConfig.parse(MINIMAL).to_bytes() + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schema", "commonweight.run.v2"),
+        ("name", ""),
+        ("model.preset", "giant"),
+        ("model.hidden_size", 136),
+        ("model.num_kv_heads", 3),
+        ("model.rms_eps", "1"),
+        ("genesis_seed", "0x00"),
+        ("genesis_seed", "0x" + "AA" * 32),
+        ("data.manifest_cid", "../x"),
+        ("training.h", 0),
+        ("training.h", "20"),
+        ("training.h", True),
+        ("training.seq_len", 129),
+        ("training.trace_every", 21),
+        ("training.block", 12),
+        ("training.codec", "int7"),
+        ("training.codec_version", 2),
+        ("training.inner.lr", "fast"),
+        ("training.inner.lr", "0"),
+        ("training.inner.lr", 0.003),
+        ("training.inner.lr", "3E-3"),
+        ("training.inner.betas", ["0.9"]),
+        ("training.inner.betas", ["0.9", "1.0"]),
+        ("training.inner.optimizer", "lion"),
+        ("training.outer.momentum", "1"),
+        ("training.aggregation.method", "max"),
+        ("training.aggregation.trim_bps", 5000),
+        ("training.dtype", "float16"),
+        ("verification.replay_rate_bps", 0),
+        ("verification.replay_rate_bps", 10_001),
+        ("verification.tolerance_rel_l2", "2"),
+        ("timing_ms.train", 0),
+        ("serving.price_per_token", "01"),
+        ("serving.price_per_token", 5),
+        ("signers_peers", {"0x12": "h:1"}),
+        ("signers_peers", {"0x" + "ab" * 20: "no port"}),
+        ("surprise", 1),
+        ("training.surprise", 1),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(path: str, value: object) -> None:
+    whole = copy.deepcopy(RunConfig.parse(MINIMAL).to_json())
+    place = whole
+    *steps, last = path.split(".")
+    for step in steps:
+        place = place[step]
+    place[last] = value
+    with pytest.raises(ConfigError):
+        RunConfig.parse(whole)
+
+
+def test_the_error_names_the_field() -> None:
+    with pytest.raises(ConfigError, match=r"training\.h"):
+        RunConfig.parse({**MINIMAL, "training": {"h": -1}})
+
+
+def test_a_preset_keeps_its_sizes_but_not_its_vocabulary() -> None:
+    config = RunConfig.parse({**MINIMAL, "model": {"preset": "nano", "vocab_size": 1000}})
+    assert config.model.vocab_size == 1000
+    with pytest.raises(ConfigError):
+        RunConfig.parse({**MINIMAL, "model": {"preset": "nano", "num_layers": 5}})
