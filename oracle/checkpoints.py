@@ -15,6 +15,7 @@ from commonweight.exact.layout import Layout
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.outcome_documents import Manifest
+from commonweight.store import parse_cid
 from oracle.seat import Seat
 
 _IN_MEMORY = 4
@@ -64,7 +65,8 @@ class Checkpoints:
         manifest = make_manifest(
             self._seat.campaign, round_, parent, plan, self._seat.config.sha256, files, dict(cids)
         )  # fmt: skip
-        cid = store.put_directory({_MANIFEST: manifest.to_bytes(), **cids})
+        model = self._seat.config.model.transformers_config()
+        cid = store.put_directory({_MANIFEST: manifest.to_bytes(), "config.json": model, **cids})
         return self._remember(manifest, checkpoint, str(cid), files)
 
     def get(self, sha256: str, cid: str) -> Held:
@@ -100,7 +102,7 @@ class Checkpoints:
             raise ContentUnavailable(f"The checkpoint {sha256} cannot be had", "no CID is known for it")
         store, size = self._seat.store, 16 * self._layout.numel + 2**20
         names = (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)
-        files = {name: store.get_file(cid, name, max_bytes=size) for name in names}  # type: ignore[arg-type]
+        files = {name: store.get_file(parse_cid(cid), name, max_bytes=size) for name in names}
         if not _genuine(sha256, files):
             raise ContentMismatch(f"The directory {cid} is not the checkpoint {sha256}", "a file's digest differs")
         return files

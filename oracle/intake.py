@@ -111,8 +111,10 @@ class Intake:
         check_result(result, plan.body, plan.digest)
         named = (result.part, result.reducer)
         same = [r for r in self._desk.rounds.results(result.round) if (r.body.part, r.body.reducer) == named]
-        if same:
+        if same and same[0].body.members == result.members:
             raise TwoDocumentsError(result.reducer, same[0].signed, signed)
+        if same:  # it reduced again with others: the first word stands
+            return False
         return self._seat.keep(signed, signer, round_=result.round, member=result.reducer)
 
     def _anchor(self, signed: Signed, signer: str) -> bool:

@@ -19,10 +19,10 @@ from commonweight.chain.structs import RunParams
 from commonweight.errors import ConfigError, OracleError
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed, sign
-from commonweight.protocol.fields import digest_bytes, lower_address
+from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
-from commonweight.store import ContentStore, open_store
+from commonweight.store import ContentStore, open_store, parse_cid
 from oracle.db import Database, Slot
 from oracle.settings import OracleSettings
 
@@ -125,7 +125,7 @@ def connect_chain(settings: OracleSettings, key: Key | None) -> Chain:
 
 def load_config(run: Run, store: ContentStore) -> bytes:
     """run.json of a run, fetched by the CID and checked against the SHA-256 that the chain names."""
-    data = store.get(run.params.config_cid, max_bytes=2**20, sha256=run.params.config_sha256.hex())  # type: ignore[arg-type]
+    data = store.get(parse_cid(run.params.config_cid), max_bytes=2**20, sha256=hex32(run.params.config_sha256))
     if digest_bytes(RunConfig.load(data).sha256) != run.params.config_sha256:
         raise ConfigError("run.json is not the one that the chain names", f"CID {run.params.config_cid}")
     return data

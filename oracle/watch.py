@@ -38,12 +38,14 @@ _REGISTRY_EVENTS: tuple[type[ChainEvent], ...] = (
 class View:
     """The chain at one moment. `open_epoch` is the last closed epoch (-1: none) and `open_info` where it stands, at the
     finalised block; `head_*` are the same at the latest block, for deciding what is due. `leaves` and `depth` are the
-    last final tree as the credits lists give it, `closed` and `reports` the epochs' events.
+    last final tree as the credits lists give it, `closed` and `reports` the epochs' events, `keys` all signing keys
+    that a provider has had, lower case.
     """
 
     latest: Block
     finalized: Block
     providers: tuple[Provider, ...]
+    keys: Mapping[int, frozenset[str]]
     signers: tuple[str, ...]
     quorum: int
     config_digest: bytes
@@ -90,10 +92,11 @@ class Look:
 class Watcher:
     """Looks at the chain, again and again."""
 
-    def __init__(self, run: Run, db: Database) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
-        self._next_block = int(db.get_meta("anchors_upto") or "-1") + 1
+        self._next_block = -1  # each process reads the events anew: what they change is written idempotently
         self._providers: dict[int, Provider] = {}
+        self._keys: dict[int, frozenset[str]] = {}
         self._ledger = LedgerView(run)
 
     def look(self) -> Look:
@@ -102,7 +105,7 @@ class Watcher:
         finalized, latest = chain.finalized_block(), chain.block()
         at = finalized.number
         events: tuple[ChainEvent, ...] = ()
-        start = self._next_block or run.first_block
+        start = run.first_block if self._next_block < 0 else self._next_block
         if at >= start:
             events = tuple(run.events([RoundAnchored, *_REGISTRY_EVENTS], from_block=start, to_block=at))
         self._ledger.advance(at)
@@ -111,8 +114,8 @@ class Watcher:
         open_epoch = run.oracle.next_epoch(block=at) - 1
         head_epoch = run.oracle.next_epoch() - 1
         view = View(
-            latest, finalized, providers, tuple(lower_address(s) for s in run.oracle.signers(block=at)),
-            run.oracle.quorum(block=at), run.oracle.config_digest(block=at),
+            latest, finalized, providers, self._known_keys(events),
+            tuple(lower_address(s) for s in run.oracle.signers(block=at)), run.oracle.quorum(block=at), run.oracle.config_digest(block=at),
             open_epoch, run.oracle.epoch_info(open_epoch, block=at) if open_epoch >= 0 else None,
             head_epoch, run.oracle.epoch_info(head_epoch) if head_epoch >= 0 else None,
             run.ledger.latest(block=at), run.oracle.finished_at(block=at) > 0,
@@ -133,7 +136,15 @@ class Watcher:
         ]  # fmt: skip
         if look.upto_block >= self._next_block:
             db.add_anchors(rows, look.upto_block)
+            self._keys = dict(look.view.keys)
             self._next_block = look.upto_block + 1
+
+    def _known_keys(self, events: Iterable[ChainEvent]) -> dict[int, frozenset[str]]:
+        keys = dict(self._keys)
+        for event in events:
+            if isinstance(event, ProviderRegistered | KeyRotated):
+                keys[event.index] = keys.get(event.index, frozenset()) | {lower_address(event.signing_key)}
+        return keys
 
     def _registry(self, events: Iterable[ChainEvent], at: int) -> tuple[Provider, ...]:
         """Only what has changed is read again."""
