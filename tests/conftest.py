@@ -1,9 +1,9 @@
-"""Real parts for every test: an Anvil and a Ganache process for the session, given clean to each test, and an IPFS node.
+"""Real parts for every test: an Anvil and a Ganache process for the session, clean for each test, and an IPFS node.
 
-`anvil_url`, `ganache_url` and `chain_url` (one test run on each) hand out the address of a chain that mines on demand; what a
-test does to it is undone afterwards by a snapshot, time travel included. A test that needs a block timer, a restart or a
-chain of its own starts one with `commonweight.chain.local`. `ipfs_url` is the RPC address of a real IPFS node.
-Nothing here skips: a part that is missing fails the test and names the command that installs it.
+`anvil_url`, `ganache_url` and `chain_url` (one test run on each) hand out the address of a chain that mines on demand;
+what a test does to it is undone afterwards by a snapshot, time travel included. A test that needs a block timer, a
+restart or a chain of its own starts one with `commonweight.chain.local`. `ipfs_url` is the RPC address of a real IPFS
+node. Nothing here skips: a part that is missing fails the test and names the command that installs it.
 """
 
 from __future__ import annotations

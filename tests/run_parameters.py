@@ -22,7 +22,9 @@ PARTS = {
 }
 
 
-def run_parameters(now: int, signers: Sequence[str], transmitters: Sequence[str], **changes: object) -> dict[str, object]:
+def run_parameters(
+    now: int, signers: Sequence[str], transmitters: Sequence[str], **changes: object
+) -> dict[str, object]:
     """A valid run in ETH with goal 5 and cap 10 ether, deposits open for an hour from `now` (Unix seconds)."""
     paired = sorted(zip(signers, transmitters, strict=True), key=lambda pair: int(pair[0], 16))
     return {

@@ -24,6 +24,7 @@ interface Vm {
 
     function warp(uint256) external;
     function roll(uint256) external;
+    function fee(uint256) external;
     function chainId(uint256) external;
     function sign(uint256, bytes32) external pure returns (uint8, bytes32, bytes32);
     function addr(uint256) external pure returns (address);
@@ -121,6 +122,21 @@ contract TreeModel {
     function rootOf(uint8 depth) external view returns (bytes32 hash, uint256 sum) {
         (Sibling memory root,) = build(depth, 0);
         return (root.hash, root.sum);
+    }
+
+    /// @dev The nodes `below` levels under the node at (level, position), left to right.
+    function descendants(uint8 level, uint32 position, uint8 below) external view returns (Sibling[] memory out) {
+        out = new Sibling[](1 << below);
+        for (uint32 i = 0; i < out.length; ++i) {
+            out[i] = node(level - below, (position << below) + i);
+        }
+    }
+
+    function node(uint8 level, uint32 position) public view returns (Sibling memory) {
+        if (level == 0) return leafNode(position);
+        Sibling memory l = node(level - 1, position * 2);
+        Sibling memory r = node(level - 1, position * 2 + 1);
+        return Sibling(keccak256(abi.encode(keccak256("commonweight.node.v1"), l.hash, l.sum, r.hash, r.sum)), l.sum + r.sum);
     }
 
     function proofOf(uint8 depth, uint32 index) external view returns (Sibling[] memory proof) {

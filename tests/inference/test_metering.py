@@ -64,7 +64,13 @@ def test_the_actual_price_is_charged_and_the_rest_is_free_again(ledger: Ledger) 
     ledger.charge(reserve(ledger, 100, 100), 40, receipt, None)
     account = ledger.account(CHANNEL)
     assert account is not None
-    assert (account.charged, account.reserved, account.ceiling, account.unsettled, account.sequence) == (40, 0, 100, 40, 1)
+    assert (account.charged, account.reserved, account.ceiling, account.unsettled, account.sequence) == (
+        40,
+        0,
+        100,
+        40,
+        1,
+    )
 
 
 def test_the_deposit_bounds_everything_and_a_requested_withdrawal_counts_as_spent(ledger: Ledger) -> None:
@@ -235,7 +241,13 @@ def test_a_killed_process_loses_neither_voucher_nor_charge(tmp_path: Path) -> No
     assert (account.charged, account.reserved, account.ceiling) == (70, 100, 200)
     assert account.signature == voucher(200).signature
     (cut,) = ledger.open_requests()
-    assert (cut.note, cut.ceiling, cut.maximum, cut.sent_tokens, cut.sent_sha256) == ("second", 200, 100, 4, "0x" + "04" * 32)
+    assert (cut.note, cut.ceiling, cut.maximum, cut.sent_tokens, cut.sent_sha256) == (
+        "second",
+        200,
+        100,
+        4,
+        "0x" + "04" * 32,
+    )
     assert refused(ledger, 100, 10, request="0x" + "03" * 32) == Reason.VOUCHER_USED
     assert ledger.receipts(CHANNEL, 0, 10) == [b"receipt"]
     ledger.close()
@@ -252,7 +264,9 @@ def test_commits_wait_for_the_disk(ledger: Ledger, tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
-        st.tuples(st.integers(0, 2000), st.integers(1, 300), st.sampled_from(["charge", "release", "leave", "observe"])),
+        st.tuples(
+            st.integers(0, 2000), st.integers(1, 300), st.sampled_from(["charge", "release", "leave", "observe"])
+        ),
         max_size=25,
     )
 )

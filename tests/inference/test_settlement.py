@@ -56,9 +56,7 @@ class Scene:
             found = self.chain.read(channel)
             return None if found is None else self.ledger.observe(found)
 
-        return Settler(
-            self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, clock=lambda: self.now
-        )  # type: ignore[arg-type]
+        return Settler(self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, clock=lambda: self.now)  # type: ignore[arg-type]
 
     def charge(self, channel: bytes, ceiling: int, amount: int) -> None:
         """A request that was answered and charged."""

@@ -1,4 +1,4 @@
-"""tools/solc runs npm's compiler behind native solc's command line, as forge, py-solc-x, Brownie, Ape and slither call it."""
+"""tools/solc runs npm's compiler behind native solc's command line, as forge, py-solc-x, Brownie and Ape call it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOLC = ROOT / "tools" / "solc" / "solc-v0.8.30"
+IMPORTING = '// SPDX-License-Identifier: Apache-2.0\npragma solidity 0.8.30;\nimport "%s"; contract A is B {}\n'
 SOURCE = "// SPDX-License-Identifier: Apache-2.0\npragma solidity 0.8.30;\ncontract A { function f() external {} }\n"
 
 pytestmark = pytest.mark.unit
@@ -26,10 +27,9 @@ def test_version_reads_as_native_solc_prints_it() -> None:
 def test_standard_json_reads_imports_from_base_and_include_paths(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "B.sol").write_text(SOURCE.replace("contract A", "contract B"))
-    importing = SOURCE.replace("contract A", 'import "B.sol"; contract A is B').replace("function f() external {} ", "")
     asked = {
         "language": "Solidity",
-        "sources": {"A.sol": {"content": importing}},
+        "sources": {"A.sol": {"content": IMPORTING % "B.sol"}},
         "settings": {"outputSelection": {"*": {"*": ["evm.bytecode.object", "abi"]}}},
     }
     done = solc("--base-path", ".", "--include-path", "lib", "--allow-paths", ".", "--standard-json",
@@ -42,8 +42,7 @@ def test_standard_json_reads_imports_from_base_and_include_paths(tmp_path: Path)
 def test_combined_json_names_units_relative_to_the_folder_and_takes_remappings(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "B.sol").write_text(SOURCE.replace("contract A", "contract B"))
-    importing = SOURCE.replace("contract A", 'import "far/B.sol"; contract A is B').replace("function f() external {} ", "")
-    (tmp_path / "A.sol").write_text(importing)
+    (tmp_path / "A.sol").write_text(IMPORTING % "far/B.sol")
     done = solc("--combined-json", "abi,bin,srcmap-runtime,hashes,ast", "far/=deep/", "A.sol", folder=tmp_path)
     answer = json.loads(done.stdout)
     assert set(answer["contracts"]) == {"A.sol:A", "deep/B.sol:B"}
