@@ -2,7 +2,10 @@
 pragma solidity 0.8.30;
 
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ICampaign} from "./interfaces/ICampaign.sol";
+import {IERC3009} from "./interfaces/IERC3009.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
 import {Milestone, RunAddresses, RunParams} from "./interfaces/Types.sol";
@@ -72,6 +75,32 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     function deposit(uint256 amount) external payable {
         Assets.take(asset, amount);
         _credit(msg.sender, amount);
+    }
+
+    /// @dev A permit that someone used before us has left its allowance, so a failing one is no reason to stop.
+    function depositWithPermit(uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        if (asset == address(0)) revert OnlyTokens();
+        try IERC20Permit(asset).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        Assets.take(asset, amount);
+        _credit(msg.sender, amount);
+    }
+
+    function depositWithAuthorization(
+        address funder,
+        uint256 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        if (asset == address(0)) revert OnlyTokens();
+        uint256 before = IERC20(asset).balanceOf(address(this));
+        IERC3009(asset).receiveWithAuthorization(funder, address(this), amount, validAfter, validBefore, nonce, v, r, s);
+        uint256 received = IERC20(asset).balanceOf(address(this)) - before;
+        if (received != amount) revert Assets.ReceivedOther(amount, received);
+        _credit(funder, amount);
     }
 
     function refund() external {

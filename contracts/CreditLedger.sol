@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
 import {FinalEpoch, Leaf, Revocation, RunAddresses, RunParams, Sibling} from "./interfaces/Types.sol";
@@ -25,8 +26,8 @@ contract CreditLedger is ICreditLedger, IRunPart, Initializable {
     address internal _disputes;
     uint64 internal _latestEpoch;
     uint64 internal _latestSum;
-    uint64 internal _revokedCredits;
     bool internal _any;
+    uint128 internal _revokedCredits;
     mapping(uint64 => Entry) internal _entries;
     mapping(uint32 => Revocation) internal _revoked;
 
@@ -109,7 +110,7 @@ contract CreditLedger is ICreditLedger, IRunPart, Initializable {
     }
 
     function liveCredits() external view returns (uint256) {
-        return _latestSum - _revokedCredits;
+        return Math.saturatingSub(_latestSum, _revokedCredits);
     }
 
     function revoked(uint32 index) external view returns (Revocation memory) {

@@ -10,6 +10,7 @@ import {ICampaign} from "./interfaces/ICampaign.sol";
 import {ICheckpointRegistry} from "./interfaces/ICheckpointRegistry.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
+import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
@@ -50,6 +51,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         uint128 unlockedEscrow;
         uint64 sum;
         uint64 round;
+        uint40 heldUntil;
         bytes32 root;
         bytes32 checkpoint;
         bytes32 digest;
@@ -268,6 +270,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         _pending.root = r.root;
         _pending.checkpoint = r.checkpoint;
         _pending.digest = digest;
+        _pending.heldUntil = 0;
         (uint256 wages,, uint256 feeEach) = _payFor(r.epochCredits, wage, signed);
         ICampaign(_campaign).commitWages(r.epoch, wages + feeEach * signed);
     }
@@ -302,7 +305,8 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     function _finalize(uint64 epoch) internal {
         Epoch storage e = _epochs[epoch];
         if (e.state != EpochState.Reported) revert NotReported();
-        if (block.timestamp < e.openUntil) revert StillOpen(e.openUntil);
+        uint256 openUntil = Math.max(e.openUntil, _pending.heldUntil);
+        if (block.timestamp < openUntil) revert StillOpen(uint64(openUntil));
         e.state = EpochState.Final;
         e.settledAt = uint40(block.timestamp);
         _voidsInRow = 0;
@@ -374,7 +378,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
 
     function withdrawBond(address signer) external {
         if (msg.sender != signer && msg.sender != _signers[signer].transmitter) revert NotSigner(msg.sender);
-        if (!_bondFree(_signers[signer].member)) revert BondLocked();
+        if (!_bondFree(_signers[signer].member) || IDisputes(_disputes).openGames() != 0) revert BondLocked();
         uint256 amount = _signers[signer].bond;
         if (amount == 0) revert NothingDue();
         _signers[signer].bond = 0;
@@ -505,14 +509,36 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function voidByFraud(address prover) external onlyDisputes {
-        uint64 epoch = nextEpoch - 1;
-        Epoch storage e = _epochs[epoch];
+        (uint64 epoch, Epoch storage e) = _reported();
+        _slashSet(e.rotation, e.signerMask, prover);
+        _void(epoch, e, true);
+    }
+
+    function voidUnanswered() external onlyDisputes {
+        (uint64 epoch, Epoch storage e) = _reported();
+        _void(epoch, e, false);
+    }
+
+    function holdReport(uint64 until) external onlyDisputes {
+        _reported();
+        if (until > _pending.heldUntil) _pending.heldUntil = uint40(until);
+    }
+
+    function slashSigners(uint32 rotation_, uint32 mask, address prover) external onlyDisputes {
+        _slashSet(rotation_, mask, prover);
+    }
+
+    function _reported() internal view returns (uint64 epoch, Epoch storage e) {
+        epoch = nextEpoch - 1;
+        e = _epochs[epoch];
         if (e.state != EpochState.Reported) revert NotReported();
-        address[] memory signed = _signersOf(e.rotation, e.signerMask);
+    }
+
+    function _slashSet(uint32 rotation_, uint32 mask, address prover) internal {
+        address[] memory signed = _signersOf(rotation_, mask);
         for (uint256 i = 0; i < signed.length; ++i) {
             _slash(signed[i], prover);
         }
-        _void(epoch, e, true);
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -540,6 +566,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
             info.acc = _pending.acc;
             info.unlockedEscrow = _pending.unlockedEscrow;
             if (e.state == EpochState.Reported) {
+                info.openUntil = uint64(Math.max(e.openUntil, _pending.heldUntil));
                 info.epochCredits = _pending.epochCredits;
                 info.wage = _pending.wage;
                 info.reportDigest = _pending.digest;

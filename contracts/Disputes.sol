@@ -2,35 +2,34 @@
 pragma solidity 0.8.30;
 
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
+import {CreditDispute} from "./CreditDispute.sol";
+import {RootGame} from "./RootGame.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
-import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
-import {EpochInfo, EpochState, Leaf, Report, RunAddresses, RunParams, Sibling} from "./interfaces/Types.sol";
+import {FinalEpoch, Leaf, Report, RunAddresses, RunParams, Sibling} from "./interfaces/Types.sol";
 import {CreditList} from "./libraries/CreditList.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 
 /// @title Disputes
-/// @notice Proofs against a pending report.
-contract Disputes is IDisputes, IRunPart, Initializable {
-    address internal _oracle;
-    address internal _ledger;
-    address internal _registry;
-
+/// @notice Proofs against a report, and with them the root game and the disputes over credits.
+contract Disputes is IRunPart, RootGame, CreditDispute, Initializable {
     constructor() {
         _disableInitializers();
     }
 
-    function initialize(RunParams calldata, RunAddresses calldata a) external initializer {
+    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
+        _asset = p.asset;
+        _distributor = a.distributor;
         _oracle = a.oracle;
         _ledger = a.ledger;
         _registry = a.registry;
+        _answerTime = p.answerTime;
+        _disputePeriod = p.disputePeriod;
+        _challengeBond = uint128(p.challengeBond);
+        _disputeBond = uint128(p.disputeBond);
     }
-
-    /*//////////////////////////////////////////////////////////////
-                             PENDING REPORT
-    //////////////////////////////////////////////////////////////*/
 
     function proveWrongLeaf(
         Report calldata report,
@@ -42,50 +41,58 @@ contract Disputes is IDisputes, IRunPart, Initializable {
         Leaf calldata last,
         Sibling[] calldata lastProof
     ) external {
-        EpochInfo memory info = _pendingReport(report, credits);
-        if (uint256(index) >> report.depth != 0) revert InvalidProof();
-        if (!SumTree.contains(report.root, report.sum, report.depth, index, leafHash, leafSum, proof)) revert InvalidProof();
-        _requireLastLeaf(index, last, lastProof);
-        if (_isRight(info, CreditList.creditsOf(credits, index), index, leafHash, leafSum, last)) revert NotFraud();
-        emit WrongLeafProved(report.epoch, index, msg.sender);
-        ICreditOracle(_oracle).voidByFraud(msg.sender);
+        bytes32 digest = _reportDigest(report);
+        bool late = _cases[digest].voidedAt != 0 && !_cases[digest].fraud && _cases[digest].openGames != 0;
+        Case memory c = late ? _cases[digest] : _pendingCase(report, digest);
+        if (keccak256(credits) != report.creditsHash) revert WrongList();
+        if (last.index != index) revert InvalidProof();
+        _requireNewNode(report, index, leafHash, leafSum, proof);
+        _requireLastLeaf(c, last, lastProof);
+        if (_isRight(c, CreditList.creditsOf(credits, index), leafHash, leafSum, last)) revert NotFraud();
+        emit WrongLeafProved(digest, index, msg.sender);
+        _cases[digest].fraud = true;
+        if (late) ICreditOracle(_oracle).slashSigners(c.rotation, c.signerMask, msg.sender);
+        else ICreditOracle(_oracle).voidByFraud(msg.sender);
     }
 
     function proveBadList(Report calldata report, bytes calldata credits, uint256 position) external {
-        _pendingReport(report, credits);
+        bytes32 digest = _reportDigest(report);
+        _pendingCase(report, digest);
+        if (keccak256(credits) != report.creditsHash) revert WrongList();
         if (!_isBadAt(credits, position)) revert NotFraud();
-        emit BadListProved(report.epoch, position, msg.sender);
+        emit BadListProved(digest, position, msg.sender);
+        _cases[digest].fraud = true;
         ICreditOracle(_oracle).voidByFraud(msg.sender);
     }
 
-    function _pendingReport(Report calldata report, bytes calldata credits) internal view returns (EpochInfo memory info) {
-        info = ICreditOracle(_oracle).epochInfo(report.epoch);
-        if (info.state != EpochState.Reported) revert NotPending();
-        if (ICreditOracle(_oracle).reportHash(report) != info.reportDigest) revert WrongReport();
-        if (keccak256(credits) != report.creditsHash) revert WrongList();
+    /// @dev A report's depth is at least one, so that an empty proof can only mean an index beyond its tree.
+    function _requireNewNode(Report calldata report, uint32 index, bytes32 hash, uint256 sum, Sibling[] calldata proof) internal pure {
+        if (proof.length == 0) revert InvalidProof();
+        if (!SumTree.contains(report.root, report.sum, report.depth, index, hash, sum, proof)) revert InvalidProof();
     }
 
-    function _requireLastLeaf(uint32 index, Leaf calldata last, Sibling[] calldata lastProof) internal view {
-        if (last.index != index) revert InvalidProof();
-        (,, bytes32 root, uint256 sum, uint8 depth) = ICreditLedger(_ledger).latest();
-        if (!SumTree.containsLeaf(root, sum, depth, last, lastProof)) revert InvalidProof();
+    function _requireLastLeaf(Case memory c, Leaf calldata last, Sibling[] calldata lastProof) internal view {
+        FinalEpoch memory f;
+        if (c.prevAny) f = ICreditLedger(_ledger).finalEpoch(c.prevEpoch);
+        if (!SumTree.containsLeaf(f.root, f.sum, f.depth, last, lastProof)) revert InvalidProof();
     }
 
     /// @dev Compares a position of the new tree with what last leaf, listed credits and snapshots make it. Wrapping is deliberate:
     /// credits that large can not sum to a root below 2^64, so the sums differ anyhow.
-    function _isRight(EpochInfo memory info, uint64 c, uint32 index, bytes32 leafHash, uint256 leafSum, Leaf calldata last)
+    function _isRight(Case memory case_, uint64 c, bytes32 leafHash, uint256 leafSum, Leaf calldata last)
         internal
         view
         returns (bool)
     {
-        if (c != 0 && index >= info.providerCount) return false;
+        if (c != 0 && last.index >= case_.providerCount) return false;
         bool empty = last.C == 0;
         unchecked {
             uint256 C = empty ? c : last.C + c;
-            uint256 D = (empty ? 0 : last.D) + c * info.acc;
-            uint256 W = (empty ? 0 : last.W) + c * info.wage;
+            uint256 D = (empty ? 0 : last.D) + c * uint256(case_.acc);
+            uint256 W = (empty ? 0 : last.W) + c * uint256(case_.wage);
             if (leafSum != C) return false;
-            return leafHash == SumTree.leafHash(index, IProviderRegistry(_registry).accountOf(index), C, D, W);
+            address provider = IProviderRegistry(_registry).accountOf(last.index);
+            return leafHash == SumTree.leafHash(last.index, provider, C, D, W);
         }
     }
 

@@ -17,6 +17,7 @@ interface ICampaign {
     error NotFailed();
     error NotEnded();
     error NothingDue();
+    error OnlyTokens();
 
     event Deposited(address indexed funder, uint256 amount, uint256 raised);
     event Refunded(address indexed funder, uint256 amount);
@@ -38,6 +39,21 @@ interface ICampaign {
 
     /// @notice Adds `amount` to the caller's contribution. With ETH `amount` must equal the value sent.
     function deposit(uint256 amount) external payable;
+
+    /// @notice Deposits for the caller by an ERC-2612 permit; one that was used before (front-run) does no harm.
+    function depositWithPermit(uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
+
+    /// @notice Deposits for `funder` by its ERC-3009 authorisation to this contract. Anyone may bring it.
+    function depositWithAuthorization(
+        address funder,
+        uint256 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
 
     /// @notice Gives the caller's whole contribution back after the deadline has passed below the goal.
     function refund() external;

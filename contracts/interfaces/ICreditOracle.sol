@@ -107,8 +107,8 @@ interface ICreditOracle {
     function postBond(address signer, uint256 amount) external payable;
 
     /// @notice Pays the bond of a signer that has left the set back to it, once every report that it can have signed has been
-    /// settled for a dispute period; or a dispute period after the run's last settlement; or at once if the campaign failed. Only
-    /// the signer or its transmitter.
+    /// settled for a dispute period; or a dispute period after the run's last settlement; or at once if the campaign failed. Not
+    /// while a root game is open. Only the signer or its transmitter.
     function withdrawBond(address signer) external;
 
     /// @notice Records a quorum's ban of a provider; it must end later than any ban before it.
@@ -135,6 +135,16 @@ interface ICreditOracle {
     /// @notice Voids the pending report by fraud: every signer of it loses its bond, a tenth to `prover`, the rest to the capital
     /// pool. Only the disputes contract.
     function voidByFraud(address prover) external;
+
+    /// @notice Voids the pending report because a node of its tree was not answered in time; whether that was fraud is decided later.
+    /// Only the disputes contract.
+    function voidUnanswered() external;
+
+    /// @notice Keeps the pending report open at least until `until`. Only the disputes contract.
+    function holdReport(uint64 until) external;
+
+    /// @notice Slashes the signers of `mask` in the set of `rotation`, as fraud does. Only the disputes contract.
+    function slashSigners(uint32 rotation, uint32 mask, address prover) external;
 
     /*//////////////////////////////////////////////////////////////
                                  VIEWS
