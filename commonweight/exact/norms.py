@@ -31,7 +31,8 @@ def dot(a: F32, b: F32) -> float:
     sums: list[float] = []
     for start in range(0, a.size, _CHUNK):
         product: F64 = a[start : start + _CHUNK].astype(np.float64)
-        product *= b[start : start + _CHUNK]
+        with np.errstate(invalid="ignore"):
+            product *= b[start : start + _CHUNK]
         _extract(product, sums)
     return math.fsum(sums) + 0.0
 

@@ -1,0 +1,68 @@
+"""Equal bits under other thread counts and CPU capabilities: the golden vectors, remade in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[2]
+AVAILABLE = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+LEVELS = [AVAILABLE[at:] for at in range(len(AVAILABLE) + 1)]
+"""What numpy may use beyond its baseline, taken away from the top down until nothing is left."""
+
+WIDE = """
+import sys
+import numpy as np
+sys.path.insert(0, {root!r})
+from commonweight.exact.aggregate import Contribution, aggregate_part
+from commonweight.exact.arrays import array_digest
+from commonweight.exact.genesis import uniform
+from commonweight.exact.norms import dot, norm2
+from commonweight.exact.outer import outer_step
+from commonweight.exact.payload import make_payload
+from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation
+rows = [uniform(b"wide", str(i), 100_003, np.float32(0.01 * (i + 1))) for i in range(5)]
+print([norm2(row).hex() for row in rows], dot(rows[0], rows[1]).hex())
+for codec in CODECS:
+    payload = make_payload(rows[0], rows[1], rows[2], 3, codec, 128, True)
+    print(codec, payload.digests, payload.new_residual_digest)
+for method in METHODS:
+    result = aggregate_part([Contribution(i, row, 7 + i) for i, row in enumerate(rows)], Aggregation(method=method))
+    print(method, array_digest(result.x), result.kept, result.clipped)
+print([array_digest(x) for x in outer_step(*rows[:3], "0.7", "0.9")])
+"""
+
+
+def run(code: list[str], threads: int, disabled: list[str]) -> str:
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(disabled)}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    done = subprocess.run(
+        [sys.executable, *code], env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_this_machine_has_something_to_take_away() -> None:
+    assert np.float32(1) / np.float32(3) != 0
+    assert LEVELS[-1] == []
+
+
+@pytest.mark.parametrize("disabled", LEVELS, ids=lambda names: "without " + ("-".join(names) or "nothing"))
+def test_golden_vectors_are_the_same_at_every_cpu_level(disabled: list[str]) -> None:
+    run([str(ROOT / "tests" / "golden" / "make.py"), "--check"], 1, disabled)
+
+
+def test_long_vectors_have_the_same_bits_at_every_cpu_level_and_thread_count() -> None:
+    code = ["-c", WIDE.format(root=str(ROOT))]
+    outputs = {
+        run(code, threads, disabled) for disabled in LEVELS for threads in ((1, 4) if disabled == LEVELS[0] else (2,))
+    }
+    assert len(outputs) == 1
+    assert len(next(iter(outputs)).splitlines()) == 12
