@@ -65,7 +65,8 @@ class InnerOptimizer:
         Raises TrainingError when loss or gradient is not finite: such a state must never be committed to.
         """
         self.model.flat_grad.zero_()
-        loss = self.model.loss(torch.from_numpy(batch))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.training.dtype == "bfloat16"):
+            loss = self.model.loss(torch.from_numpy(batch))
         loss.backward()  # type: ignore[no-untyped-call]
         norm = float(torch.linalg.vector_norm(self.model.flat_grad))
         if not math.isfinite(norm):

@@ -120,6 +120,15 @@ class RoundFolder:
             raise TrainingError(f"Part {part} of round {self.body.round} is not here", "it was not made, or is dropped")
         return path.read_bytes()
 
+    @property
+    def released(self) -> bool:
+        """Whether the payload may leave: the window is over and the commitment was seen on chain."""
+        return (self.folder / "released").exists()
+
+    def release(self) -> None:
+        """Note that the payload may leave."""
+        (self.folder / "released").touch()
+
     def save_commitment(self, commitment: Signed) -> None:
         """Store the one commitment of this plan; TrainingError when another one is already there."""
         known = self.commitment

@@ -1,0 +1,365 @@
+"""The butterfly all-reduce: part j of every payload goes to reducer j, which answers each sender with the reduced part.
+
+A reducer takes only what a registered key has signed for this very plan, checks digest and norm against the anchored
+commitment, decodes while further parts arrive, and reduces when all are in or when its time is over. Whoever has no
+result by then, or cannot reach the reducer, turns to the part's backup. What is missing in the end is left to the
+signers' canonical parts. The transport is anything that carries a call to a member by its index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken
+from commonweight.exact.arrays import F32
+from commonweight.exact.payload import check_part
+from commonweight.exact.round import ReducedPart, reduce_part
+from commonweight.net import Reply
+from commonweight.protocol.canonical import JsonObject, sha256_hex
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.offences import Blob, Offence, part_blob
+from commonweight.protocol.parts import part_range
+from commonweight.protocol.records import Commitment, Link, PartMessage, Plan, Result, open_signed, sign_body
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.structure import check_part_message, check_result, counted_tokens
+from commonweight.protocol.typed import Domain
+from commonweight.store.cid import cid_of
+
+_log = logging.getLogger("commonweight.trainer")
+
+REDUCE_BY, BACKUP_FROM, BACKUP_BY = 0.4, 0.55, 0.8
+"""When a reducer stops waiting, senders turn to the backup, and the backup stops waiting: shares of the exchange."""
+_WRONG_TARGET = ("wrong-run", "wrong-round", "wrong-base", "wrong-layout")
+
+
+class Transport(Protocol):
+    """Calls to other members by index."""
+
+    async def call(self, index: int, method: str, params: JsonObject, body: bytes, timeout_s: float) -> Reply:
+        """A call and its reply; raises PeerError."""
+
+    async def rtt_us(self, index: int) -> int:
+        """A round-trip time in microseconds; raises PeerError."""
+
+
+class Reports(Protocol):
+    """Where an exchange tells what the signers have to know. Neither call raises."""
+
+    async def reduced(self, result: Signed, data: bytes) -> None:
+        """This member has reduced a part."""
+
+    async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
+        """A member has signed something that proves it wrong."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who this member is: index, signing key and domain, and the keys of all others by index (lower case)."""
+
+    index: int
+    key: bytes = field(repr=False)
+    domain: Domain
+    keys: Callable[[int], str | None]
+
+
+OwnPart = Callable[[int], tuple[Signed, bytes]]
+"""This member's own payload: a part's signed message and bytes."""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A reduced part: the signed result and its encoded bytes."""
+
+    result: Signed
+    data: bytes
+
+
+@dataclass
+class _Arrivals:
+    """What has come in for one part that this member may reduce, and the links that it measured, by sender."""
+
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    decoded: dict[int, F32] = field(default_factory=dict)
+    links: dict[int, Link] = field(default_factory=dict)
+    closed: bool = False
+
+
+class Exchange:
+    """One round's all-reduce at one member.
+
+    Made as soon as the plan is known, so that early senders can wait here. `run` begins when the anchor window is over
+    and this member has seen the commitments anchored; afterwards the results stay here for whoever still asks.
+    """
+
+    def __init__(
+        self, config: RunConfig, plan: Signed, seat: Seat, transport: Transport, reports: Reports,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self.plan = Plan.from_body(plan.body)
+        self.signed_plan = plan
+        self.results: dict[int, Reduced] = {}
+        self.refused: dict[int, str] = {}
+        self._config = config
+        self._numel = config.model.parameters()
+        self._seat = seat
+        self._transport = transport
+        self._reports = reports
+        self._clock = clock
+        self._commitments: dict[int, tuple[Signed, Commitment]] = {}
+        self._begun = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._arrivals = {
+            part: _Arrivals()
+            for part in range(self.plan.parts)
+            if seat.index in (self.plan.reducers[part], self.plan.backups[part])
+        }
+
+    # --- the round ---------------------------------------------------------------------------------------------------
+
+    async def run(self, commitments: Mapping[int, Signed], own_part: OwnPart | None) -> None:
+        """Exchange with the members whose anchored commitments these are; `results` holds what came of it.
+
+        `own_part` gives this member's signed message and bytes of a part, None when it has committed to nothing.
+        Returns when every part has a result, or at the plan's `exchange_by`.
+        """
+        self._commitments = {i: (signed, Commitment.from_body(signed.body)) for i, signed in commitments.items()}
+        start = self._clock()
+        span_s = max(0.1, self.plan.exchange_by_ms / 1000 - start)
+        self._begun.set()
+        try:
+            async with asyncio.timeout(span_s), asyncio.TaskGroup() as group:
+                group.create_task(self._finish())
+                for part in range(self.plan.parts):
+                    group.create_task(self._obtain(part, own_part, span_s))
+                    if part in self._arrivals:
+                        group.create_task(self._reduce(part, span_s))
+        except TimeoutError:
+            missing = [part for part in range(self.plan.parts) if part not in self.results]
+            _log.info("round %d ends without results for parts %s", self.plan.round, missing)
+
+    def abandon(self) -> None:
+        """This member will not exchange in this round: whoever waits here is refused."""
+        self._begun.set()
+
+    async def _finish(self) -> None:
+        """Once every part has a result nobody waits for a backup any more."""
+        await self._until(lambda: len(self.results) == self.plan.parts, float("inf"))
+        for arrivals in self._arrivals.values():
+            arrivals.wanted.set()
+
+    async def _obtain(self, part: int, own_part: OwnPart | None, span_s: float) -> None:
+        """Give this member's part to its reducer, or else to the backup, and take the result."""
+        loop, me = asyncio.get_running_loop(), self._seat.index
+        started_s, reducer, backup = loop.time(), self.plan.reducers[part], self.plan.backups[part]
+        if reducer == me:
+            await self._take_own(part, own_part)
+            return
+        await self._ask(reducer, part, own_part, BACKUP_FROM * span_s)
+        if part in self.results:
+            return
+        if backup == me:
+            await self._take_own(part, own_part)
+        else:
+            await self._ask(backup, part, own_part, max(0.05, started_s + span_s - loop.time()))
+
+    async def _take_own(self, part: int, own_part: OwnPart | None) -> None:
+        """This member's own part, when it is the part's reducer or has to be its backup."""
+        arrivals = self._arrivals[part]
+        if own_part is not None and self._seat.index not in arrivals.decoded and not arrivals.closed:
+            commitment, (_, data) = self._commitments[self._seat.index][1], own_part(part)
+            arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._check, part, data, commitment)
+        arrivals.wanted.set()
+        await self._notify()
+
+    async def _ask(self, place: int, part: int, own_part: OwnPart | None, timeout_s: float) -> None:
+        """Send this member's part to a reducer, or just ask, and keep the result if it answers with a right one."""
+        try:
+            if own_part is None:
+                params: JsonObject = {"round": self.plan.round, "part": part}
+                reply = await self._transport.call(place, "result", params, b"", timeout_s)
+            else:
+                message, data = own_part(part)
+                params = {"message": message.to_json()}
+                reply = await self._transport.call(place, "part", params, data, timeout_s)
+            await self._keep(part, Signed.from_json(reply.params.get("result")), reply.body, place)
+        except (PeerError, FormatError) as problem:
+            _log.info("round %d part %d: member %d gives no result: %s", self.plan.round, part, place, problem)
+
+    async def _keep(self, part: int, result: Signed, data: bytes, reducer: int) -> None:
+        """Take over a result; FormatError when it is not signed by the reducer, for this part, over these bytes."""
+        body = open_signed(Result, result, self._seat.domain, self._key(reducer))
+        check_result(body, self.plan, self.signed_plan.digest)
+        if (body.part, body.reducer, body.digest) != (part, reducer, sha256_hex(data)):
+            raise PayloadError("A result is not what its reducer signed", f"part {part} of reducer {reducer}")
+        self.results.setdefault(part, Reduced(result, data))
+        await self._notify()
+
+    # --- reducing ----------------------------------------------------------------------------------------------------
+
+    async def _reduce(self, part: int, span_s: float) -> None:
+        """Reduce a part: as its reducer at once, as its backup when somebody wants it."""
+        arrivals, first = self._arrivals[part], self.plan.reducers[part] == self._seat.index
+        by_s = asyncio.get_running_loop().time() + (REDUCE_BY if first else BACKUP_BY) * span_s
+        if not first:
+            await arrivals.wanted.wait()
+        await self._until(lambda: part in self.results or self._expected() <= set(arrivals.decoded), by_s)
+        arrivals.closed = True
+        if part in self.results or not arrivals.decoded:
+            return
+        decoded = dict(arrivals.decoded)
+        try:
+            reduced = await asyncio.to_thread(self._aggregate, part, decoded)
+        except PayloadError as problem:
+            _log.warning("round %d part %d cannot be reduced: %s", self.plan.round, part, problem)
+            return
+        result = Result(
+            run=self.plan.run,
+            round=self.plan.round,
+            plan=self.signed_plan.digest,
+            part=part,
+            reducer=self._seat.index,
+            members=tuple(sorted(decoded)),
+            digest=reduced.digest,
+            links=tuple(link for _, link in sorted(arrivals.links.items())),
+        )
+        signed = sign_body(result, self._seat.key, self._seat.domain)
+        self.results[part] = Reduced(signed, reduced.encoded)
+        await self._notify()
+        await self._reports.reduced(signed, reduced.encoded)
+
+    def _aggregate(self, part: int, decoded: Mapping[int, F32]) -> ReducedPart:
+        bodies = {index: self._commitments[index][1] for index in decoded}
+        weights = {index: counted_tokens(body, self.plan, self._config) for index, body in bodies.items()}
+        norms = {index: body.parts[part].norm2 for index, body in bodies.items()}
+        return reduce_part(self._config, self.plan, self._numel, part, dict(decoded), weights, norms)
+
+    def _expected(self) -> set[int]:
+        return set(self._commitments) - set(self.refused)
+
+    # --- what others ask ---------------------------------------------------------------------------------------------
+
+    async def take_part(self, sender: int, message: Signed, data: bytes, transfer_us: int) -> Reduced:
+        """A sender's part for this member to reduce; answers with the result as soon as there is one.
+
+        Raises PeerRefused: what is stale, relayed or not for this member is dropped; what its sender has signed and
+        cannot be right is reported as an offence.
+        """
+        body = self._open(sender, message)
+        arrivals = self._arrivals[body.part]
+        await self._begun.wait()
+        commitment = self._committed(sender)
+        await self._judge(sender, message, body, commitment)
+        if sender not in arrivals.decoded and not arrivals.closed and body.part not in self.results:
+            decoded, link = await asyncio.gather(
+                self._decode(sender, message, body.part, data), self._measure(sender, len(data), transfer_us)
+            )
+            if not arrivals.closed:
+                arrivals.decoded[sender] = decoded
+                if link is not None:
+                    arrivals.links[sender] = link
+        arrivals.wanted.set()
+        await self._notify()
+        return await self.result(body.part)
+
+    async def result(self, part: int) -> Reduced:
+        """The result of a part, as soon as there is one; PeerRefused when there will be none here."""
+        if not 0 <= part < self.plan.parts:
+            raise PeerRefused("no-such-part", "This part does not exist", f"the plan has {self.plan.parts}")
+        left_s = self.plan.exchange_by_ms / 1000 - self._clock()
+        if not await self._result_within(part, max(0.0, left_s)):
+            raise PeerRefused("no-result", f"There is no result of part {part} of round {self.plan.round} here")
+        return self.results[part]
+
+    def _open(self, sender: int, message: Signed) -> PartMessage:
+        """What can be checked before the commitments are known: it is by its sender, for this plan, and for us."""
+        body = open_signed(PartMessage, message, self._seat.domain, self._key(sender))
+        if body.sender != sender:
+            raise PeerRefused("relayed", "This part is by somebody else", f"member {body.sender}, not {sender}")
+        if body.plan != self.signed_plan.digest:
+            raise PeerRefused("stale", "This part is for another plan", f"round {self.plan.round} is under way here")
+        if body.part not in self._arrivals:
+            raise PeerRefused("not-a-reducer", f"Member {self._seat.index} does not reduce part {body.part}")
+        return body
+
+    def _committed(self, sender: int) -> tuple[Signed, Commitment]:
+        if sender in self.refused or sender not in self._commitments:
+            why = self.refused.get(sender, "it has no anchored commitment")
+            raise PeerRefused("refused", f"Member {sender} is not counted in round {self.plan.round}", why)
+        return self._commitments[sender]
+
+    async def _judge(
+        self, sender: int, message: Signed, body: PartMessage, commitment: tuple[Signed, Commitment]
+    ) -> None:
+        """Rules 2 and 4, as far as the message alone shows."""
+        try:
+            check_part_message(body, self.plan, self.signed_plan.digest, commitment[1])
+        except RuleBroken as broken:
+            rule = "wrong-target" if broken.rule in _WRONG_TARGET else "payload-mismatch"
+            await self._refuse(sender, rule, body.part, (self.signed_plan, commitment[0], message), {})
+            raise PeerRefused(broken.rule, broken.what, broken.why) from None
+
+    async def _decode(self, sender: int, message: Signed, part: int, data: bytes) -> F32:
+        """The decoded part; rule 4 when its bytes are what the sender signed, but not what it committed to."""
+        signed, commitment = self._committed(sender)
+        try:
+            return await asyncio.to_thread(self._check, part, data, commitment)
+        except PayloadError as problem:
+            if sha256_hex(data) != commitment.parts[part].digest:
+                raise PeerRefused("damaged", "The bytes are not those of the message", problem.why) from None
+            documents = (self.signed_plan, signed, message)
+            await self._refuse(sender, "payload-mismatch", part, documents, {part_blob(sender): data})
+            raise PeerRefused("payload-mismatch", problem.what, problem.why) from None
+
+    def _check(self, part: int, data: bytes, commitment: Commitment) -> F32:
+        span = part_range(self._numel, self.plan.block, self.plan.parts, part)
+        return check_part(data, span.size, self.plan.codec, self.plan.block, commitment.parts[part])
+
+    async def _refuse(
+        self, sender: int, rule: str, part: int, documents: tuple[Signed, ...], blobs: Mapping[str, bytes]
+    ) -> None:
+        """Leave a member out and report why, once."""
+        if sender in self.refused:
+            return
+        self.refused[sender] = rule
+        entries = tuple(Blob(name, sha256_hex(data), cid_of(data)) for name, data in blobs.items())
+        offence = Offence(self.plan.run, rule, self.plan.round, sender, None, part, documents, entries)
+        _log.warning("round %d: member %d is refused: %s", self.plan.round, sender, rule)
+        await self._notify()
+        await self._reports.offence(offence, blobs)
+
+    async def _measure(self, sender: int, size: int, transfer_us: int) -> Link | None:
+        try:
+            rtt_us = await self._transport.rtt_us(sender)
+        except PeerError as problem:
+            _log.info("member %d answers no ping: %s", sender, problem)
+            return None
+        return Link(sender, size, max(1, transfer_us), max(1, rtt_us))
+
+    def _key(self, index: int) -> str:
+        key = self._seat.keys(index)
+        if key is None:
+            raise PeerRefused("not-a-member", f"There is no provider {index}", "the registry does not know it")
+        return key
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _until(self, ready: Callable[[], bool], by_s: float) -> bool:
+        """Wait for a condition, until the event loop's time `by_s`; whether it came."""
+        try:
+            async with asyncio.timeout_at(by_s), self._changed:
+                await self._changed.wait_for(ready)
+        except TimeoutError:
+            return ready()
+        return True
+
+    async def _result_within(self, part: int, seconds: float) -> bool:
+        return await self._until(lambda: part in self.results, asyncio.get_running_loop().time() + seconds)

@@ -1,0 +1,175 @@
+"""Checkpoints at a member: made by its own outer step, or fetched block by block from peers and the content store.
+
+Each checkpoint has a folder of its own with its blocks, and a manifest that is written last: without it the checkpoint
+is not there. A fetch that was interrupted goes on with the blocks that it lacks. Everything is verified before use:
+the manifest by its SHA-256, blocks by their CIDs, files by the manifest. All calls block and run in a thread.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
+from commonweight.exact.layout import Layout
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.records import Manifest
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store.base import ContentStore
+from commonweight.store.cid import Cid, cid_from_bytes
+from commonweight.store.fallback import FallbackStore
+from commonweight.store.folder import FolderStore
+from commonweight.store.unixfs import Emit
+from trainer.journal import write_whole
+
+KEPT = 3
+_MANIFEST = "manifest.json"
+_RAW_SHA256 = bytes((1, 0x55, 0x12, 0x20))
+
+FetchBlock = Callable[[Cid], bytes]
+"""Asks the peers for a block; blocks, and raises ContentUnavailable when nobody has it. The bytes are not verified."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A checkpoint with its manifest and the CID of its directory in a content store."""
+
+    manifest: Manifest
+    checkpoint: Checkpoint
+    cid: Cid
+
+    @property
+    def sha256(self) -> str:
+        """Its name: the manifest's digest, 0x-hex."""
+        return self.manifest.sha256
+
+
+class PeerBlocks(ContentStore):
+    """The other members as a place that has blocks. It can only be read."""
+
+    def __init__(self, fetch: FetchBlock) -> None:
+        self.where = "the other members"
+        self._fetch = fetch
+
+    def load_block(self, cid: Cid) -> bytes:
+        """A block that a member has sent; verified by the caller."""
+        return self._fetch(cid)
+
+    def writing(self) -> AbstractContextManager[Emit]:
+        """Refused: members serve their own content only."""
+        raise StoreError("Nothing can be stored at other members", "they serve what they have made themselves")
+
+    def pin(self, cid: Cid) -> None:
+        """Refused, as `writing`."""
+        raise StoreError(f"{cid} cannot be pinned at other members", "they keep what they have made themselves")
+
+    def unpin(self, cid: Cid) -> None:
+        """Nothing of ours is kept there."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class Checkpoints:
+    """The newest checkpoints of a run in a folder; the last two also in memory."""
+
+    def __init__(self, folder: Path, config: RunConfig, run: str) -> None:
+        self._folder = folder
+        self._config = config
+        self._run = run
+        self._layout = Layout.from_model(config.model)
+        self._memory: OrderedDict[str, Held] = OrderedDict()
+        self._lock = threading.RLock()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def genesis(self) -> Held:
+        """The checkpoint of round 0, which the configuration's seed gives."""
+        return self.make(0, None, None, genesis_checkpoint(self._config))
+
+    def make(self, round_: int, parent: str | None, plan: str | None, checkpoint: Checkpoint) -> Held:
+        """Store a checkpoint that was computed here. The same input gives the same manifest and CID."""
+        files = checkpoint.to_files(self._layout)
+        with self._lock:
+            working = self._folder / "making"
+            shutil.rmtree(working, ignore_errors=True)
+            store = FolderStore(working)
+            cids = {name: store.put(data) for name, data in files.items()}
+            manifest = make_manifest(self._run, round_, parent, plan, self._config.sha256, files, dict(cids))
+            store.put(manifest.to_bytes())
+            place = self._place(manifest.sha256)
+            if not place.exists():
+                working.replace(place)
+            return self._finish(manifest, checkpoint)
+
+    def newest(self) -> Held | None:
+        """The checkpoint of the highest round that is whole here."""
+        manifests = [Manifest.load(path.read_bytes()) for path in self._folder.glob(f"*/{_MANIFEST}")]
+        for manifest in sorted(manifests, key=lambda manifest: -manifest.round):
+            try:
+                return self.get(manifest.sha256)
+            except StoreError:
+                shutil.rmtree(self._place(manifest.sha256))
+        return None
+
+    def get(self, sha256: str, *sources: ContentStore) -> Held:
+        """The checkpoint of this name: from memory, from disk, or fetched from `sources` in turn.
+
+        Raises ContentUnavailable or ContentMismatch when it cannot be had as named.
+        """
+        with self._lock:
+            if sha256 in self._memory:
+                self._memory.move_to_end(sha256)
+                return self._memory[sha256]
+            store = FallbackStore(FolderStore(self._place(sha256)), *sources)
+            limit = 16 * self._layout.numel + 2**20
+            cid = cid_from_bytes(_RAW_SHA256 + digest_bytes(sha256))
+            store.pin(cid)
+            manifest = Manifest.load(store.get(cid, sha256=sha256))
+            if manifest.run != self._run or manifest.config != self._config.sha256:
+                raise ContentMismatch(f"The checkpoint {sha256} is of another run", f"its manifest says {manifest.run}")
+            files = {}
+            for name, file in ((WEIGHTS_FILE, manifest.weights), (OUTER_FILE, manifest.outer)):
+                store.pin(Cid(file.cid))
+                files[name] = store.get(Cid(file.cid), max_bytes=limit, sha256=file.sha256)
+            return self._finish(manifest, Checkpoint.from_files(self._layout, files))
+
+    def block(self, cid: Cid) -> bytes:
+        """A block of any checkpoint that is kept; ContentUnavailable when there is none."""
+        for place in self._folder.iterdir():
+            try:
+                return FolderStore(place).load_block(cid)
+            except ContentUnavailable:
+                continue
+        raise ContentUnavailable(f"{cid} is not a block of a checkpoint that is kept here", "", "ask another member")
+
+    def _place(self, sha256: str) -> Path:
+        return self._folder / digest_bytes(sha256).hex()
+
+    def _finish(self, manifest: Manifest, checkpoint: Checkpoint) -> Held:
+        place = self._place(manifest.sha256)
+        store = FolderStore(place)
+        names = {WEIGHTS_FILE: Cid(manifest.weights.cid), OUTER_FILE: Cid(manifest.outer.cid)}
+        cid = store.put_directory(
+            {_MANIFEST: manifest.to_bytes(), "config.json": self._config.model.transformers_config(), **names}
+        )
+        write_whole(place / _MANIFEST, manifest.to_bytes())
+        held = Held(manifest, checkpoint, cid)
+        self._memory[held.sha256] = held
+        while len(self._memory) > 2:
+            self._memory.popitem(last=False)
+        self._tidy(manifest.round)
+        return held
+
+    def _tidy(self, newest: int) -> None:
+        """Drop all but the last few rounds' checkpoints."""
+        for path in self._folder.glob(f"*/{_MANIFEST}"):
+            manifest = Manifest.load(path.read_bytes())
+            if manifest.round <= newest - KEPT:
+                shutil.rmtree(path.parent)
+

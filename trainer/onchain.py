@@ -1,0 +1,111 @@
+"""What a member reads from the chain with its own node: who signs, who trains, which rounds are anchored.
+
+All calls block; an event loop runs them in a thread. A member trusts nobody else's word for any of this.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from commonweight.chain.run import Run
+from commonweight.chain.structs import EpochState
+from commonweight.errors import ContractError, TrainingError
+from commonweight.protocol.fields import lower_address
+
+_FRESH_S = 10.0
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A registered provider: its signing key (lower case), where it can be reached, and when its ban ends (Unix s)."""
+
+    index: int
+    key: str
+    peer: str
+    banned_until: int
+    exited: bool
+
+
+class ChainView(Protocol):
+    """The questions that a member asks the chain."""
+
+    def signers(self) -> tuple[str, ...]:
+        """The signers in office, lower case."""
+
+    def provider(self, index: int) -> Provider | None:
+        """The provider at an index."""
+
+    def index_of_key(self, key: str) -> int:
+        """The index that a signing key is registered for; TrainingError when there is none."""
+
+    def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
+        """Whether this root of commitments is on chain."""
+
+    def time_s(self) -> int:
+        """The latest block's time."""
+
+    def unsettled_epoch(self) -> int:
+        """The first epoch that is neither final nor void."""
+
+
+class OnChain:
+    """A run's chain, with short-lived copies of what changes rarely."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._signers: tuple[float, tuple[str, ...]] = (0.0, ())
+        self._providers: dict[int, tuple[float, Provider]] = {}
+
+    def signers(self) -> tuple[str, ...]:
+        """The signers in office, lower case."""
+        if time.monotonic() - self._signers[0] > _FRESH_S:
+            found = tuple(sorted(lower_address(signer) for signer in self._run.oracle.signers()))
+            self._signers = (time.monotonic(), found)
+        return self._signers[1]
+
+    def provider(self, index: int) -> Provider | None:
+        """The provider at an index; None when there is none."""
+        at, known = self._providers.get(index, (0.0, None))
+        if known is None or time.monotonic() - at > _FRESH_S:
+            try:
+                entry = self._run.registry.provider_at(index)
+            except ContractError as problem:
+                if problem.name == "UnknownProvider":
+                    return None
+                raise
+            known = Provider(
+                index, lower_address(entry.signing_key), entry.peer, entry.banned_until, bool(entry.exit_at)
+            )
+            self._providers[index] = (time.monotonic(), known)
+        return known
+
+    def index_of_key(self, key: str) -> int:
+        """The index that a signing key is registered for; TrainingError when there is none."""
+        try:
+            return self._run.registry.index_of_key(key)
+        except ContractError as problem:
+            if problem.name == "UnknownProvider":
+                raise TrainingError(
+                    f"{key} is not a provider's signing key in this run",
+                    "the registry does not know it",
+                    "register first with `commonweight provider register`, or use the registered keystore",
+                ) from None
+            raise
+
+    def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
+        """Whether this root of commitments is on chain, at the latest block."""
+        return self._run.oracle.is_anchored(round_, deadline_s, root)
+
+    def time_s(self) -> int:
+        """The latest block's time."""
+        return self._run.chain.timestamp()
+
+    def unsettled_epoch(self) -> int:
+        """The first epoch that is neither final nor void."""
+        following = self._run.oracle.next_epoch()
+        if following == 0:
+            return 0
+        state = self._run.oracle.epoch_info(following - 1).state
+        return following if state in (EpochState.FINAL, EpochState.VOID) else following - 1

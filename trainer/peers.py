@@ -1,0 +1,233 @@
+"""A member among its peers: what it serves to members and signers, and its calls to other members.
+
+Served: `part` and `result` (the all-reduce), `state` (a trace state, to signers who replay), `payload` (an own part, to
+signers, once payloads may leave), `block` (content of checkpoints, by CID). Callers are known by their registered key;
+sizes and numbers are bounded before anything is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from commonweight.errors import ContentUnavailable, PeerError, PeerRefused, PeerUnreachable
+from commonweight.exact.codecs import encoded_size
+from commonweight.net import Caller, Dialer, Identity, Limits, Method, Reply, Request, Server, split_address
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import Fields, hex32
+from commonweight.protocol.records import Commitment
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store.base import MAX_BLOCK_BYTES
+from commonweight.store.cid import Cid, parse_cid
+from trainer.allreduce import Exchange, OwnPart, Reduced
+from trainer.checkpoint import Checkpoints
+from trainer.journal import Journal, RoundFolder
+from trainer.onchain import ChainView
+
+_log = logging.getLogger("commonweight.trainer")
+_PING_S = 2.0
+_BLOCK_S = 20.0
+_REMEMBERED = 3
+
+
+class PeerBook:
+    """Where the other members are, and calls to them; a `Transport` of the all-reduce over TLS."""
+
+    def __init__(self, dialer: Dialer, own: int) -> None:
+        self._dialer = dialer
+        self._own = own
+        self._known: dict[int, tuple[str, str]] = {}
+
+    def know(self, index: int, key: str, address: str) -> None:
+        """Remember a member's registered key and its host:port."""
+        if index != self._own and address:
+            self._known[index] = (address, key)
+
+    def forget(self, index: int) -> None:
+        """Forget a member, for example one that was banned."""
+        self._known.pop(index, None)
+
+    async def call(self, index: int, method: str, params: JsonObject, body: bytes, timeout_s: float) -> Reply:
+        """A call to a member. Raises PeerError."""
+        address, key = self._place(index)
+        return await self._dialer.call(address, key, method, params, body, timeout_s=timeout_s)
+
+    async def rtt_us(self, index: int) -> int:
+        """The smaller of two round-trip times, in microseconds: the first one may include connecting."""
+        address, key = self._place(index)
+        peer = await self._dialer.peer(address, key, _PING_S)
+        return min([await peer.ping(_PING_S), await peer.ping(_PING_S)])
+
+    async def block(self, cid: Cid) -> bytes:
+        """A block from whichever member has it; not verified. Raises ContentUnavailable."""
+        for index in list(self._known):
+            address, key = self._known[index]
+            try:
+                reply = await self._dialer.call(
+                    address, key, "block", {"cid": str(cid)}, timeout_s=_BLOCK_S, max_reply=MAX_BLOCK_BYTES
+                )
+            except PeerError as problem:
+                _log.debug("member %d has no block %s: %s", index, cid, problem)
+                self._known[index] = self._known.pop(index)  # ask the others first from now on
+                continue
+            return reply.body
+        raise ContentUnavailable(f"No member has {cid}", f"{len(self._known)} were asked")
+
+    def block_from_thread(self, loop: asyncio.AbstractEventLoop) -> Callable[[Cid], bytes]:
+        """`block` for a thread other than the event loop's."""
+
+        def fetch(cid: Cid) -> bytes:
+            return asyncio.run_coroutine_threadsafe(self.block(cid), loop).result()
+
+        return fetch
+
+    def _place(self, index: int) -> tuple[str, str]:
+        if index not in self._known:
+            raise PeerUnreachable(f"Nobody knows where member {index} listens", "no signer named its address")
+        return self._known[index]
+
+
+class PeerServer:
+    """What a member serves. Exchanges are handed in round by round; the last few stay for latecomers."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: RunConfig,
+        chain: ChainView,
+        journal: Journal,
+        checkpoints: Checkpoints,
+        own_part: Callable[[RoundFolder], OwnPart],
+        limits: Limits | None = None,
+    ) -> None:
+        self._identity = identity
+        self._chain = chain
+        self._journal = journal
+        self._checkpoints = checkpoints
+        self._own_part = own_part
+        self._exchanges: dict[int, Exchange] = {}
+        part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
+        methods = {
+            "part": Method(self._part, part_bytes),
+            "result": Method(self._result),
+            "state": Method(self._state),
+            "payload": Method(self._payload),
+            "block": Method(self._block),
+        }
+        self._server = Server(identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes))
+
+    async def start(self, listen: str) -> str:
+        """Listen at host:port; returns the address with the port that was taken."""
+        host, port = await self._server.start(*_listening(listen))
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def close(self) -> None:
+        """Stop serving."""
+        await self._server.close()
+
+    def serve(self, exchange: Exchange) -> None:
+        """Let others take part in this exchange; the oldest one is given up."""
+        self._exchanges[exchange.plan.round] = exchange
+        while len(self._exchanges) > _REMEMBERED:
+            self._exchanges.pop(min(self._exchanges)).abandon()
+
+    # --- who may speak -----------------------------------------------------------------------------------------------
+
+    async def _authorise(self, caller: Caller) -> None:
+        if caller.role == "signer":
+            known = caller.address in await asyncio.to_thread(self._chain.signers)
+        elif caller.role == "member" and caller.index is not None:
+            provider = await asyncio.to_thread(self._chain.provider, caller.index)
+            known = provider is not None and provider.key == caller.address
+            if known and provider is not None and provider.banned_until > await asyncio.to_thread(self._chain.time_s):
+                raise PeerRefused("banned", f"Provider {caller.index} is banned", f"until {provider.banned_until}")
+        else:
+            known = False
+        if not known:
+            raise PeerRefused("not-registered", "This key has no place in the run", f"{caller.role} {caller.address}")
+
+    # --- the all-reduce ----------------------------------------------------------------------------------------------
+
+    async def _part(self, request: Request) -> Reply:
+        sender = request.caller.index
+        if sender is None:
+            raise PeerRefused("members-only", "Only members send parts")
+        message = Signed.from_json(request.params.get("message"))
+        exchange = self._exchange(Fields(message.body, "part").integer("round", 1))
+        return _reply(await exchange.take_part(sender, message, request.body, request.transfer_us))
+
+    async def _result(self, request: Request) -> Reply:
+        f = Fields(request.params, "result")
+        exchange, part = self._exchange(f.integer("round", 1)), f.integer("part")
+        f.done()
+        return _reply(await exchange.result(part))
+
+    def _exchange(self, round_: int) -> Exchange:
+        if round_ not in self._exchanges:
+            raise PeerRefused("stale", f"Round {round_} is not under way here")
+        return self._exchanges[round_]
+
+    # --- what signers ask --------------------------------------------------------------------------------------------
+
+    async def _state(self, request: Request) -> Reply:
+        self._signers_only(request)
+        f = Fields(request.params, "state")
+        round_, leaf = f.integer("round", 1), f.integer("leaf")
+        f.done()
+        return await asyncio.to_thread(self._state_of, self._committed(round_), leaf)
+
+    def _state_of(self, folder: RoundFolder, leaf: int) -> Reply:
+        trace, signed = folder.trace, folder.commitment
+        if trace is None or signed is None or leaf >= len(trace.states):
+            raise PeerRefused("no-such-state", f"There is no leaf {leaf} of round {folder.body.round} here")
+        commitment = Commitment.from_body(signed.body)
+        trace.finish([part.digest for part in commitment.parts], commitment.trace.new_residual)
+        digests = trace.states[leaf]
+        return Reply(
+            {
+                "digests": digests.to_json(),
+                "proof": list(trace.proof(leaf)),
+                "leaf": hex32(trace.leaves()[leaf]),
+                "leaves": len(trace.states),
+            },
+            self._journal.load_state(digests).to_bytes(),
+        )
+
+    async def _payload(self, request: Request) -> Reply:
+        self._signers_only(request)
+        f = Fields(request.params, "payload")
+        round_, part = f.integer("round", 1), f.integer("part")
+        f.done()
+        folder = self._committed(round_)
+        if not folder.released:
+            raise PeerRefused("too-early", "No payload leaves before its commitment is anchored", f"round {round_}")
+        message, data = await asyncio.to_thread(self._own_part(folder), part)
+        return Reply({"message": message.to_json()}, data)
+
+    def _committed(self, round_: int) -> RoundFolder:
+        folder = self._journal.committed_round(round_)
+        if folder is None:
+            raise PeerRefused("no-such-round", f"There is nothing of round {round_} here", "it is settled, or was idle")
+        return folder
+
+    async def _block(self, request: Request) -> Reply:
+        f = Fields(request.params, "block")
+        cid = parse_cid(f.text("cid", 100))
+        f.done()
+        return Reply({}, await asyncio.to_thread(self._checkpoints.block, cid))
+
+    def _signers_only(self, request: Request) -> None:
+        if request.caller.role != "signer":
+            raise PeerRefused("signers-only", f"Only signers may ask for a {request.method}")
+
+
+def _reply(reduced: Reduced) -> Reply:
+    return Reply({"result": reduced.result.to_json()}, reduced.data)
+
+
+def _listening(listen: str) -> tuple[str, int]:
+    """host:port to listen on, where port 0 takes a free one."""
+    host, _, port = listen.rpartition(":")
+    return (host.removeprefix("[").removesuffix("]"), 0) if port == "0" else split_address(listen)

@@ -1,0 +1,45 @@
+"""The one settings object of a provider's process. Whoever starts it fills it in; nothing is read at import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from commonweight.errors import UsageError
+from commonweight.protocol.fields import lower_address
+
+
+@dataclass(frozen=True)
+class ProviderSettings:
+    """Where a provider finds its run, its key and its peers.
+
+    `campaign` names the run; `store` is a folder or the address of an IPFS node; `keystore` is the registered signing
+    key, encrypted under the password in `password_file` (None: COMMONWEIGHT_PASSWORD_FILE or a prompt). `listen` is
+    host:port (port 0 takes a free one) and `advertise` what others are told to connect to (None: what is listened on).
+    `signer_peers` maps signers' addresses to host:port and overrides run.json. `threads` None takes the run's own
+    number, which is what bit-exact replay expects. `confirmations` None trusts the node's `finalized` block.
+    """
+
+    campaign: str
+    rpc_urls: tuple[str, ...]
+    store: str
+    keystore: Path
+    data_dir: Path
+    listen: str
+    password_file: Path | None = None
+    advertise: str | None = None
+    signer_peers: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    threads: int | None = None
+    log_level: str = "info"
+    confirmations: int | None = None
+    poll_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.rpc_urls:
+            raise UsageError("No RPC address was given", "", "name one by --rpc")
+        if self.device != "cpu":
+            raise UsageError(
+                f"The trainer does not run on {self.device!r}", "it trains on the CPU", "leave --device at cpu"
+            )
+        object.__setattr__(self, "campaign", lower_address(self.campaign))
+        object.__setattr__(self, "signer_peers", {lower_address(a): p for a, p in self.signer_peers.items()})

@@ -1,0 +1,247 @@
+"""The signers as a member sees them: their methods as calls, the coordinator first and the others when it is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from commonweight.errors import (
+    CommonweightError,
+    FormatError,
+    PeerError,
+    PeerRefused,
+    PeerUnreachable,
+    SignatureError,
+)
+from commonweight.net import Dialer, Reply
+from commonweight.protocol.canonical import JsonObject, loads
+from commonweight.protocol.documents import Signed, recover
+from commonweight.protocol.fields import U32, Fields
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import MAX_MEMBERS, Anchor, Plan, Receipt, Record, open_signed
+from commonweight.protocol.typed import Domain
+
+T = TypeVar("T")
+D = TypeVar("D", Plan, Record, Receipt, Anchor)
+
+_log = logging.getLogger("commonweight.trainer")
+_CALL_S = 10.0
+_POLL_MS = 8000
+_MAX_DOCUMENT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where the signers say that a member listens, and with which key."""
+
+    index: int
+    key: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who committed in time: commitments with at least one receipt, the anchors decided on, and the members' addresses.
+
+    Signatures of signers are checked; a member's own are checked against the registry by who uses them.
+    """
+
+    commitments: tuple[Signed, ...]
+    anchors: tuple[Anchor, ...]
+    peers: tuple[Peer, ...]
+
+
+class Signers:
+    """Calls to the signers of a run. `peers` maps their addresses (lower case) to host:port."""
+
+    def __init__(self, dialer: Dialer, domain: Domain, peers: Mapping[str, str]) -> None:
+        self._dialer = dialer
+        self._domain = domain
+        self._peers = dict(peers)
+        self._order = sorted(self._peers)
+
+    def in_office(self, signers: Sequence[str]) -> None:
+        """Follow a rotation: only these signers' documents count."""
+        self._order = [a for a in self._order if a in signers] + [a for a in signers if a not in self._order]
+
+    # --- one call ----------------------------------------------------------------------------------------------------
+
+    async def _call(
+        self, signer: str, method: str, params: JsonObject, body: bytes = b"", timeout_s: float = _CALL_S
+    ) -> Reply:
+        address = self._peers.get(signer)
+        if address is None:
+            raise PeerUnreachable(
+                f"Nobody says where signer {signer} listens", "run.json does not name it", "use --signer-peers"
+            )
+        return await self._dialer.call(address, signer, method, params, body, timeout_s=timeout_s)
+
+    async def _first(self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """The first signer's answer, in order; who fails is asked last the next time. Raises the last problem."""
+        problem: CommonweightError = PeerUnreachable("No signer is known", "", "name them by --signer-peers")
+        for signer in list(self._order):
+            try:
+                return await ask(signer)
+            except (PeerError, FormatError) as failed:
+                problem = failed
+                _log.info("signer %s: %s", signer, failed)
+                self._order.remove(signer)
+                self._order.append(signer)
+        raise problem
+
+    async def _each(self, method: str, params: JsonObject) -> dict[str, Reply | CommonweightError]:
+        """Everybody's answer or problem."""
+
+        async def one(signer: str) -> Reply | CommonweightError:
+            try:
+                return await self._call(signer, method, params)
+            except PeerError as problem:
+                return problem
+
+        answers = await asyncio.gather(*(one(signer) for signer in self._order))
+        return dict(zip(self._order, answers, strict=True))
+
+    # --- membership --------------------------------------------------------------------------------------------------
+
+    async def join(self, index: int, have: str | None, peer: str) -> int:
+        """Say that this member is ready; returns the highest round that any signer has planned. Raises PeerError."""
+        answers = await self._each("join", {"index": index, "have": have, "peer": peer})
+        rounds = []
+        for signer, answer in answers.items():
+            if isinstance(answer, Reply):
+                f = Fields(answer.params, "join")
+                rounds.append(f.integer("round"))
+                if f.address("coordinator") == signer:  # it is back: ask it first again
+                    self._order = [signer, *(other for other in self._order if other != signer)]
+        if not rounds:
+            raise _problem(answers)
+        return max(rounds)
+
+    async def leave(self, index: int) -> None:
+        """Say that this member goes; a signer that cannot be told finds out by its silence."""
+        await self._each("leave", {"index": index})
+
+    # --- a round -----------------------------------------------------------------------------------------------------
+
+    async def plan(self, after: int) -> tuple[Signed, Plan] | None:
+        """The newest plan after a round; None when there is none within some seconds."""
+
+        async def ask(signer: str) -> tuple[Signed, Plan] | None:
+            reply = await self._poll(signer, "plan", {"after": after})
+            signed = None if reply is None else Signed.from_bytes(reply.body, _MAX_DOCUMENT)
+            return None if signed is None else (signed, self.open(Plan, signed))
+
+        return await self._first(ask)
+
+    async def commit(self, commitment: Signed) -> tuple[Signed, ...]:
+        """Send a commitment to every signer; returns the receipts. Raises PeerError when nobody gave one."""
+        answers = await self._each("commit", {"commitment": commitment.to_json()})
+        receipts = []
+        for signer, answer in answers.items():
+            try:
+                if isinstance(answer, CommonweightError):
+                    raise answer
+                receipt = Signed.from_json(answer.params.get("receipt"))
+                if open_signed(Receipt, receipt, self._domain, signer).commitment == commitment.digest:
+                    receipts.append(receipt)
+            except (PeerError, FormatError) as problem:
+                _log.info("no receipt from %s: %s", signer, problem)
+        if not receipts:
+            raise _problem(answers)
+        return tuple(receipts)
+
+    async def roster(self, round_: int) -> Roster | None:
+        """Who committed, as soon as an anchor is decided on; None when it is not within some seconds."""
+
+        async def ask(signer: str) -> Roster | None:
+            reply = await self._poll(signer, "roster", {"round": round_})
+            return None if reply is None else self._read_roster(reply.body)
+
+        return await self._first(ask)
+
+    async def record(self, round_: int) -> tuple[Signed, Record] | None:
+        """The record of a round; None when there is none within some seconds."""
+
+        async def ask(signer: str) -> tuple[Signed, Record] | None:
+            reply = await self._poll(signer, "record", {"round": round_})
+            signed = None if reply is None else Signed.from_bytes(reply.body, _MAX_DOCUMENT)
+            return None if signed is None else (signed, self.open(Record, signed))
+
+        return await self._first(ask)
+
+    async def upload(self, round_: int, part: int, message: Signed, data: bytes) -> None:
+        """Give a part of the own payload to the coordinator, or to whichever signer takes it."""
+        params: JsonObject = {"round": round_, "part": part, "message": message.to_json()}
+        await self._first(lambda signer: self._call(signer, "payload", params, data, _CALL_S * 3))
+
+    async def result(self, result: Signed, data: bytes) -> None:
+        """Report a reduced part with its bytes."""
+        await self._first(lambda signer: self._call(signer, "result", {"result": result.to_json()}, data, _CALL_S * 3))
+
+    async def part(self, round_: int, part: int) -> bytes:
+        """The canonical part, encoded; not verified here."""
+        reply = await self._first(lambda signer: self._call(signer, "part", {"round": round_, "part": part}))
+        return reply.body
+
+    async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
+        """Report an offence, with its blobs, to every signer."""
+        sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in blobs.items()]
+        params: JsonObject = {"offence": offence.to_body(), "blobs": [*sizes]}
+        body = b"".join(blobs.values())
+        answers = await asyncio.gather(
+            *(self._call(signer, "offence", params, body) for signer in self._order), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                _log.info("an offence could not be reported: %s", answer)
+
+    # --- reading answers ---------------------------------------------------------------------------------------------
+
+    async def _poll(self, signer: str, method: str, params: JsonObject) -> Reply | None:
+        """A long poll; None for "not yet"."""
+        reply = await self._call(signer, method, params | {"wait_ms": _POLL_MS}, timeout_s=_POLL_MS / 1000 + _CALL_S)
+        return reply if reply.body else None
+
+    def _read_roster(self, data: bytes) -> Roster:
+        """A roster whose commitments have a receipt by a signer in office; anchors by others are left out."""
+        f = Fields(loads(data, _MAX_DOCUMENT), "roster")
+        commitments, receipts, anchors = (
+            [Signed.from_json(item) for item in f.items(name, 0, 4 * MAX_MEMBERS)]
+            for name in ("commitments", "receipts", "anchors")
+        )
+        peers = f.objects("members", _read_peer, 0, MAX_MEMBERS)
+        receipted = {receipt.commitment for receipt in self._genuine(Receipt, receipts)}
+        return Roster(
+            tuple(signed for signed in commitments if signed.digest in receipted),
+            tuple(self._genuine(Anchor, anchors)),
+            peers,
+        )
+
+    def _genuine(self, kind: type[D], documents: Sequence[Signed]) -> list[D]:
+        """The bodies of those documents that signers in office signed."""
+        found = []
+        for signed in documents:
+            try:
+                found.append(self.open(kind, signed))
+            except FormatError as problem:
+                _log.info("a %s is passed over: %s", kind.KIND, problem)
+        return found
+
+    def open(self, kind: type[D], signed: Signed) -> D:
+        """The body of a document that a signer in office signed; FormatError otherwise."""
+        if (signer := recover(signed, self._domain)) not in self._order:
+            raise SignatureError(f"A {signed.kind} is signed by a stranger", f"{signer} is not a signer of this run")
+        return open_signed(kind, signed, self._domain)
+
+
+def _problem(answers: Mapping[str, Reply | CommonweightError]) -> CommonweightError:
+    """Why nobody gave what was asked for."""
+    problems = [answer for answer in answers.values() if isinstance(answer, CommonweightError)]
+    return problems[0] if problems else PeerRefused("no-answer", "No signer gave a usable answer")
+
+
+def _read_peer(f: Fields) -> Peer:
+    return Peer(f.integer("index", 0, U32), f.address("key"), f.text("peer", 256))

@@ -1,0 +1,56 @@
+"""What a member is doing, one canonical JSON object a line in `status.jsonl`: for operators, the demo and the CLI.
+
+Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, stopped), step and steps of the
+round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and bytes_received of this process
+so far, by_method (the same by kind of message), and after a record its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from commonweight.net import PROCESS_TRAFFIC
+from commonweight.protocol.canonical import Json, JsonObject, dumps
+
+_ROTATE_BYTES = 64 << 20
+
+
+class Status:
+    """Appends to a status file; lines survive a kill at any moment. A file of 64 MiB is begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def say(
+        self,
+        phase: str,
+        round_: int,
+        *,
+        step: int = 0,
+        steps: int = 0,
+        loss: float | None = None,
+        tokens_per_s: float | None = None,
+        **more: Json,
+    ) -> None:
+        """Write one line; `loss` in nats per token."""
+        totals = PROCESS_TRAFFIC.totals()
+        line: JsonObject = {
+            "time_ms": int(time.time() * 1000),
+            "pid": os.getpid(),
+            "round": round_,
+            "phase": phase,
+            "step": step,
+            "steps": steps,
+            "loss_micro": None if loss is None else round(loss * 1e6),
+            "tokens_per_s": None if tokens_per_s is None else round(tokens_per_s),
+            "bytes_sent": totals.bytes_sent,
+            "bytes_received": totals.bytes_received,
+            "by_method": {"sent": {**totals.sent_by_method}, "received": {**totals.received_by_method}},
+        }
+        if self.path.exists() and self.path.stat().st_size > _ROTATE_BYTES:
+            self.path.replace(self.path.with_suffix(".old.jsonl"))
+        with self.path.open("ab") as stream:
+            stream.write(dumps(line | more) + b"\n")
