@@ -16,9 +16,10 @@ from commonweight.chain import reverts
 from commonweight.chain.abi import Function
 from commonweight.chain.keys import Key
 from commonweight.chain.nonces import NonceStore
-from commonweight.chain.rpc import Endpoints, RpcReplyError, mask_url
+from commonweight.chain.rpc import Endpoints, RpcReplyError
 from commonweight.chain.sending import Fees, Sender
 from commonweight.chain.types import Block, BlockId, Log, Receipt, block_id, parse_log, parse_receipt, unhex
+from commonweight.chain.urls import mask_url
 from commonweight.errors import ChainError, UsageError
 
 LOG_PAGE_BLOCKS = 2000

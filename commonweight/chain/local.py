@@ -175,14 +175,15 @@ def stop_pid(pid: int) -> bool:
     if not send(signal.SIGTERM):
         return False
     deadline = time.monotonic() + STOP_S
-    while _pid_runs(pid) and time.monotonic() < deadline:
+    while pid_runs(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    if _pid_runs(pid):
+    if pid_runs(pid):
         send(signal.SIGKILL)
     return True
 
 
-def _pid_runs(pid: int) -> bool:
+def pid_runs(pid: int) -> bool:
+    """Whether a process with this id runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

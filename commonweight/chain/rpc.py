@@ -19,6 +19,7 @@ import requests
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
+from commonweight.chain.urls import mask_url
 from commonweight.errors import RpcUnavailable, UsageError, WrongChain
 
 _BUSY_CODES = {-32005, -32016, -32097, 429}  # limit exceeded, rate limits of common hosts
@@ -37,15 +38,6 @@ class RpcReplyError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} (code {self.code})"
-
-
-def mask_url(url: str) -> str:
-    """A URL without user, path and query, where access tokens are."""
-    parts = urlsplit(url)
-    host = parts.hostname or "?"
-    if ":" in host:
-        host = f"[{host}]"
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
 class Endpoints:

@@ -1,0 +1,185 @@
+"""`commonweight audit`: check a run from an RPC address and the published files alone, with no key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commonweight.cli.options import (
+    ConfigOption,
+    ConfirmationsOption,
+    DataDirOption,
+    JsonOption,
+    RpcOption,
+    RunOption,
+    StoreOption,
+)
+from commonweight.cli.session import Session
+from commonweight.errors import UsageError
+
+if TYPE_CHECKING:
+    from commonweight.audit.findings import AuditReport
+    from commonweight.audit.settings import AuditSettings
+
+cli = typer.Typer(help="Check a run without trusting anybody.", no_args_is_help=True)
+FORMATS = ("csv", "jsonl", "sqlite")
+
+
+@cli.command()
+def verify(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check contracts, signatures, roots, credits and money. Ends with 0 verified, 1 refuted, 3 incomplete."""
+    from commonweight.audit.verify import verify as check
+
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    with session.output.progress() as report:
+        found = check(_settings(session), report)
+    _conclude(session, found)
+
+
+@cli.command()
+def lineage(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute each checkpoint bit for bit from its parent and the published payloads."""
+    from commonweight.audit.lineage import lineage as recompute
+
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    with session.output.progress() as report:
+        found = recompute(_settings(session), report)
+    _conclude(session, found)
+
+
+@cli.command()
+def proof(
+    funder: Annotated[str | None, typer.Option("--funder", help="Prove what this address put in.")] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="Prove what this account, or provider index, earned.")
+    ] = None,
+    epoch: Annotated[
+        int | None, typer.Option("--epoch", help="For this epoch only (default: the last final one).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write (default: stdout).", metavar="FILE")] = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a stand-alone file that proves a contribution or earned credits."""
+    from commonweight.audit.proof import funder_proof, provider_proof
+
+    if (funder is None) == (provider is None):
+        raise UsageError("Whose proof?", "", "Name one of --funder and --provider.")
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    settings = _settings(session)
+    body = funder_proof(settings, funder) if funder is not None else provider_proof(settings, str(provider), epoch)
+    text = json.dumps(body, indent=2)
+    if out is None:
+        session.output.plain(text)
+        return
+    out.write_text(text + "\n")
+    session.output.result({"file": str(out)}, title="The proof is written; `commonweight audit check-proof` checks it.")
+
+
+@cli.command("check-proof")
+def check_proof(
+    file: Annotated[Path, typer.Argument(help="The proof.", metavar="FILE")],
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a proof file against the chain, without whoever wrote it."""
+    from commonweight.audit.proof import check_proof as check
+
+    session = Session(
+        {"rpc": rpc, "store": store, "confirmations": confirmations}, config=config, as_json=as_json, role="audit"
+    )
+    try:
+        body = json.loads(file.read_text())
+    except OSError as error:
+        raise UsageError(f"The proof {file} cannot be read.", error.strerror or "", "Check its name.") from None
+    except ValueError:
+        raise UsageError(
+            f"The proof {file} is not JSON.", "", "Give a file that `commonweight audit proof` wrote."
+        ) from None
+    _conclude(session, check(session.settings.rpc, body))
+
+
+@cli.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.", metavar="DIR")],
+    formats: Annotated[
+        str, typer.Option("--format", help="csv, jsonl, sqlite, or several with commas.")
+    ] = "csv,jsonl,sqlite",
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write everything that happened, with block, transaction and log index."""
+    from commonweight.audit.export import export as write
+
+    wanted = tuple(f.strip() for f in formats.split(",") if f.strip())
+    if not wanted or set(wanted) - set(FORMATS):
+        raise UsageError(f"{formats!r} are not formats.", "", f"Choose from {', '.join(FORMATS)}.")
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    with session.output.progress() as report:
+        files = write(_settings(session), out, wanted, report)
+    session.output.result({"files": [str(f) for f in files]}, title="Written:", rows=[("", str(f)) for f in files])
+
+
+def _session(
+    run: object,
+    rpc: object,
+    store: object,
+    confirmations: object,
+    data_dir: object,
+    config: Path | None,
+    *,
+    as_json: bool,
+) -> Session:
+    flags = {"run": run, "rpc": rpc, "store": store, "confirmations": confirmations, "data_dir": data_dir}
+    return Session(flags, config=config, as_json=as_json, role="audit")
+
+
+def _settings(session: Session) -> AuditSettings:
+    from commonweight.audit.settings import AuditSettings
+
+    s = session.settings
+    return AuditSettings(
+        campaign=session.campaign, rpc_urls=s.rpc, store=s.store, confirmations=s.confirmations, data_dir=s.data_dir
+    )
+
+
+def _conclude(session: Session, found: AuditReport) -> None:
+    rows = [[c.verdict, c.name, c.subject, c.detail] for c in found.checks]
+    session.output.table(
+        found.to_json(), ["Verdict", "Check", "Of", "Detail"], rows, title=f"Up to block {found.block}"
+    )
+    if not session.output.as_json:
+        session.output.plain(found.verdict)
+    raise typer.Exit(found.exit_code)

@@ -1,0 +1,41 @@
+"""The options that many commands share, so that each has one name and one explanation everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunOption = Annotated[str | None, typer.Option("--run", help="The run: its campaign's address.", metavar="ADDRESS")]
+RpcOption = Annotated[
+    str | None, typer.Option("--rpc", help="RPC addresses of the chain, separated by commas.", metavar="URL")
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="Content store: a folder or an IPFS node's RPC address.", metavar="PATH|URL"),
+]
+KeystoreOption = Annotated[
+    Path | None, typer.Option("--keystore", help="Encrypted keystore that signs.", metavar="FILE")
+]
+PasswordFileOption = Annotated[
+    Path | None,
+    typer.Option("--password-file", help="File with the keystore's password (else asked for).", metavar="FILE"),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder for this program's state.", metavar="DIR")
+]
+ListenOption = Annotated[str | None, typer.Option("--listen", help="Address to listen on.", metavar="HOST:PORT")]
+FactoryOption = Annotated[str | None, typer.Option("--factory", help="The factory's address.", metavar="ADDRESS")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", metavar="FILE")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LogLevelOption = Annotated[
+    str | None, typer.Option("--log-level", help="debug, info, warning or error.", metavar="LEVEL")
+]
+ConfirmationsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--confirmations", help="Blocks until one counts as final (else the node's own finality).", metavar="N"
+    ),
+]

@@ -1,0 +1,242 @@
+"""`commonweight oracle`: run a signer, see what it waits for, check it before the start, pay its bond."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commonweight.cli.amounts import format_amount, parse_amount
+from commonweight.cli.options import (
+    ConfigOption,
+    ConfirmationsOption,
+    DataDirOption,
+    JsonOption,
+    KeystoreOption,
+    ListenOption,
+    LogLevelOption,
+    PasswordFileOption,
+    RpcOption,
+    RunOption,
+    StoreOption,
+    YesOption,
+)
+from commonweight.cli.provider import read_peers
+from commonweight.cli.session import Session
+from commonweight.errors import UsageError
+
+if TYPE_CHECKING:
+    from oracle.settings import OracleSettings
+
+cli = typer.Typer(help="Run an oracle signer.", no_args_is_help=True)
+TransmitterOption = Annotated[
+    Path | None, typer.Option("--transmitter", help="Encrypted keystore that pays for transactions.", metavar="FILE")
+]
+TransmitterPasswordOption = Annotated[
+    Path | None,
+    typer.Option("--transmitter-password-file", help="Its password, if it is another one.", metavar="FILE"),
+]
+PeersOption = Annotated[
+    Path | None, typer.Option("--peers", help="JSON file: signer address to HOST:PORT (default: the run's own).")
+]
+CoordinatorOption = Annotated[
+    str | None,
+    typer.Option("--coordinator", help="Signer who plans the rounds (default: the first).", metavar="ADDRESS"),
+]
+MetricsOption = Annotated[str | None, typer.Option("--metrics", help="HOST:PORT for Prometheus metrics.")]
+
+
+@cli.command()
+def start(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    transmitter: TransmitterOption = None,
+    transmitter_password_file: TransmitterPasswordOption = None,
+    listen: ListenOption = None,
+    data_dir: DataDirOption = None,
+    peers: PeersOption = None,
+    coordinator: CoordinatorOption = None,
+    metrics: MetricsOption = None,
+    confirmations: ConfirmationsOption = None,
+    log_level: LogLevelOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Verify, agree, sign and submit until interrupted."""
+    flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
+    session = Session({**flags, "confirmations": confirmations, "log_level": log_level}, config=config, role="oracle")
+    settings = _settings(session, peers, coordinator, metrics)
+    from oracle.service import run as serve
+
+    serve(settings)
+
+
+@cli.command()
+def status(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    transmitter: TransmitterOption = None,
+    transmitter_password_file: TransmitterPasswordOption = None,
+    listen: ListenOption = None,
+    data_dir: DataDirOption = None,
+    peers: PeersOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the running signer where it stands and what it waits for."""
+    flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
+    session = Session(flags, config=config, as_json=as_json, role="oracle")
+    settings = _settings(session, peers, None, None)
+    from oracle.service import status as ask
+
+    session.output.result(ask(settings), title="The signer answers:")
+
+
+@cli.command()
+def check(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    transmitter: TransmitterOption = None,
+    transmitter_password_file: TransmitterPasswordOption = None,
+    listen: ListenOption = None,
+    data_dir: DataDirOption = None,
+    peers: PeersOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out before the start what is wrong, and how to mend it. Ends with 1 if anything is."""
+    flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
+    session = Session(flags, config=config, as_json=as_json, role="oracle")
+    settings = _settings(session, peers, None, None)
+    from oracle.check import check as examine
+
+    findings = examine(settings)
+    passed = all(f.ok for f in findings)
+    body = {"ok": passed, "findings": [{"ok": f.ok, "what": f.what, "why": f.why, "fix": f.fix} for f in findings]}
+    rows = [["ok" if f.ok else "wrong", f.what, f.why, f.fix] for f in findings]
+    session.output.table(body, ["", "What", "Why", "What to do"], rows)
+    raise typer.Exit(0 if passed else 1)
+
+
+@cli.command()
+def bond(
+    amount: Annotated[str | None, typer.Argument(help="Whole units (default: what is missing).")] = None,
+    signer: Annotated[
+        str | None, typer.Option("--signer", help="Whose bond (default: the keystore's address).")
+    ] = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Pay a signer's bond; without a full one it can sign nothing."""
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
+    session = Session(flags, config=config, as_json=as_json, role="oracle")
+    found = session.signing_run
+    owner = signer or found.chain.address
+    symbol, decimals = found.asset.symbol(), found.asset.decimals()
+    held = found.oracle.bond_of(owner)
+    value = max(0, found.params.signer_bond - held) if amount is None else parse_amount(amount, decimals)
+    if value == 0:
+        body = {"run": found.address, "signer": owner, "paid": "0", "bond": str(held)}
+        session.output.result(body, title="The bond is full.", rows=[("bond", format_amount(held, symbol, decimals))])
+        return
+    session.confirm(f"Pay {format_amount(value, symbol, decimals)} into the bond of {owner}?", yes=yes)
+    receipt = found.oracle.post_bond(owner, value)
+    held = found.oracle.bond_of(owner)
+    session.output.result(
+        {
+            "run": found.address,
+            "signer": owner,
+            "paid": str(value),
+            "bond": str(held),
+            "tx": "0x" + receipt.tx_hash.hex(),
+        },
+        title=f"Paid {format_amount(value, symbol, decimals)}.",
+        rows=[
+            ("bond", format_amount(held, symbol, decimals)),
+            ("needed", format_amount(found.params.signer_bond, symbol, decimals)),
+        ],
+    )
+
+
+def _flags(
+    run: object,
+    rpc: object,
+    store: object,
+    keystore: object,
+    password_file: object,
+    transmitter: object,
+    transmitter_password_file: object,
+    listen: object,
+    data_dir: object,
+) -> dict[str, object]:
+    return {
+        "run": run,
+        "rpc": rpc,
+        "store": store,
+        "keystore": keystore,
+        "password_file": password_file,
+        "transmitter": transmitter,
+        "transmitter_password_file": transmitter_password_file,
+        "listen": listen,
+        "data_dir": data_dir,
+    }
+
+
+def _listen_of(session: Session) -> str:
+    """Where the run's configuration says that this signer is reached."""
+    from commonweight.chain.keys import keystore_address
+    from commonweight.protocol.runconfig import RunConfig
+    from commonweight.store import parse_cid
+
+    params = session.run.params
+    config = RunConfig.load(session.store.get(parse_cid(params.config_cid), sha256="0x" + params.config_sha256.hex()))
+    found = config.signers_peers.get(keystore_address(session.keystore).lower())
+    if found is None:
+        raise UsageError(
+            "Where shall this signer listen?",
+            "The run's configuration does not name its address",
+            "Name it by --listen.",
+        )
+    return found
+
+
+def _settings(session: Session, peers: Path | None, coordinator: str | None, metrics: str | None) -> OracleSettings:
+    s = session.settings
+    campaign, key_file = session.campaign, session.keystore
+    if s.transmitter is None:
+        raise UsageError(
+            "Who pays for the transactions?", "No transmitter was named", "Name its keystore by --transmitter."
+        )
+    from oracle.settings import OracleSettings
+
+    return OracleSettings(
+        campaign=campaign,
+        rpc_urls=s.rpc,
+        store=s.store,
+        keystore=key_file,
+        transmitter=s.transmitter,
+        password_file=s.password_file,
+        transmitter_password_file=s.transmitter_password_file,
+        data_dir=s.data_dir,
+        listen=s.listen or _listen_of(session),
+        peers=read_peers(peers),
+        coordinator=coordinator,
+        metrics=metrics,
+        log_level=s.log_level,
+        confirmations=s.confirmations,
+        max_fee_gwei=s.max_fee_gwei,
+    )

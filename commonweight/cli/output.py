@@ -1,0 +1,166 @@
+"""All output of the command line: results on stdout, everything else on stderr.
+
+With `--json` a result is one JSON object alone on stdout, and so is an error. Progress bars appear on stderr when that
+is a terminal; without one, each step is a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from commonweight.errors import CommonweightError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Row = Sequence[object]
+
+
+class Report(Protocol):
+    """Tells how far a step has come; total 0 means unknown."""
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Step `name` has done `done` of `total`."""
+
+
+class Output:
+    """Where a command's words go."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def result(
+        self, body: Mapping[str, object], *, title: str = "", rows: Sequence[tuple[str, object]] | None = None
+    ) -> None:
+        """The command's result: `body` as JSON, or `rows` (default: the body's own) as name and value lines."""
+        if self.as_json:
+            _print_json(body)
+            return
+        console = _stdout()
+        if title:
+            console.print(title, style="bold", highlight=False, markup=False)
+        shown = list(body.items()) if rows is None else list(rows)
+        width = max((len(str(name)) for name, _ in shown), default=0)
+        for name, value in shown:
+            console.print(
+                f"  {str(name).replace('_', ' '):<{width}}  {_text(value)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
+    def table(
+        self,
+        body: Mapping[str, object],
+        columns: Sequence[str],
+        rows: Sequence[Row],
+        *,
+        title: str = "",
+        empty: str = "None.",
+    ) -> None:
+        """A result of many rows: `body` as JSON, or a table."""
+        if self.as_json:
+            _print_json(body)
+            return
+        console = _stdout()
+        if not rows:
+            console.print(empty, highlight=False, markup=False)
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for column in table.columns:
+            column.overflow = "fold"
+        for row in rows:
+            table.add_row(*(_text(cell) for cell in row))
+        console.print(table, highlight=False, markup=False)
+
+    def plain(self, text: str) -> None:
+        """Text alone on stdout, for what is meant to be piped on."""
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A remark on stderr."""
+        _stderr().print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def error(self, error: CommonweightError) -> None:
+        """An error: as what, why and what to do on stderr, or as JSON on stdout."""
+        if self.as_json:
+            _print_json(error.to_json())
+            return
+        console = _stderr()
+        console.print(
+            f"Error: {_sentence(error.what)}", style="bold red", highlight=False, markup=False, soft_wrap=True
+        )
+        if error.why:
+            console.print(f"  Why: {_sentence(error.why)}", highlight=False, markup=False, soft_wrap=True)
+        if error.fix:
+            console.print(f"  What to do: {_sentence(error.fix)}", highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Report]:
+        """A progress display; the callable that it gives takes a step's name, how much is done, and the total."""
+        console = _stderr()
+        if not console.is_terminal:
+            yield self._lines()
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def report(name: str, done: int, total: int) -> None:
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=total or None)
+                bars.update(tasks[name], completed=done, total=total or None)
+
+            yield report
+
+    def _lines(self) -> Report:
+        seen: set[tuple[str, bool]] = set()
+
+        def report(name: str, done: int, total: int) -> None:
+            finished = bool(total) and done >= total
+            if (name, finished) not in seen:
+                seen.add((name, finished))
+                self.note(f"{name} ... done" if finished else f"{name} ...")
+
+        return report
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value) or "-"
+    return str(value)
+
+
+def _print_json(body: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(body, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr, stderr=True)

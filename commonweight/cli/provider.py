@@ -1,0 +1,373 @@
+"""`commonweight provider`: register, train, see credits with their state, claim, leave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commonweight.cli.amounts import format_amount, parse_amount
+from commonweight.cli.options import (
+    ConfigOption,
+    ConfirmationsOption,
+    DataDirOption,
+    JsonOption,
+    KeystoreOption,
+    ListenOption,
+    LogLevelOption,
+    PasswordFileOption,
+    RpcOption,
+    RunOption,
+    StoreOption,
+    YesOption,
+)
+from commonweight.cli.run import when
+from commonweight.cli.session import Session
+from commonweight.errors import UsageError
+
+if TYPE_CHECKING:
+    from commonweight.chain.ledger_view import LedgerView
+    from commonweight.chain.run import Run
+    from commonweight.chain.structs import Provider
+
+cli = typer.Typer(help="Lend compute to a run and be paid for it.", no_args_is_help=True)
+AccountArgument = Annotated[
+    str | None, typer.Argument(help="The provider's account (default: the keystore's address).")
+]
+
+
+@cli.command()
+def register(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    peer: Annotated[str | None, typer.Option("--peer", help="HOST:PORT at which others reach this provider.")] = None,
+    stake: Annotated[
+        str | None, typer.Option("--stake", help="Stake in whole units (default: the run's minimum).")
+    ] = None,
+    payout: Annotated[str | None, typer.Option("--payout", help="Address that is paid (default: the account).")] = None,
+    signing_key: Annotated[
+        str | None, typer.Option("--signing-key", help="Address of the key that signs work (default: the account).")
+    ] = None,
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Register as a provider of a run, with a stake."""
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file, "listen": peer}
+    session = Session(flags, config=config, as_json=as_json, role="provider")
+    found = session.signing_run
+    account = found.chain.address
+    if session.settings.listen is None:
+        raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
+    symbol, decimals = found.asset.symbol(), found.asset.decimals()
+    value = found.params.provider_stake if stake is None else parse_amount(stake, decimals)
+    shown = format_amount(value, symbol, decimals)
+    session.confirm(f"Register {account} with {found.params.name} and stake {shown}?", yes=yes)
+    receipt = found.registry.register(signing_key or account, payout or account, session.settings.listen, value)
+    index = found.registry.index_of(account)
+    body = {
+        "run": found.address,
+        "index": index,
+        "account": account,
+        "signing_key": signing_key or account,
+        "payout": payout or account,
+        "peer": session.settings.listen,
+        "stake": str(value),
+        "block": receipt.block_number,
+        "tx": "0x" + receipt.tx_hash.hex(),
+    }
+    session.output.result(
+        {**body}, title=f"Registered as provider {index}.", rows=[*list(body.items())[2:6], ("stake", shown)]
+    )
+
+
+@cli.command()
+def start(
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    listen: ListenOption = None,
+    data_dir: DataDirOption = None,
+    signer_peers: Annotated[
+        Path | None,
+        typer.Option("--signer-peers", help="JSON file: signer address to HOST:PORT (default: the run's own)."),
+    ] = None,
+    advertise: Annotated[
+        str | None, typer.Option("--advertise", help="HOST:PORT that others are told (default: --listen).")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="What to train on.")] = "cpu",
+    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")] = None,
+    confirmations: ConfirmationsOption = None,
+    log_level: LogLevelOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Train for a run until it ends or is interrupted."""
+    flags = {
+        "run": run,
+        "rpc": rpc,
+        "store": store,
+        "keystore": keystore,
+        "password_file": password_file,
+        "listen": listen,
+        "data_dir": data_dir,
+        "confirmations": confirmations,
+        "log_level": log_level,
+    }
+    session = Session(flags, config=config, role="provider")
+    s = session.settings
+    campaign, key_file = session.campaign, session.keystore
+    if s.listen is None:
+        raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
+    peers = read_peers(signer_peers)
+    from trainer.train import run as train
+
+    from trainer.settings import ProviderSettings
+
+    train(
+        ProviderSettings(
+            campaign=campaign,
+            rpc_urls=s.rpc,
+            store=s.store,
+            keystore=key_file,
+            password_file=s.password_file,
+            data_dir=s.data_dir,
+            listen=s.listen,
+            advertise=advertise,
+            signer_peers=peers,
+            device=device,
+            threads=threads,
+            confirmations=s.confirmations,
+            log_level=s.log_level,
+        )
+    )
+
+
+@cli.command()
+def status(
+    account: AccountArgument = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a provider's registration, and what its process does if it runs here."""
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "data_dir": data_dir}
+    session = Session(flags, config=config, as_json=as_json, role="provider")
+    owner, found = session.address(account), session.run
+    index = found.registry.index_of(owner)
+    entry = found.registry.provider_at(index)
+    last = last_line(session.settings.data_dir / "status.jsonl")
+    body: dict[str, object] = {
+        "run": found.address,
+        "index": index,
+        **_entry_json(entry),
+        "banned": found.registry.is_banned(index),
+        "open_challenges": found.registry.open_challenges(index),
+        "process": last,
+        "block": found.chain.block_number(),
+    }
+    rows = [
+        ("account", entry.account),
+        ("signing key", entry.signing_key),
+        ("payout", entry.payout),
+        ("peer", entry.peer),
+        ("stake", format_amount(entry.stake, found.asset.symbol(), found.asset.decimals())),
+        ("banned until", when(entry.banned_until) if body["banned"] else None),
+        ("left", when(entry.exit_at) if entry.exit_at else None),
+        *([(name, last[name]) for name in ("round", "phase", "step", "loss_micro") if name in last] if last else []),
+    ]
+    session.output.result(body, title=f"Provider {index} of {found.params.name}", rows=rows)
+
+
+@cli.command()
+def credits(
+    account: AccountArgument = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a provider's credits by epoch, from chain data alone, and what can be claimed."""
+    from commonweight.chain.ledger_view import LedgerView
+
+    session = Session({"run": run, "rpc": rpc, "keystore": keystore}, config=config, as_json=as_json, role="provider")
+    owner, found = session.address(account), session.run
+    index = found.registry.index_of(owner)
+    view = LedgerView.of(found)
+    rows = _credit_rows(view, index)
+    leaf, claimable = view.leaf(index), 0
+    if leaf is not None and view.last_final is not None:
+        claimable = found.distributor.claimable_compute(view.last_final, leaf)
+    symbol, decimals = found.asset.symbol(), found.asset.decimals()
+    claimed, debt = found.distributor.claimed_by(index), found.distributor.debt_of(index)
+    body = {
+        "run": found.address,
+        "index": index,
+        "account": owner,
+        "final_credits": str(leaf.C if leaf else 0),
+        "claimable": str(claimable),
+        "claimed": str(claimed),
+        "debt": str(debt),
+        "epochs": [{"epoch": e, "state": state, "credits": str(c), "wage": str(w)} for e, state, c, w in rows],
+        "block": view.to_block,
+    }
+    session.output.table(
+        body,
+        ["Epoch", "State", "Credits", "Wages"],
+        [[e, state, c, format_amount(w, symbol, decimals)] for e, state, c, w in rows],
+        title=f"Provider {index} of {found.params.name}",
+        empty=f"Provider {index} has no credits yet.",
+    )
+    if not as_json:
+        session.output.result(
+            {},
+            rows=[
+                ("claimable", format_amount(claimable, symbol, decimals)),
+                ("claimed", format_amount(claimed, symbol, decimals)),
+            ],
+        )
+
+
+@cli.command()
+def claim(
+    account: AccountArgument = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take wages and revenue: to the provider's payout address, whoever sends the transaction."""
+    from commonweight.chain.ledger_view import LedgerView
+
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
+    session = Session(flags, config=config, as_json=as_json, role="provider")
+    found = session.signing_run
+    index = found.registry.index_of(account or found.chain.address)
+    proof = LedgerView.of(found).proof(index)
+    due = found.distributor.claimable_compute(proof.epoch, proof.leaf)
+    receipt = found.distributor.claim_compute(proof.epoch, proof.leaf, proof.siblings)
+    payout = found.registry.payout_of(index)
+    shown = format_amount(due, found.asset.symbol(), found.asset.decimals())
+    body = {
+        "run": found.address,
+        "index": index,
+        "payout": payout,
+        "epoch": proof.epoch,
+        "credits": str(proof.leaf.C),
+        "claimed": str(due),
+        "block": receipt.block_number,
+        "tx": "0x" + receipt.tx_hash.hex(),
+    }
+    session.output.result(
+        body, title=f"Claimed {shown} for provider {index}.", rows=[("payout", payout), ("tx", body["tx"])]
+    )
+
+
+@cli.command("exit")
+def leave(
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the stake back after having left.")] = False,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    config: ConfigOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Leave a run; later, with --withdraw, take the stake back."""
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
+    session = Session(flags, config=config, as_json=as_json, role="provider")
+    found = session.signing_run
+    index = found.registry.index_of(found.chain.address)
+    entry = found.registry.provider_at(index)
+    if withdraw:
+        receipt = found.registry.withdraw_stake(_unbonding_epoch(found, entry))
+        shown = format_amount(entry.stake, found.asset.symbol(), found.asset.decimals())
+        title = f"The stake of provider {index} is paid back: {shown}."
+    else:
+        session.confirm(f"Leave {found.params.name} as provider {index} for good?", yes=yes)
+        receipt = found.registry.exit()
+        title = f"Provider {index} has left. Its stake can be taken back when the dispute period is over."
+    body = {
+        "run": found.address,
+        "index": index,
+        "withdrawn": str(entry.stake if withdraw else 0),
+        "block": receipt.block_number,
+        "tx": "0x" + receipt.tx_hash.hex(),
+    }
+    session.output.result(body, title=title, rows=[("tx", body["tx"])])
+
+
+def read_peers(path: Path | None) -> Mapping[str, str]:
+    """A JSON file of addresses to host:port. Raises UsageError."""
+    if path is None:
+        return {}
+    try:
+        body = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UsageError(f"{path} cannot be read as JSON.", "", 'Give a file like {"0x...": "host:port"}.') from None
+    if not isinstance(body, dict) or not all(isinstance(v, str) for v in body.values()):
+        raise UsageError(f"{path} does not name peers.", "", 'Give a file like {"0x...": "host:port"}.')
+    return {str(address): str(peer) for address, peer in body.items()}
+
+
+def last_line(path: Path) -> dict[str, object] | None:
+    """The last whole line of a JSON-lines file, None if there is none."""
+    try:
+        lines = path.read_bytes()[-65536:].splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            body = json.loads(line)
+        except ValueError:  # a line that is being written
+            continue
+        if isinstance(body, dict):
+            return body
+    return None
+
+
+def _credit_rows(view: LedgerView, index: int) -> list[tuple[int, str, int, int]]:
+    """(epoch, state, credits, wages in smallest units) of each epoch that lists the index."""
+    rows = [
+        (
+            e.epoch,
+            "final" if e.genuine else "final, with a false root",
+            e.credits[index],
+            e.credits[index] * e.wage >> 64,
+        )
+        for e in view.epochs.values()
+        if index in e.credits
+    ]
+    pending = view.pending()
+    if pending is not None and pending.credits and index in pending.credits:
+        amount = pending.credits[index]
+        rows.append((pending.event.epoch, "reported, open to challenge", amount, amount * pending.event.wage >> 64))
+    return rows
+
+
+def _unbonding_epoch(run: Run, entry: Provider) -> int:
+    """A final epoch, not before the exit, that has been final for longest; else the one of the exit, so that the
+    contract explains.
+    """
+    from commonweight.chain.ledger_view import LedgerView
+
+    left = max(0, run.params.epoch_of(entry.exit_at))
+    final = [e.epoch for e in LedgerView.of(run).epochs.values() if e.final and e.epoch >= left]
+    return min(final, default=left)
+
+
+def _entry_json(entry: Provider) -> dict[str, object]:
+    return {**vars(entry), "stake": str(entry.stake)}

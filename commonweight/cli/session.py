@@ -1,0 +1,129 @@
+"""What one command works with: settings, output, chain, run, keys and store, each made when it is first asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commonweight.cli.output import Output
+from commonweight.errors import UsageError
+from commonweight.settings import Settings, environment, load
+
+if TYPE_CHECKING:
+    from commonweight.chain.client import Chain
+    from commonweight.chain.contracts import Factory
+    from commonweight.chain.keys import Key
+    from commonweight.chain.run import Run
+    from commonweight.store import ContentStore
+
+
+class Session:
+    """One command's surroundings. `flags` are what the user gave on the command line, None where nothing."""
+
+    def __init__(
+        self, flags: Mapping[str, object], *, config: Path | None = None, as_json: bool = False, role: str | None = None
+    ) -> None:
+        self.output = Output(as_json=as_json)
+        self.settings: Settings = load(flags, environment(), config=config, role=role).settings
+
+    @property
+    def campaign(self) -> str:
+        """The run's campaign address. Raises UsageError if no run is named."""
+        if self.settings.run is None:
+            raise UsageError(
+                "Which run is meant?",
+                "No run was named",
+                "Name its campaign address by --run (`commonweight run list` shows the runs).",
+            )
+        return self.settings.run
+
+    @property
+    def keystore(self) -> Path:
+        """The keystore's path. Raises UsageError if none is named."""
+        if self.settings.keystore is None:
+            raise UsageError(
+                "A key is needed and none was named.",
+                "",
+                "Name a keystore by --keystore; `commonweight key new` makes one.",
+            )
+        return self.settings.keystore
+
+    @cached_property
+    def key(self) -> Key:
+        """The key in the keystore."""
+        from commonweight.chain.keys import load_key, read_password
+
+        prompt = f"Password of {self.keystore}: "
+        return load_key(self.keystore, read_password(self.settings.password_file, environment(), prompt=prompt))
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The chain, for reading."""
+        return self._connect(None)
+
+    @cached_property
+    def run(self) -> Run:
+        """The run, for reading."""
+        from commonweight.chain.run import Run
+
+        return Run.at(self.chain, self.campaign)
+
+    @cached_property
+    def signing_run(self) -> Run:
+        """The run as the keystore's key sends to it."""
+        from commonweight.chain.run import Run
+
+        campaign = self.campaign
+        return Run.at(self._connect(self.key), campaign)
+
+    @cached_property
+    def signing_chain(self) -> Chain:
+        """The chain with the keystore's key."""
+        return self._connect(self.key)
+
+    def factory(self, chain: Chain) -> Factory:
+        """The factory: the one named, or the one of this chain's deployments file."""
+        from commonweight.chain.contracts import Factory
+        from commonweight.chain.deploy import find_factory, shipped_deployments
+
+        if self.settings.factory is not None:
+            return Factory(chain, self.settings.factory)
+        named = () if self.settings.deployments is None else (self.settings.deployments,)
+        return find_factory(chain, (*named, shipped_deployments()))
+
+    @cached_property
+    def store(self) -> ContentStore:
+        """The content store."""
+        from commonweight.store import open_store
+
+        return open_store(self.settings.store)
+
+    def address(self, account: str | None) -> str:
+        """`account`, or the keystore's address, which is read without its password."""
+        from commonweight.chain.keys import keystore_address
+
+        return account or keystore_address(self.keystore)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something that cannot be taken back. Raises UsageError if the answer is no or nobody can be
+        asked.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError("This needs a confirmation.", "There is no terminal to ask on", "Repeat it with --yes.")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise UsageError("Nothing was done.", "It was not confirmed", "Answer y, or use --yes.")
+
+    def _connect(self, key: Key | None) -> Chain:
+        from commonweight.chain.client import Chain
+        from commonweight.chain.sending import Fees
+
+        s = self.settings
+        fees = Fees(cap_wei=s.max_fee_gwei * 10**9)
+        return Chain(s.rpc, key, chain_id=s.chain_id, fees=fees, confirmations=s.confirmations, state_dir=s.state_dir)

@@ -1,0 +1,253 @@
+"""The one settings object of the command line: flag over environment over TOML file over default.
+
+Environment variables are `COMMONWEIGHT_` and the setting's name in capitals. The TOML file is the one named by
+`--config` or COMMONWEIGHT_CONFIG, else `commonweight/config.toml` in the user's configuration folder; its tables
+`[provider]`, `[oracle]`, `[infer]` and `[audit]` override the top level for commands of that role. Relative paths in
+it start at its own folder. Nothing is read at import, and no setting holds a secret itself: passwords are in files
+that settings name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from commonweight.chain.urls import mask_url
+from commonweight.errors import ConfigError
+
+PREFIX = "COMMONWEIGHT_"
+CONFIG_VARIABLE = "COMMONWEIGHT_CONFIG"
+ROLES = ("provider", "oracle", "infer", "audit")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a command may need to know. None means that the command must be told or does without."""
+
+    rpc: tuple[str, ...]
+    chain_id: int | None
+    confirmations: int | None
+    max_fee_gwei: int
+    run: str | None
+    factory: str | None
+    deployments: Path | None
+    store: str
+    keystore: Path | None
+    password_file: Path | None
+    transmitter: Path | None
+    transmitter_password_file: Path | None
+    data_dir: Path
+    state_dir: Path
+    listen: str | None
+    log_level: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A setting with where its value comes from, for `config view`; `shown` has access tokens left out."""
+
+    name: str
+    shown: object
+    source: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings and the source of each."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All settings as they may be shown."""
+        found = []
+        for field in fields(Settings):
+            value = getattr(self.settings, field.name)
+            if field.name in ("rpc", "store"):
+                value = _masked(value)
+            found.append(Entry(field.name, str(value) if isinstance(value, Path) else value, self.sources[field.name]))
+        return tuple(found)
+
+
+def load(
+    flags: Mapping[str, object],
+    environment: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    role: str | None = None,
+) -> Loaded:
+    """The settings for a command of `role`; `flags` that are None count as not given.
+
+    Raises ConfigError for a value that cannot be, an unknown name in the file, or a named file that is missing.
+    """
+    given, place = _file(environment, config)
+    file = {**_table(given, place), **_table(_role(given, role), place)}
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for name, parse in _PARSERS.items():
+        variable = PREFIX + name.upper()
+        if flags.get(name) is not None:
+            raw, sources[name] = flags[name], "flag"
+        elif environment.get(variable):
+            raw, sources[name] = environment[variable], variable
+        elif name in file:
+            raw, sources[name] = file[name], str(place)
+        else:
+            values[name], sources[name] = _default(name, environment), "default"
+            continue
+        base = place.parent if sources[name] == str(place) and place is not None else Path()
+        values[name] = parse(name, raw, sources[name], base)
+    return Loaded(Settings(**values), sources)  # type: ignore[arg-type]
+
+
+def user_folder(environment: Mapping[str, str], variable: str, fallback: str) -> Path:
+    """A folder of the XDG base directory specification, with `commonweight` below it."""
+    base = environment.get(variable)
+    home = environment.get("HOME")
+    return (Path(base) if base else (Path(home) if home else Path.home()) / fallback) / "commonweight"
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def _file(environment: Mapping[str, str], config: Path | None) -> tuple[Mapping[str, object], Path | None]:
+    import tomllib
+
+    named = config or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
+    place = named or user_folder(environment, "XDG_CONFIG_HOME", ".config") / "config.toml"
+    if named is None and not place.is_file():
+        return {}, None
+    try:
+        with place.open("rb") as file:
+            return tomllib.load(file), place
+    except OSError as error:
+        raise ConfigError(
+            f"The settings file {place} cannot be read.", error.strerror or "", "Check its name."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The settings file {place} is not TOML.", str(error), "Correct that line.") from None
+
+
+def _role(given: Mapping[str, object], role: str | None) -> Mapping[str, object]:
+    table = given.get(role) if role else None
+    return table if isinstance(table, dict) else {}
+
+
+def _table(given: Mapping[str, object], place: Path | None) -> dict[str, object]:
+    unknown = [name for name in given if name not in _PARSERS and name not in ROLES]
+    if unknown:
+        raise ConfigError(
+            f"The settings file {place} has an unknown name: {unknown[0]}.",
+            "",
+            "`commonweight config view` lists the names.",
+        )
+    return {name: value for name, value in given.items() if name in _PARSERS}
+
+
+def _default(name: str, environment: Mapping[str, str]) -> object:
+    data = user_folder(environment, "XDG_DATA_HOME", ".local/share")
+    defaults: dict[str, object] = {
+        "rpc": ("http://127.0.0.1:8545",),
+        "max_fee_gwei": 500,
+        "store": str(data / "store"),
+        "data_dir": data,
+        "state_dir": user_folder(environment, "XDG_STATE_HOME", ".local/state") / "nonces",
+        "log_level": "info",
+    }
+    return defaults.get(name)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _wrong(name: str, raw: object, source: str, wanted: str) -> ConfigError:
+    return ConfigError(f"{name} from {source} cannot be {raw!r}.", f"It must be {wanted}.", "Correct it there.")
+
+
+def _text(name: str, raw: object, source: str, base: Path) -> str:
+    del base
+    if not isinstance(raw, str) or not raw:
+        raise _wrong(name, raw, source, "text")
+    return raw
+
+
+def _integer(name: str, raw: object, source: str, base: Path) -> int:
+    del base
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit():
+        return int(raw)
+    if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
+        raise _wrong(name, raw, source, "a whole number, zero or more")
+    return raw
+
+
+def _urls(name: str, raw: object, source: str, base: Path) -> tuple[str, ...]:
+    del base
+    parts = raw.split(",") if isinstance(raw, str) else list(raw) if isinstance(raw, list | tuple) else []
+    urls = tuple(p.strip() for p in parts if isinstance(p, str) and p.strip())
+    if not urls or not all(u.startswith(("http://", "https://")) for u in urls):
+        shown = ", ".join(mask_url(u) if "//" in u else u for u in urls)
+        raise _wrong(name, shown, source, "http or https addresses, separated by commas")
+    return urls
+
+
+def _address(name: str, raw: object, source: str, base: Path) -> str:
+    del base
+    if not isinstance(raw, str) or not _ADDRESS.fullmatch(raw):
+        raise _wrong(name, raw, source, "an address: 0x and 40 hex digits")
+    return raw
+
+
+def _path(name: str, raw: object, source: str, base: Path) -> Path:
+    if isinstance(raw, str) and raw:
+        raw = Path(raw)
+    if not isinstance(raw, Path):
+        raise _wrong(name, raw, source, "a path")
+    return base / raw.expanduser()
+
+
+def _store(name: str, raw: object, source: str, base: Path) -> str:
+    text = _text(name, raw, source, base)
+    return ",".join(p if "://" in p else str(base / Path(p).expanduser()) for p in text.split(","))
+
+
+def _level(name: str, raw: object, source: str, base: Path) -> str:
+    text = _text(name, raw, source, base).lower()
+    if text not in ("debug", "info", "warning", "error"):
+        raise _wrong(name, raw, source, "debug, info, warning or error")
+    return text
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, tuple):
+        return [mask_url(str(v)) for v in value]
+    return ",".join(mask_url(p) if p.startswith("http") else p for p in str(value).split(","))
+
+
+_Parser = Callable[[str, object, str, Path], object]
+_PARSERS: Mapping[str, _Parser] = {
+    "rpc": _urls,
+    "chain_id": _integer,
+    "confirmations": _integer,
+    "max_fee_gwei": _integer,
+    "run": _address,
+    "factory": _address,
+    "deployments": _path,
+    "store": _store,
+    "keystore": _path,
+    "password_file": _path,
+    "transmitter": _path,
+    "transmitter_password_file": _path,
+    "data_dir": _path,
+    "state_dir": _path,
+    "listen": _text,
+    "log_level": _level,
+}
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment; the only place where settings meet it."""
+    return os.environ
