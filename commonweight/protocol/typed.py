@@ -1,7 +1,7 @@
 """EIP-712: domains, type hashes, struct hashes and digests for flat structs.
 
 A struct is given by its type string, such as `Voucher(bytes32 channelId,uint256 cumulative)`, and its values in order:
-bytes for bytesN and bytes, int for uintN, str for string and address, bool for bool.
+bytes for bytesN and bytes, int for uintN, str for string and address, bool for bool, a tuple for an array of these.
 """
 
 import re
@@ -29,13 +29,13 @@ __all__ = [
     "typehash",
 ]
 
-Value = bytes | int | str
+Value = bytes | int | str | tuple[str, ...]
 
 DOMAIN_NAME = "Commonweight"
 DOMAIN_VERSION = "1"
 DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 
-_TYPE = re.compile(r"([A-Za-z]\w*)\(((?:[a-z0-9]+ [A-Za-z]\w*)(?:,[a-z0-9]+ [A-Za-z]\w*)*)\)")
+_TYPE = re.compile(r"([A-Za-z]\w*)\(((?:[a-z0-9]+(?:\[\])? [A-Za-z]\w*)(?:,[a-z0-9]+(?:\[\])? [A-Za-z]\w*)*)\)")
 
 
 def keccak256(data: bytes) -> bytes:
@@ -105,6 +105,8 @@ def _fields(type_string: str) -> tuple[str, ...]:
 
 def _word(kind: str, value: Value) -> bytes:
     """The 32-byte encodeData word of one value."""
+    if kind.endswith("[]") and isinstance(value, tuple):
+        return keccak256(b"".join(_word(kind[:-2], item) for item in value))
     if kind == "string" and isinstance(value, str):
         return keccak256(value.encode())
     if kind == "bytes" and isinstance(value, bytes):

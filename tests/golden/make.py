@@ -35,17 +35,7 @@ from commonweight.protocol.credits import (  # noqa: E402
     wage_scaled,
 )
 from commonweight.protocol.data import DataManifest, Shard, Split, Tokenizer, locate, sample_windows, windows  # noqa: E402
-from commonweight.protocol.documents import (  # noqa: E402
-    BAN_TYPE,
-    DOCUMENT_TYPE,
-    REPORT_TYPE,
-    VOUCHER_TYPE,
-    Ban,
-    Report,
-    Signed,
-    Voucher,
-    sign,
-)
+from commonweight.protocol.documents import DOCUMENT_TYPE, Signed, sign  # noqa: E402
 from commonweight.protocol.draws import draw_round  # noqa: E402
 from commonweight.protocol.fields import f64_hex  # noqa: E402
 from commonweight.protocol.keys import address_of, sign_digest  # noqa: E402
@@ -54,6 +44,19 @@ from commonweight.protocol.offences import Blob, Offence, part_blob  # noqa: E40
 from commonweight.protocol.parts import part_ranges  # noqa: E402
 from commonweight.protocol.records import Verdict, open_signed  # noqa: E402
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation  # noqa: E402
+from commonweight.protocol.structs import (  # noqa: E402
+    BAN_TYPE,
+    REPORT_TYPE,
+    ROTATION_TYPE,
+    VERDICT_TYPE,
+    VOUCHER_TYPE,
+    Ban,
+    DisputeVerdict,
+    Report,
+    Rotation,
+    Voucher,
+    config_digest,
+)
 from commonweight.protocol.sumtree import Leaf, SumTree, leaf_hash  # noqa: E402
 from commonweight.protocol.typed import DOMAIN_TYPE, Domain, typehash  # noqa: E402
 from tests.golden import golden_round as g  # noqa: E402
@@ -90,9 +93,15 @@ def typed() -> dict[str, bytes]:
     voucher, payments = Voucher(b"\x09" * 32, 10**18), Domain(31337, "0x" + "0d" * 20)
     document = sign("receipt", {"hello": "world"}, KEY, g.DOMAIN)
     structs: dict[str, Json] = {}
+    rotation = Rotation(
+        b"\x01" * 32, 2, tuple(f"0x{i:040x}" for i in (1, 2, 3)), tuple(f"0x{i:040x}" for i in (4, 5, 6))
+    )
+    dispute = DisputeVerdict(b"\x01" * 32, 3, 5, True, b"\x0a" * 32)
     for name, kind, body, domain in (
         ("Report", REPORT_TYPE, report, g.DOMAIN),
         ("Ban", BAN_TYPE, ban, g.DOMAIN),
+        ("Rotation", ROTATION_TYPE, rotation, g.DOMAIN),
+        ("Verdict", VERDICT_TYPE, dispute, g.DOMAIN),
         ("Voucher", VOUCHER_TYPE, voucher, payments),
     ):
         digest = body.digest(domain)
@@ -115,6 +124,26 @@ def typed() -> dict[str, bytes]:
         "report": report.to_body(),
         "ban": ban.to_body(),
         "voucher": {"channel_id": _hex(voucher.channel_id), "cumulative": str(voucher.cumulative)},
+        "rotation": {
+            "config_digest": _hex(rotation.config_digest),
+            "quorum": rotation.quorum,
+            "signers": list(rotation.signers),
+            "transmitters": list(rotation.transmitters),
+        },
+        "verdict": {
+            "config_digest": _hex(dispute.config_digest),
+            "epoch": str(dispute.epoch),
+            "index": dispute.index,
+            "convicted": dispute.convicted,
+            "evidence_sha256": _hex(dispute.evidence_sha256),
+        },
+        "config_digest": {
+            "config_sha256": _hex(b"\x0b" * 32),
+            "rotation": 1,
+            "quorum": 2,
+            "signers": list(rotation.signers),
+            "digest": _hex(config_digest(b"\x0b" * 32, 1, 2, rotation.signers)),
+        },
         "document_type": DOCUMENT_TYPE,
         "document_typehash": _hex(typehash(DOCUMENT_TYPE)),
         "document": document.to_json(),

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from eth_abi.abi import encode as abi_encode
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hypothesis import given, settings
@@ -11,18 +12,25 @@ from hypothesis import strategies as st
 from commonweight.errors import FormatError, SignatureError
 from commonweight.protocol import typed
 from commonweight.protocol.documents import (
-    BAN_TYPE,
-    REPORT_TYPE,
-    VOUCHER_TYPE,
-    Ban,
-    Report,
     Signed,
-    Voucher,
     recover,
     sign,
     verify,
 )
 from commonweight.protocol.keys import address_of, recover_address, sign_digest
+from commonweight.protocol.structs import (
+    BAN_TYPE,
+    REPORT_TYPE,
+    ROTATION_TYPE,
+    VERDICT_TYPE,
+    VOUCHER_TYPE,
+    Ban,
+    DisputeVerdict,
+    Report,
+    Rotation,
+    Voucher,
+    config_digest,
+)
 from commonweight.protocol.typed import Domain
 
 pytestmark = pytest.mark.unit
@@ -83,6 +91,33 @@ def test_a_ban_hashes_as_eth_account_hashes_it(config: bytes, index: int, eviden
 @settings(max_examples=20, deadline=None)
 def test_a_voucher_hashes_as_eth_account_hashes_it(channel: bytes, cumulative: int) -> None:
     assert Voucher(channel, cumulative).digest(DOMAIN) == account_digest(VOUCHER_TYPE, (channel, cumulative), DOMAIN)
+
+
+ADDRESSES = st.lists(st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex()), max_size=4).map(tuple)
+
+
+@given(B32, st.integers(0, 2**16 - 1), ADDRESSES, ADDRESSES)
+@settings(max_examples=20, deadline=None)
+def test_a_rotation_hashes_as_eth_account_hashes_it(config: bytes, quorum: int, signers, transmitters) -> None:
+    values = (config, quorum, signers, transmitters)
+    expected = account_digest(ROTATION_TYPE, (config, quorum, list(signers), list(transmitters)), DOMAIN)
+    assert Rotation(*values).digest(DOMAIN) == expected
+
+
+@given(B32, U64, st.integers(0, 2**32 - 1), st.booleans(), B32)
+@settings(max_examples=20, deadline=None)
+def test_a_dispute_verdict_hashes_as_eth_account_hashes_it(config, epoch, index, convicted, evidence) -> None:
+    values = (config, epoch, index, convicted, evidence)
+    assert DisputeVerdict(*values).digest(DOMAIN) == account_digest(VERDICT_TYPE, values, DOMAIN)
+
+
+@given(B32, st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1), ADDRESSES)
+@settings(max_examples=20, deadline=None)
+def test_a_configuration_digest_is_the_abi_encoding_hashed(sha256: bytes, rotation: int, quorum: int, signers) -> None:
+    types = ["bytes32", "bytes32", "uint32", "uint16", "address[]"]
+    tag = typed.keccak256(b"commonweight.config.v1")
+    expected = typed.keccak256(abi_encode(types, [tag, sha256, rotation, quorum, list(signers)]))
+    assert config_digest(sha256, rotation, quorum, signers) == expected
 
 
 def test_a_document_is_bound_to_kind_body_chain_and_contract() -> None:
