@@ -10,7 +10,7 @@ import pytest
 
 # Each costs a tenth of a second or more to import, torch and web3 a whole one.
 HEAVY = (
-    "torch", "transformers", "tokenizers", "safetensors", "web3", "eth_account", "numpy", "pydantic", "httpx",
+    "torch", "transformers", "tokenizers", "safetensors", "web3", "eth_account", "numpy", "httpx",
     "fastapi", "uvicorn", "cryptography", "trainer.train", "oracle.service", "inference.server",
 )  # fmt: skip
 PROBE = f"""
