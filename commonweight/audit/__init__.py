@@ -1,0 +1,1 @@
+"""The auditor: everything about a run checked from a read-only node and the published files, trusting nobody."""

@@ -1,0 +1,223 @@
+"""An epoch's published evidence against its report: files, documents, anchors, draws, and the credits that follow.
+
+The directory is read from the content store (every block hashed), has to be what the report's `evidenceSha256` names,
+and goes through the same pure check that signers run before they sign; here the facts come from the chain alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from commonweight.audit.epochs import Reported
+from commonweight.audit.findings import Findings
+from commonweight.audit.replay import Replay
+from commonweight.chain.events import RoundAnchored
+from commonweight.chain.run import Run
+from commonweight.chain.types import Block
+from commonweight.errors import FormatError, RuleBroken, StoreError
+from commonweight.exact import offences
+from commonweight.exact.layout import Layout
+from commonweight.protocol.credits import EpochCredits, wage_scaled
+from commonweight.protocol.evidence import INDEX, Evidence
+from commonweight.protocol.evidence_check import Facts, Seed, check_evidence
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.outcome_documents import Manifest
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import ContentStore, parse_cid
+
+FILES, DOCUMENTS, WORK, DRAWS = "evidence-files", "evidence-documents", "anchored-work", "replay-draws"
+CREDITS, LEAVES, EVALUATION = "credits-regenerated", "leaves-regenerated", "evaluation"
+MANIFEST, OFFENCES = "checkpoint-manifest", "offences"
+_CHECK_OF_RULE = {
+    "wrong-credits": CREDITS,
+    "wrong-leaves": LEAVES,
+    "not-anchored": WORK,
+    "omission": WORK,
+    "no-receipt": WORK,
+    "wrong-record": WORK,
+    "draw-not-done": DRAWS,
+    "not-drawn": DRAWS,
+    "no-seed": DRAWS,
+    "wrong-verdict": DRAWS,
+}
+MAX_FILE_BYTES = 1 << 26
+MAX_TOTAL_BYTES = 1 << 31
+MAX_FILES = 100_001
+MAX_BLOB_BYTES = 1 << 30
+MAX_CONFIG_BYTES = 1 << 20
+
+
+@dataclass
+class EvidenceAudit:
+    """Checks the evidence of one report after the other, oldest first; keeps what it could read, by epoch."""
+
+    run: Run
+    store: ContentStore
+    replay: Replay
+    block: Block
+    findings: Findings
+    config: RunConfig
+    found: dict[int, Evidence] = field(default_factory=dict)
+    earned: dict[int, EpochCredits] = field(default_factory=dict)
+
+    def check(self, reported: Reported) -> None:
+        """Check one report's evidence under the names above."""
+        epoch = reported.event.epoch
+        subject = f"epoch {epoch}"
+        evidence: Evidence | None = None
+        with self.findings.checking(FILES, subject):
+            evidence = self._load(reported, subject)
+        if evidence is None:
+            return
+        self.found[epoch] = evidence
+        with self.findings.checking(MANIFEST, subject):
+            self._check_manifest(reported, subject)
+        report = reported.event.report
+        named = (report.checkpoint, report.checkpoint_cid, report.loss_micro, report.round)
+        e = evidence.evaluation
+        evaluated = (bytes.fromhex(e.checkpoint[2:]), e.checkpoint_cid, e.loss_micro, e.round)
+        self.findings.equal(EVALUATION, "checkpoint, CID, loss and round of the report", named, evaluated, subject)
+        self._check_rules(reported, evidence, subject)
+
+    def _load(self, reported: Reported, subject: str) -> Evidence:
+        report = reported.event.report
+        files = read_directory(self.store, report.evidence_cid)
+        evidence = Evidence.load(files)
+        self.findings.equal(FILES, f"the digest of {INDEX}", evidence.sha256, hex32(report.evidence_sha256), subject)
+        found = (evidence.epoch, evidence.attempt, evidence.run)
+        expected = (report.epoch, report.attempt, self.run.address.lower())
+        self.findings.equal(FILES, "the epoch, attempt and run that it names", found, expected, subject)
+        return evidence
+
+    def _check_rules(self, reported: Reported, evidence: Evidence, subject: str) -> None:
+        passed = list(dict.fromkeys([DOCUMENTS, OFFENCES, *_CHECK_OF_RULE.values()]))
+        try:
+            earned = check_evidence(evidence, self._facts(reported), self._prover(reported))
+        except RuleBroken as broken:
+            name = _CHECK_OF_RULE.get(broken.rule, DOCUMENTS)
+            self.findings.expect(name, False, f"{broken} [{broken.rule}]", subject)
+            return
+        except StoreError as problem:
+            self.findings.failed(OFFENCES, problem, subject)
+            return
+        except FormatError as problem:
+            self.findings.failed(DOCUMENTS, problem, subject)
+            return
+        self.earned[reported.event.epoch] = earned
+        for name in passed:
+            self.findings.expect(name, True, "", subject)
+        credited = dict(earned.credited)
+        self.findings.equal(CREDITS, "the credits list", dict(reported.listed or {}), credited, subject)
+        if reported.tree is not None:
+            root = {leaf.index: leaf for leaf in evidence.leaves if leaf.C}
+            tree = {leaf.index: leaf for leaf in reported.tree.leaves}
+            self.findings.equal(LEAVES, "the tree's leaves", tree, root, subject)
+        self._check_unpublished(reported, evidence, subject)
+
+    def _check_unpublished(self, reported: Reported, evidence: Evidence, subject: str) -> None:
+        """Roots on chain for a credited round whose leaves were not published: work may have been left out."""
+        published = {(anchor.round, anchor.deadline, anchor.root) for anchor in evidence.anchors}
+        deadlines = {(anchor.round, anchor.deadline) for anchor in evidence.anchors}
+        for event in self.replay.anchors:
+            root = hex32(event.commitments_root)
+            late = event.block > reported.event.block or event.commitments_root == bytes(32)
+            if (
+                late
+                or (event.round, event.deadline) not in deadlines
+                or (event.round, event.deadline, root) in published
+            ):
+                continue
+            what = f"the commitments under root {root} of round {event.round}, anchored by {event.anchorer}"
+            self.findings.unavailable(WORK, f"{what}, were not published", subject)
+
+    def _check_manifest(self, reported: Reported, subject: str) -> None:
+        report = reported.event.report
+        if report.checkpoint == bytes(32):
+            return
+        directory = parse_cid(report.checkpoint_cid)
+        manifest = Manifest.load(self.store.get_file(directory, "manifest.json", 1 << 16))
+        self.findings.equal(MANIFEST, "the manifest's digest", manifest.sha256, hex32(report.checkpoint), subject)
+        found = (manifest.run, manifest.round, manifest.config)
+        expected = (self.run.address.lower(), report.round, self.config.sha256)
+        self.findings.equal(MANIFEST, "run, round and configuration of the manifest", found, expected, subject)
+        names = {item.name: str(item.cid) for item in self.store.list(directory)}
+        listed = {"weights.safetensors": manifest.weights.cid, "outer.safetensors": manifest.outer.cid}
+        held = {name: names.get(name) for name in listed}
+        self.findings.equal(MANIFEST, "the files of the checkpoint", held, listed, subject)
+
+    # --- what the chain says -----------------------------------------------------------------------------------------
+
+    def _facts(self, reported: Reported) -> Facts:
+        params, at = self.run.params, reported.event.block
+        anchors = [event for event in self.replay.anchors if event.block <= at]
+        signers = {signer.lower() for office in reported.signer_sets for signer in office.signers}
+        earlier = [self.found[e] for e in self.replay.epochs.finals if e < reported.event.epoch and e in self.found]
+        return Facts(
+            domain=self.run.oracle.domain(),
+            run=self.run.address.lower(),
+            config=self.config,
+            epoch_of=params.epoch_of,
+            signers=signers,
+            in_office=tuple(sorted(signer.lower() for signer in reported.signer_sets[-1].signers)),
+            keys=lambda index: self.replay.providers.keys_by(index, at),
+            roots=lambda number: _roots(anchors, number),
+            record_of=lambda number: _record(anchors, number),
+            seed=self._seed,
+            credited={number for evidence in earlier for number in evidence.rounds},
+            leaves=reported.leaves,
+            accounts={index: account.lower() for index, account in reported.accounts.items()},
+            acc=reported.acc,
+            wage_of=lambda amount: wage_scaled(params.wage_per_credit, reported.unlocked, params.oracle_bps, amount),
+            cap=reported.cap,
+        )
+
+    def _seed(self, anchor_by_s: int) -> Seed | None:
+        block = self.run.chain.first_block_after(anchor_by_s, finalized=False)
+        return None if block is None or block.number > self.block.number else Seed(block.number, block.hash)
+
+    def _prover(self, reported: Reported) -> Callable[[Offence], None]:
+        facts = self._facts(reported)
+        numel = Layout.from_model(self.config.model).numel
+        context = offences.Context(facts.domain, facts.run, self.config, numel, facts.keys, facts.signers)
+
+        def prove(offence: Offence) -> None:
+            blobs = {
+                blob.name: self.store.get(parse_cid(blob.cid), MAX_BLOB_BYTES, blob.sha256) for blob in offence.blobs
+            }
+            offences.check(offence, blobs, context)
+
+        return prove
+
+
+def read_directory(store: ContentStore, cid: str) -> Mapping[str, bytes]:
+    """Every file below a directory by its path, verified, within bounds; raises StoreError's subclasses."""
+    files: dict[str, bytes] = {}
+    total = 0
+    for item in store.walk(parse_cid(cid)):
+        data = store.get(item.cid, MAX_FILE_BYTES)
+        total += len(data)
+        if len(files) >= MAX_FILES or total > MAX_TOTAL_BYTES or item.name in files:
+            raise StoreError(
+                f"The evidence {cid} is too large", f"over {MAX_FILES - 1} files or {MAX_TOTAL_BYTES} bytes"
+            )
+        files[item.name] = data
+    return files
+
+
+def read_config(run: Run, store: ContentStore) -> RunConfig:
+    """The run's configuration out of the content store, checked against its digest on chain."""
+    data = store.get(parse_cid(run.params.config_cid), MAX_CONFIG_BYTES, hex32(run.params.config_sha256))
+    return RunConfig.load(data)
+
+
+def _roots(anchors: Iterable[RoundAnchored], number: int) -> set[tuple[int, str]]:
+    return {
+        (event.deadline, hex32(event.commitments_root))
+        for event in anchors
+        if event.round == number and event.commitments_root != bytes(32)
+    }
+
+
+def _record(anchors: Iterable[RoundAnchored], number: int) -> str | None:
+    hashes = [event.record_hash for event in anchors if event.record_round == number and event.record_hash != bytes(32)]
+    return hex32(hashes[0]) if hashes else None

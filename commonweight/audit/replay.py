@@ -1,0 +1,242 @@
+"""All books of a run together: every event goes, in chain order, to the contract's model and to those that depend on
+it.
+
+In the end each contract has to hold exactly what its model says, and what one contract sent another has to have
+received. Money that came without a call, as anyone can force ether on an address, is named and refutes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from commonweight.audit.channels import CHANNELS, Channels
+from commonweight.audit.epochs import CHECKPOINTS, CLOSINGS, ROOTS, SIGNERS, Epochs, Reported
+from commonweight.audit.escrow import CONTRIBUTIONS, ESCROW, WAGES, Escrow, Settlement
+from commonweight.audit.findings import Findings
+from commonweight.audit.pools import POOLS, Pools
+from commonweight.audit.stakes import REGISTRY, STAKES, Providers, Stakes
+from commonweight.chain.events import (
+    BadListProved,
+    CapitalReceived,
+    ChainEvent,
+    CheckpointAttested,
+    CreditsRevoked,
+    EpochClosed,
+    EpochFinal,
+    EpochRecorded,
+    EpochVoided,
+    OwedPaid,
+    ProviderRegistered,
+    ReportSubmitted,
+    RevenueReceived,
+    RotationProposed,
+    RoundAnchored,
+    SignerSetChanged,
+    WagesReceived,
+    WrongLeafProved,
+)
+from commonweight.chain.run import Run
+
+BALANCES, ANCHORS = "balances", "anchors"
+BPS = 10_000
+
+
+class Replay:
+    """The models of a run's contracts, fed with its events. `time` gives a block's Unix time."""
+
+    def __init__(self, run: Run, findings: Findings, time: Callable[[int], int]) -> None:
+        self._run = run
+        self._findings = findings
+        self.providers = Providers(findings)
+        self.stakes = Stakes(run, findings)
+        self.escrow = Escrow(run.params, findings, time)
+        self.channels = Channels(run, findings)
+        bonds = self.stakes.bonds.stakes
+        self.epochs = Epochs(run, findings, time, self.providers.accounts, lambda signer: bonds[signer])
+        self.pools = Pools(run.params, findings, self.epochs.leaf_at)
+        self.anchors: list[RoundAnchored] = []
+        self.records: dict[int, RoundAnchored] = {}
+        self._proofs: set[bytes] = set()
+        self._into_distributor: dict[str, int] = defaultdict(int)
+
+    def play(self, events: Iterable[ChainEvent]) -> None:
+        """Take in events in chain order."""
+        names = self._run.contract_names
+        for event in events:
+            match names[event.address]:
+                case "Campaign":
+                    self.escrow.take(event)
+                case "ProviderRegistry":
+                    self._registry(event)
+                case "CreditOracle":
+                    self._oracle(event)
+                case "RevenueDistributor":
+                    self._distributor(event)
+                case "InferencePayments":
+                    self.channels.take(event)
+                case _:
+                    self._rest(event)
+
+    def _registry(self, event: ChainEvent) -> None:
+        self.stakes.take(event)
+        if isinstance(event, ProviderRegistered):
+            self.providers.register(event)
+        elif isinstance(event, OwedPaid):
+            self._passed_on(event)
+        else:
+            self.providers.take(event)
+
+    def _oracle(self, event: ChainEvent) -> None:
+        match event:
+            case SignerSetChanged():
+                self.epochs.set_changed(event)
+            case RotationProposed():
+                self.epochs.proposed(event)
+            case RoundAnchored():
+                self._anchored(event)
+            case EpochClosed():
+                self.epochs.closed(event, self.pools.acc, self.escrow.reserved)
+                given_out = self.pools.pending == 0 or self.pools.live == 0
+                self._findings.expect(POOLS, given_out, f"revenue waited though epoch {event.epoch} was closed")
+            case ReportSubmitted():
+                self._submitted(event)
+            case EpochFinal():
+                self._final(event)
+            case EpochVoided():
+                self.epochs.voided(event, event.tx in self._proofs)
+                self._settle(Settlement(event.epoch, False, self._is_last(event.epoch), credit_sum=self.epochs.sum))
+            case _:
+                self.stakes.take(event)
+                if isinstance(event, OwedPaid):
+                    self._passed_on(event)
+
+    def _distributor(self, event: ChainEvent) -> None:
+        match event:
+            case RevenueReceived():
+                self.pools.revenue(event, self.escrow.raised)
+                self._into_distributor[event.payer] += event.amount
+            case WagesReceived():
+                self.pools.wages(event, self.escrow.last_wages_paid, self.escrow.scaled_paid)
+            case _:
+                if isinstance(event, CapitalReceived):
+                    self._into_distributor[event.from_] += event.amount
+                contributions = self.escrow.contributions
+                self.pools.take(
+                    event,
+                    lambda index: self.providers.payouts.get(index, ""),
+                    self.escrow.raised,
+                    lambda funder: contributions.get(funder, 0),
+                )
+
+    def _rest(self, event: ChainEvent) -> None:
+        match event:
+            case EpochRecorded():
+                self.epochs.recorded(event)
+                self.pools.latest_sum = event.sum
+            case CreditsRevoked():
+                self.pools.revoke(event)
+            case CheckpointAttested():
+                self.epochs.attested(event)
+            case WrongLeafProved() | BadListProved():
+                self._proofs.add(event.tx)
+
+    # --- what spans contracts ----------------------------------------------------------------------------------------
+
+    def _anchored(self, event: RoundAnchored) -> None:
+        self.anchors.append(event)
+        epoch = self._run.params.epoch_of(event.deadline)
+        self._findings.equal(ANCHORS, f"the epoch of the anchor in block {event.block}", event.epoch, epoch)
+        if event.record_hash != bytes(32):
+            first = self.records.setdefault(event.record_round, event)
+            same = f"the record of round {event.record_round}"
+            self._findings.equal(ANCHORS, same, event.record_hash, first.record_hash)
+
+    def _submitted(self, event: ReportSubmitted) -> None:
+        self.epochs.submitted(event)
+        wages, _, fee_each = self._pay(event.report.epoch_credits, event.wage, len(event.signers))
+        committed = self.escrow.committed.get(event.epoch)
+        total = wages + fee_each * len(event.signers)
+        self._findings.equal(WAGES, f"what epoch {event.epoch} reserved for wages and fees", committed, total)
+
+    def _final(self, event: EpochFinal) -> None:
+        reported = self.epochs.final(event)
+        if reported is None:
+            return
+        signers = reported.event.signers
+        wages, scaled, fee_each = self._pay(event.epoch_credits, event.wage, len(signers))
+        last, loss = self._is_last(event.epoch), reported.event.report.loss_micro
+        self._settle(Settlement(event.epoch, True, last, wages, scaled, fee_each, signers, self.epochs.sum, loss))
+
+    def _settle(self, settlement: Settlement) -> None:
+        self.escrow.settled(settlement)
+        if settlement.last:
+            self.pools.finish()
+
+    def _is_last(self, epoch: int) -> bool:
+        return epoch == self._run.params.last_epoch + self._run.params.tail_epochs
+
+    def _pay(self, epoch_credits: int, wage: int, signers: int) -> tuple[int, int, int]:
+        """Wages in units (rounded up), the same scaled, and each signer's fee on them."""
+        scaled = epoch_credits * wage
+        wages = (scaled + (1 << 64) - 1) >> 64
+        return wages, scaled, wages * self._run.params.oracle_bps // BPS // max(1, signers)
+
+    def _passed_on(self, event: OwedPaid) -> None:
+        if event.account == self._run.addresses.distributor:
+            self._into_distributor[event.address] -= event.amount
+
+    # --- at the end --------------------------------------------------------------------------------------------------
+
+    def compare(self, block: int) -> None:
+        """Compare every model with its contract at a block, to the wei."""
+        findings, run = self._findings, self._run
+        comparisons: tuple[tuple[str, Callable[[], None]], ...] = (
+            (CONTRIBUTIONS, lambda: self.escrow.compare(run, block)),
+            (REGISTRY, lambda: self.providers.compare(run, block)),
+            (STAKES, lambda: self.stakes.compare(run, block)),
+            (SIGNERS, lambda: self.epochs.compare(block)),
+            (POOLS, lambda: self.pools.compare(run, block)),
+            (CHANNELS, lambda: self.channels.compare(block)),
+            (ANCHORS, lambda: self._compare_records(block)),
+            (BALANCES, lambda: self._compare_balances(block)),
+        )
+        for name, compare in comparisons:
+            with findings.checking(name):
+                compare()
+        for name in (ESCROW, CLOSINGS, ROOTS, CHECKPOINTS):
+            findings.seen(name)
+
+    def _compare_records(self, block: int) -> None:
+        for number, event in self.records.items():
+            found = self._run.oracle.record_of(number, block=block)
+            self._findings.equal(ANCHORS, f"the record of round {number}", found, event.record_hash)
+
+    def _compare_balances(self, block: int) -> None:
+        at = self._run.addresses
+        passed = self._into_distributor[at.payments]
+        self._findings.equal(POOLS, "revenue that the channels passed on", self.channels.revenue, passed)
+        for contract, name in ((at.registry, "the registry"), (at.oracle, "the oracle")):
+            difference = self._into_distributor[contract]
+            self._findings.equal(POOLS, f"slashed money on its way from {name}", difference, 0)
+        expected = {
+            at.campaign: self.escrow.held,
+            at.registry: self.stakes.registry.held,
+            at.oracle: self.stakes.bonds.held,
+            at.distributor: self.pools.held,
+            at.payments: self.channels.held,
+            at.ledger: 0,
+            at.checkpoints: 0,
+            at.disputes: 0,
+        }
+        for address, amount in expected.items():
+            found = self._run.asset.balance_of(address, block=block)
+            name = self._run.contract_names[address]
+            enough = found >= amount
+            self._findings.expect(BALANCES, enough, f"{name} holds {found} and owes {amount}")
+            if found > amount:
+                self._findings.note(BALANCES, f"{name} holds {found - amount} that no call brought in")
+        unpaid = self.pools.finished and self.pools.live > 0 and self.pools.pending > 0
+        self._findings.expect(POOLS, not unpaid, "revenue waits though the run has ended and credits live")
+
+    def final_reports(self) -> list[Reported]:
+        """Reports that are final or may become so, in the order of their epochs."""
+        return [r for epoch, r in sorted(self.epochs.reports.items()) if epoch not in self.epochs.voids]
