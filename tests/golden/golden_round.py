@@ -1,6 +1,6 @@
 """A whole small round with fixed keys and inputs: every signed document, payload, canonical part and checkpoint file.
 
-Three members train a model of 992 parameters; what "training" does to the weights is drawn from SHAKE-256, since golden
+Three members train a model of 856 parameters; what "training" does to the weights is drawn from SHAKE-256, since golden
 vectors fix formats and exact arithmetic, not anybody's matrix products.
 """
 
@@ -79,8 +79,8 @@ def config_json(codec: str = "int8", method: str = "clipped-mean", error_feedbac
         "data": {"manifest_cid": "", "manifest_sha256": "0x" + "da" * 32},
         "training": {
             "h": 10,
-            "batch": 2,
-            "seq_len": 8,
+            "batch": 50_000,
+            "seq_len": 16,
             "codec": codec,
             "block": 8,
             "trace_every": 4,
@@ -257,7 +257,7 @@ def make_plan(config: RunConfig, base: Manifest) -> Plan:
         base_cid=cid_for(base.to_bytes()),
         config=config.sha256,
         data_seed=data_seed(config.genesis_seed_bytes),
-        members=tuple(PlanMember(index, steps, 20 * place) for place, (index, steps) in enumerate(shares)),
+        members=tuple(PlanMember(index, steps, 500_000 * place) for place, (index, steps) in enumerate(shares)),
         h=training.h,
         codec=training.codec,
         codec_version=1,

@@ -6,6 +6,7 @@ Usage: python tests/golden/make.py [--check]. The vectors are committed; a chang
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from commonweight.exact.codecs import decode, encode, encoded_size  # noqa: E402
 from commonweight.exact.genesis import genesis  # noqa: E402
 from commonweight.exact.layout import Layout  # noqa: E402
 from commonweight.exact.norms import dot, norm2  # noqa: E402
+from commonweight.exact.offences import Context, check  # noqa: E402
 from commonweight.exact.outer import outer_step  # noqa: E402
+from commonweight.net.identity import Identity, check_client_hello, check_server_hello  # noqa: E402
+from commonweight.net.wire import PREFIX  # noqa: E402
 from commonweight.protocol import creditslist, merkle  # noqa: E402
 from commonweight.protocol.canonical import Json, dumps, sha256_hex  # noqa: E402
 from commonweight.protocol.credits import (  # noqa: E402
@@ -37,12 +41,14 @@ from commonweight.protocol.credits import (  # noqa: E402
 from commonweight.protocol.data import DataManifest, Shard, Split, Tokenizer, locate, sample_windows, windows  # noqa: E402
 from commonweight.protocol.documents import DOCUMENT_TYPE, Signed, sign  # noqa: E402
 from commonweight.protocol.draws import draw_round  # noqa: E402
+from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles  # noqa: E402
+from commonweight.protocol.evidence_check import Facts, Seed, check_evidence, credits_of, draws_of, leaves_of  # noqa: E402
 from commonweight.protocol.fields import f64_hex  # noqa: E402
 from commonweight.protocol.keys import address_of, sign_digest  # noqa: E402
 from commonweight.protocol.modelconfig import PRESETS  # noqa: E402
 from commonweight.protocol.offences import Blob, Offence, part_blob  # noqa: E402
 from commonweight.protocol.parts import part_ranges  # noqa: E402
-from commonweight.protocol.records import Verdict, open_signed  # noqa: E402
+from commonweight.protocol.records import Anchor, Segment, Verdict, open_signed  # noqa: E402
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation  # noqa: E402
 from commonweight.protocol.structs import (  # noqa: E402
     BAN_TYPE,
@@ -57,7 +63,7 @@ from commonweight.protocol.structs import (  # noqa: E402
     Voucher,
     config_digest,
 )
-from commonweight.protocol.sumtree import Leaf, SumTree, leaf_hash  # noqa: E402
+from commonweight.protocol.sumtree import Leaf, SumTree, depth_for, leaf_hash  # noqa: E402
 from commonweight.protocol.typed import DOMAIN_TYPE, Domain, typehash  # noqa: E402
 from tests.golden import golden_round as g  # noqa: E402
 
@@ -536,6 +542,139 @@ def every_codec_and_method() -> dict[str, bytes]:
     return {"rounds.json": dumps({"rounds": cases})}
 
 
+def signer_keys() -> list[bytes]:
+    """The keys of three signers, the coordinator among them, in ascending order of their addresses."""
+    return sorted([KEY, *(hashlib.sha256(b"golden signer %d" % i).digest() for i in (1, 2))], key=address_of)
+
+
+def evidence() -> dict[str, bytes]:
+    """A whole evidence directory of one epoch that `check_evidence` accepts, and what the chain would say about it."""
+    made, keys, seed = g.build(), signer_keys(), Seed(1234, b"\x5e" * 32)
+    commitments = {made.commitments[i].digest: made.commitment_bodies[i] for i in g.MEMBERS}
+    verdicts = []
+    for draw in draws_of(made.plan_body, commitments, seed, made.config, len(keys)):
+        key = keys[draw.position]
+        body = Verdict(
+            g.RUN,
+            0,
+            1,
+            draw.index,
+            made.commitments[draw.index].digest,
+            address_of(key),
+            "replay",
+            Segment(draw.segment, draw.segment + 1),
+            "pass",
+            True,
+            0.0,
+            1.0,
+            (),
+            seed.block,
+            "0x" + seed.hash.hex(),
+            "",
+        )
+        verdicts.append(g.sign_body(body, key, g.DOMAIN))
+    rounds = {
+        1: RoundFiles(
+            made.plan,
+            made.record,
+            tuple(made.commitments.values()),
+            tuple((address_of(KEY), signed) for signed in made.receipts.values()),
+            made.results,
+            tuple(verdicts),
+            made.manifest.to_bytes(),
+        )
+    }
+    anchor = Anchor.from_body(made.anchor.body)
+    root = AnchoredRoot(anchor.round, anchor.deadline, anchor.root, anchor.commitments)
+    accounts = {index: f"0x{index + 1:040x}" for index in range(10)}
+    facts = Facts(
+        domain=g.DOMAIN,
+        run=g.RUN,
+        config=made.config,
+        epoch_of=lambda _: 0,
+        signers={address_of(key) for key in keys},
+        in_office=tuple(address_of(key) for key in keys),
+        keys=lambda i: {address_of(g.member_key(i))},
+        roots=lambda _: {(root.deadline, root.root)},
+        record_of=lambda _: made.record.digest,
+        seed=lambda _: seed,
+        credited=(),
+        leaves=(),
+        accounts=accounts,
+        acc=0,
+        wage_of=lambda n: wage_scaled(1000, 123_456, 250, n),
+        cap=1000,
+    )
+    context = Context(g.DOMAIN, g.RUN, made.config, made.layout.numel, facts.keys, facts.signers)
+    evaluation = Evaluation(1, made.manifest.sha256, g.cid_for(made.manifest.to_bytes()), 3_456_789, 1000)
+    draft = Evidence(g.RUN, 0, 1, made.config.to_bytes(), rounds, (root,), (offence(made),), evaluation, b"", ())
+    earned = credits_of(draft, facts, {1: frozenset({g.MEMBERS[1]})})
+    whole = replace(draft, credits=dumps(earned.to_json()), leaves=leaves_of(earned, facts))
+    check_evidence(whole, facts, lambda claimed: check(claimed, {}, context))
+    amount = sum(earned.credited.values())
+    tree = SumTree(whole.leaves, depth_for(10))
+    chain: Json = {
+        "chain_id": g.DOMAIN.chain_id,
+        "credit_oracle": g.DOMAIN.contract,
+        "campaign": g.RUN,
+        "epoch": 0,
+        "attempt": 1,
+        "signers": list(facts.in_office),
+        "member_keys": {str(i): address_of(g.member_key(i)) for i in g.MEMBERS},
+        "accounts": {str(i): account for i, account in accounts.items()},
+        "provider_count": 10,
+        "acc": "0",
+        "wage": str(facts.wage_of(amount)),
+        "wage_per_credit": "1000",
+        "unlocked_escrow": "123456",
+        "oracle_bps": 250,
+        "cap": "1000",
+        "draw_block": seed.block,
+        "draw_hash": "0x" + seed.hash.hex(),
+        "record": made.record.digest,
+        "anchored": [{"round": 1, "deadline": root.deadline, "root": root.root}],
+        "evidence_sha256": whole.sha256,
+        "credits_list": _hex(creditslist.encode(earned.credited)),
+        "epoch_credits": str(amount),
+        "root": _hex(tree.root),
+        "sum": str(tree.sum),
+        "depth": tree.depth,
+    }
+    return {"evidence-chain.json": dumps(chain), **{f"evidence/{path}": data for path, data in whole.files.items()}}
+
+
+def frames() -> dict[str, bytes]:
+    """Bytes of frames: both hellos of a connection, a request with a body, its reply, a refusal."""
+    certificate, nonce, server, client = "0x" + "ce" * 32, "0x" + "20" * 32, KEY, g.member_key(2)
+    common: dict[str, Json] = {"run": g.RUN, "cert_sha256": certificate, "nonce": nonce, "time_ms": 1_700_000_000_000}
+    hello = sign("tls", {**common, "side": "server", "role": "signer", "index": None}, server, g.DOMAIN)
+    answer = sign(
+        "tls", {**common, "side": "client", "role": "member", "index": 2, "to": address_of(server)}, client, g.DOMAIN
+    )
+    mine = Identity(client, g.RUN, g.DOMAIN, "member", 2)
+    check_server_hello(hello.to_json(), mine, address_of(server), certificate, 1.0, 1_700_000_000.0)
+    check_client_hello(
+        answer.to_json(), Identity(server, g.RUN, g.DOMAIN, "signer"), certificate, nonce, 1.0, 1_700_000_000.0
+    )
+    cases: dict[str, tuple[dict[str, Json], bytes]] = {
+        "server_hello": ({"hello": hello.to_json()}, b""),
+        "client_hello": ({"hello": answer.to_json()}, b""),
+        "welcome": ({"status": "ok", "params": {}}, b""),
+        "request": ({"id": 1, "method": "part", "params": {"part": 0}}, b"payload"),
+        "reply": ({"id": 1, "status": "ok", "params": {"taken": True}}, b""),
+        "refusal": ({"id": 1, "status": "wrong-plan", "params": {"what": "w", "why": "y", "fix": "f"}}, b""),
+    }
+    made: dict[str, Json] = {}
+    for name, (header, body) in cases.items():
+        text = dumps(header)
+        made[name] = {
+            "header": header,
+            "body": _hex(body),
+            "frame": _hex(PREFIX.pack(len(text), len(body)) + text + body),
+        }
+    return {"frames.json": dumps({"frames": made})}
+
+
 MAKERS: tuple[Callable[[], Mapping[str, bytes]], ...] = (
     typed,
     canonical,
@@ -544,6 +683,8 @@ MAKERS: tuple[Callable[[], Mapping[str, bytes]], ...] = (
     arithmetic,
     whole_round,
     every_codec_and_method,
+    evidence,
+    frames,
 )
 
 

@@ -8,7 +8,7 @@ from tests.golden import make
 
 pytestmark = pytest.mark.unit
 
-ELSEWHERE = {"vouchers.json", "store.json", "frames.json"}
+ELSEWHERE = {"vouchers.json", "store.json"}
 """Vectors that other rooms make and check."""
 
 

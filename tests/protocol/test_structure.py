@@ -58,7 +58,7 @@ def test_an_honest_round_passes(made: g.GoldenRound) -> None:
         ({"h": 11}, "wrong-config"),
         ({"codec": "fp16"}, "wrong-config"),
         ({"min_members": 1}, "wrong-config"),
-        ({"members": (PlanMember(0, 10, 0), PlanMember(2, 7, 19))}, "wrong-data"),
+        ({"members": (PlanMember(0, 10, 0), PlanMember(2, 7, 499_999))}, "wrong-data"),
     ],
 )
 def test_a_plan_must_fit_the_configuration(made: g.GoldenRound, changes: dict, rule: str) -> None:
@@ -66,7 +66,7 @@ def test_a_plan_must_fit_the_configuration(made: g.GoldenRound, changes: dict, r
 
 
 def successor(made: g.GoldenRound) -> Plan:
-    members = tuple(PlanMember(i, 10, 100 + 20 * i) for i in g.MEMBERS)
+    members = tuple(PlanMember(i, 10, 2_500_000 + 500_000 * i) for i in g.MEMBERS)
     return replace(
         made.plan_body, round=2, base=made.record_body.checkpoint, previous_record=made.record.digest, members=members
     )
@@ -79,12 +79,12 @@ def successor(made: g.GoldenRound) -> Plan:
         ({"round": 3}, "wrong-round"),
         ({"base": OTHER}, "wrong-base"),
         ({"previous_record": OTHER}, "wrong-base"),
-        ({"members": (PlanMember(0, 10, 99),)}, "wrong-data"),
+        ({"members": (PlanMember(0, 10, 2_499_999),)}, "wrong-data"),
     ],
 )
 def test_a_plan_must_follow_the_round_before(made: g.GoldenRound, changes: dict, rule: str) -> None:
-    assert next_data_start(made.plan_body, 2) == 100
-    args = (replace(successor(made), **changes), made.plan_body, made.record_body, made.record.digest, 2)
+    assert next_data_start(made.plan_body, 50_000) == 2_500_000
+    args = (replace(successor(made), **changes), made.plan_body, made.record_body, made.record.digest, 50_000)
     if rule:
         assert rule_of(check_successor, *args) == rule
     else:
@@ -106,7 +106,7 @@ def rebuilt(commitment: Commitment, **trace: object) -> dict:
         (lambda c: {"parts": c.parts[:2]}, "wrong-layout"),
         (lambda c: {"steps": 8}, "wrong-steps"),
         (lambda c: {"tokens": c.tokens + 1}, "wrong-tokens"),
-        (lambda c: {"steps": 6, "tokens": 96}, "forged-trace"),
+        (lambda c: {"steps": 6, "tokens": 4_800_000}, "forged-trace"),
         (lambda c: {"parts": (replace(c.parts[0], norm2=1.1e12), *c.parts[1:])}, "norm-out-of-bounds"),
         (lambda c: {"parts": (replace(c.parts[0], digest=OTHER), *c.parts[1:])}, "forged-trace"),
         (lambda c: rebuilt(c, root=OTHER), "forged-trace"),
