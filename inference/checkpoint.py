@@ -61,6 +61,10 @@ def load_config(run: Run, store: ContentStore) -> RunConfig:
 
 def load_data_manifest(config: RunConfig, store: ContentStore) -> DataManifest:
     """The manifest of the training data, which names the tokenizer; verified against run.json."""
+    if not config.data.manifest_cid:
+        raise InferenceError(
+            "The run does not publish its data manifest", "run.json names no CID for it", "the tokenizer is not known"
+        )
     return DataManifest.load(store.get(parse_cid(config.data.manifest_cid), 2**26, config.data.manifest_sha256))
 
 

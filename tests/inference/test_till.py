@@ -1,4 +1,4 @@
-"""The till takes a payment only if it is for this server, chain, asset and channel, signed by the payer, and covers the price."""
+"""The till takes only payments to this server on this chain and channel, signed by the payer, that cover the price."""
 
 from __future__ import annotations
 
