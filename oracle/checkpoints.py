@@ -84,6 +84,13 @@ class Checkpoints:
         manifest = Manifest.load(files.pop(_MANIFEST))
         return self._remember(manifest, Checkpoint.from_files(self._layout, files), cid, files)
 
+    def manifest(self, sha256: str) -> bytes | None:
+        """The manifest of a checkpoint that is on this disk."""
+        try:
+            return (self._place(sha256) / _MANIFEST).read_bytes()
+        except FileNotFoundError:
+            return None
+
     # --- disk and store ----------------------------------------------------------------------------------------------
 
     def _place(self, sha256: str) -> Path:

@@ -48,6 +48,9 @@ _MIGRATIONS: tuple[str, ...] = (
         round INTEGER NOT NULL, member INTEGER NOT NULL, segment INTEGER NOT NULL, position INTEGER NOT NULL,
         seed_block INTEGER NOT NULL, seed_hash BLOB NOT NULL, state TEXT NOT NULL,
         PRIMARY KEY (round, member, segment, position)) WITHOUT ROWID;
+    CREATE TABLE states (
+        round INTEGER NOT NULL, member INTEGER NOT NULL, segment INTEGER NOT NULL, start TEXT NOT NULL,
+        claimed TEXT NOT NULL, PRIMARY KEY (round, member, segment)) WITHOUT ROWID;
     CREATE TABLE offences (
         digest BLOB PRIMARY KEY, member INTEGER NOT NULL, round INTEGER NOT NULL, rule TEXT NOT NULL,
         until INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
@@ -419,6 +422,35 @@ class Database:
         return [
             Draw(_int(r[0]), _int(r[1]), _int(r[2]), _int(r[3]), _int(r[4]), _blob(r[5]), str(r[6])) for r in rows
         ]
+
+    def add_states(self, draw: Draw, start: str, claimed: str) -> None:
+        """Note that the two states around a drawn segment are on this disk, by the digests of their files."""
+        self._write(
+            "INSERT INTO states VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
+            draw.round, draw.member, draw.segment, start, claimed,
+        )  # fmt: skip
+
+    def states(self, draw: Draw) -> tuple[str, str] | None:
+        """The digests of the two states around a drawn segment, if they are here."""
+        rows = self._read(
+            "SELECT start, claimed FROM states WHERE round=? AND member=? AND segment=?",
+            draw.round, draw.member, draw.segment,
+        )  # fmt: skip
+        return (str(rows[0][0]), str(rows[0][1])) if rows else None
+
+    def drop_states(self, draw: Draw) -> list[str]:
+        """Forget them; returns the digests that no other draw needs."""
+        named = self.states(draw) or ()
+        self._write(
+            "DELETE FROM states WHERE round=? AND member=? AND segment=?", draw.round, draw.member, draw.segment
+        )
+        return [d for d in named if not self._read("SELECT 1 FROM states WHERE start=?1 OR claimed=?1", d)]
+
+    def close_draws(self, rounds: list[int]) -> None:
+        """Nothing is left to do about the draws of these rounds."""
+        with self.transaction():
+            for number in rounds:
+                self._write("UPDATE draws SET state='done' WHERE round=?", number)
 
     # --- offences --------------------------------------------------------------------------------------------------
 

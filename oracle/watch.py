@@ -54,6 +54,7 @@ class View:
     head_epoch: int
     head_info: EpochInfo | None
     ledger: LatestRoot
+    credits_limit: int
     finished: bool
     leaves: tuple[Leaf, ...]
     depth: int
@@ -115,10 +116,11 @@ class Watcher:
         head_epoch = run.oracle.next_epoch() - 1
         view = View(
             latest, finalized, providers, self._known_keys(events),
-            tuple(lower_address(s) for s in run.oracle.signers(block=at)), run.oracle.quorum(block=at), run.oracle.config_digest(block=at),
+            tuple(lower_address(s) for s in run.oracle.signers(block=at)), run.oracle.quorum(block=at),
+            run.oracle.config_digest(block=at),
             open_epoch, run.oracle.epoch_info(open_epoch, block=at) if open_epoch >= 0 else None,
             head_epoch, run.oracle.epoch_info(head_epoch) if head_epoch >= 0 else None,
-            run.ledger.latest(block=at), run.oracle.finished_at(block=at) > 0,
+            run.ledger.latest(block=at), run.oracle.credits_limit(block=at), run.oracle.finished_at(block=at) > 0,
             tree.leaves, tree.depth, dict(self._ledger.closed), dict(self._ledger.reports),
             {number: epoch.final for number, epoch in self._ledger.epochs.items()},
         )  # fmt: skip

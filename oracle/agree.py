@@ -1,0 +1,301 @@
+"""Agreement on one report: the proposer of an attempt builds it, the others check every item and sign.
+
+Nobody signs what it has not recomputed from its own documents. A signer signs at most one report for an epoch and
+attempt, whatever crashes: the signature is on disk before anybody sees it, and so is the proposal that it belongs to.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from commonweight.chain.structs import EpochState
+from commonweight.chain.types import Block
+from commonweight.errors import FormatError, OracleError, PeerError, RuleBroken
+from commonweight.exact.offences import Context, check
+from commonweight.protocol import creditslist
+from commonweight.protocol.canonical import JsonObject, dumps, loads, loads_object
+from commonweight.protocol.documents import Report
+from commonweight.protocol.evidence import Evidence
+from commonweight.protocol.evidence_check import Seed, check_evidence
+from commonweight.protocol.fields import Fields
+from commonweight.protocol.keys import recover_address, sign_digest
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import Counted, LeftOut, Record
+from commonweight.store import parse_cid
+from oracle.db import Slot
+from oracle.desk import Desk
+from oracle.duties import attempt_at, proposer
+from oracle.evaluating import Evaluating
+from oracle.logs import logger
+from oracle.offending import Offending
+from oracle.recount import OK, Recount
+from oracle.replaying import Replaying
+from oracle.report import Proposal, Reporting, ledger_holds, make_report
+from oracle.seat import in_thread
+from oracle.watch import View
+
+_VOTE_S = 30.0
+_BLOCK_AGE = 200
+_FEW_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """A report that a quorum has signed; signatures ascend by signer."""
+
+    proposal: Proposal
+    signatures: tuple[bytes, ...]
+
+
+class Agreement:
+    """Builds, checks and signs reports for one signer."""
+
+    def __init__(
+        self, desk: Desk, reporting: Reporting, recount: Recount, replaying: Replaying, offending: Offending,
+        evaluating: Evaluating,
+    ) -> None:  # fmt: skip
+        self._desk = desk
+        self._seat = desk.seat
+        self._reporting = reporting
+        self._recount = recount
+        self._replaying = replaying
+        self._offending = offending
+        self._evaluating = evaluating
+        self._log = logger("agree")
+
+    # --- proposing -----------------------------------------------------------------------------------------------
+
+    def turn(self) -> int | None:
+        """The attempt for which this signer has to propose a report now, or None."""
+        view, info = self._desk.view, self._desk.view.open_info
+        if info is None or info.state != EpochState.CLOSED or view.head_info != info:
+            return None
+        attempt = attempt_at(self._seat.params, info, view.latest.timestamp)
+        if attempt is None or not view.signers:
+            return None
+        mine = proposer(view.open_epoch, attempt, len(view.signers)) == view.position(self._seat.address)
+        return attempt if mine else None
+
+    async def propose(self, attempt: int) -> Agreed | None:
+        """Build the report of this attempt and gather a quorum of signatures; None while it is too early, or in vain.
+
+        Raises CommonweightError when something that is needed cannot be had.
+        """
+        view = self._desk.view
+        proposal = await self._stored(view.open_epoch, attempt) or await self._fresh(view, attempt)
+        if proposal is None:
+            return None
+        digest = proposal.report.digest(self._seat.domain)
+        own = self._sign(proposal.report)
+        self._seat.db.add_report(proposal.report.epoch, attempt, digest, proposal.rounds)
+        votes = {self._seat.address: own}
+        asked = [asyncio.create_task(self._ask(peer, at, proposal, digest)) for peer, at in self._desk.peers.items()]
+        try:
+            for answer in asyncio.as_completed(asked):
+                vote = await answer
+                if vote is not None:
+                    votes[vote[0]] = vote[1]
+                if len(votes) >= view.quorum:
+                    break
+        finally:
+            for task in asked:
+                task.cancel()
+        if len(votes) < view.quorum:
+            self._log.warning("no quorum", epoch=proposal.report.epoch, attempt=attempt, votes=sorted(votes))
+            return None
+        return Agreed(proposal, tuple(votes[signer] for signer in sorted(votes)))
+
+    def _rounds(self, view: View, attempt: int, credited: list[int]) -> list[int] | None:
+        """The rounds to report, or None while it is worth waiting for more: half of this attempt at most."""
+        ready, later = self._reporting.waiting(view.open_epoch, credited)
+        info = view.open_info
+        assert info is not None
+        age = view.latest.timestamp - info.closed_at - attempt * self._seat.params.attempt_length
+        return None if later and 2 * age < self._seat.params.attempt_length else ready
+
+    async def _fresh(self, view: View, attempt: int) -> Proposal | None:
+        """A new proposal, on disk and in the store before it is signed; None while it is worth waiting for rounds."""
+        credited = await self.credited(view)
+        rounds = self._rounds(view, attempt, credited)
+        if rounds is None:
+            return None
+        if not ledger_holds(view):
+            raise OracleError("the last final root does not follow from the published lists", "", "see docs/alerts.md")
+        assert view.open_info is not None
+        seeds = await self._seeds(rounds)
+        evaluation = await self._evaluating.of(rounds, view.open_epoch)
+        facts = self._reporting.facts(view, view.open_epoch, rounds, credited, seeds)
+        evidence, earned = self._reporting.evidence(view.open_epoch, attempt, rounds, evaluation, facts)
+        cid = await in_thread(lambda: self._seat.store.put_directory(evidence.files))
+        report, packed = make_report(view, view.open_info, evidence, str(cid), earned, attempt, view.finalized)
+        self._seat.db.set_meta(f"proposal/{report.epoch}/{attempt}", dumps(report.to_body()).decode())
+        return Proposal(report, evidence, packed)
+
+    async def _stored(self, epoch: int, attempt: int) -> Proposal | None:
+        """What was proposed for this attempt before, by this process or one that crashed: the first word stands."""
+        kept = self._seat.db.get_meta(f"proposal/{epoch}/{attempt}")
+        if kept is None:
+            return None
+        report = Report.from_body(loads(kept.encode()))
+        files = await in_thread(partial(read_directory, self._desk, report.evidence_cid))
+        evidence = Evidence.load(files)
+        return Proposal(report, evidence, packed_credits(evidence.credits))
+
+    async def _ask(self, peer: str, address: str, proposal: Proposal, digest: bytes) -> tuple[str, bytes] | None:
+        """A peer's vote, checked; None when it gives none."""
+        files = proposal.evidence.files
+        sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in files.items()]
+        params: JsonObject = {"report": proposal.report.to_body(), "files": [*sizes]}
+        try:
+            reply = await self._desk.dialer.call(
+                address, peer, "propose", params, b"".join(files.values()), timeout_s=_VOTE_S
+            )
+            f = Fields({**reply.params}, "vote")
+            signature = bytes.fromhex(f.text("signature", 132).removeprefix("0x"))
+            if recover_address(digest, signature) != peer:
+                raise FormatError("a vote is signed by another key")
+        except (PeerError, FormatError, ValueError) as problem:
+            self._log.warning("no vote", peer=peer, error=str(problem))
+            return None
+        return peer, signature
+
+    # --- voting --------------------------------------------------------------------------------------------------
+
+    async def vote(self, caller: str, body: JsonObject, files: Mapping[str, bytes]) -> bytes:
+        """Check a proposal of another signer and sign it. Raises RuleBroken, or what else is wrong with it."""
+        view, report = self._desk.view, Report.from_body(body)
+        info = view.open_info
+        if info is None or report.epoch != view.open_epoch or info.state != EpochState.CLOSED:
+            raise RuleBroken("wrong-epoch", f"Epoch {report.epoch} is not open for reports here")
+        attempt = attempt_at(self._seat.params, info, view.latest.timestamp)
+        turn = proposer(report.epoch, report.attempt, len(view.signers))
+        if attempt is None or abs(report.attempt - attempt) > 1 or view.position(caller) != turn:
+            raise RuleBroken("wrong-attempt", f"{caller} has no turn", f"epoch {report.epoch}, {report.attempt}")
+        evidence = Evidence.load(files)
+        rounds = sorted(evidence.rounds)
+        await self._check_evidence(view, report, evidence, rounds)
+        await self._check_own(evidence, rounds)
+        await in_thread(lambda: self._pin(files, report))
+        self._seat.db.add_report(report.epoch, report.attempt, report.digest(self._seat.domain), rounds)
+        return self._sign(report)
+
+    async def _check_evidence(self, view: View, report: Report, evidence: Evidence, rounds: list[int]) -> None:
+        """The evidence holds, and the report is what follows from it."""
+        if not ledger_holds(view):
+            raise RuleBroken("wrong-ledger", "The last final root does not follow from the published lists")
+        assert view.open_info is not None
+        credited = await self.credited(view)
+        seeds = await self._seeds(rounds)
+        facts = self._reporting.facts(view, report.epoch, rounds, credited, seeds)
+        blobs = {}
+        for signed in evidence.offences:
+            blobs[signed.digest] = await self._offending.blobs_of(Offence.from_body(signed.body))
+        context = self._offending.context()
+        proofs = {s.digest: (Offence.from_body(s.body), blobs[s.digest]) for s in evidence.offences}
+        earned = await in_thread(lambda: check_evidence(evidence, facts, lambda o: _prove(o, proofs, context)))
+        block = await in_thread(lambda: self._seat.run.chain.block(report.block_number))
+        self._check_block(view, block)
+        right, _ = make_report(
+            view, view.open_info, evidence, report.evidence_cid, earned, report.attempt, block
+        )  # fmt: skip
+        if report != right:
+            wrong = [name for name in report.__dataclass_fields__ if getattr(report, name) != getattr(right, name)]
+            raise RuleBroken("wrong-report", "The report does not follow from its evidence", ", ".join(wrong))
+        await self._evaluating.check(evidence.evaluation, rounds, report.epoch)
+
+    def _check_block(self, view: View, block: Block) -> None:
+        if not view.latest.number - _BLOCK_AGE <= block.number <= view.finalized.number + _FEW_BLOCKS:
+            raise RuleBroken("wrong-block", f"Block {block.number} is too old, or not final")
+
+    async def _check_own(self, evidence: Evidence, rounds: list[int]) -> None:
+        """Nothing that this signer knows is left out: its receipts, its verdicts, other failures, proven offences."""
+        present = {s.digest for s in evidence.offences}
+        for number in rounds:
+            if self._recount.result(number) != OK:
+                raise RuleBroken("not-recounted", f"Round {number} has not been recomputed here, or is wrong")
+            files = evidence.rounds[number]
+            record = Record.from_body(files.record.body)
+            entries: list[Counted | LeftOut] = [*record.counted, *record.refused, *record.missing]
+            named = {entry.commitment for entry in entries}
+            for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
+                if receipt.body.commitment not in named:
+                    why = f"provider {receipt.body.index}, which has a receipt from here"
+                    raise RuleBroken("omission", f"The record of round {number} leaves out a commitment", why)
+            given = {signed.digest for signed in files.verdicts}
+            for verdict in self._own_or_failing(number):
+                if verdict not in given:
+                    raise RuleBroken("missing-verdict", f"A verdict on round {number} is left out", verdict)
+        for signed in self._reporting.offences(rounds):
+            accused = Offence.from_body(signed.body)
+            others = {(o.index, o.round) for o in (Offence.from_body(s.body) for s in evidence.offences)}
+            if signed.digest not in present and (accused.index, accused.round) not in others:
+                raise RuleBroken("missing-offence", f"A proven offence of provider {accused.index} is left out")
+
+    def _own_or_failing(self, number: int) -> Iterable[str]:
+        for verdict in self._desk.rounds.verdicts(number):
+            if verdict.signer == self._seat.address or verdict.body.outcome != "pass":
+                yield verdict.digest
+
+    def _pin(self, files: Mapping[str, bytes], report: Report) -> None:
+        """Keep the evidence here too; its CID must be the report's."""
+        cid = self._seat.store.put_directory(dict(files))
+        if str(cid) != report.evidence_cid:
+            raise RuleBroken("wrong-evidence", "The evidence has another CID than the report names", str(cid))
+
+    # --- shared ------------------------------------------------------------------------------------------------------
+
+    def _sign(self, report: Report) -> bytes:
+        """This signer's signature; EquivocationError when it has signed another report for this epoch and attempt."""
+        digest = report.digest(self._seat.domain)
+        slot = Slot(f"report/{report.epoch}/{report.attempt}")
+        signature = self._seat.db.promise(slot, digest, lambda: sign_digest(digest, self._seat.key))
+        self._desk.metrics.reports_signed.inc()
+        self._log.info("signed", epoch=report.epoch, attempt=report.attempt, digest=digest.hex())
+        return signature
+
+    async def credited(self, view: View) -> list[int]:
+        """Rounds of all reports that are final or pending. Reports that this signer has not seen are fetched."""
+        rounds: list[int] = []
+        for epoch, event in view.reports.items():
+            if view.final.get(epoch, True) and epoch < view.open_epoch:
+                known = self._seat.db.report_rounds(epoch, event.digest)
+                if known is None:
+                    files = await in_thread(partial(read_directory, self._desk, event.report.evidence_cid))
+                    known = sorted(Evidence.load(files).rounds)
+                    self._seat.db.add_report(epoch, event.attempt, event.digest, known)
+                rounds += known
+        return sorted(set(rounds))
+
+    async def _seeds(self, rounds: Iterable[int]) -> dict[int, Seed]:
+        seeds: dict[int, Seed] = {}
+        for number in rounds:
+            plan = self._desk.rounds.plan(number)
+            seed = None if plan is None else await self._replaying.seed(plan.body)
+            if plan is not None and seed is not None:
+                seeds[plan.body.anchor_by_ms // 1000] = seed
+        return seeds
+
+
+def read_directory(desk: Desk, cid: str) -> dict[str, bytes]:
+    """A directory's files by path, out of the store. Blocks. Raises ContentUnavailable or ContentMismatch."""
+    store, root = desk.seat.store, parse_cid(cid)
+    return {item.name: store.get(item.cid) for item in store.walk(root)}
+
+
+def _prove(offence: Offence, proofs: Mapping[str, tuple[Offence, Mapping[str, bytes]]], context: Context) -> None:
+    for known, blobs in proofs.values():
+        if known == offence:
+            check(offence, blobs, context)
+            return
+    raise RuleBroken("unproven", "An offence has no proof")
+
+
+def packed_credits(itemised: bytes) -> bytes:
+    """The packed list for calldata out of credits.json."""
+    credited = loads_object(itemised, 2**26).get("credited")
+    if not isinstance(credited, dict):
+        raise FormatError("credits.json lists no credits")
+    return creditslist.encode({int(index): int(str(amount)) for index, amount in credited.items()})
+
+

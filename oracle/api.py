@@ -1,0 +1,381 @@
+"""What a signer answers to members and to other signers, over `commonweight.net`.
+
+Every parameter is read by type and bounds, every body has a limit, every caller is proven and speaks for itself only:
+a member for its index. A refusal has a code: `late`, `wrong-plan`, `unknown-member`, and the slugs of the rules.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from commonweight.errors import FormatError, PayloadError, PeerRefused, RuleBroken
+from commonweight.exact.codecs import encoded_size
+from commonweight.net import Caller, Limits, Method, Reply, Request, Server
+from commonweight.protocol.canonical import JsonObject, dumps
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import U32, Fields
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import Commitment, PartMessage, Plan, Receipt, Result, open_signed
+from commonweight.protocol.structure import check_part_message
+from oracle.desk import Desk
+from oracle.intake import Intake, NotYetError, TwoDocumentsError
+from oracle.offending import INVALID, TARGET, Offending
+from oracle.rounds import Doc
+
+_LONGEST_POLL_MS = 10_000
+_SYNC_PAGE = 200
+_BLOB_LIMIT = 256 << 20
+
+
+@dataclass(frozen=True)
+class Voting:
+    """What other signers ask this one to sign; each answers with the signature or raises."""
+
+    report: Callable[[str, JsonObject, Mapping[str, bytes]], Awaitable[bytes]]
+    ban: Callable[[JsonObject, Signed, Mapping[str, bytes]], Awaitable[bytes]]
+
+
+class Api:
+    """The methods of one signer."""
+
+    def __init__(
+        self, desk: Desk, intake: Intake, offending: Offending, voting: Voting, phase: Callable[[], str]
+    ) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._intake = intake
+        self._offending = offending
+        self._voting = voting
+        self._phase = phase
+
+    def server(self, limits: Limits | None = None) -> Server:
+        """A server for these methods."""
+        part = encoded_size(self._seat.numel, "fp32", self._seat.config.training.block) + 65536
+        methods = {
+            "status": Method(self.status),
+            "join": Method(self.join),
+            "leave": Method(self.leave),
+            "plan": Method(self.plan),
+            "commit": Method(self.commit),
+            "roster": Method(self.roster),
+            "payload": Method(self.payload, part),
+            "result": Method(self.result, part),
+            "record": Method(self.record),
+            "part": Method(self.part),
+            "offence": Method(self.offence, _BLOB_LIMIT),
+            "sync": Method(self.sync),
+            "propose": Method(self.propose, _BLOB_LIMIT),
+            "ban": Method(self.ban, _BLOB_LIMIT),
+        }
+        return Server(self._desk.dialer.identity, methods, self.authorise, limits)
+
+    async def authorise(self, caller: Caller) -> None:
+        """Members by their registered key, signers by the set in office, anybody as an observer (`status` only)."""
+        view = self._desk.view
+        if caller.role == "signer" and caller.address not in view.signers:
+            raise PeerRefused("unknown-signer", f"{caller.address} is not a signer in office")
+        if caller.role == "member":
+            provider = view.provider(-1 if caller.index is None else caller.index)
+            if provider is None or provider.signing_key.lower() != caller.address:
+                why = "the registry at the finalised block does not have this key at this index"
+                raise PeerRefused("unknown-member", "This member is not known", why, "wait for finality, or register")
+            if provider.banned_until > view.latest.timestamp:
+                raise PeerRefused("banned", f"Provider {caller.index} is banned", f"until {provider.banned_until}")
+
+    # --- membership --------------------------------------------------------------------------------------------------
+
+    async def status(self, _: Request) -> Reply:
+        """Where this signer stands."""
+        last = self._desk.rounds.last_plan()
+        return Reply(
+            {
+                "run": self._seat.campaign, "signer": self._seat.address, "coordinator": self._desk.rounds.coordinator,
+                "round": last.body.round if last else 0, "phase": self._phase(),
+                "finalized_block": self._desk.view.finalized.number, "closed_epoch": self._desk.view.open_epoch,
+                "waiting_draws": len(self._seat.db.draws(state="wanted")),
+            }
+        )  # fmt: skip
+
+    async def join(self, request: Request) -> Reply:
+        """A member is ready, or still is."""
+        f = Fields(request.params, "join")
+        index, have, peer = f.integer("index", 0, U32), f.optional_digest("have"), f.text("peer", 256)
+        f.done()
+        self._must_be(request, index)
+        self._seat.db.member_seen(
+            index, peer, None if have is None else bytes.fromhex(have[2:]), self._seat.now_ms()
+        )  # fmt: skip
+        self._desk.bell.ring()
+        last = self._desk.rounds.last_plan()
+        return Reply({"round": last.body.round if last else 0, "coordinator": self._desk.rounds.coordinator})
+
+    async def leave(self, request: Request) -> Reply:
+        """A member goes; it is not planned again before it joins."""
+        f = Fields(request.params, "leave")
+        index = f.integer("index", 0, U32)
+        f.done()
+        self._must_be(request, index)
+        known = self._seat.db.members().get(index)
+        if known is not None:
+            self._seat.db.member_seen(index, known.peer, known.have, 0)
+        return Reply()
+
+    # --- a round -----------------------------------------------------------------------------------------------------
+
+    async def plan(self, request: Request) -> Reply:
+        """The newest plan after a round, as soon as there is one."""
+        f = Fields(request.params, "plan")
+        after, wait_ms = f.integer("after"), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        f.done()
+
+        def newest() -> bytes | None:
+            last = self._desk.rounds.last_plan()
+            return last.signed.to_bytes() if last is not None and last.body.round > after else None
+
+        return await self._poll(newest, wait_ms)
+
+    async def commit(self, request: Request) -> Reply:
+        """A commitment, for a receipt. The same commitment gets the same receipt, at any time."""
+        f = Fields(request.params, "commit")
+        signed = Signed.from_json(f.take("commitment"))
+        f.done()
+        commitment = Commitment.from_body(signed.body)
+        self._must_be(request, commitment.index)
+        slot = f"receipt/{commitment.round}/{commitment.index}"
+        known = self._seat.promised(slot)
+        if known is None:
+            await self._receive(signed, commitment)
+            body = Receipt(
+                self._seat.campaign, commitment.round, signed.digest, commitment.index, self._seat.now_ms()
+            )  # fmt: skip
+            known = self._seat.promise(slot, Receipt.KIND, body.to_body())
+            self._desk.metrics.receipts.inc()
+        receipt = Receipt.from_body(known.body)
+        if receipt.commitment != signed.digest:
+            raise PeerRefused("equivocation", "Another commitment of this member has a receipt for this round")
+        self._seat.keep(known, self._seat.address, round_=receipt.round, member=receipt.index)
+        self._desk.bell.ring()
+        return Reply({"receipt": known.to_json()})
+
+    async def _receive(self, signed: Signed, commitment: Commitment) -> None:
+        """Verify a commitment that has no receipt from here yet; lies become offences."""
+        plan = self._plan_or_refuse(commitment.plan)
+        now = self._seat.now_ms()
+        if now > plan.body.commit_by_ms:
+            self._seat.db.add_late(commitment.round, commitment.index, now)
+            late_ms = now - plan.body.commit_by_ms
+            raise PeerRefused("late", f"The deadline of round {commitment.round} is over", f"by {late_ms} ms")
+        try:
+            self._intake.accept(signed)
+        except TwoDocumentsError as two:
+            await self._offending.accuse("equivocation", commitment.round, two.member, [two.first, two.second])
+            raise PeerRefused("equivocation", str(two)) from None
+        except RuleBroken as broken:
+            self._desk.metrics.refused.labels(broken.rule).inc()
+            rule = "wrong-target" if broken.rule in TARGET else "invalid-commitment" if broken.rule in INVALID else None
+            if rule is not None:
+                await self._offending.accuse(rule, plan.body.round, commitment.index, [plan.signed, signed])
+            raise PeerRefused(broken.rule, broken.what, broken.why) from None
+
+    async def roster(self, request: Request) -> Reply:
+        """Who committed, once an anchor is decided on: commitments, receipts, anchors, and where the members listen."""
+        f = Fields(request.params, "roster")
+        round_, wait_ms = f.integer("round", 1), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        f.done()
+
+        def roster() -> bytes | None:
+            anchors, plan = self._desk.rounds.anchors(round_), self._desk.rounds.plan(round_)
+            if not anchors or plan is None:
+                return None
+            members, view = self._seat.db.members(), self._desk.view
+            receipted = self._desk.rounds.receipted(round_)
+            listed: JsonObject = {
+                "commitments": [c.signed.to_json() for c in receipted.values()],
+                "receipts": [r.signed.to_json() for r in self._desk.rounds.receipts(round_)],
+                "anchors": [a.signed.to_json() for a in anchors],
+                "members": [
+                    {"index": i, "key": view.providers[i].signing_key.lower(), "peer": members[i].peer}
+                    for i in plan.body.indices
+                    if i in members and view.provider(i) is not None
+                ],
+            }
+            return dumps(listed)
+
+        return await self._poll(roster, wait_ms)
+
+    async def payload(self, request: Request) -> Reply:
+        """A part of the caller's own payload, after the anchor window."""
+        f = Fields(request.params, "payload")
+        f.integer("round", 1)
+        f.integer("part", 0, U32)
+        signed = Signed.from_json(f.take("message"))
+        f.done()
+        message = open_signed(PartMessage, signed, self._seat.domain, request.caller.address)
+        self._must_be(request, message.sender)
+        await self.take_part(message, signed, request.body)
+        return Reply()
+
+    async def take_part(self, message: PartMessage, signed: Signed, data: bytes) -> None:
+        """A part with its sender's word for it: kept when it is what was committed to, an offence when it is a lie."""
+        plan = self._plan_or_refuse(message.plan)
+        found = self._desk.rounds.receipted(plan.body.round).values()
+        own = next((c for c in found if c.body.index == message.sender), None)
+        if own is None:
+            raise PeerRefused("no-commitment", f"Provider {message.sender} has no receipt in round {message.round}")
+        if self._seat.now_ms() < plan.body.anchor_by_ms:
+            raise PeerRefused("too-early", "The anchor window is still open", "a payload shown now could be copied")
+        documents = [plan.signed, own.signed, signed]
+        try:
+            check_part_message(message, plan.body, plan.digest, own.body)
+            await self._desk.payloads.take(plan.body, own.body, message.part, data)
+        except RuleBroken as broken:
+            rule = broken.rule if broken.rule == "payload-mismatch" else "wrong-target"
+            await self._offending.accuse(rule, plan.body.round, message.sender, documents)
+            raise PeerRefused(broken.rule, broken.what, broken.why) from None
+        except PayloadError as wrong:
+            name = f"part-{message.sender}"
+            await self._offending.accuse(
+                "payload-mismatch", plan.body.round, message.sender, documents, blobs={name: data}
+            )  # fmt: skip
+            raise PeerRefused("payload-mismatch", wrong.what, wrong.why) from None
+        self._desk.bell.ring()
+
+    async def result(self, request: Request) -> Reply:
+        """A reducer's signed result. Its bytes are not needed: the canonical part is computed here."""
+        f = Fields(request.params, "result")
+        signed = Signed.from_json(f.take("result"))
+        f.done()
+        result = open_signed(Result, signed, self._seat.domain, request.caller.address)
+        self._must_be(request, result.reducer)
+        try:
+            self._intake.accept(signed)
+        except TwoDocumentsError as two:
+            await self._offending.accuse("equivocation", result.round, two.member, [two.first, two.second])
+            raise PeerRefused("equivocation", str(two)) from None
+        return Reply()
+
+    async def record(self, request: Request) -> Reply:
+        """The record of a round, as soon as there is one."""
+        f = Fields(request.params, "record")
+        round_, wait_ms = f.integer("round", 1), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        f.done()
+
+        def find() -> bytes | None:
+            record = self._desk.rounds.record(round_)
+            return None if record is None else record.signed.to_bytes()
+
+        return await self._poll(find, wait_ms)
+
+    async def part(self, request: Request) -> Reply:
+        """A canonical part, encoded, of a recorded round."""
+        f = Fields(request.params, "part")
+        round_, part = f.integer("round", 1), f.integer("part", 0, U32)
+        f.done()
+        record = self._desk.rounds.record(round_)
+        digests = () if record is None else record.body.results
+        data = self._desk.files.get(digests[part]) if part < len(digests) else None
+        if data is None:
+            raise PeerRefused("not-here", f"Part {part} of round {round_} is not here")
+        return Reply({}, data)
+
+    async def offence(self, request: Request) -> Reply:
+        """A lie that a member has seen, with its evidence."""
+        f = Fields(request.params, "offence")
+        offence, sizes = Offence.from_body(f.take("offence")), f.objects("blobs", _read_size, 0, 4096)
+        f.done()
+        await self._offending.take(offence, split_blobs(request.body, sizes))
+        return Reply()
+
+    # --- between signers ---------------------------------------------------------------------------------------------
+
+    async def sync(self, request: Request) -> Reply:
+        """This signer's documents after a sequence number, in the order in which they came."""
+        self._signers_only(request)
+        f = Fields(request.params, "sync")
+        after, wait_ms = f.integer("after"), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        f.done()
+        until = asyncio.get_running_loop().time() + wait_ms / 1000
+        while not (rows := self._seat.db.documents_after(after, _SYNC_PAGE)):
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await self._desk.bell.wait(left)
+        body: JsonObject = {
+            "log": self.log_name(), "last": rows[-1].seq if rows else after,
+            "documents": [{"seq": r.seq, "document": Signed.from_bytes(r.signed).to_json()} for r in rows],
+        }  # fmt: skip
+        return Reply({}, dumps(body))
+
+    def log_name(self) -> str:
+        """The name of this signer's document log: a new database has another one."""
+        name = self._seat.db.get_meta("log")
+        if name is None:
+            name = secrets.token_hex(16)
+            self._seat.db.set_meta("log", name)
+        return name
+
+    async def propose(self, request: Request) -> Reply:
+        """A report to check and sign, with the evidence's files one after the other as the body."""
+        self._signers_only(request)
+        f = Fields(request.params, "propose")
+        report, sizes = f.take("report"), f.objects("files", _read_size, 1, 100_000)
+        f.done()
+        if not isinstance(report, dict):
+            raise FormatError("A proposed report is not an object")
+        signature = await self._voting.report(request.caller.address, report, split_blobs(request.body, sizes))
+        return Reply({"signature": "0x" + signature.hex()})
+
+    async def ban(self, request: Request) -> Reply:
+        """A ban to check and sign."""
+        self._signers_only(request)
+        f = Fields(request.params, "ban")
+        ban, offence = f.take("ban"), Signed.from_json(f.take("offence"))
+        sizes = f.objects("blobs", _read_size, 0, 4096)
+        f.done()
+        if not isinstance(ban, dict):
+            raise FormatError("A proposed ban is not an object")
+        signature = await self._voting.ban(ban, offence, split_blobs(request.body, sizes))
+        return Reply({"signature": "0x" + signature.hex()})
+
+    # --- checks ------------------------------------------------------------------------------------------------------
+
+    async def _poll(self, find: Callable[[], bytes | None], wait_ms: int) -> Reply:
+        """What `find` finds, as soon as it finds something; an empty body when the time is over."""
+        until = asyncio.get_running_loop().time() + wait_ms / 1000
+        while (found := find()) is None:
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                return Reply()
+            await self._desk.bell.wait(left)
+        return Reply({}, found)
+
+    def _plan_or_refuse(self, digest: str) -> Doc[Plan]:
+        try:
+            return self._intake.plan_of(digest)
+        except NotYetError as unknown:
+            raise PeerRefused("wrong-plan", unknown.what, digest, "ask for the newest plan") from None
+
+    def _must_be(self, request: Request, index: int) -> None:
+        caller = request.caller
+        if caller.role != "member" or caller.index != index:
+            raise PeerRefused("not-yours", f"{caller.role} {caller.index} cannot speak for provider {index}")
+
+    def _signers_only(self, request: Request) -> None:
+        if request.caller.role != "signer":
+            raise PeerRefused("not-yours", "Only signers may ask this")
+
+
+def split_blobs(body: bytes, sizes: tuple[tuple[str, int], ...]) -> dict[str, bytes]:
+    """The named pieces of a body. FormatError when the sizes do not add up."""
+    if sum(size for _, size in sizes) != len(body) or len({name for name, _ in sizes}) != len(sizes):
+        raise FormatError("The blobs do not add up to the body", f"{len(body)} bytes")
+    found, start = {}, 0
+    for name, size in sizes:
+        found[name] = body[start : start + size]
+        start += size
+    return found
+
+
+def _read_size(f: Fields) -> tuple[str, int]:
+    return f.text("name"), f.integer("size", 0, _BLOB_LIMIT)

@@ -1,0 +1,105 @@
+"""Bans: a quorum signs that an offence is proven, and whoever's turn it is puts the ban on chain."""
+
+import asyncio
+from collections.abc import Mapping
+
+from commonweight.errors import ContractError, FormatError, PeerError, RuleBroken
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.documents import Ban, Signed
+from commonweight.protocol.fields import Fields, digest_bytes, hex32
+from commonweight.protocol.keys import recover_address, sign_digest
+from commonweight.protocol.offences import Offence
+from oracle.db import OffenceRow, Slot
+from oracle.desk import Desk
+from oracle.logs import logger
+from oracle.offending import Offending
+from oracle.seat import in_thread
+
+_TURN_MS = 6_000
+_VOTE_S = 20.0
+FOUND, BANNED = "found", "banned"
+
+
+class Banning:
+    """Votes on bans, and gathers votes for those that this signer knows of."""
+
+    def __init__(self, desk: Desk, offending: Offending) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._offending = offending
+        self._log = logger("bans")
+
+    async def step(self) -> bool:
+        """See to the first offence whose ban is not on chain and whose turn is here. Returns whether one was sent."""
+        for row in self._seat.db.offences():
+            if row.state == BANNED:
+                continue
+            provider = self._desk.view.provider(row.member)
+            if provider is not None and provider.banned_until >= row.until:
+                self._seat.db.set_offence(row.digest, BANNED)
+            elif self._due(row):
+                return await self._gather(row)
+        return False
+
+    def _due(self, row: OffenceRow) -> bool:
+        """In turn, so that one signer sends it and the next waits for that one."""
+        view, document = self._desk.view, self._seat.db.document(row.digest)
+        turn = (view.position(self._seat.address) - row.member) % max(1, len(view.signers))
+        return document is not None and self._seat.now_ms() >= document.received_ms + turn * _TURN_MS
+
+    async def _gather(self, row: OffenceRow) -> bool:
+        document = self._seat.db.document(row.digest)
+        assert document is not None
+        signed = Signed.from_bytes(document.signed)
+        ban = self._offending.ban_of(row)
+        blobs = await self._offending.blobs_of(Offence.from_body(signed.body))
+        votes = {self._seat.address: self._sign(ban)}
+        asked = [self._ask(peer, address, ban, signed, blobs) for peer, address in self._desk.peers.items()]
+        for vote in await asyncio.gather(*asked):
+            if vote is not None:
+                votes[vote[0]] = vote[1]
+        if len(votes) < self._desk.view.quorum:
+            self._log.warning("no quorum for a ban", member=row.member, votes=sorted(votes))
+            return False
+        signatures = [votes[signer] for signer in sorted(votes)]
+        try:
+            receipt = await in_thread(lambda: self._seat.run.oracle.ban_provider(ban, signatures))
+        except ContractError as refused:
+            self._log.info("ban not taken", member=row.member, error=refused.name)
+            return False
+        self._log.warning("banned", member=row.member, rule=row.rule, block=receipt.block_number)
+        return True
+
+    async def _ask(
+        self, peer: str, address: str, ban: Ban, offence: Signed, blobs: Mapping[str, bytes]
+    ) -> tuple[str, bytes] | None:
+        sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in blobs.items()]
+        params: JsonObject = {"ban": ban.to_body(), "offence": offence.to_json(), "blobs": [*sizes]}
+        try:
+            reply = await self._desk.dialer.call(
+                address, peer, "ban", params, b"".join(blobs.values()), timeout_s=_VOTE_S
+            )
+            signature = bytes.fromhex(Fields({**reply.params}, "vote").text("signature", 132).removeprefix("0x"))
+            if recover_address(ban.digest(self._seat.domain), signature) != peer:
+                raise FormatError("a vote is signed by another key")
+        except (PeerError, FormatError, ValueError) as problem:
+            self._log.warning("no vote on a ban", peer=peer, error=str(problem))
+            return None
+        return peer, signature
+
+    async def vote(self, body: JsonObject, signed: Signed, blobs: Mapping[str, bytes]) -> bytes:
+        """Sign another signer's ban when its offence is proven. Raises RuleBroken or OffenceError."""
+        ban, offence = Ban.from_body(body), Offence.from_body(signed.body)
+        await self._offending.take(offence, blobs)
+        right = Ban(
+            self._desk.view.config_digest, -1 if offence.index is None else offence.index, digest_bytes(signed.digest),
+            self._offending.until(),
+        )  # fmt: skip
+        if ban != right:
+            raise RuleBroken("wrong-ban", "A ban does not follow from its offence", signed.digest)
+        return self._sign(ban)
+
+    def _sign(self, ban: Ban) -> bytes:
+        digest = ban.digest(self._seat.domain)
+        slot = Slot(f"ban/{hex32(ban.config_digest)}/{ban.index}/{hex32(ban.evidence_sha256)}")
+        return self._seat.db.promise(slot, digest, lambda: sign_digest(digest, self._seat.key))

@@ -1,0 +1,124 @@
+"""Every record recomputed: payloads fetched by CID, checked against their commitments, reduced, stepped, compared.
+
+A signer credits nothing from a round before it has recomputed it bit for bit. What it finds about members (a trace that
+does not continue the member's last, a payload that is not what was committed to) goes into verdicts of kind structure.
+"""
+
+
+from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch
+from commonweight.exact.payload import check_part, split_payload
+from commonweight.exact.round import recompute_round
+from commonweight.protocol.parts import part_ranges
+from commonweight.protocol.records import Commitment, Counted, Plan, Record
+from commonweight.protocol.structure import Previous, check_record, check_trace
+from commonweight.store import parse_cid
+from oracle.desk import Desk
+from oracle.logs import logger
+from oracle.rounds import Doc
+from oracle.seat import in_thread
+
+OK, WRONG = "ok", "wrong"
+
+
+class Recount:
+    """Recomputes rounds in order, each once; the result is kept as `recount/R` in the database."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._log = logger("recount")
+
+    def result(self, round_: int) -> str | None:
+        """`ok`, `wrong`, or None while the round has not been recomputed."""
+        return self._seat.db.get_meta(f"recount/{round_}")
+
+    def findings(self, round_: int) -> dict[int, str]:
+        """What is wrong with members of a recomputed round: index -> reason."""
+        text = self._seat.db.get_meta(f"findings/{round_}") or ""
+        return {int(line.split(" ", 1)[0]): line.split(" ", 1)[1] for line in text.splitlines()}
+
+    async def step(self) -> bool:
+        """Recompute the next round whose record is anchored on the finalised chain. Returns whether there was one.
+
+        A payload that cannot be had yet leaves the round for later.
+        """
+        number = int(self._seat.db.get_meta("recounted") or "0") + 1
+        record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
+        if record is None or plan is None or self._seat.db.record_anchor(number) is None:
+            return False
+        if record.body.plan != plan.digest:
+            return False
+        try:
+            findings = await self._recompute(plan, record)
+            verdict = OK
+        except (ContentUnavailable, ContentMismatch) as missing:
+            self._log.warning("payload not to be had", round=number, error=str(missing))
+            return False
+        except FormatError as wrong:  # RuleBroken and PayloadError too
+            findings, verdict = {}, WRONG
+            self._alarm(number, str(wrong))
+        except ReplayMismatch as wrong:
+            findings, verdict = {}, WRONG
+            self._alarm(number, str(wrong))
+        with self._seat.db.transaction():
+            self._seat.db.set_meta(f"findings/{number}", "\n".join(f"{i} {why}" for i, why in findings.items()))
+            self._seat.db.set_meta(f"recount/{number}", verdict)
+            self._seat.db.set_meta("recounted", str(number))
+        self._desk.bell.ring()
+        return True
+
+    def _alarm(self, number: int, why: str) -> None:
+        self._desk.metrics.failures.labels("recount").inc()
+        self._log.error("a record is wrong", round=number, error=why)
+
+    async def _recompute(self, plan: Doc[Plan], record: Doc[Record]) -> dict[int, str]:
+        """Raises when the record is wrong; returns what is wrong with its members."""
+        rounds, body = self._desk.rounds, record.body
+        anchored = rounds.anchored(body.round, rounds.finalized_roots(body.round))
+        commitments = {digest: c.body for digest, c in rounds.commitments(body.round).items()}
+        check_record(body, plan.body, plan.digest, self._seat.config, commitments, set(anchored))
+        base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
+        findings: dict[int, str] = {}
+        for entry in body.counted:
+            previous = self.previous(entry.index, body.round)
+            try:
+                check_trace(
+                    commitments[entry.commitment], base.checkpoint.weights_digest, self._seat.numel, previous
+                )  # fmt: skip
+            except FormatError as wrong:
+                findings[entry.index] = wrong.what
+        if not body.counted:
+            return findings
+
+        def compute() -> str:
+            payloads = {e.index: self._payload(plan.body, e, commitments[e.commitment]) for e in body.counted}
+            outcome = recompute_round(self._seat.config, plan.body, body, base.checkpoint, payloads)
+            for part in outcome.parts:
+                self._desk.files.put(part.encoded)
+            return self._desk.checkpoints.make(body.round, plan.body.base, plan.digest, outcome.checkpoint).sha256
+
+        if await in_thread(compute) != body.checkpoint:
+            raise ReplayMismatch(f"The checkpoint of round {body.round} is not what its record recomputes to")
+        return findings
+
+    def previous(self, index: int, before: int) -> Previous | None:
+        """The member's last counted commitment before a round."""
+        for number in range(before - 1, 0, -1):
+            record = self._desk.rounds.record(number)
+            entry = None if record is None else record.body.counted_member(index)
+            if entry is not None:
+                found = self._desk.rounds.by_digest(Commitment, entry.commitment)
+                return None if found is None else (found.digest, found.body)
+        return None
+
+    def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
+        """A counted member's parts, from this disk or the store, checked part by part. Blocks."""
+        held = self._desk.payloads.read(entry.parts)
+        if held is None:
+            data = self._seat.store.get(parse_cid(entry.payload_cid))
+            held = split_payload(data, self._seat.numel, plan.parts, plan.codec, plan.block)
+        for span, part, committed in zip(
+            part_ranges(self._seat.numel, plan.block, plan.parts), held, commitment.parts, strict=True
+        ):
+            check_part(part, span.size, plan.codec, plan.block, committed)
+        return held

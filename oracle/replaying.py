@@ -1,0 +1,240 @@
+"""Replays: drawn by a block that nobody knew, fetched from the member at once, executed by the worker, signed.
+
+A draw belongs to the signer at its position. Others take it over when that signer stays silent, and check again what it
+found failed, so that neither a dead signer nor a lying one decides alone. The state that a member shows is checked
+against its commitment before it is used, and kept until the draw is done.
+"""
+
+import asyncio
+
+from commonweight.errors import CommonweightError, FormatError, PeerError, PeerRefused
+from commonweight.exact.trace import State
+from commonweight.protocol import merkle
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.evidence_check import Seed, draws_of
+from commonweight.protocol.fields import Fields, digest_bytes, hex32
+from commonweight.protocol.records import Commitment, Plan, Segment, Verdict
+from commonweight.protocol.trace import final_leaf
+from oracle.blobs import Blobs
+from oracle.db import Draw
+from oracle.desk import Desk
+from oracle.logs import logger
+from oracle.rounds import Doc
+from oracle.seat import in_thread
+from oracle.worker import ReplayResult, Worker, WorkerError
+
+_TAKE_OVER_MS = 20_000
+_STATE_SLACK = 1 << 20
+_ROOT_WAIT_MS = 10_000
+
+
+class Replaying:
+    """Draws, fetches and replays for one signer."""
+
+    def __init__(self, desk: Desk, worker: Worker) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._worker = worker
+        self._states = Blobs(desk.seat.folder("states"))
+        self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
+        self._log = logger("replay")
+
+    # --- drawing -----------------------------------------------------------------------------------------------------
+
+    async def draw(self) -> None:
+        """Draw for every round whose seed is final; start to fetch what this signer has to replay."""
+        db, view = self._seat.db, self._desk.view
+        number = int(db.get_meta("drawn") or "0") + 1
+        while (plan := self._desk.rounds.plan(number)) is not None:
+            seed = await self.seed(plan.body)
+            if seed is None or not self._roots_known(plan.body):
+                break
+            anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
+            bodies = {digest: c.body for digest, c in anchored.items()}
+            drawn = draws_of(plan.body, bodies, seed, self._seat.config, len(view.signers)) if bodies else ()
+            mine = view.position(self._seat.address)
+            with db.transaction():
+                for d in drawn:
+                    state = "wanted" if d.position == mine else "other"
+                    db.add_draw(Draw(number, d.index, d.segment, d.position, seed.block, seed.hash, state))
+                db.set_meta("drawn", str(number))
+            number += 1
+        self._take_over()
+        for draw in db.draws(state="wanted"):
+            self._start_fetch(draw)
+        self._desk.metrics.waiting_draws.set(len(db.draws(state="wanted")))
+
+    async def seed(self, plan: Plan) -> Seed | None:
+        """The first finalised block after a round's anchor window, once there is one."""
+        key = f"seed/{plan.round}/{plan.anchor_by_ms}"
+        kept = self._seat.db.get_meta(key)
+        if kept is not None:
+            block, hash_ = kept.split()
+            return Seed(int(block), bytes.fromhex(hash_))
+        after_s = plan.anchor_by_ms // 1000
+        if self._desk.view.finalized.timestamp <= after_s:
+            return None
+        found = await in_thread(lambda: self._seat.run.chain.first_block_after(after_s))
+        if found is None:
+            return None
+        self._seat.db.set_meta(key, f"{found.number} {found.hash.hex()}")
+        return Seed(found.number, found.hash)
+
+    def _roots_known(self, plan: Plan) -> bool:
+        """Whether the leaves of every anchored root have come in; a root that nobody explains is waited for a while."""
+        known = {digest_bytes(a.body.root) for a in self._desk.rounds.anchors(plan.round)}
+        unexplained = self._desk.rounds.finalized_roots(plan.round) - known
+        return not unexplained or self._seat.now_ms() > plan.anchor_by_ms + _ROOT_WAIT_MS
+
+    def _take_over(self) -> None:
+        """Make draws of others mine: those that stay undone, and those that not more signers passed than failed."""
+        view, mine = self._desk.view, self._desk.view.position(self._seat.address)
+        for draw in self._seat.db.draws(state="other"):
+            plan = self._desk.rounds.plan(draw.round)
+            if plan is None:
+                continue
+            made = [v.body for v in self._desk.rounds.verdicts(draw.round, member=draw.member)]
+            made = [v for v in made if v.segment is not None and v.segment.start == draw.segment]
+            passed = sum(v.outcome == "pass" for v in made)
+            if passed > len(made) - passed:
+                continue
+            steps = (mine - draw.position) % len(view.signers)
+            silent_ms = self._seat.now_ms() - plan.body.anchor_by_ms
+            if made or silent_ms > steps * _TAKE_OVER_MS:
+                self._seat.db.set_draw(draw, "wanted")
+
+    # --- fetching ----------------------------------------------------------------------------------------------------
+
+    def _start_fetch(self, draw: Draw) -> None:
+        key = (draw.round, draw.member, draw.segment)
+        if key not in self._fetching:
+            self._fetching[key] = asyncio.create_task(self._fetch(draw))
+            self._fetching[key].add_done_callback(lambda _: self._desk.bell.ring())
+
+    async def _fetch(self, draw: Draw) -> str:
+        """Put both states around a drawn segment on disk; returns "", or why they cannot be had in time."""
+        if self._seat.db.states(draw) is not None:
+            return ""
+        commitment = self._commitment(draw)
+        if commitment is None:
+            return "the commitment is not known"
+        until = self._seat.clock() + self._seat.config.verification.state_wait_ms / 1000
+        why = "no answer in time"
+        while (left := until - self._seat.clock()) > 0:
+            try:
+                start = await self._state(draw, commitment.body, draw.segment, left)
+                left = max(1.0, until - self._seat.clock())
+                claimed = await self._state(draw, commitment.body, draw.segment + 1, left)
+                self._seat.db.add_states(draw, start, claimed)
+                return ""
+            except PeerRefused as refused:
+                why = str(refused)
+            except PeerError as silent:
+                why = str(silent)
+            except FormatError as forged:
+                return f"forged: {forged}"
+            await asyncio.sleep(min(0.5, max(0.0, left)))
+        return why
+
+    async def _state(self, draw: Draw, commitment: Commitment, leaf: int, left_s: float) -> str:
+        """Fetch one state, check it against the trace, keep it. Raises PeerError, or FormatError for a forged one."""
+        member = self._seat.db.members().get(draw.member)
+        provider = self._desk.view.provider(draw.member)
+        if provider is None:
+            raise PeerRefused("unknown-member", f"Provider {draw.member} is not registered")
+        address = member.peer if member is not None else provider.peer
+        reply = await self._desk.dialer.call(
+            address, provider.signing_key, "state", {"round": draw.round, "leaf": leaf}, timeout_s=left_s,
+            max_reply=16 * self._seat.numel + _STATE_SLACK,
+        )  # fmt: skip
+        f = Fields({**reply.params}, "state")
+        proof = f.digests("proof", 0, 32)
+        await in_thread(lambda: check_state(commitment, leaf, reply.body, proof, self._seat.numel))
+        return await in_thread(lambda: self._states.put(reply.body))
+
+    # --- replaying ---------------------------------------------------------------------------------------------------
+
+    async def step(self) -> bool:
+        """Do one draw that is fetched, or found to be unavailable. Returns whether there was one."""
+        for draw in self._seat.db.draws(state="wanted"):
+            key = (draw.round, draw.member, draw.segment)
+            task = self._fetching.get(key)
+            if task is None or not task.done():
+                continue
+            found = task.result()
+            try:
+                verdict = await self._judge(draw, found)
+            except (WorkerError, CommonweightError) as trouble:  # ours, not the member's: tried again
+                self._desk.metrics.failures.labels("replay").inc()
+                self._log.warning("replay failed here", round=draw.round, member=draw.member, error=str(trouble))
+                return False
+            self._sign(draw, verdict)
+            del self._fetching[key]
+            for digest in self._seat.db.drop_states(draw):
+                self._states.drop(digest)
+            return True
+        return False
+
+    async def _judge(self, draw: Draw, trouble: str) -> Verdict:
+        commitment, plan = self._commitment(draw), self._desk.rounds.plan(draw.round)
+        assert commitment is not None
+        assert plan is not None
+        states = self._seat.db.states(draw)
+        if states is None:
+            outcome = "fail" if trouble.startswith("forged") else "unavailable"
+            return self._verdict(draw, commitment, plan, outcome, None, trouble)
+        body = commitment.body
+        base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
+        plan_path = self._desk.files.path(await in_thread(lambda: self._desk.files.put(plan.signed.to_bytes())))
+        began = self._seat.clock()
+        last = draw.segment + 2 == body.trace.leaves
+        result = await self._worker.replay(
+            plan=plan_path, index=draw.member, steps=body.steps, segment=draw.segment, base=base.weights,
+            state=self._states.path(states[0]), claimed=self._states.path(states[1]),
+            parts=[part.digest for part in body.parts] if last else None,
+        )  # fmt: skip
+        self._desk.metrics.replay_seconds.inc(max(0.0, self._seat.clock() - began))
+        return self._verdict(draw, commitment, plan, "pass" if result.passed else "fail", result, result.reason)
+
+    def _verdict(
+        self, draw: Draw, commitment: Doc[Commitment], plan: Doc[Plan], outcome: str, result: ReplayResult | None,
+        reason: str,
+    ) -> Verdict:  # fmt: skip
+        return Verdict(
+            run=self._seat.campaign, epoch=plan.body.epoch, round=draw.round, index=draw.member,
+            commitment=commitment.digest, signer=self._seat.address, check="replay",
+            segment=Segment(draw.segment, draw.segment + 1), outcome=outcome,
+            exact=result.exact if result else False, rel_l2=result.rel_l2 if result else None,
+            norm_ratio=result.norm_ratio if result else None, scores=(), seed_block=draw.seed_block,
+            seed_hash=hex32(draw.seed_hash), reason=reason[:500],
+        )  # fmt: skip
+
+    def _sign(self, draw: Draw, verdict: Verdict) -> None:
+        """One verdict per draw and signer, on disk before it is shown."""
+        slot = f"verdict/{draw.round}/{draw.member}/{draw.segment}"
+        with self._seat.db.transaction():
+            signed: Signed = self._seat.promise(slot, Verdict.KIND, verdict.to_body())
+            self._seat.keep(signed, self._seat.address, round_=draw.round, member=draw.member)
+            self._seat.db.set_draw(draw, "done")
+        self._desk.metrics.verdicts.labels(verdict.outcome).inc()
+        self._log.info(
+            "verdict", round=draw.round, member=draw.member, segment=draw.segment, outcome=verdict.outcome,
+            exact=verdict.exact, reason=verdict.reason,
+        )  # fmt: skip
+        self._desk.bell.ring()
+
+    def _commitment(self, draw: Draw) -> Doc[Commitment] | None:
+        """The anchored commitment of a draw: the one whose digest sorts last, where a member has two."""
+        anchored = self._desk.rounds.anchored(draw.round, self._desk.rounds.finalized_roots(draw.round))
+        own = [c for _, c in sorted(anchored.items()) if c.body.index == draw.member]
+        return own[-1] if own else None
+
+
+def check_state(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str, ...], numel: int) -> State:
+    """A state as a member shows it; FormatError unless it is the one at this leaf of the committed trace."""
+    state, trace = State.from_bytes(data, numel), commitment.trace
+    last = leaf == trace.leaves - 1
+    parts = [part.digest for part in commitment.parts]
+    bound = final_leaf(state.digests, parts, trace.new_residual) if last else state.digests.leaf()
+    merkle.require(digest_bytes(trace.root), bound, leaf, trace.leaves, [digest_bytes(p) for p in proof])
+    return state

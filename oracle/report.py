@@ -1,0 +1,196 @@
+"""From verified rounds to a report: which rounds are ready, their evidence, credits, leaves, and the report's fields.
+
+Everything is a function of documents, the finalised chain and the credit rule of `commonweight.protocol`: whoever has
+the same documents builds the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from commonweight.chain.structs import EpochInfo
+from commonweight.chain.types import Block
+from commonweight.errors import OracleError
+from commonweight.protocol import creditslist
+from commonweight.protocol.canonical import dumps
+from commonweight.protocol.credits import EpochCredits, wage_scaled
+from commonweight.protocol.documents import Report, Signed
+from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles
+from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of
+from commonweight.protocol.fields import digest_bytes, hex32, lower_address
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import Plan, Verdict
+from commonweight.protocol.sumtree import SumTree, depth_for
+from oracle.desk import Desk
+from oracle.recount import OK, Recount
+from oracle.rounds import Doc
+from oracle.watch import View
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A report with the evidence behind it; `credits` is the packed list that goes into calldata."""
+
+    report: Report
+    evidence: Evidence
+    credits: bytes
+
+    @property
+    def rounds(self) -> list[int]:
+        """The rounds that it credits."""
+        return sorted(self.evidence.rounds)
+
+
+class Reporting:
+    """Reads this signer's documents as evidence."""
+
+    def __init__(self, desk: Desk, recount: Recount) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._recount = recount
+
+    # --- which rounds ------------------------------------------------------------------------------------------------
+
+    def waiting(self, epoch: int, credited: Sequence[int]) -> tuple[list[int], list[int]]:
+        """(ready, not yet) of the rounds up to an epoch that no report has credited."""
+        ready, later = [], []
+        last = self._seat.db.last_round(Plan.KIND)
+        for number in range(1, last + 1):
+            plan = self._desk.rounds.plan(number)
+            if plan is None or plan.body.epoch > epoch or number in credited:
+                continue
+            if self._recount.result(number) == OK and self._checked(plan):
+                ready.append(number)
+            elif self._recount.result(number) is None or self._recount.result(number) == OK:
+                later.append(number)
+        return ready, later
+
+    def _checked(self, plan: Doc[Plan]) -> bool:
+        """Whether every drawn replay of a round has a verdict, and none is still open to doubt."""
+        number = plan.body.round
+        if int(self._seat.db.get_meta("drawn") or "0") < number:
+            return False
+        verdicts = [v.body for v in self._desk.rounds.verdicts(number)]
+        for draw in self._seat.db.draws(round_=number):
+            made = {
+                v.signer: v.outcome
+                for v in verdicts
+                if v.index == draw.member and v.segment is not None and v.segment.start == draw.segment
+            }
+            passed = sum(outcome == "pass" for outcome in made.values())
+            undecided = 2 * max(passed, len(made) - passed) <= len(self._desk.view.signers)
+            if not made or (passed < len(made) and undecided and draw.state == "wanted"):
+                return False
+        return True
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
+
+    def facts(
+        self, view: View, epoch: int, rounds: Sequence[int], credited: Sequence[int], seeds: Mapping[int, Seed]
+    ) -> Facts:
+        """What the chain says about these rounds, for `check_evidence`, copied out of the database.
+
+        `seeds` by the second at which an anchor window ends.
+        """
+        params, db, closed = self._seat.params, self._seat.db, view.closed[epoch]
+        roots = {n: {(a.deadline, hex32(a.root)) for a in db.anchors(round_=n) if a.root != bytes(32)} for n in rounds}
+        found = {n: db.record_anchor(n) for n in rounds}
+        records = {n: hex32(anchor.record_hash) for n, anchor in found.items() if anchor is not None}
+        return Facts(
+            domain=self._seat.domain, run=self._seat.campaign, config=self._seat.config, epoch_of=params.epoch_of,
+            signers=view.signers, in_office=view.signers, keys=lambda index: view.keys.get(index, frozenset()),
+            roots=lambda number: roots.get(number, set()), record_of=records.get, seed=seeds.get, credited=credited,
+            leaves=view.leaves,
+            accounts={i: lower_address(p.account) for i, p in enumerate(view.providers)}, acc=closed.acc,
+            wage_of=lambda n: wage_scaled(params.wage_per_credit, closed.unlocked_escrow, params.oracle_bps, n),
+            cap=view.credits_limit,
+        )  # fmt: skip
+
+    def evidence(
+        self, epoch: int, attempt: int, rounds: Sequence[int], evaluation: Evaluation, facts: Facts
+    ) -> tuple[Evidence, EpochCredits]:
+        """The evidence of these rounds, with what it earns."""
+        files = {number: self._round(number) for number in rounds}
+        offences = self.offences(rounds)
+        offenders: dict[int, frozenset[int]] = {}
+        for signed in offences:
+            offence = Offence.from_body(signed.body)
+            if offence.index is not None:
+                offenders[offence.round] = offenders.get(offence.round, frozenset()) | {offence.index}
+        draft = Evidence(
+            self._seat.campaign, epoch, attempt, self._seat.config_bytes, files, self._anchors(rounds), offences,
+            evaluation, b"", (),
+        )  # fmt: skip
+        earned = credits_of(draft, facts, offenders)
+        whole = Evidence(
+            draft.run, epoch, attempt, draft.config, files, draft.anchors, offences, evaluation,
+            dumps(earned.to_json()), leaves_of(earned, facts),
+        )  # fmt: skip
+        return whole, earned
+
+    def offences(self, rounds: Sequence[int]) -> tuple[Signed, ...]:
+        """Proven offences in these rounds, one document each."""
+        found: dict[str, Signed] = {}
+        for number in rounds:
+            for row in self._seat.db.documents(Offence.KIND, round_=number):
+                signed = Signed.from_bytes(row.signed)
+                found.setdefault(signed.digest, signed)
+        return tuple(found[digest] for digest in sorted(found))
+
+    def _round(self, number: int) -> RoundFiles:
+        plan, record = self._desk.rounds.plan(number), self._desk.rounds.record(number)
+        if plan is None or record is None:
+            raise OracleError(f"round {number} has no plan or no record here")
+        anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
+        receipts = [r for r in self._desk.rounds.receipts(number) if r.body.commitment in anchored]
+        manifest = self._desk.checkpoints.manifest(record.body.checkpoint) if record.body.counted else None
+        return RoundFiles(
+            plan.signed, record.signed, tuple(c.signed for c in anchored.values()),
+            tuple((r.signer, r.signed) for r in receipts),
+            tuple(r.signed for r in self._desk.rounds.results(number)),
+            tuple(v.signed for v in self._verdicts(number)), manifest,
+        )  # fmt: skip
+
+    def _verdicts(self, number: int) -> list[Doc[Verdict]]:
+        """One for each signer, member, kind and segment: the first that came."""
+        first: dict[tuple[str, int, str, int], Doc[Verdict]] = {}
+        for v in self._desk.rounds.verdicts(number):
+            segment = v.body.segment.start if v.body.segment else -1
+            first.setdefault((v.body.signer, v.body.index, v.body.check, segment), v)
+        return list(first.values())
+
+    def _anchors(self, rounds: Sequence[int]) -> tuple[AnchoredRoot, ...]:
+        found: dict[tuple[int, str], AnchoredRoot] = {}
+        for number in rounds:
+            plan, roots = self._desk.rounds.plan(number), self._desk.rounds.finalized_roots(number)
+            for anchor in self._desk.rounds.anchors(number):
+                body = anchor.body
+                if plan and digest_bytes(body.root) in roots and body.deadline == plan.body.deadline_s:
+                    entry = AnchoredRoot(number, body.deadline, body.root, body.commitments)
+                    found[(number, body.root)] = entry
+        return tuple(found[key] for key in sorted(found))
+
+
+def make_report(
+    view: View, info: EpochInfo, evidence: Evidence, evidence_cid: str, earned: EpochCredits, attempt: int, block: Block
+) -> tuple[Report, bytes]:
+    """The report that follows from checked evidence, and its packed credits list."""
+    packed = creditslist.encode(dict(earned.credited))
+    depth = depth_for(info.provider_count, view.depth)
+    tree = SumTree(evidence.leaves, depth)
+    report = Report(
+        config_digest=view.config_digest, epoch=evidence.epoch, attempt=attempt, prev_root=view.ledger.root,
+        root=tree.root, sum=tree.sum, depth=depth, epoch_credits=sum(earned.credited.values()),
+        credits_hash=creditslist.list_hash(packed), evidence_cid=evidence_cid,
+        evidence_sha256=digest_bytes(evidence.sha256), checkpoint=digest_bytes(evidence.evaluation.checkpoint),
+        checkpoint_cid=evidence.evaluation.checkpoint_cid, round=evidence.evaluation.round,
+        loss_micro=evidence.evaluation.loss_micro, block_number=block.number, block_hash=block.hash,
+    )  # fmt: skip
+    return report, packed
+
+
+def ledger_holds(view: View) -> bool:
+    """Whether the last final root on chain is the one that the published lists give: if not, nothing can be built."""
+    tree = SumTree(view.leaves, view.depth)
+    return not view.ledger.any or (tree.root, tree.sum) == (view.ledger.root, view.ledger.sum)
+
+

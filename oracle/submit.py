@@ -1,0 +1,69 @@
+"""What goes on chain: agreed reports by their proposer, and closing, settling and voiding by whose turn it is.
+
+Each thing is done once, whoever dies: the contract refuses a second report, and a signer that finds a duty done by
+another does nothing. Transactions are simulated before they are sent, so a lost race costs no gas.
+"""
+
+from commonweight.chain.types import Receipt
+from commonweight.errors import ContractError
+from oracle.agree import Agreed
+from oracle.desk import Desk
+from oracle.duties import Duty, due
+from oracle.logs import logger
+from oracle.seat import in_thread
+
+_DONE_BY_ANOTHER = (
+    "WrongEpoch", "NotClosed", "NotReported", "EpochUnsettled", "StillOpen", "ReportSpanOpen", "EpochNotOver",
+)  # fmt: skip
+
+
+class Submitting:
+    """Sends with the transmitter's key."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._log = logger("submit")
+
+    async def report(self, agreed: Agreed) -> bool:
+        """Submit a report; False when the contract does not take it (another was faster, or the attempt is over)."""
+        oracle, proposal = self._seat.run.oracle, agreed.proposal
+        try:
+            receipt = await in_thread(
+                lambda: oracle.submit_report(proposal.report, proposal.credits, list(agreed.signatures))
+            )
+        except ContractError as refused:
+            self._log.warning("report not taken", epoch=proposal.report.epoch, error=str(refused))
+            return False
+        self._desk.metrics.reports_sent.inc()
+        self._log.info(
+            "reported", epoch=proposal.report.epoch, attempt=proposal.report.attempt, rounds=proposal.rounds,
+            credits=proposal.report.epoch_credits, block=receipt.block_number,
+        )  # fmt: skip
+        return True
+
+    def duty(self) -> Duty | None:
+        """What this signer has to do on chain now."""
+        view = self._desk.view
+        return due(
+            self._seat.params, view.head_epoch, view.head_info, view.latest.timestamp,
+            view.position(self._seat.address), len(view.signers),
+        )  # fmt: skip
+
+    async def perform(self, duty: Duty) -> bool:
+        """Do it. False when it turned out that another has done it."""
+        try:
+            receipt = await in_thread(lambda: self._send(duty))
+        except ContractError as refused:
+            if refused.name not in _DONE_BY_ANOTHER:
+                raise
+            self._log.info("already done", duty=duty.purpose, error=refused.name)
+            return False
+        self._seat.db.set_transaction(duty.purpose, receipt.tx_hash, receipt.block_number)
+        self._log.info("done", duty=duty.purpose, block=receipt.block_number)
+        return True
+
+    def _send(self, duty: Duty) -> Receipt:
+        oracle = self._seat.run.oracle
+        send = {"close": oracle.close_epoch, "finalize": oracle.finalize_epoch, "void": oracle.void_epoch}
+        return send[duty.name](duty.epoch)
