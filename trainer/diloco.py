@@ -50,8 +50,12 @@ class Work:
 class RoundTrainer:
     """Trains rounds for one member, one after the other, in whatever thread calls it."""
 
-    def __init__(self, config: RunConfig, corpus: Corpus, journal: Journal, index: int) -> None:
+    def __init__(
+        self, config: RunConfig, corpus: Corpus, journal: Journal, index: int, threads: int | None = None
+    ) -> None:
+        """`threads` other than the run's own make replays of this member inexact, though within the tolerance."""
         self.config = config
+        self.threads = threads or config.training.threads
         self.corpus = corpus
         self.journal = journal
         self.index = index
@@ -62,7 +66,7 @@ class RoundTrainer:
 
         `enough` may end the steps early at a trace boundary. Raises TrainingError when the steps diverge.
         """
-        configure_torch(self.config.training.threads)
+        configure_torch(self.threads)
         optimizer = self._optimizer = self._optimizer or InnerOptimizer(self.config)
         plan, started, trace_seconds = folder.body, time.perf_counter(), 0.0
         trace, state = self._begin(folder, base)

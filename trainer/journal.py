@@ -129,6 +129,15 @@ class RoundFolder:
         """Note that the payload may leave."""
         (self.folder / "released").touch()
 
+    @property
+    def settled(self) -> bool:
+        """Whether the round's record was seen here."""
+        return (self.folder / "settled").exists()
+
+    def settle(self) -> None:
+        """Note that the round's record was seen, and what follows from it was done."""
+        (self.folder / "settled").touch()
+
     def save_commitment(self, commitment: Signed) -> None:
         """Store the one commitment of this plan; TrainingError when another one is already there."""
         known = self.commitment

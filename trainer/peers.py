@@ -42,7 +42,7 @@ class PeerBook:
 
     def know(self, index: int, key: str, address: str) -> None:
         """Remember a member's registered key and its host:port."""
-        if index != self._own and address:
+        if index != self._own and ":" in address:
             self._known[index] = (address, key)
 
     def forget(self, index: int) -> None:

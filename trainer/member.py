@@ -1,0 +1,245 @@
+"""A provider's process with everything that it holds open: key, chain, signers, peers, data, state on disk, trainer.
+
+`open_member` builds it from the settings; `trainer.train` runs rounds with it. What leaves a member under its
+signature is made here, in `commitment` and `own_part`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from commonweight.errors import ConfigError, PeerError, TrainingError
+from commonweight.net import Dialer, Identity
+from commonweight.protocol.canonical import sha256_hex
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import hex32, lower_address
+from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import Commitment, PartMessage, Plan, sign_body
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import ContentStore, open_store
+from trainer import data
+from trainer.allreduce import Exchange, OwnPart, Seat
+from trainer.checkpoint import Checkpoints, Held, PeerBlocks
+from trainer.diloco import Enough, Progress, RoundTrainer, Work
+from trainer.journal import Journal, RoundFolder
+from trainer.onchain import ChainView, OnChain
+from trainer.peers import PeerBook, PeerServer
+from trainer.settings import ProviderSettings
+from trainer.signers import Signers
+from trainer.status import Status
+
+_log = logging.getLogger("commonweight.trainer")
+
+
+@dataclass
+class Member:
+    """One member of one run. Blocking work goes to threads; everything else is for one event loop."""
+
+    config: RunConfig
+    identity: Identity
+    chain: ChainView
+    store: ContentStore
+    signers: Signers
+    book: PeerBook
+    dialer: Dialer
+    journal: Journal
+    checkpoints: Checkpoints
+    trainer: RoundTrainer
+    status: Status
+    poll_s: float
+    lock: BinaryIO
+    advertise: str | None = None
+    server: PeerServer = field(init=False)
+    address: str = field(init=False, default="")
+    have: str | None = field(init=False, default=None)
+    joined: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.server = PeerServer(
+            self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part
+        )
+
+    @property
+    def index(self) -> int:
+        """The registry index."""
+        assert self.identity.index is not None
+        return self.identity.index
+
+    async def start(self, listen: str) -> None:
+        """Serve, and say to the signers that this member is ready; they are asked until one answers."""
+        bound = await self.server.start(listen)
+        self.address = self.advertise or bound
+        fresh = not any(True for _ in self.journal.rounds()) and self.journal.position is None
+        newest = await asyncio.to_thread(self.checkpoints.newest)
+        self.have = None if newest is None else newest.sha256
+        planned = await self.join()
+        while planned is None:
+            await asyncio.sleep(self.poll_s)
+            planned = await self.join()
+        # A member that remembers nothing may have committed already to the round that is open: it begins after it.
+        self.joined = planned if fresh else 0
+
+    async def join(self) -> int | None:
+        """Tell the signers that this member is there; the highest planned round, None when nobody answers.
+
+        Raises TrainingError when this provider is banned.
+        """
+        self.signers.in_office(await asyncio.to_thread(self.chain.signers))
+        try:
+            return await self.signers.join(self.index, self.have, self.address)
+        except PeerError as problem:
+            _log.warning("no signer can be joined: %s", problem)
+        me = await asyncio.to_thread(self.chain.provider, self.index)
+        if me is not None and me.banned_until > await asyncio.to_thread(self.chain.time_s):
+            raise TrainingError(
+                f"Provider {self.index} is banned until Unix time {me.banned_until}",
+                "the signers recorded evidence against it on chain",
+                "see `commonweight provider status`; start again when the ban is over",
+            )
+        return None
+
+    async def close(self) -> None:
+        """Stop serving and give everything back."""
+        await self.server.close()
+        await self.dialer.close()
+        self.store.close()
+        self.lock.close()
+
+    # --- what this member makes --------------------------------------------------------------------------------------
+
+    def train(self, folder: RoundFolder, base: Held, enough: Enough, progress: Progress) -> Work:
+        """The inner steps of a round. Blocks."""
+        return self.trainer.train(folder, base.checkpoint.weights, enough, progress)
+
+    def commitment(self, folder: RoundFolder, body: Commitment) -> Signed:
+        """Sign a commitment and store it, before anybody sees it. Blocks."""
+        signed = sign_body(body, self.identity.key, self.identity.domain)
+        folder.save_commitment(signed)
+        return signed
+
+    def own_part(self, folder: RoundFolder) -> OwnPart:
+        """The signed message and the bytes of each part of the own payload."""
+
+        def part(number: int) -> tuple[Signed, bytes]:
+            payload = folder.payload_part(number)
+            message = PartMessage(
+                folder.body.run, folder.body.round, folder.plan.digest, folder.body.base, number, self.index,
+                sha256_hex(payload),
+            )  # fmt: skip
+            return sign_body(message, self.identity.key, self.identity.domain), payload
+
+        return part
+
+    # --- its place in a round ----------------------------------------------------------------------------------------
+
+    def exchange(self, plan: Signed, keys: Mapping[int, str]) -> Exchange:
+        """This member's side of a round's all-reduce, served to the others from now on; `keys` by member."""
+        seat = Seat(self.index, self.identity.key, self.identity.domain, keys.get)
+        exchange = Exchange(self.config, plan, seat, self.book, self)
+        self.server.serve(exchange)
+        return exchange
+
+    async def reduced(self, result: Signed, data: bytes) -> None:
+        """Report a part that this member has reduced; the signers can compute it themselves if they must."""
+        try:
+            await self.signers.result(result, data)
+        except PeerError as problem:
+            _log.info("a result could not be reported: %s", problem)
+
+    async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
+        """Report an offence."""
+        await self.signers.offence(offence, blobs)
+
+    async def checkpoint(self, sha256: str) -> Held:
+        """A checkpoint, from disk, the peers or the content store. Raises StoreError."""
+        fetch = self.book.block_from_thread(asyncio.get_running_loop())
+        return await asyncio.to_thread(self.checkpoints.get, sha256, PeerBlocks(fetch), self.store)
+
+    async def know_plan(self, plan: Plan) -> dict[int, str]:
+        """Look up the plan's members in the registry: their keys, returned by index, and where they can be reached."""
+        keys = {}
+        for index in plan.indices:
+            provider = await asyncio.to_thread(self.chain.provider, index)
+            if provider is not None:
+                keys[index] = provider.key
+                self.book.know(index, provider.key, provider.peer)
+        return keys
+
+
+async def open_member(settings: ProviderSettings, make: Callable[..., Member] = Member) -> Member:
+    """Open everything that the settings name. Raises the error of whatever is not right, by name."""
+    return await asyncio.to_thread(_open, settings, make)
+
+
+def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
+    from commonweight.chain.client import Chain
+    from commonweight.chain.keys import load_key, read_password
+    from commonweight.chain.run import Run
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(settings.data_dir)
+    password = read_password(settings.password_file, os.environ, prompt="Password of the provider's keystore: ")
+    key = load_key(settings.keystore, password)
+    run = Run.at(
+        Chain(settings.rpc_urls, confirmations=settings.confirmations, state_dir=settings.data_dir / "nonces"),
+        settings.campaign,
+    )
+    store = open_store(settings.store)
+    config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
+    chain, campaign = OnChain(run), lower_address(run.address)
+    index = chain.index_of_key(key.address)
+    data.fetch(store, config.data.manifest_cid, config.data.manifest_sha256, settings.data_dir / "data")
+    corpus = data.Corpus.open(settings.data_dir / "data", config.data.manifest_sha256)
+    identity = Identity(key.private_key, campaign, run.oracle.domain(), "member", index)
+    dialer, journal = Dialer(identity), Journal(settings.data_dir / "state")
+    return make(
+        config=config,
+        identity=identity,
+        chain=chain,
+        store=store,
+        signers=Signers(dialer, identity.domain, {**config.signers_peers, **settings.signer_peers}),
+        book=PeerBook(dialer, index),
+        dialer=dialer,
+        journal=journal,
+        checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
+        trainer=RoundTrainer(config, corpus, journal, index, settings.threads),
+        status=Status(settings.data_dir / "status.jsonl"),
+        poll_s=settings.poll_s,
+        lock=lock,
+        advertise=settings.advertise,
+    )
+
+
+def _load_config(store: ContentStore, cid: str, sha256: str) -> RunConfig:
+    from commonweight.store.cid import parse_cid
+
+    config = RunConfig.load(store.get(parse_cid(cid), max_bytes=2**20, sha256=sha256))
+    if config.sha256 != sha256:
+        raise ConfigError("run.json is not the one that the chain names", f"CID {cid}")
+    return config
+
+
+def _lock(folder: Path) -> BinaryIO:
+    """Keep a second process away from the folder: two of them could commit twice to one round."""
+    lock = (folder / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise TrainingError(
+            f"Another process works in {folder}", "it holds the lock file there", "stop it, or name another --data-dir"
+        ) from None
+    return lock
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds, as plans count it."""
+    return int(time.time() * 1000)

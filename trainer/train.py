@@ -1,0 +1,409 @@
+"""The provider's loop: join, take a plan, train, commit, wait for the anchor, exchange, take the record, step, again.
+
+    run(settings)
+      every round:  next_plan -> ready_base -> take_steps -> commit -> wait_for_anchor -> exchange -> next_checkpoint
+
+Each step can be repeated: after a crash the loop comes back to where the files in the data directory say it was.
+SIGTERM ends the inner steps at the next trace boundary, finishes the round with what was done, and leaves; a second one
+leaves at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from commonweight.errors import (
+    CommonweightError,
+    FormatError,
+    PeerError,
+    PeerRefused,
+    RuleBroken,
+    StoreError,
+    TrainingError,
+)
+from commonweight.exact.arrays import F32
+from commonweight.exact.codecs import decode
+from commonweight.exact.round import apply_parts
+from commonweight.protocol.canonical import sha256_hex
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.parts import part_range
+from commonweight.protocol.records import Commitment, Plan, Record, open_signed
+from commonweight.protocol.structure import check_commitment, check_plan
+from trainer.allreduce import Exchange
+from trainer.checkpoint import Held
+from trainer.journal import RoundFolder
+from trainer.member import Member, now_ms, open_member
+from trainer.settings import ProviderSettings
+from trainer.signers import Roster
+
+_log = logging.getLogger("commonweight.trainer")
+_HEARTBEAT_S = 3.0
+_SEGMENT_MARGIN = 1.3
+_FINISH_S = 0.5
+_GRACE_S = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass
+class Stop:
+    """How the process is asked to end: `soon` after this round, `now` at once; `why` when it is by an error.
+
+    Read by the training thread too.
+    """
+
+    soon: asyncio.Event = field(default_factory=asyncio.Event)
+    now: threading.Event = field(default_factory=threading.Event)
+    why: CommonweightError | None = None
+
+
+def run(settings: ProviderSettings) -> None:
+    """Train for the run that the settings name, until SIGTERM or SIGINT. Blocks; raises CommonweightError."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: ProviderSettings) -> None:
+    stop, task = Stop(), asyncio.current_task()
+    assert task is not None
+
+    def asked() -> None:
+        if stop.soon.is_set():
+            stop.now.set()
+            task.cancel()
+        stop.soon.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+    member = await open_member(settings, Member)
+    heartbeat: asyncio.Task[None] | None = None
+    try:
+        member.status.say("join", 0)
+        await _until_asked(member.start(settings.listen), stop)
+        heartbeat = asyncio.create_task(_heartbeat(member, stop))
+        await rounds(member, stop)
+        await member.signers.leave(member.index)
+    except asyncio.CancelledError:
+        if not stop.now.is_set():
+            raise
+    finally:
+        if heartbeat is not None:
+            heartbeat.cancel()
+        member.status.say("stopped", 0)
+        await member.close()
+    if stop.why is not None:
+        raise stop.why
+
+
+async def _heartbeat(member: Member, stop: Stop) -> None:
+    """Tell the signers again and again that this member is there; a ban ends the process after the round."""
+    while True:
+        await asyncio.sleep(_HEARTBEAT_S)
+        try:
+            await member.join()
+        except TrainingError as banned:
+            stop.why = banned
+            stop.soon.set()
+            return
+        except CommonweightError as problem:
+            _log.warning("heartbeat: %s", problem)
+
+
+async def _until_asked(work: Coroutine[None, None, T], stop: Stop, patience_s: float = 0.0) -> T | None:
+    """The result of `work`; None, and `work` is given up, when the process is asked to end first.
+
+    Even then `work` has `patience_s` from now on.
+    """
+    until_s = time.monotonic() + patience_s
+    working, asked = asyncio.create_task(work), asyncio.create_task(stop.soon.wait())
+    try:
+        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait({working}, timeout=max(0.0, until_s - time.monotonic()))
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        asked.cancel()
+        await asyncio.gather(working, asked, return_exceptions=True)
+
+
+async def rounds(member: Member, stop: Stop) -> None:
+    """Round after round, until asked to stop."""
+    done = 0
+    while not stop.soon.is_set():
+        member.status.say("wait", done)
+        try:
+            found = await next_plan(member, done, stop)
+            if found is not None:
+                await one_round(member, *found, stop)
+                done = found[1].round
+                await asyncio.to_thread(_forget, member)
+        except (PeerError, StoreError, FormatError) as problem:
+            _log.warning("round not finished, trying again: %s", problem)
+            await asyncio.sleep(member.poll_s)
+
+
+def _forget(member: Member) -> None:
+    """Drop traces of epochs that were settled long enough ago."""
+    member.journal.forget_before(member.chain.unsettled_epoch() - 1)
+
+
+async def next_plan(member: Member, after: int, stop: Stop) -> tuple[Signed, Plan] | None:
+    """The newest plan of a later round, checked; None when asked to stop or when there is none yet."""
+    found = await _until_asked(member.signers.plan(after), stop)
+    if found is not None:
+        check_plan(found[1], member.config, member.identity.run)
+    return found
+
+
+async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> None:
+    """Everything of one round, to the checkpoint after it."""
+    keys = await member.know_plan(plan)
+    await settle_earlier(member, plan)
+    base = await ready_base(member, plan)
+    exchange: Exchange | None = None
+    if member.index in plan.indices and plan.round > member.joined:
+        exchange = member.exchange(signed, keys)
+        folder = member.journal.open_round(signed)
+        if await commit(member, folder, base, stop):
+            await exchange_parts(member, folder, exchange)
+        else:
+            exchange.abandon()
+    member.status.say("record", plan.round)
+    patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - time.time()
+    record = await _until_asked(wait_for_record(member, plan), stop, patience_s)
+    if record is not None:
+        await next_checkpoint(member, signed, plan, record, base, exchange)
+
+
+async def ready_base(member: Member, plan: Plan) -> Held:
+    """The checkpoint that the plan starts from: known, computed from the seed, or fetched. Raises StoreError."""
+    if member.have is None:
+        member.have = (await asyncio.to_thread(member.checkpoints.genesis)).sha256
+    held = await member.checkpoint(plan.base)
+    member.have = held.sha256
+    return held
+
+
+async def settle_earlier(member: Member, plan: Plan) -> None:
+    """Learn whether earlier commitments of ours were counted, when we were not there to see it."""
+    position = member.journal.position
+    for folder in list(member.journal.rounds()):
+        number = folder.body.round
+        past = position is not None and number <= position.round
+        if number >= plan.round or past or folder.settled or folder.commitment is None:
+            continue
+        found = await member.signers.record(number)
+        if found is not None:
+            note_counted(member, folder, found[1])
+
+
+def note_counted(member: Member, folder: RoundFolder, record: Record) -> None:
+    """Move on from our commitment when the record counts it."""
+    commitment, entry = folder.commitment, record.counted_member(member.index)
+    if commitment is not None and entry is not None and entry.commitment == commitment.digest:
+        member.journal.counted(commitment)
+    folder.settle()
+
+
+# --- train and commit ------------------------------------------------------------------------------------------------
+
+
+async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> bool:
+    """Train unless that is done already, and get a receipt for it; whether there is one."""
+    plan, commitment = folder.body, folder.commitment
+    if commitment is None:
+        if now_ms() >= plan.commit_by_ms - int(_FINISH_S * 1000) or stop.soon.is_set():
+            return False
+        try:
+            commitment = await take_steps(member, folder, base, stop)
+        except TrainingError as problem:
+            _log.error("round %d is given up: %s", plan.round, problem)
+            return False
+    member.status.say("commit", plan.round)
+    while True:
+        try:
+            receipts = await member.signers.commit(commitment)
+        except PeerError as problem:
+            _log.warning("no receipt for round %d: %s", plan.round, problem)
+            if now_ms() > plan.commit_by_ms or (isinstance(problem, PeerRefused) and problem.code != "wrong-plan"):
+                return False
+            await asyncio.sleep(member.poll_s)
+        else:
+            _log.info("round %d: %d receipts", plan.round, len(receipts))
+            return True
+
+
+async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> Signed:
+    """The inner steps and the commitment to them; fewer steps when time or the process ends before."""
+    plan, planned = folder.body, folder.body.member(member.index).steps
+    tokens, started = member.config.tokens(1), time.monotonic()
+
+    def enough(_: int, segment_s: float) -> bool:
+        late = time.time() + _SEGMENT_MARGIN * segment_s + _FINISH_S > plan.commit_by_ms / 1000
+        return late or stop.soon.is_set()
+
+    def progress(step: int, loss: float) -> None:
+        if stop.now.is_set():
+            raise TrainingError("The process was asked to end at once")
+        if step % 5 == 0 or step == planned:
+            speed = step * tokens / (time.monotonic() - started)
+            member.status.say("train", plan.round, step=step, steps=planned, loss=loss, tokens_per_s=speed)
+
+    member.status.say("train", plan.round, steps=planned)
+    work = await asyncio.to_thread(member.train, folder, base, enough, progress)
+    _log.info("round %d: %d steps, loss %.4f, %.2f s, trace %.1f %%", plan.round, work.commitment.steps, work.loss,
+              work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
+    return await asyncio.to_thread(member.commitment, folder, work.commitment)
+
+
+# --- anchor and exchange ---------------------------------------------------------------------------------------------
+
+
+async def exchange_parts(member: Member, folder: RoundFolder, exchange: Exchange) -> None:
+    """Once our commitment is anchored and the window is over: upload the payload and all-reduce it."""
+    plan, own = folder.body, folder.commitment
+    assert own is not None
+    member.status.say("anchor", plan.round)
+    anchored = await wait_for_anchor(member, plan, folder.plan.digest)
+    if member.index not in anchored or anchored[member.index].digest != own.digest:
+        _log.warning("round %d: our commitment was not anchored, so nothing leaves this member", plan.round)
+        exchange.abandon()
+        return
+    folder.release()
+    member.status.say("exchange", plan.round)
+    parts = member.own_part(folder)
+    await asyncio.gather(exchange.run(anchored, parts), upload(member, folder))
+
+
+async def wait_for_anchor(member: Member, plan: Plan, plan_digest: str) -> dict[int, Signed]:
+    """The commitments under roots that we have seen on chain ourselves, once the anchor window is over; by member.
+
+    Empty when there are none until the end of the exchange.
+    """
+    await asyncio.sleep(max(0.0, plan.anchor_by_ms / 1000 - time.time()))
+    while now_ms() < plan.exchange_by_ms:
+        try:
+            over = await asyncio.to_thread(member.chain.time_s) * 1000 >= plan.anchor_by_ms
+            roster = await member.signers.roster(plan.round) if over else None
+            if roster is not None:
+                anchored = await asyncio.to_thread(_anchored, member, plan, plan_digest, roster)
+                if anchored:
+                    return anchored
+        except CommonweightError as problem:
+            _log.warning("the anchor of round %d cannot be seen yet: %s", plan.round, problem)
+        await asyncio.sleep(min(0.2, member.poll_s))
+    return {}
+
+
+def _anchored(member: Member, plan: Plan, plan_digest: str, roster: Roster) -> dict[int, Signed]:
+    digests: set[str] = set()
+    for anchor in roster.anchors:
+        right = (anchor.round, anchor.deadline) == (plan.round, plan.deadline_s)
+        if right and member.chain.anchored(plan.round, plan.deadline_s, digest_bytes(anchor.root)):
+            digests.update(anchor.commitments)
+    for peer in roster.peers:
+        provider = member.chain.provider(peer.index)
+        if provider is not None and ":" in peer.address:
+            member.book.know(peer.index, provider.key, peer.address)
+    found: dict[int, Signed] = {}
+    for signed in roster.commitments:
+        if signed.digest not in digests:
+            continue
+        try:
+            index = Commitment.from_body(signed.body).index
+            provider = member.chain.provider(index)
+            if provider is None:
+                continue
+            body = open_signed(Commitment, signed, member.identity.domain, provider.key)
+            check_commitment(body, plan, plan_digest, member.config)
+        except (FormatError, RuleBroken) as problem:
+            _log.warning("round %d: a commitment is passed over: %s", plan.round, problem)
+            continue
+        found[index] = signed
+    return found
+
+
+async def upload(member: Member, folder: RoundFolder) -> None:
+    """Give the payload to the coordinator, who pins it; try until the exchange is over."""
+    plan, part = folder.body, member.own_part(folder)
+
+    async def one(number: int) -> None:
+        while now_ms() < plan.exchange_by_ms:
+            try:
+                message, payload = await asyncio.to_thread(part, number)
+                await member.signers.upload(plan.round, number, message, payload)
+            except PeerRefused as refused:
+                if refused.code != "too-early":
+                    _log.warning("round %d part %d was not taken: %s", plan.round, number, refused)
+                    return
+                await asyncio.sleep(0.1)
+            except PeerError as problem:
+                _log.info("round %d part %d: %s", plan.round, number, problem)
+                await asyncio.sleep(member.poll_s)
+            else:
+                return
+
+    await asyncio.gather(*(one(number) for number in range(plan.parts)))
+
+
+# --- record and outer step -------------------------------------------------------------------------------------------
+
+
+async def next_checkpoint(
+    member: Member, signed: Signed, plan: Plan, record: Record, base: Held, exchange: Exchange | None
+) -> None:
+    """The record's canonical parts, the outer step along them, and the same checkpoint as everybody else's.
+
+    Raises TrainingError when the record names another checkpoint than its own parts make: we do not follow a lie.
+    """
+    if record.plan != signed.digest:
+        raise TrainingError(f"The record of round {plan.round} is about another plan", record.plan)
+    held = base
+    if record.counted:
+        parts = [await canonical_part(member, plan, record, part, exchange) for part in range(plan.parts)]
+        checkpoint = await asyncio.to_thread(apply_parts, member.config, base.checkpoint, parts)
+        held = await asyncio.to_thread(member.checkpoints.make, plan.round, plan.base, signed.digest, checkpoint)
+    if held.sha256 != record.checkpoint:
+        raise TrainingError(
+            f"The record of round {plan.round} names a checkpoint that its parts do not make",
+            f"they make {held.sha256}, it says {record.checkpoint}",
+            "ask the signers; `commonweight audit lineage` shows where it went wrong",
+        )
+    member.have = held.sha256
+    folder = member.journal.committed_round(plan.round)
+    if folder is not None:
+        note_counted(member, folder, record)
+    counted = record.counted_member(member.index) is not None
+    member.status.say("record", plan.round, checkpoint=held.sha256, counted=counted, members=len(record.counted))
+
+
+async def wait_for_record(member: Member, plan: Plan) -> Record:
+    """The round's record, for as long as it takes: nothing can go on without it."""
+    while True:
+        try:
+            found = await member.signers.record(plan.round)
+            if found is not None:
+                return found[1]
+        except (PeerError, FormatError) as problem:
+            _log.warning("the record of round %d cannot be had yet: %s", plan.round, problem)
+            await asyncio.sleep(member.poll_s)
+
+
+async def canonical_part(member: Member, plan: Plan, record: Record, part: int, exchange: Exchange | None) -> F32:
+    """The part that the record names, decoded: from the exchange if its reducer was right, else from a signer."""
+    data = exchange.results[part].data if exchange is not None and part in exchange.results else b""
+    if sha256_hex(data) != record.results[part]:
+        data = await member.signers.part(plan.round, part)
+        if sha256_hex(data) != record.results[part]:
+            raise FormatError(f"A signer gave a wrong part {part} of round {plan.round}", "it is asked again")
+    size = part_range(member.config.model.parameters(), plan.block, plan.parts, part).size
+    return decode(data, size, member.config.training.result_codec, plan.block)
