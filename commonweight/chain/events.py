@@ -12,7 +12,7 @@ from functools import cache
 from typing import ClassVar, TypeVar
 
 from commonweight.chain.abi import build, interface
-from commonweight.chain.structs import Report, RunAddresses, RunParams
+from commonweight.chain.structs import Report, RunAddresses, RunParams, Sibling
 from commonweight.chain.types import Log
 from commonweight.errors import ChainError
 
@@ -389,7 +389,7 @@ class WrongLeafProved(ChainEvent):
     """The pending report's tree was proved wrong at an index."""
 
     CONTRACT: ClassVar[str] = "Disputes"
-    epoch: int
+    digest: bytes
     index: int
     prover: str
 
@@ -399,9 +399,126 @@ class BadListProved(ChainEvent):
     """The pending report's credits list was proved malformed."""
 
     CONTRACT: ClassVar[str] = "Disputes"
-    epoch: int
+    digest: bytes
     position: int
     prover: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameOpened(ChainEvent):
+    """A root game was opened."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    game: int
+    digest: bytes
+    epoch: int
+    challenger: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeAsked(ChainEvent):
+    """A game asks for a node's descendants."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    digest: bytes
+    level: int
+    position: int
+    hash: bytes
+    sum: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeAnswered(ChainEvent):
+    """A node's descendants were given."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    digest: bytes
+    level: int
+    position: int
+    answerer: str
+    descendants: tuple[Sibling, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportUnanswered(ChainEvent):
+    """A report is void because nobody answered a game in time."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    digest: bytes
+    epoch: int
+    game: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameClosed(ChainEvent):
+    """A game was closed."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    game: int
+    challenger_lost: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FraudByDefault(ChainEvent):
+    """A report that was never answered counts as fraud."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    digest: bytes
+    game: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditsChallenged(ChainEvent):
+    """Credits were challenged; the answer is due at `until`."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    epoch: int
+    index: int
+    challenger: str
+    evidence_sha256: bytes
+    until: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeAnswered(ChainEvent):
+    """The accused provider answered with evidence."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    epoch: int
+    index: int
+    evidence_sha256: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictGiven(ChainEvent):
+    """The signers judged a challenge."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    epoch: int
+    index: int
+    convicted: bool
+    evidence_sha256: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convicted(ChainEvent):
+    """Convicted credits were revoked; what they had earned is a debt."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    epoch: int
+    index: int
+    credits: int
+    debt: int
+    slashed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeClosed(ChainEvent):
+    """A challenge ended without a verdict."""
+
+    CONTRACT: ClassVar[str] = "Disputes"
+    epoch: int
+    index: int
 
 
 # --- CreditLedger -----------------------------------------------------------------------------------------------------

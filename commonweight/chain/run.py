@@ -20,7 +20,7 @@ from commonweight.chain.contracts import (
 )
 from commonweight.chain.events import ChainEvent, E, decode_events, topic_of
 from commonweight.chain.structs import RunAddresses, RunParams
-from commonweight.errors import ChainError, RpcUnavailable
+from commonweight.errors import ChainError
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Run:
             Checkpoints(chain, addresses.checkpoints),
             Distributor(chain, addresses.distributor, params.asset),
             Payments(chain, addresses.payments, params.asset),
-            Disputes(chain, addresses.disputes),
+            Disputes(chain, addresses.disputes, params.asset),
         )
 
     @property
@@ -79,19 +79,8 @@ class Run:
 
     @cached_property
     def first_block(self) -> int:
-        """A block from which all events of the run are found: the run's first if the node still has old states, else
-        0.
-        """
-        low, high = 0, self.chain.block_number()
-        try:
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self.chain.code(self.address, middle) else (middle + 1, high)
-        except RpcUnavailable:
-            raise
-        except ChainError:  # the node has pruned the states in between
-            return 0
-        return low
+        """The block in which the run was created: its events begin there."""
+        return self.campaign.created_block()
 
     @cached_property
     def contract_names(self) -> Mapping[str, str]:

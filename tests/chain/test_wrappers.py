@@ -20,7 +20,7 @@ WRAPPERS: list[type[Contract]] = [getattr(contracts, name) for name in contracts
 INTERNAL = {
     "Campaign": {"initialize", "reserve", "commitWages", "settleEpoch"},
     "ProviderRegistry": {"initialize", "ban", "setChallenged", "slash"},
-    "CreditOracle": {"initialize", "voidByFraud", "requireQuorum"},
+    "CreditOracle": {"initialize", "voidByFraud", "requireQuorum", "voidUnanswered", "slashSigners", "holdReport"},
     "CreditLedger": {"initialize", "record", "revoke"},
     "CheckpointRegistry": {"initialize", "append"},
     "RevenueDistributor": {"initialize", "receiveWages", "closeEpoch", "finish", "addDebt"},
@@ -99,4 +99,5 @@ def test_every_error_of_the_abis_is_explained() -> None:
     names = {error.name for error in all_errors().values()}
     tokens = {name for name in names if name.startswith(("ERC20", "ERC2612", "Mock", "InvalidAccountNonce"))}
     assert names - tokens - set(EXPLANATIONS) == set()
+    assert set(EXPLANATIONS) - names == set()
     assert all(why and fix for why, fix in EXPLANATIONS.values())

@@ -18,6 +18,16 @@ class Campaign(PaidContract):
         """Add to the sender's contribution."""
         return self._pay(amount, "deposit", amount)
 
+    def deposit_with_permit(self, amount: int, deadline: int, v: int, r: bytes, s: bytes) -> Receipt:
+        """Deposit tokens by the sender's ERC-2612 permit."""
+        return self._send("depositWithPermit", amount, deadline, v, r, s)
+
+    def deposit_with_authorization(
+        self, funder: str, amount: int, valid_after: int, valid_before: int, nonce: bytes, v: int, r: bytes, s: bytes
+    ) -> Receipt:
+        """Deposit tokens for `funder` by its ERC-3009 authorisation to this contract; anyone may bring it."""
+        return self._send("depositWithAuthorization", funder, amount, valid_after, valid_before, nonce, v, r, s)
+
     def refund(self) -> Receipt:
         """Take the sender's whole contribution back from a campaign that failed."""
         return self._send("refund")
@@ -41,6 +51,10 @@ class Campaign(PaidContract):
     def params(self, *, block: BlockId = "latest") -> RunParams:
         """All parameters of the run."""
         return self._one(RunParams, "params", block=block)
+
+    def created_block(self, *, block: BlockId = "latest") -> int:
+        """The block in which the run was created: its events begin there."""
+        return self._one(int, "createdBlock", block=block)
 
     def milestones(self, *, block: BlockId = "latest") -> tuple[Milestone, ...]:
         """The milestones."""
