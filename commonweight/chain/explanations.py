@@ -143,7 +143,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "NotChallenged": ("these credits are not challenged", _NOTHING),
     "NotChallenger": ("only the challenger may move now", "Use the challenger's key."),
     "NotConvicted": ("there is no conviction to enforce", _NOTHING),
-        "the leaf claims more than its credits can have earned: the attested tree is false",
+    "NotJudgeable": ("these credits cannot be challenged now", "Check the epoch and the dispute period."),
     "NotProvider": ("only the accused provider may answer", "Use the provider's account."),
     "OnlyTokens": ("this way of paying is for tokens; this run takes ether", "Use `commonweight fund deposit`."),
     "TooEarly": ("the other side still has time", "Wait until its time is over."),
@@ -159,7 +159,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     # ledger and claims
     "NotFinal": ("the epoch is not final", "Use a final epoch; `commonweight provider credits` shows the last."),
     "UnknownCheckpoint": ("there is no such checkpoint", "Check the position."),
-    "LeafOutOfRange": ("the leaf claims more than its credits can have earned, so the attested tree is false", _AUDIT),
+    "LeafOutOfRange": ("the leaf claims more than its credits can earn, so the attested tree is false", _AUDIT),
     "RootTooOld": (
         "credits were revoked since; the epoch shown is the oldest that can be used",
         "Claim on a later epoch.",
