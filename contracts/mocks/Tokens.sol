@@ -119,3 +119,58 @@ contract SilentToken {
         balanceOf[to] += amount;
     }
 }
+
+/// @notice A token with ERC-2612 permits and ERC-3009 authorisations, both checked as their standards say.
+contract SigningToken is ERC20("Signing", "SGN") {
+    bytes32 internal constant PERMIT =
+        keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+    bytes32 internal constant RECEIVE = keccak256(
+        "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+    );
+    mapping(address => uint256) public nonces;
+    mapping(address => mapping(bytes32 => bool)) public used;
+    uint256 public fee;
+
+    error BadPermit();
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function setFee(uint256 fee_) external {
+        fee = fee_;
+    }
+
+    function DOMAIN_SEPARATOR() public view returns (bytes32) {
+        return keccak256(abi.encode(keccak256("EIP712Domain(uint256 chainId,address verifyingContract)"), block.chainid, address(this)));
+    }
+
+    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        if (block.timestamp > deadline) revert BadPermit();
+        bytes32 hash = keccak256(abi.encode(PERMIT, owner, spender, value, nonces[owner]++, deadline));
+        _check(owner, hash, v, r, s);
+        _approve(owner, spender, value);
+    }
+
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        if (msg.sender != to || block.timestamp <= validAfter || block.timestamp >= validBefore || used[from][nonce]) revert BadPermit();
+        used[from][nonce] = true;
+        _check(from, keccak256(abi.encode(RECEIVE, from, to, value, validAfter, validBefore, nonce)), v, r, s);
+        _transfer(from, to, value - fee);
+    }
+
+    function _check(address owner, bytes32 hash, uint8 v, bytes32 r, bytes32 s) internal view {
+        bytes32 digest = keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), hash));
+        if (ecrecover(digest, v, r, s) != owner) revert BadPermit();
+    }
+}

@@ -2,17 +2,25 @@
 pragma solidity 0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {Campaign} from "../../contracts/Campaign.sol";
-import {CheckpointRegistry} from "../../contracts/CheckpointRegistry.sol";
-import {CreditLedger} from "../../contracts/CreditLedger.sol";
-import {CreditOracle} from "../../contracts/CreditOracle.sol";
-import {Disputes} from "../../contracts/Disputes.sol";
-import {InferencePayments} from "../../contracts/InferencePayments.sol";
-import {ProviderRegistry} from "../../contracts/ProviderRegistry.sol";
-import {RevenueDistributor} from "../../contracts/RevenueDistributor.sol";
-import {RunFactory} from "../../contracts/RunFactory.sol";
+import {ICampaign} from "../../contracts/interfaces/ICampaign.sol";
+import {ICheckpointRegistry} from "../../contracts/interfaces/ICheckpointRegistry.sol";
+import {ICreditLedger} from "../../contracts/interfaces/ICreditLedger.sol";
+import {ICreditOracle} from "../../contracts/interfaces/ICreditOracle.sol";
+import {IDisputes} from "../../contracts/interfaces/IDisputes.sol";
+import {IDues} from "../../contracts/interfaces/IDues.sol";
+import {IInferencePayments} from "../../contracts/interfaces/IInferencePayments.sol";
+import {IProviderRegistry} from "../../contracts/interfaces/IProviderRegistry.sol";
+import {IRevenueDistributor} from "../../contracts/interfaces/IRevenueDistributor.sol";
+import {IRunFactory} from "../../contracts/interfaces/IRunFactory.sol";
 import "../../contracts/interfaces/Types.sol";
 import {PlainToken} from "../../contracts/mocks/Tokens.sol";
+
+/// @dev The tests know the contracts by their interfaces alone, so that a change of a contract compiles no test again.
+interface IRegistry is IProviderRegistry, IDues {}
+
+interface IOracle is ICreditOracle, IDues {}
+
+interface ICourt is IDisputes, IDues {}
 
 /// @notice The cheats of forge that the tests use.
 interface Vm {
@@ -76,8 +84,9 @@ contract TreeModel {
     }
 
     function copyFrom(TreeModel other) external {
+        uint32 old = size;
         size = other.size();
-        for (uint32 i = 0; i < size; ++i) {
+        for (uint32 i = 0; i < size || i < old; ++i) {
             accounts[i] = other.account(i);
         }
     }
@@ -155,15 +164,15 @@ abstract contract Base {
     uint256 internal constant STAKE = 5_000;
     uint256 internal constant BOND = 7_000;
 
-    RunFactory internal factory;
-    Campaign internal campaign;
-    ProviderRegistry internal registry;
-    CreditOracle internal oracle;
-    CreditLedger internal ledger;
-    CheckpointRegistry internal checkpoints;
-    RevenueDistributor internal distributor;
-    InferencePayments internal payments;
-    Disputes internal disputes;
+    IRunFactory internal factory;
+    ICampaign internal campaign;
+    IRegistry internal registry;
+    IOracle internal oracle;
+    ICreditLedger internal ledger;
+    ICheckpointRegistry internal checkpoints;
+    IRevenueDistributor internal distributor;
+    IInferencePayments internal payments;
+    ICourt internal disputes;
     TreeModel internal tree;
 
     uint256[] internal signerKeys;
@@ -196,7 +205,7 @@ abstract contract Base {
             payments: deployCode("InferencePayments", ""),
             disputes: deployCode("Disputes", "")
         });
-        factory = RunFactory(deployCode("RunFactory", abi.encode(impl)));
+        factory = IRunFactory(deployCode("RunFactory", abi.encode(impl)));
     }
 
     /// @dev From the artifact, so that no test contract carries the code of all others.
@@ -260,15 +269,15 @@ abstract contract Base {
     }
 
     function bindRun(address c) internal {
-        campaign = Campaign(c);
+        campaign = ICampaign(c);
         RunAddresses memory a = campaign.addresses();
-        registry = ProviderRegistry(a.registry);
-        oracle = CreditOracle(a.oracle);
-        ledger = CreditLedger(a.ledger);
-        checkpoints = CheckpointRegistry(a.checkpoints);
-        distributor = RevenueDistributor(a.distributor);
-        payments = InferencePayments(a.payments);
-        disputes = Disputes(a.disputes);
+        registry = IRegistry(a.registry);
+        oracle = IOracle(a.oracle);
+        ledger = ICreditLedger(a.ledger);
+        checkpoints = ICheckpointRegistry(a.checkpoints);
+        distributor = IRevenueDistributor(a.distributor);
+        payments = IInferencePayments(a.payments);
+        disputes = ICourt(a.disputes);
     }
 
     /// @dev Keys whose addresses ascend.

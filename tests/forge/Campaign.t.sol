@@ -7,7 +7,7 @@ import {IRevenueDistributor} from "../../contracts/interfaces/IRevenueDistributo
 import {EpochInfo, Milestone, Report, RunParams} from "../../contracts/interfaces/Types.sol";
 import {Assets} from "../../contracts/libraries/Assets.sol";
 import {Actor} from "../../contracts/mocks/Receivers.sol";
-import {FalseToken, FeeToken, HookToken, PausableToken, PlainToken, SilentToken} from "../../contracts/mocks/Tokens.sol";
+import {FalseToken, FeeToken, HookToken, PausableToken, PlainToken, SigningToken, SilentToken} from "../../contracts/mocks/Tokens.sol";
 
 /// @notice Campaign: deposit and refund, with ETH.
 contract CampaignDepositTest is Base {
@@ -396,5 +396,118 @@ contract CampaignEscrowTest is Base {
         eq(campaign.milestones().length, 1, "milestones");
         eq(campaign.milestones()[0].trancheBps, 10_000, "tranche");
         eq(campaign.unspentOf(alice), 0, "nothing unspent yet");
+    }
+}
+
+/// @notice Campaign: deposits by ERC-2612 permit and by ERC-3009 authorisation.
+contract CampaignSignedDepositTest is Base {
+    uint256 internal constant KEY = 0xF00D;
+    SigningToken internal token;
+    address internal funder;
+
+    function setUp() public override {
+        token = new SigningToken();
+        asset = address(token);
+        super.setUp();
+        funder = vm.addr(KEY);
+        token.mint(funder, 10_000);
+    }
+
+    function _permit(uint256 amount, uint256 deadline) internal view returns (uint8 v, bytes32 r, bytes32 s) {
+        bytes32 hash = keccak256(
+            abi.encode(
+                keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"),
+                funder,
+                address(campaign),
+                amount,
+                token.nonces(funder),
+                deadline
+            )
+        );
+        return vm.sign(KEY, keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), hash)));
+    }
+
+    function _authorise(address to, uint256 amount, bytes32 nonce) internal view returns (uint8 v, bytes32 r, bytes32 s) {
+        bytes32 hash = keccak256(
+            abi.encode(
+                keccak256(
+                    "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+                ),
+                funder,
+                to,
+                amount,
+                0,
+                type(uint256).max,
+                nonce
+            )
+        );
+        return vm.sign(KEY, keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), hash)));
+    }
+
+    function test_depositWithPermit() public {
+        (uint8 v, bytes32 r, bytes32 s) = _permit(700, block.timestamp);
+        vm.prank(funder);
+        campaign.depositWithPermit(700, block.timestamp, v, r, s);
+        eq(campaign.contributionOf(funder), 700, "credited");
+        eq(token.balanceOf(address(campaign)), 700, "held");
+    }
+
+    /// Someone uses the permit first: the allowance is there, and the deposit goes through.
+    function test_permitSurvivesFrontRunning() public {
+        (uint8 v, bytes32 r, bytes32 s) = _permit(700, block.timestamp);
+        vm.prank(carol);
+        token.permit(funder, address(campaign), 700, block.timestamp, v, r, s);
+        vm.prank(funder);
+        campaign.depositWithPermit(700, block.timestamp, v, r, s);
+        eq(campaign.contributionOf(funder), 700, "credited");
+    }
+
+    function test_permitOfAnotherGivesNothing() public {
+        (uint8 v, bytes32 r, bytes32 s) = _permit(700, block.timestamp);
+        vm.prank(carol);
+        vm.expectRevert();
+        campaign.depositWithPermit(700, block.timestamp, v, r, s);
+    }
+
+    function test_tokenWithoutPermitWorksByAllowance() public {
+        asset = address(new PlainToken());
+        createRun(defaultParams());
+        ready(alice, address(campaign), 700);
+        vm.prank(alice);
+        campaign.depositWithPermit(700, 0, 27, 0, 0);
+        eq(campaign.contributionOf(alice), 700, "credited");
+    }
+
+    function test_depositWithAuthorization() public {
+        (uint8 v, bytes32 r, bytes32 s) = _authorise(address(campaign), 900, bytes32(uint256(1)));
+        vm.prank(carol);
+        campaign.depositWithAuthorization(funder, 900, 0, type(uint256).max, bytes32(uint256(1)), v, r, s);
+        eq(campaign.contributionOf(funder), 900, "credited to who signed");
+        eq(campaign.contributionOf(carol), 0, "not to who brought it");
+        vm.expectRevert(SigningToken.BadPermit.selector);
+        campaign.depositWithAuthorization(funder, 900, 0, type(uint256).max, bytes32(uint256(1)), v, r, s);
+    }
+
+    function test_authorizationThatBringsLessIsRefused() public {
+        (uint8 v, bytes32 r, bytes32 s) = _authorise(address(campaign), 900, bytes32(uint256(1)));
+        token.setFee(1);
+        vm.expectRevert(abi.encodeWithSelector(Assets.ReceivedOther.selector, 900, 899));
+        campaign.depositWithAuthorization(funder, 900, 0, type(uint256).max, bytes32(uint256(1)), v, r, s);
+    }
+
+    function test_signedDepositsNeedAToken() public {
+        asset = address(0);
+        createRun(defaultParams());
+        vm.expectRevert(ICampaign.OnlyTokens.selector);
+        campaign.depositWithPermit(1, 0, 27, 0, 0);
+        vm.expectRevert(ICampaign.OnlyTokens.selector);
+        campaign.depositWithAuthorization(alice, 1, 0, 0, 0, 27, 0, 0);
+    }
+
+    function test_signedDepositsEndToo() public {
+        (uint8 v, bytes32 r, bytes32 s) = _authorise(address(campaign), 900, bytes32(uint256(1)));
+        vm.warp(T0 + 100);
+        vm.expectRevert(ICampaign.DepositsClosed.selector);
+        campaign.depositWithAuthorization(funder, 900, 0, type(uint256).max, bytes32(uint256(1)), v, r, s);
     }
 }

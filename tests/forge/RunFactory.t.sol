@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {Base} from "./Base.sol";
-import {Campaign} from "../../contracts/Campaign.sol";
+import {ICampaign} from "../../contracts/interfaces/ICampaign.sol";
 import {ICreditOracle} from "../../contracts/interfaces/ICreditOracle.sol";
 import {IRunFactory} from "../../contracts/interfaces/IRunFactory.sol";
 import {IRunPart} from "../../contracts/interfaces/IRunPart.sol";
@@ -18,7 +18,7 @@ contract RunFactoryTest is Base {
         ok(before - gasleft() < 16_700_000, "gas");
         ok(factory.isRun(c), "known");
         ok(!factory.isRun(address(this)), "others are not");
-        RunAddresses memory a = Campaign(c).addresses();
+        RunAddresses memory a = ICampaign(c).addresses();
         eq(a.campaign, c, "named by its campaign");
         address[8] memory all =
             [a.campaign, a.registry, a.oracle, a.ledger, a.checkpoints, a.distributor, a.payments, a.disputes];
