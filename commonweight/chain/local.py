@@ -116,7 +116,7 @@ def start_local(
     command = _anvil_command if kind == "anvil" else _ganache_command
     log_path = folder / f"{kind}.log"
     for attempt in range(5):
-        chosen = port or _free_port()
+        chosen = _free_port(port)
         process = _spawn(command(chosen, block_time_s, accounts, state), log_path, detached)
         url = f"http://127.0.0.1:{chosen}"
         try:
@@ -172,7 +172,7 @@ def stop_pid(pid: int) -> bool:
             return False
         return True
 
-    if not send(signal.SIGTERM):
+    if not pid_runs(pid) or not send(signal.SIGTERM):
         return False
     deadline = time.monotonic() + STOP_S
     while pid_runs(pid) and time.monotonic() < deadline:
@@ -272,9 +272,18 @@ def _ganache_program() -> list[str]:
     return [found]
 
 
-def _free_port() -> int:
+def _free_port(wanted: int | None) -> int:
+    """A free port, or the wanted one if it is free: else another chain there would be taken for ours."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except OSError as error:
+            raise ChainError(
+                f"The local chain cannot listen on port {wanted}.",
+                error.strerror or "",
+                "Free the port, or choose another.",
+            ) from None
         return int(probe.getsockname()[1])
 
 
