@@ -1,8 +1,8 @@
 """The contracts' structs as frozen dataclasses, fields named as in Solidity but in snake_case.
 
-Report, Ban, Leaf and Sibling are those of `commonweight.protocol`, so that what is signed or hashed is what is sent.
-bytes32 are `bytes`, addresses are checksummed `str`, amounts are in the run's asset's smallest unit, times in Unix
-seconds, values called scaled are times 2^64.
+Report, Ban, Rotation, DisputeVerdict, Leaf and Sibling are those of `commonweight.protocol`, so that what is signed or
+hashed is what is sent. bytes32 are `bytes`, addresses are checksummed `str`, amounts are in the run's asset's smallest
+unit, times in Unix seconds, values called scaled are times 2^64.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from commonweight.protocol.documents import Ban, Report
+from commonweight.protocol.structs import Ban, DisputeVerdict, Report, Rotation
 from commonweight.protocol.sumtree import Leaf, Sibling
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Channel",
     "Checkpoint",
     "ClaimBasis",
+    "DisputeVerdict",
     "EpochInfo",
     "EpochState",
     "FinalEpoch",
@@ -32,7 +33,6 @@ __all__ = [
     "RunAddresses",
     "RunParams",
     "Sibling",
-    "Verdict",
     "VoucherClaim",
 ]
 
@@ -117,25 +117,6 @@ class RunAddresses:
     distributor: str
     payments: str
     disputes: str
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """A new signer set, signers strictly ascending."""
-
-    quorum: int
-    signers: tuple[str, ...]
-    transmitters: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The signers' judgement of one provider's credits of one epoch."""
-
-    epoch: int
-    index: int
-    convicted: bool
-    evidence_sha256: bytes
 
 
 class EpochState(enum.IntEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from commonweight.chain.contracts.dues import DuesContract
-from commonweight.chain.structs import Leaf, Report, Sibling, Verdict
+from commonweight.chain.structs import DisputeVerdict, Leaf, Report, Sibling
 from commonweight.chain.types import BlockId, Receipt
 
 
@@ -98,7 +98,7 @@ class Disputes(DuesContract):
         """Answer a challenge as the accused provider."""
         return self._send("answerChallenge", epoch, index, evidence_sha256)
 
-    def submit_verdict(self, verdict: Verdict, signatures: Sequence[bytes]) -> Receipt:
+    def submit_verdict(self, verdict: DisputeVerdict, signatures: Sequence[bytes]) -> Receipt:
         """Submit the signers' verdict."""
         return self._send("submitVerdict", verdict, list(signatures))
 
