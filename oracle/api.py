@@ -284,6 +284,8 @@ class Api:
         f = Fields(request.params, "offence")
         offence, sizes = Offence.from_body(f.take("offence")), f.objects("blobs", _read_size, 0, 4096)
         f.done()
+        if request.caller.role == "observer":
+            raise PeerRefused("not-yours", "Only members and signers may report an offence")
         await self._offending.take(offence, split_blobs(request.body, sizes))
         return Reply()
 

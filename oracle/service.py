@@ -1,0 +1,256 @@
+"""The oracle's cycle: watch the chain, collect evidence, verify, compute, agree, sign, submit, watch.
+
+`Service.cycle` is the whole of it, top to bottom. Whatever takes long runs beside it as an errand, one of each kind at
+a time, and every errand can be killed and repeated: what is done is on disk or on chain. The coordinator's rounds run
+beside the cycle in the one signer that coordinates.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from commonweight.chain.keys import keystore_address
+from commonweight.chain.run import Run
+from commonweight.errors import CommonweightError
+from commonweight.net import Identity, connect, split_address
+from commonweight.protocol.canonical import JsonObject
+from oracle import dataset
+from oracle.agree import Agreement
+from oracle.api import Api, Voting
+from oracle.banning import Banning
+from oracle.collect import Collecting
+from oracle.coordinator import Coordinator
+from oracle.desk import open_desk
+from oracle.evaluating import Evaluating
+from oracle.intake import Intake
+from oracle.logs import configure, logger
+from oracle.offending import Offending
+from oracle.recount import Recount
+from oracle.replaying import Replaying
+from oracle.report import Reporting
+from oracle.seat import Seat, connect_chain, in_thread, take_seat
+from oracle.settings import OracleSettings
+from oracle.submit import Submitting
+from oracle.watch import Watcher
+from oracle.worker import Worker
+
+_RETRY_S = 1.0
+
+
+class Service:
+    """One signer, from its seat to its last epoch."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self.desk = desk = open_desk(seat)
+        self._log = logger("service")
+        self._watcher = Watcher(seat.run)
+        self._errands: dict[str, asyncio.Task[None]] = {}
+        config = seat.folder("files") / "run.json"
+        config.write_bytes(seat.config_bytes)
+        self._worker = Worker(config, seat.folder("data"), seat.settings.data_dir / "replay.log")
+        self._data_here = False
+        self.intake = Intake(desk)
+        self.offending = Offending(desk)
+        self.recount = Recount(desk)
+        self.replaying = Replaying(desk, self._worker)
+        self.evaluating = Evaluating(desk, self.recount, self._worker)
+        self.reporting = Reporting(desk, self.recount)
+        self.agreement = Agreement(
+            desk, self.reporting, self.recount, self.replaying, self.offending, self.evaluating
+        )  # fmt: skip
+        self.banning = Banning(desk, self.offending)
+        self.collecting = Collecting(desk, self.intake, self.offending)
+        self.submitting = Submitting(desk)
+        self.coordinator = Coordinator(desk) if desk.coordinates else None
+        voting = Voting(self.agreement.vote, self.banning.vote)
+        self.api = Api(desk, self.intake, self.offending, voting, self.phase)
+
+    def phase(self) -> str:
+        """What this signer does now, for `status`."""
+        return self.coordinator.phase if self.coordinator is not None else "following"
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set."""
+        await self._first_look()
+        if self.seat.settings.metrics is not None:
+            self.desk.metrics.serve(self.seat.settings.metrics)
+        server = self.api.server()
+        host, port = await server.start(*split_address(self.seat.settings.listen))
+        self._log.info("listening", address=f"{host}:{port}", signer=self.seat.address)
+        beside: list[Awaitable[None]] = [self.cycle(), self._fetch_data()]
+        beside += [self.collecting.follow(peer) for peer in self.desk.view.signers if peer != self.seat.address]
+        if self.coordinator is not None:
+            beside.append(self.coordinator.run())
+        tasks = [asyncio.ensure_future(work) for work in beside]
+        waiting = asyncio.create_task(stop.wait())
+        try:
+            await _first_failure(tasks, waiting)
+        finally:
+            for task in [*tasks, waiting, *self._errands.values()]:
+                task.cancel()
+            await asyncio.gather(*tasks, waiting, *self._errands.values(), return_exceptions=True)
+            await server.close()
+            await self.desk.dialer.close()
+            await self._worker.close()
+            self.seat.store.close()
+            self.seat.db.close()
+            self._log.info("stopped")
+
+    # --- the cycle ---------------------------------------------------------------------------------------------------
+
+    async def cycle(self) -> None:
+        """Watch, collect, verify, agree, submit; for ever."""
+        while True:
+            try:
+                await self.watch()
+                self.collect()
+                await self.verify()
+                self.agree()
+                self.submit()
+            except CommonweightError as trouble:
+                self._failed("cycle", trouble)
+            await self.desk.bell.wait(self.seat.settings.poll_s)
+
+    async def watch(self) -> None:
+        """Look at the chain; what is new on the finalised chain goes to disk."""
+        look = await in_thread(self._watcher.look)
+        self._watcher.apply(look, self.seat.db)
+        before, self.desk.seen = self.desk.seen, look.view
+        view, metrics = look.view, self.desk.metrics
+        metrics.finalized.set(view.finalized.number)
+        metrics.finalized_age.set(max(0.0, self.seat.clock() - view.finalized.timestamp))
+        metrics.closed_epoch.set(view.open_epoch)
+        if before is None or before.latest.number != view.latest.number:
+            self.desk.bell.ring()
+
+    def collect(self) -> None:
+        """Anchor what only this signer has receipted. Other signers' logs are followed all the time."""
+        self._errand("anchor", self.collecting.anchor_own)
+
+    async def verify(self) -> None:
+        """Draw, fetch states, replay, recompute records, measure the checkpoint of an epoch that is over."""
+        await self.replaying.draw()
+        self._errand("recount", self.recount.step)
+        if self._data_here:
+            self._errand("replay", self.replaying.step)
+            self._errand("evaluate", self.evaluating.ahead)
+
+    def agree(self) -> None:
+        """Propose a report when it is this signer's turn; votes on others' proposals are given in `oracle.api`."""
+        attempt = self.agreement.turn()
+        if attempt is not None and self._data_here:
+            self._errand("report", lambda: self._report(attempt))
+
+    def submit(self) -> None:
+        """Do what is due on chain, and see to bans."""
+        duty = self.submitting.duty()
+        if duty is not None:
+            self._errand(duty.purpose, lambda: self.submitting.perform(duty))
+        self._errand("ban", self.banning.step)
+        self._settle_books()
+
+    async def _report(self, attempt: int) -> bool:
+        agreed = await self.agreement.propose(attempt)
+        return False if agreed is None else await self.submitting.report(agreed)
+
+    def _settle_books(self) -> None:
+        """Nothing is left to do for rounds of final reports: their draws are closed and local payloads dropped."""
+        db, view = self.seat.db, self.desk.view
+        for epoch, final in view.final.items():
+            if final and db.get_meta(f"settled/{epoch}") is None and epoch in view.reports:
+                rounds = db.report_rounds(epoch, view.reports[epoch].digest)
+                if rounds is None:
+                    continue
+                db.close_draws(rounds)
+                for number in rounds:
+                    record = self.desk.rounds.record(number)
+                    if record is not None:
+                        self.desk.payloads.forget({e.index: e.parts for e in record.body.counted})
+                db.set_meta(f"settled/{epoch}", "1")
+
+    # --- errands -----------------------------------------------------------------------------------------------------
+
+    def _errand(self, name: str, work: Callable[[], Awaitable[bool]]) -> None:
+        """Start `work` beside the cycle unless it runs already; as long as it finds something to do it goes on."""
+        running = self._errands.get(name)
+        if running is None or running.done():
+            task = self._errands[name] = asyncio.create_task(self._run(name, work))
+            task.add_done_callback(partial(self._ended, name))
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            while await work():
+                self.desk.bell.ring()
+        except CommonweightError as trouble:
+            self._failed(name, trouble)
+            await asyncio.sleep(_RETRY_S)
+
+    def _ended(self, name: str, task: "asyncio.Task[None]") -> None:
+        """An errand that fails in a way nobody foresaw must not stop the service: it is logged with its traceback."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.desk.metrics.failures.labels("unforeseen").inc()
+            self._log.error("unforeseen", step=name, exc_info=error)
+
+    def _failed(self, name: str, trouble: CommonweightError) -> None:
+        self.desk.metrics.failures.labels(name.split("/", maxsplit=1)[0]).inc()
+        self._log.warning("failed", step=name, error=str(trouble))
+
+    async def _first_look(self) -> None:
+        while self.desk.seen is None:
+            try:
+                await self.watch()
+            except CommonweightError as trouble:
+                self._failed("watch", trouble)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _fetch_data(self) -> None:
+        """Get the data set; replays wait for it."""
+        while not self._data_here:
+            try:
+                await in_thread(partial(dataset.fetch, self.seat.store, self.seat.config, self.seat.folder("data")))
+                self._data_here = True
+            except CommonweightError as trouble:
+                self._failed("data", trouble)
+                await asyncio.sleep(_RETRY_S)
+
+
+async def _first_failure(tasks: Sequence[asyncio.Future[None]], stop: "asyncio.Task[bool]") -> None:
+    """Wait for the end, or raise what ended a part that must not end."""
+    pending: set[asyncio.Future[None] | asyncio.Task[bool]] = {*tasks, stop}
+    while not stop.done():
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task is not stop:
+                task.result()
+
+
+async def _serve(seat: Seat) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Service(seat).serve(stop)
+
+
+def run(settings: OracleSettings) -> None:
+    """Run a signer until SIGTERM or SIGINT. Raises the error of whatever keeps it from starting."""
+    configure(settings.log_level)
+    asyncio.run(_serve(take_seat(settings)))
+
+
+def status(settings: OracleSettings) -> JsonObject:
+    """Ask the running signer where it stands; needs no password. Raises PeerUnreachable when it does not run."""
+    expect = keystore_address(settings.keystore)
+    found = Run.at(connect_chain(settings, None), settings.campaign)
+    observer = Identity(os.urandom(32), found.address, found.oracle.domain(), "observer")
+
+    async def ask() -> JsonObject:
+        peer = await connect(settings.listen, expect, observer)
+        try:
+            return (await peer.call("status")).params
+        finally:
+            await peer.close()
+
+    return asyncio.run(ask())
