@@ -1,0 +1,176 @@
+"""Generation is deterministic for a seed, ends where it was told to, and charges for nothing that is not in the
+answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commonweight.errors import InferenceError
+from commonweight.exact.genesis import genesis
+from commonweight.protocol.modelconfig import ModelConfig
+from inference.answers import Answer, Piece, Sampling
+from inference.generation import Generator, choose
+from inference.tokens import ByteTokenizer
+from trainer.model import Llama
+
+pytestmark = pytest.mark.unit
+MODEL = ModelConfig(
+    preset="custom", vocab_size=256, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2, num_kv_heads=1,
+    head_dim=8, max_seq_len=64,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.set_num_threads(1)
+    llama = Llama(MODEL)
+    llama.load_flat(genesis(MODEL, b"\x01" * 32))
+    return Generator(llama, ByteTokenizer())
+
+
+class Scripted(Generator):
+    """A generator whose model says what a test wants it to say."""
+
+    def __init__(self, text: bytes) -> None:
+        self._script = text
+        self.tokenizer = ByteTokenizer()
+        self.context = 1000
+        self._at = 0
+
+    def answer(self, prompt, sampling, emit, stopped):  # type: ignore[no-untyped-def]
+        self._at = 0
+        self._model = self  # type: ignore[assignment]
+        return super().answer(prompt, sampling, emit, stopped)
+
+    def new_cache(self) -> None:
+        return None
+
+    def _step(self, tokens, cache):  # type: ignore[no-untyped-def]
+        logits = np.zeros(256, dtype=np.float32)
+        logits[self._script[self._at]] = 50.0
+        self._at += 1
+        return logits
+
+
+def run(generator: Generator, sampling: Sampling, prompt: str = "abc") -> tuple[Answer, list[Piece]]:
+    pieces: list[Piece] = []
+    answer = generator.answer(generator.tokenizer.encode(prompt), sampling, pieces.append, lambda: False)
+    assert "".join(piece.text for piece in pieces) == answer.text
+    assert [piece.tokens for piece in pieces] == sorted(piece.tokens for piece in pieces)
+    assert not pieces or pieces[-1].tokens == answer.tokens
+    return answer, pieces
+
+
+def test_a_seed_fixes_the_answer(generator: Generator) -> None:
+    answers = [run(generator, Sampling(30, seed=seed))[0].text for seed in (1, 1, 2)]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_temperature_zero_takes_the_likeliest_whatever_the_seed(generator: Generator) -> None:
+    assert run(generator, Sampling(20, temperature=0.0, seed=1)) == run(
+        generator, Sampling(20, temperature=0.0, seed=2)
+    )
+
+
+def test_the_cache_changes_nothing(generator: Generator) -> None:
+    """Token by token with a cache gives what the whole text at once gives."""
+    tokens = list(b"some text to go on with")
+    llama = generator._model
+    with torch.inference_mode():
+        cache = llama.new_cache()
+        llama(torch.tensor([tokens[:7]]), cache)
+        for token in tokens[7:]:
+            last = llama(torch.tensor([[token]]), cache)
+        whole = llama(torch.tensor([tokens]))
+    assert torch.allclose(last[0, -1], whole[0, -1], atol=1e-5)
+
+
+def test_the_context_is_a_limit(generator: Generator) -> None:
+    run(generator, Sampling(61))
+    for prompt, tokens in (("abc", 62), ("", 5)):
+        with pytest.raises(InferenceError, match="does not fit"):
+            run(generator, Sampling(tokens), prompt)
+
+
+def test_it_stops_when_told_to(generator: Generator) -> None:
+    seen: list[Piece] = []
+    answer = generator.answer([65], Sampling(60), seen.append, lambda: len(seen) >= 2)
+    assert answer.finish == "interrupted" and answer.tokens < 60
+
+
+def test_a_stop_sequence_ends_the_answer_before_it_and_is_not_charged() -> None:
+    answer, pieces = run(Scripted(b"one two END more"), Sampling(16, stop=("END", "never")))
+    assert (answer.text, answer.tokens, answer.finish) == ("one two ", 8, "stop")
+    assert all("E" not in piece.text for piece in pieces), "what may be a stop sequence is held back"
+
+
+def test_what_only_looks_like_a_stop_sequence_is_given_out() -> None:
+    answer, _ = run(Scripted(b"ENDING ENE"), Sampling(10, stop=("ENDX",)))
+    assert (answer.text, answer.tokens, answer.finish) == ("ENDING ENE", 10, "length")
+
+
+def test_the_first_stop_sequence_counts() -> None:
+    assert run(Scripted(b"ab.cd!"), Sampling(6, stop=("!", ".")))[0].text == "ab"
+
+
+def test_characters_of_several_bytes_are_given_out_whole() -> None:
+    answer, pieces = run(Scripted("aé€😀z".encode()), Sampling(11))
+    assert [piece.text for piece in pieces] == ["a", "é", "€", "😀", "z"]
+    assert [piece.tokens for piece in pieces] == [1, 3, 6, 10, 11]
+    assert answer == Answer("aé€😀z", 11, "length")
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    answer, _ = run(Scripted(b"a\xff\xe2\x82b\xe2"), Sampling(6))
+    assert answer.text == "a\ufffd\ufffdb\ufffd" and answer.tokens == 6
+
+
+@given(st.binary(min_size=1, max_size=40), st.lists(st.text(min_size=1, max_size=3), max_size=3))
+def test_an_answer_never_has_more_tokens_than_bytes(script: bytes, stop: list[str]) -> None:
+    answer, _ = run(Scripted(script), Sampling(len(script), stop=tuple(stop)))
+    assert answer.tokens <= min(len(answer.text.encode()), len(script))
+    assert all(text not in answer.text for text in stop)
+    assert script.decode(errors="replace").startswith(answer.text)
+
+
+def test_choices_follow_the_probabilities() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.2], dtype=np.float32))
+    drawn = Counter(choose(logits, 1.0, 1.0, (n + 0.5) / 1000) for n in range(1000))
+    assert [round(drawn[token] / 100) for token in range(3)] == [5, 3, 2]
+
+
+def test_the_nucleus_leaves_out_the_tail() -> None:
+    logits = np.log(np.array([0.2, 0.5, 0.3], dtype=np.float32))
+    assert {choose(logits, 1.0, 0.75, n / 100) for n in range(100)} == {1, 2}
+    assert {choose(logits, 1.0, 0.01, n / 100) for n in range(100)} == {1}
+
+
+def test_low_temperature_sharpens() -> None:
+    logits = np.array([1.0, 2.0], dtype=np.float32)
+    cold = Counter(choose(logits, 0.1, 1.0, n / 1000) for n in range(1000))
+    warm = Counter(choose(logits, 2.0, 1.0, n / 1000) for n in range(1000))
+    assert cold[1] > 990 > warm[1] > 500
+
+
+@given(
+    st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=20),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0.01, 1),
+)
+def test_a_choice_is_always_a_token(logits: list[float], draw: float, top_p: float) -> None:
+    assert 0 <= choose(np.array(logits, dtype=np.float32), 0.7, top_p, draw) < len(logits)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(generator: Generator) -> None:
+    class Large(ByteTokenizer):
+        vocab_size = 257
+
+    with pytest.raises(InferenceError, match="does not fit the model"):
+        Generator(generator._model, Large())

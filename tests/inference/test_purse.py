@@ -1,0 +1,122 @@
+"""The payer's purse: no ceiling twice, and no charge that was not promised."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from commonweight.errors import PaymentError
+from commonweight.protocol.fields import digest_bytes
+from inference.purse import Purse, Standing
+from inference.receipts import Served
+from tests.inference.golden import served
+from tests.inference.parts import CHANNEL, REQUEST
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def purse(tmp_path: Path) -> Iterator[Purse]:
+    made = Purse(tmp_path / "purse.sqlite")
+    made.adopt(CHANNEL, 0, 0, 0)
+    yield made
+    made.close()
+
+
+def receipt(sequence: int, ceiling: int, amount: int, cumulative: int, request: str = REQUEST) -> Served:
+    return replace(
+        served(), sequence=sequence, ceiling=ceiling, amount=amount, cumulative=cumulative,
+        request_sha256=digest_bytes(request),
+    )  # fmt: skip
+
+
+def test_a_ceiling_covers_what_was_spent_what_is_open_and_the_request(purse: Purse) -> None:
+    assert purse.promise(CHANNEL, REQUEST, 100) == 100
+    assert purse.promise(CHANNEL, REQUEST, 50) == 150
+    assert purse.count(receipt(1, 100, 30, 30), "first")
+    assert purse.standing(CHANNEL) == Standing(1, 30, 150, 50)
+    assert purse.promise(CHANNEL, REQUEST, 10) == 151, "a ceiling always grows"
+    assert purse.promise(CHANNEL, REQUEST, 1000) == 1090
+
+
+def test_a_failed_promise_is_free_again_but_its_ceiling_is_not(purse: Purse) -> None:
+    first = purse.promise(CHANNEL, REQUEST, 100)
+    purse.fail(CHANNEL, first)
+    assert purse.promise(CHANNEL, REQUEST, 100) == 101
+    purse.fail(CHANNEL)
+    assert purse.standing(CHANNEL) == Standing(0, 0, 101, 0)
+    assert purse.count(receipt(1, first, 100, 100), "late"), "a receipt for it that comes later still counts"
+
+
+def test_what_was_promised_survives_a_restart(purse: Purse, tmp_path: Path) -> None:
+    purse.promise(CHANNEL, REQUEST, 100)
+    again = Purse(tmp_path / "purse.sqlite")
+    assert again.standing(CHANNEL) == Standing(0, 0, 100, 100)
+    assert again.adopt(CHANNEL, 9, 9, 9) == Standing(0, 0, 100, 100), "a known channel is not begun again"
+    again.close()
+
+
+def test_receipts_count_in_order_and_once(purse: Purse) -> None:
+    for maximum in (100, 100):
+        purse.promise(CHANNEL, REQUEST, maximum)
+    second = receipt(2, 200, 20, 50)
+    assert not purse.count(second, "second")
+    assert purse.count(receipt(1, 100, 30, 30), "first")
+    assert purse.count(second, "second") and purse.count(second, "second")
+    assert purse.standing(CHANNEL) == Standing(2, 50, 200, 0)
+    with pytest.raises(PaymentError, match="contradicts itself"):
+        purse.count(second, "another")
+
+
+@pytest.mark.parametrize(
+    ("lie", "match"),
+    [
+        (receipt(1, 100, 101, 101), "more than the request could cost"),
+        (receipt(1, 99, 30, 30), "was not made"),
+        (receipt(1, 100, 30, 30, "0x" + "cc" * 32), "was not made"),
+        (receipt(1, 100, 30, 31), "does not follow"),
+    ],
+)
+def test_a_charge_that_was_not_promised_is_refused(purse: Purse, lie: Served, match: str) -> None:
+    purse.promise(CHANNEL, REQUEST, 100)
+    with pytest.raises(PaymentError, match=match):
+        purse.count(lie, "lie")
+    assert purse.standing(CHANNEL) == Standing(0, 0, 100, 100)
+
+
+def test_one_promise_is_charged_once(purse: Purse) -> None:
+    purse.promise(CHANNEL, REQUEST, 100)
+    purse.count(receipt(1, 100, 30, 30), "first")
+    with pytest.raises(PaymentError, match="was not made"):
+        purse.count(receipt(2, 100, 30, 60), "second")
+
+
+def test_many_threads_and_purses_never_promise_one_ceiling_twice(purse: Purse, tmp_path: Path) -> None:
+    other, made = Purse(tmp_path / "purse.sqlite"), []
+
+    def work(which: Purse) -> None:
+        made.extend(which.promise(CHANNEL, REQUEST, 10) for _ in range(10))
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in (purse, other, purse, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == list(range(10, 410, 10))
+    other.close()
+
+
+def test_an_unknown_channel_must_be_adopted_first(purse: Purse) -> None:
+    assert purse.standing(b"\x01" * 32) is None
+    with pytest.raises(PaymentError):
+        purse.promise(b"\x01" * 32, REQUEST, 1)
+
+
+def test_a_file_that_is_no_purse_is_an_error_by_name(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"something else that is not a database" * 200)
+    with pytest.raises(PaymentError, match="cannot be opened"):
+        Purse(tmp_path / "other")

@@ -1,0 +1,124 @@
+"""Requests in OpenAI's form: what is taken, what is refused by name, and what bodies come back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commonweight.protocol.canonical import sha256_hex
+from inference.answers import Answer, render_chat
+from inference.client import Ask
+from inference.requests import RequestError, answer_body, chunk_body, closing_chunk, read_question
+
+pytestmark = pytest.mark.unit
+
+
+def body(**fields: object) -> bytes:
+    return json.dumps({"model": "tiny", "prompt": "hi", **fields}).encode()
+
+
+def test_a_completion_is_read_with_its_defaults() -> None:
+    question = read_question("completion", body())
+    assert (question.kind, question.model, question.prompt, question.stream) == ("completion", "tiny", "hi", False)
+    assert (question.sampling.max_tokens, question.sampling.temperature, question.sampling.stop) == (16, 1.0, ())
+    assert question.sha256 == sha256_hex(body())
+
+
+def test_a_seed_is_kept_or_drawn() -> None:
+    assert read_question("completion", body(seed=5)).sampling.seed == 5
+    drawn = {read_question("completion", body()).sampling.seed for _ in range(5)}
+    assert len(drawn) == 5 and max(drawn) < 2**53
+
+
+def test_a_chat_becomes_one_prompt() -> None:
+    messages = [{"role": "system", "content": "be short"}, {"role": "user", "content": "hi"}]
+    asked = json.dumps({"model": "m", "messages": messages, "max_completion_tokens": 9, "max_tokens": 4}).encode()
+    question = read_question("chat", asked)
+    assert (
+        question.prompt
+        == "system: be short\nuser: hi\nassistant:"
+        == render_chat([("system", "be short"), ("user", "hi")])
+    )
+    assert question.sampling.max_tokens == 9
+
+
+@pytest.mark.parametrize(
+    ("fields", "stops"), [({"stop": "x"}, ("x",)), ({"stop": ["a", "", "b"]}, ("a", "b")), ({"stop": None}, ())]
+)
+def test_stop_sequences(fields: dict[str, object], stops: tuple[str, ...]) -> None:
+    assert read_question("completion", body(**fields)).sampling.stop == stops
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"n": 2}, "n"),
+        ({"best_of": 3}, "best_of"),
+        ({"echo": True}, "echo"),
+        ({"presence_penalty": 1.0}, "presence_penalty"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"seed": 2**53}, "seed"),
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"model": ""}, "model"),
+    ],
+)
+def test_what_we_do_not_do_is_refused_and_not_ignored(fields: dict[str, object], field: str) -> None:
+    with pytest.raises(RequestError) as error:
+        read_question("completion", body(**fields))
+    assert error.value.field.startswith(field) and error.value.status == 400
+
+
+def test_chats_of_other_things_than_text_are_refused() -> None:
+    for messages in ([], [{"role": "tool", "content": "x"}], [{"role": "user", "content": [{"type": "image_url"}]}]):
+        with pytest.raises(RequestError):
+            read_question("chat", json.dumps({"model": "m", "messages": messages}).encode())
+
+
+@given(st.binary(max_size=300))
+def test_no_body_does_worse_than_a_request_error(data: bytes) -> None:
+    for kind in ("completion", "chat"):
+        with pytest.raises(RequestError):
+            read_question(kind, data)  # type: ignore[arg-type]
+
+
+def test_the_clients_body_is_one_that_the_server_reads() -> None:
+    for asked in (Ask("hi", seed=3, stop=("x",), temperature=0.5), Ask(messages=(("user", "hi"),), max_tokens=3)):
+        for stream in (False, True):
+            question = read_question("chat" if asked.messages else "completion", asked.body("tiny", stream))
+            assert question.prompt == asked.text and question.stream is stream
+            assert question.sampling.max_tokens == asked.max_tokens
+            assert question.sampling.temperature == asked.temperature and question.sampling.stop == asked.stop
+
+
+def test_answers_have_the_form_that_clients_of_openai_read() -> None:
+    question = read_question("completion", body())
+    whole = answer_body(question, "cmpl-1", 5, 2, Answer("text", 4, "stop"))
+    assert whole["object"] == "text_completion" and whole["choices"][0]["text"] == "text"  # type: ignore[index, call-overload]
+    assert whole["usage"] == {"prompt_tokens": 2, "completion_tokens": 4, "total_tokens": 6}
+    chat = read_question("chat", json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode())
+    answer = answer_body(chat, "c", 5, 2, Answer("text", 4, "stop"))
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": "text"}  # type: ignore[index, call-overload]
+    piece = chunk_body(chat, "c", 5, "te", None)
+    assert piece["object"] == "chat.completion.chunk"
+    assert piece["choices"][0]["delta"] == {"role": "assistant", "content": "te"}  # type: ignore[index, call-overload]
+    assert chunk_body(chat, "c", 5, None, "stop")["choices"][0]["finish_reason"] == "stop"  # type: ignore[index, call-overload]
+    assert closing_chunk(chat, "c", 5, 2, 4)["choices"] == []
+
+
+def test_the_payers_side_needs_no_torch() -> None:
+    code = (
+        "import sys, inference.client, inference.channels, inference.purse, inference.settings, inference.wire\n"
+        "assert not {'torch', 'fastapi', 'uvicorn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

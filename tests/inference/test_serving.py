@@ -1,0 +1,255 @@
+"""Answering for money: what is charged when all goes well, when it fails, and when nobody waits for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.protocol.documents import Signed
+from inference.answers import Answer, Piece, Sampling, text_sha256
+from inference.metering import Delivered, Reservation
+from inference.receipts import Served, read_receipt
+from inference.requests import Question, RequestError
+from inference.serving import OverloadError, Priced, Serving, Sold
+from inference.tokens import ByteTokenizer
+from tests.inference.parts import (
+    CHANNEL,
+    DOCUMENTS,
+    PRICE,
+    REQUEST,
+    SERVER,
+    SERVER_KEY,
+    StubChain,
+    facts,
+    make_till,
+    payment,
+)
+
+pytestmark = pytest.mark.unit
+WAIT_S = 10.0
+
+
+class StubGenerator:
+    """Gives out one piece for each that a test hands over, until it is told to end or to fail."""
+
+    tokenizer = ByteTokenizer()
+    context = 100
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.stopped = threading.Event()
+        self.pieces: list[str] = []
+        self.go_on = threading.Event()
+        self.failure: Exception | None = None
+
+    def answer(
+        self, prompt: list[int], sampling: Sampling, emit: Callable[[Piece], None], stopped: Callable[[], bool]
+    ) -> Answer:
+        self.begun.set()
+        text = ""
+        for piece in self.pieces:
+            text += piece
+            emit(Piece(piece, len(text)))
+        while not self.go_on.wait(0.005):
+            if stopped():
+                self.stopped.set()
+                return Answer(text, len(text), "interrupted")
+        if self.failure is not None:
+            raise self.failure
+        return Answer(text, len(text), "length")
+
+
+@pytest_asyncio.fixture
+async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
+    till = make_till(tmp_path, StubChain({CHANNEL: facts(deposited=10_000)}))
+    workers = ThreadPoolExecutor(2)
+    made = Serving(StubGenerator(), till, workers, key=SERVER_KEY, documents=DOCUMENTS, max_tokens=50, max_at_once=2)  # type: ignore[arg-type]
+    yield made
+    stub(made).go_on.set()
+    await made.drained()
+    workers.shutdown()
+    till.ledger.close()
+
+
+def stub(serving: Serving) -> StubGenerator:
+    assert isinstance(serving.generator, StubGenerator)
+    return serving.generator
+
+
+def question(request: str = REQUEST, prompt: str = "12345", tokens: int = 5) -> Question:
+    return Question("completion", "tiny", request, prompt, Sampling(tokens, seed=9), False)
+
+
+async def paid(serving: Serving, ceiling: int = 100, request: str = REQUEST) -> tuple[Priced, Reservation]:
+    priced = serving.priced(question(request))
+    taken = await serving.pay(priced, payment(ceiling))
+    assert isinstance(taken, Reservation)
+    return priced, taken
+
+
+def money(serving: Serving) -> tuple[int, int]:
+    """(charged, reserved)."""
+    account = serving.till.ledger.account(CHANNEL)
+    assert account is not None
+    return account.charged, account.reserved
+
+
+def last_receipt(serving: Serving) -> Served:
+    (*_, data) = serving.till.ledger.receipts(CHANNEL, 0, 100)
+    return read_receipt(data, DOCUMENTS, SERVER)[0]
+
+
+async def test_an_answer_is_charged_for_its_tokens_and_signed(serving: Serving) -> None:
+    stub(serving).pieces = ["ab", "c"]
+    stub(serving).go_on.set()
+    priced, reservation = await paid(serving)
+    assert money(serving) == (0, 100)
+    sold = await serving.answer(priced, reservation)
+    served = last_receipt(serving)
+    assert sold.answer == Answer("abc", 3, "length") and sold.receipt == serving.till.ledger.receipts(CHANNEL, 0, 1)[0]
+    assert money(serving) == (8 * PRICE, 0) == (served.amount, 0) == (served.cumulative, 0)
+    assert (served.answer_sha256, served.seed, served.ceiling) == (text_sha256("abc"), 9, 100)
+    assert serving.busy == 0
+
+
+async def test_the_event_loop_stays_free_while_an_answer_is_made(serving: Serving) -> None:
+    priced, reservation = await paid(serving)
+    answering = asyncio.create_task(serving.answer(priced, reservation))
+    await asyncio.to_thread(stub(serving).begun.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        for _ in range(100):
+            await asyncio.sleep(0)
+    assert not answering.done() and serving.busy == 1
+    stub(serving).go_on.set()
+    await answering
+
+
+async def test_what_fails_is_not_charged(serving: Serving) -> None:
+    stub(serving).failure = InferenceError("It broke")
+    stub(serving).go_on.set()
+    priced, reservation = await paid(serving)
+    with pytest.raises(InferenceError, match="It broke"):
+        await serving.answer(priced, reservation)
+    assert money(serving) == (0, 0) and serving.busy == 0
+
+
+async def test_a_caller_who_leaves_finds_the_answer_when_he_asks_again(serving: Serving) -> None:
+    stub(serving).pieces = ["text"]
+    priced, reservation = await paid(serving)
+    waiting = asyncio.create_task(serving.answer(priced, reservation))
+    await asyncio.to_thread(stub(serving).begun.wait, WAIT_S)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    stub(serving).go_on.set()
+    await serving.drained()
+    assert money(serving) == (9 * PRICE, 0)
+    again = await serving.pay(priced, payment(100))
+    assert isinstance(again, Delivered) and serving.busy == 0
+    assert serving.delivered(again) == Sold(Answer("text", 4, "length"), again.receipt)
+    serving.till.ledger.forget_answers(-1)
+    forgotten = await serving.pay(priced, payment(100))
+    assert isinstance(forgotten, Delivered)
+    with pytest.raises(PaymentRefused, match="not kept any more"):
+        serving.delivered(forgotten)
+
+
+async def test_a_stream_notes_each_piece_before_it_leaves(serving: Serving) -> None:
+    stub(serving).pieces = ["a"]
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    piece = await anext(stream)
+    (noted,) = serving.till.ledger.open_requests()
+    assert piece == Piece("a", 1)
+    assert (noted.sent_tokens, noted.sent_sha256) == (1, "0x" + text_sha256("a").hex())
+    stub(serving).go_on.set()
+    sold = await anext(stream)
+    assert isinstance(sold, Sold) and Served.from_body(Signed.from_bytes(sold.receipt).body).amount == 6 * PRICE
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    assert money(serving) == (6 * PRICE, 0) and serving.busy == 0
+
+
+async def test_a_stream_that_is_left_is_stopped_and_charged_as_far_as_it_went(serving: Serving) -> None:
+    stub(serving).pieces = ["a", "b"]
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    got = [await anext(stream)]
+    while got[-1] != Piece("b", 2) and got != [Piece("ab", 2)]:
+        got.append(await anext(stream))
+    await stream.aclose()
+    await serving.drained()
+    assert stub(serving).stopped.is_set()
+    served = last_receipt(serving)
+    assert (served.finish, served.completion_tokens, served.answer_sha256) == ("interrupted", 2, text_sha256("ab"))
+    assert money(serving) == (7 * PRICE, 0) and serving.busy == 0
+
+
+async def test_a_stream_that_is_left_before_anything_came_costs_nothing(serving: Serving) -> None:
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    first = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+    await asyncio.to_thread(stub(serving).begun.wait, WAIT_S)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await serving.drained()
+    assert money(serving) == (0, 0) and serving.busy == 0
+
+
+async def test_a_stream_that_fails_is_charged_as_far_as_it_was_sent(serving: Serving) -> None:
+    stub(serving).pieces, stub(serving).failure = ["abc"], InferenceError("It broke")
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    assert await anext(stream) == Piece("abc", 3)
+    stub(serving).go_on.set()
+    with pytest.raises(InferenceError, match="It broke"):
+        await anext(stream)
+    await serving.drained()
+    assert money(serving) == (8 * PRICE, 0) and last_receipt(serving).finish == "interrupted"
+
+
+async def test_a_full_server_takes_no_payment(serving: Serving) -> None:
+    first, second = await paid(serving, 100), await paid(serving, 200, "0x" + "bb" * 32)
+    with pytest.raises(OverloadError):
+        await serving.pay(serving.priced(question("0x" + "cc" * 32)), payment(300))
+    assert money(serving) == (0, 200), "the refused request reserved nothing"
+    stub(serving).go_on.set()
+    await asyncio.gather(serving.answer(*first), serving.answer(*second))
+    await paid(serving, 400, "0x" + "dd" * 32)
+
+
+async def test_a_refused_payment_takes_no_place(serving: Serving) -> None:
+    for _ in range(5):
+        with pytest.raises(PaymentRefused):
+            await serving.pay(serving.priced(question()), payment(1))
+    assert serving.busy == 0
+
+
+async def test_what_a_crash_cut_off_is_ended_by_what_was_sent(serving: Serving) -> None:
+    _, streamed = await paid(serving, 100)
+    _, silent = await paid(serving, 200, "0x" + "bb" * 32)
+    serving.till.ledger.sent(streamed.request_id, 4, "0x" + text_sha256("abcd").hex())
+    assert serving.recover() == 2
+    served = last_receipt(serving)
+    assert (served.finish, served.completion_tokens, served.ceiling) == ("interrupted", 4, 100)
+    assert served.answer_sha256 == text_sha256("abcd") and served.prompt_tokens == 5
+    assert money(serving) == (9 * PRICE, 0) and serving.recover() == 0
+    assert silent.request_id not in {r.request_id for r in serving.till.ledger.open_requests()}
+
+
+def test_what_does_not_fit_the_model_is_refused_with_its_name(serving: Serving) -> None:
+    for asked, code in (
+        (question(tokens=51), "invalid_request_error"),
+        (question(prompt="x" * 96), "context_length_exceeded"),
+    ):
+        with pytest.raises(RequestError) as error:
+            serving.priced(asked)
+        assert error.value.code == code
