@@ -114,6 +114,10 @@ class Findings:
         else:
             self.expect(name, False, str(problem), subject)
 
+    def adopt(self, others: "Findings", name: str) -> None:
+        """Take over the checks of one name."""
+        self._tallies.update({key: tally for key, tally in others._tallies.items() if key[0] == name})
+
     def checks(self) -> tuple[Check, ...]:
         """All checks so far."""
         return tuple(_check(name, subject, tally) for (name, subject), tally in self._tallies.items())

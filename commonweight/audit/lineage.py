@@ -1,0 +1,200 @@
+"""`commonweight audit lineage`: every attested checkpoint recomputed, bit for bit, from genesis and the published
+payloads.
+
+Genesis weights follow from the run's seed. From then on each round's record, which is anchored on chain, names its
+base, the members that count and the digests of their payloads; the exact arithmetic makes the next checkpoint of
+these, and its manifest has to be the one that was attested. A payload that cannot be had makes its round "not
+available", never verified; the rounds after it are still recomputed from the published checkpoint.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+
+from commonweight.audit.epochs import CHECKPOINTS, Reported
+from commonweight.audit.evidence import read_config, read_directory
+from commonweight.audit.findings import AuditReport, Findings
+from commonweight.audit.replay import Replay
+from commonweight.audit.settings import AuditSettings, Progress, quiet
+from commonweight.audit.verify import CONFIGURATION, opened
+from commonweight.chain.run import Run
+from commonweight.errors import ContentUnavailable, FormatError, Incomplete, Refuted, StoreError
+from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
+from commonweight.exact.layout import Layout
+from commonweight.exact.payload import split_payload
+from commonweight.exact.round import recompute_round
+from commonweight.protocol.evidence import Evidence, RoundFiles
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.outcome_documents import Manifest
+from commonweight.protocol.records import Commitment, Plan, Record
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.structure import Previous, check_trace
+from commonweight.store import ContentStore, open_store, parse_cid
+from commonweight.store.unixfs import add_file
+
+EVIDENCE, ROUNDS, TRACES, ATTESTED = "evidence-files", "rounds-recomputed", "trace-starts", "attested-checkpoints"
+
+
+def lineage(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
+    """Recompute the run's checkpoints. Raises ChainError when no node answers at all."""
+    store = open_store(settings.store)
+    try:
+        with opened(settings, progress) as audit:
+            findings, books = Findings(), Findings()
+            replay = audit.replay(books)
+            findings.adopt(books, CHECKPOINTS)  # of what the books find, this much belongs to this audit
+            with findings.checking(CONFIGURATION):
+                config = read_config(audit.run, store)
+                findings.expect(CONFIGURATION, True, "")
+                walk = _Walk(audit.run, store, config, replay, findings)
+                walk.run_through(progress)
+            return audit.report("lineage", findings)
+    finally:
+        store.close()
+
+
+@dataclass
+class _Walk:
+    """The way from genesis to the last attested checkpoint. `at` names the checkpoint that `held` holds, if it is
+    here.
+    """
+
+    run: Run
+    store: ContentStore
+    config: RunConfig
+    replay: Replay
+    findings: Findings
+    layout: Layout = field(init=False)
+    at: str = field(init=False)
+    held: Checkpoint | None = field(init=False)
+    recomputed: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+    previous: dict[int, Previous] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layout = Layout.from_model(self.config.model)
+        self.held = genesis_checkpoint(self.config)
+        self.at = self._manifest(self.held, 0, None, None).sha256
+        self.recomputed.add(self.at)
+
+    def run_through(self, progress: Progress) -> None:
+        """All rounds of all reports that are not void, then the attested checkpoints."""
+        reports = self.replay.final_reports()
+        for done, reported in enumerate(reports):
+            evidence = self._evidence(reported)
+            for number in sorted(evidence.rounds) if evidence else ():
+                progress(f"recomputing round {number}", done, len(reports))
+                if evidence is not None:
+                    self._round(number, evidence.rounds[number])
+        progress("recomputing rounds", len(reports), len(reports))
+        self._attested()
+
+    def _evidence(self, reported: Reported) -> Evidence | None:
+        subject, report = f"epoch {reported.event.epoch}", reported.event.report
+        evidence: Evidence | None = None
+        with self.findings.checking(EVIDENCE, subject):
+            found = Evidence.load(read_directory(self.store, report.evidence_cid))
+            same = found.sha256 == hex32(report.evidence_sha256)
+            if self.findings.expect(EVIDENCE, same, "it is not the evidence that the report names", subject):
+                evidence = found
+        if evidence is None:
+            self.missing.append(f"the evidence of {subject}")
+        return evidence
+
+    def _round(self, number: int, files: RoundFiles) -> None:
+        subject = f"round {number}"
+        with self.findings.checking(ROUNDS, subject):
+            plan, record = Plan.from_body(files.plan.body), Record.from_body(files.record.body)
+            anchored = self.replay.records.get(number)
+            if anchored is None or hex32(anchored.record_hash) != files.record.digest:
+                raise Refuted(f"The record of {subject} is not the one that was anchored")
+            if record.plan != files.plan.digest:
+                raise Refuted(f"The record of {subject} belongs to another plan")
+            try:
+                self._step(number, plan, files, record)
+            except (ContentUnavailable, Incomplete) as gone:
+                self.missing.append(f"{subject}: {gone.what}")
+                self.at, self.held = record.checkpoint, self._published(record)
+                raise
+
+    def _step(self, number: int, plan: Plan, files: RoundFiles, record: Record) -> None:
+        subject = f"round {number}"
+        if self.held is None or self.at != record.base:
+            if self.held is not None and not self.missing:
+                raise Refuted(f"{subject} starts from {record.base}", f"the checkpoint before it is {self.at}")
+            raise Incomplete(f"The base of {subject}, checkpoint {record.base}, is not available")
+        self._check_traces(subject, files, record, self.held.weights_digest)
+        payloads = {entry.index: self._payload(plan, entry.index, entry.payload_cid) for entry in record.counted}
+        after = recompute_round(self.config, plan, record, self.held, payloads).checkpoint
+        name = self.at
+        if record.counted:
+            name = self._manifest(after, number, record.base, record.plan).sha256
+        if not self.findings.equal(ROUNDS, "the checkpoint", record.checkpoint, name, subject):
+            raise Refuted(f"{subject} does not make the checkpoint that its record names")
+        if record.base in self.recomputed:
+            self.recomputed.add(name)
+        self.at, self.held = name, after
+
+    def _payload(self, plan: Plan, index: int, cid: str) -> tuple[bytes, ...]:
+        limit = 8 * self.layout.numel + (1 << 20)
+        try:
+            data = self.store.get(parse_cid(cid), limit)
+        except ContentUnavailable as gone:
+            raise ContentUnavailable(
+                f"the payload of provider {index} ({cid}) is not available", gone.why, gone.fix
+            ) from gone
+        return split_payload(data, self.layout.numel, plan.parts, plan.codec, plan.block)
+
+    def _check_traces(self, subject: str, files: RoundFiles, record: Record, base_weights: str) -> None:
+        """Each counted member's trace starts from the base with the optimizer state and residual that it last had."""
+        bodies = {signed.digest: Commitment.from_body(signed.body) for signed in files.commitments}
+        for entry in record.counted:
+            body = bodies.get(entry.commitment)
+            if body is None:
+                self.findings.expect(TRACES, False, f"the commitment of provider {entry.index} is missing", subject)
+                continue
+            previous = None if self.missing else self.previous.get(entry.index)
+            with self.findings.checking(TRACES, subject):
+                if self.missing and body.trace.previous is not None:
+                    raise Incomplete(f"The commitment before that of provider {entry.index} is not available")
+                check_trace(body, base_weights, self.layout.numel, previous)
+                self.findings.expect(TRACES, True, "", subject)
+            self.previous[entry.index] = (entry.commitment, body)
+
+    def _published(self, record: Record) -> Checkpoint | None:
+        """The checkpoint that a record names, from the store, verified by its manifest; None when it is not there."""
+        try:
+            return load_checkpoint(self.store, self.layout, record.checkpoint, record.checkpoint_cid)
+        except (StoreError, FormatError):
+            return None
+
+    def _manifest(self, checkpoint: Checkpoint, number: int, parent: str | None, plan: str | None) -> Manifest:
+        files = checkpoint.to_files(self.layout)
+        cids = {name: str(add_file(BytesIO(data), lambda _: None).cid) for name, data in files.items()}
+        return make_manifest(self.run.address.lower(), number, parent, plan, self.config.sha256, files, cids)
+
+    def _attested(self) -> None:
+        self.findings.seen(ATTESTED)
+        for event in self.replay.epochs.checkpoints:
+            subject, name = f"checkpoint {event.position}", hex32(event.manifest_sha256)
+            if name in self.recomputed:
+                self.findings.expect(ATTESTED, True, "", subject)
+            elif self.missing:
+                why = f"not available: {self.missing[0]}"
+                self.findings.unavailable(ATTESTED, f"{name} could not be recomputed ({why})", subject)
+            else:
+                self.findings.expect(ATTESTED, False, f"{name} does not follow from the records and payloads", subject)
+
+
+def load_checkpoint(store: ContentStore, layout: Layout, manifest_sha256: str, cid: str) -> Checkpoint:
+    """A published checkpoint by its manifest's digest and its directory's CID; StoreError or FormatError if it is
+    wrong.
+    """
+    directory = parse_cid(cid)
+    manifest = Manifest.load(store.get_file(directory, "manifest.json", 1 << 16, manifest_sha256))
+    entries: Mapping[str, tuple[str, int]] = {
+        WEIGHTS_FILE: (manifest.weights.sha256, manifest.weights.size),
+        OUTER_FILE: (manifest.outer.sha256, manifest.outer.size),
+    }
+    files = {name: store.get_file(directory, name, size, sha256) for name, (sha256, size) in entries.items()}
+    return Checkpoint.from_files(layout, files)
