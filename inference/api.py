@@ -100,28 +100,30 @@ class _Api:
         priced = await asyncio.to_thread(self._serving.priced, question)
         header = request.headers.get(HEADER_SIGNATURE)
         if header is None:
-            return self._payment_required(request, priced, PaymentRefused(_SENTENCE, "This request must be paid for"))
+            return await self._payment_required(
+                request, priced, PaymentRefused(_SENTENCE, "This request must be paid for")
+            )
         payment = _read_payment(header)
         try:
             taken = await self._serving.pay(priced, payment)
             sold = self._serving.delivered(taken) if isinstance(taken, Delivered) else None
         except PaymentRefused as error:
-            return self._payment_required(request, priced, error, payment)
+            return await self._payment_required(request, priced, error, payment)
         if question.stream:
             events = self._stream(priced, payment, taken if isinstance(taken, Reservation) else sold)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         if isinstance(taken, Reservation):
             sold = await self._serving.answer(priced, taken)
         assert sold is not None
-        return self._whole(priced, payment, sold)
+        return await self._whole(priced, payment, sold)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    def _whole(self, priced: Priced, payment: Payment, sold: Sold) -> Response:
+    async def _whole(self, priced: Priced, payment: Payment, sold: Sold) -> Response:
         signed = self._count(sold)
         body = answer_body(priced.question, _new_id(priced.question), int(time.time()), len(priced.prompt), sold.answer)
         headers = {
-            HEADER_RESPONSE: self._response(payment, signed).to_header(),
+            HEADER_RESPONSE: (await self._response(payment, signed)).to_header(),
             HEADER_RECEIPT: to_header(sold.receipt),
         }
         return JSONResponse({**body, "receipt": signed.to_json()}, headers=headers)
@@ -139,7 +141,7 @@ class _Api:
                     continue
                 signed = self._count(piece)
                 closing = closing_chunk(question, answer_id, created, len(priced.prompt), piece.answer.tokens)
-                payment_response = self._response(payment, signed).to_json()
+                payment_response = (await self._response(payment, signed)).to_json()
                 yield _event(chunk_body(question, answer_id, created, None, piece.answer.finish))
                 yield _event({**closing, "receipt": signed.to_json(), "payment": payment_response})
                 yield b"data: [DONE]\n\n"
@@ -157,8 +159,8 @@ class _Api:
         self.metrics.tokens.labels("completion").inc(served.completion_tokens)
         return signed
 
-    def _response(self, payment: Payment, signed: Signed) -> PaymentResponse:
-        account = self._account(payment.voucher.channel_id)
+    async def _response(self, payment: Payment, signed: Signed) -> PaymentResponse:
+        account = await self._account(payment.voucher.channel_id)
         return PaymentResponse(
             success=True,
             chain_id=payment.chain_id,
@@ -168,12 +170,12 @@ class _Api:
             channel=None if account is None else channel_state(account),
         )
 
-    def _payment_required(
+    async def _payment_required(
         self, request: Request, priced: Priced, error: PaymentRefused, payment: Payment | None = None
     ) -> Response:
         account = None
         if payment is not None and error.code in _TELLING:
-            account = self._account(payment.voucher.channel_id)
+            account = await self._account(payment.voucher.channel_id)
         offer = self._serving.till.requirements(priced.offer.prompt_tokens, priced.offer.max_completion_tokens, account)
         base = self._settings.url.rstrip("/") or str(request.base_url).rstrip("/")
         required = PaymentRequired(error.code, base + request.url.path, (offer,))
@@ -216,12 +218,12 @@ class _Api:
         }
 
     async def channel(self, channel: str) -> JsonObject:
-        account = await asyncio.to_thread(self._known, channel)
+        account = await self._known(channel)
         voucher = VoucherState(account.ceiling, account.signature).to_json() if account.ceiling else None
         return {"channelState": channel_state(account).to_json(), "voucherState": voucher}
 
     async def receipts(self, channel: str, after: int = 0) -> JsonObject:
-        account = await asyncio.to_thread(self._known, channel)
+        account = await self._known(channel)
         found = await asyncio.to_thread(
             self._serving.till.ledger.receipts, account.facts.channel_id, max(0, min(after, 2**53)), RECEIPTS_PER_PAGE
         )
@@ -233,14 +235,14 @@ class _Api:
     async def prometheus(self) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    def _known(self, channel: str) -> Account:
-        account = self._account(digest_bytes(channel))
+    async def _known(self, channel: str) -> Account:
+        account = await self._account(digest_bytes(channel))
         if account is None:
             raise RequestError("channel_not_found", "channel", "This channel has paid for nothing here", status=404)
         return account
 
-    def _account(self, channel: bytes) -> Account | None:
-        return self._serving.till.ledger.account(channel)
+    async def _account(self, channel: bytes) -> Account | None:
+        return await asyncio.to_thread(self._serving.till.ledger.account, channel)
 
 
 def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> FastAPI:
@@ -265,7 +267,7 @@ def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> 
 async def _read_body(request: Request, settings: ServeSettings) -> bytes:
     body = bytearray()
     try:
-        async with asyncio.timeout(settings.body_timeout_s):
+        async with asyncio.timeout(settings.request_timeout_s):
             async for piece in request.stream():
                 body += piece
                 if len(body) > settings.max_body_bytes:

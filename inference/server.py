@@ -18,9 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 
+import h11
 import structlog
 import torch
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from commonweight.chain.client import Chain
 from commonweight.chain.keys import Key, load_key, read_password
@@ -46,7 +48,8 @@ _log = structlog.get_logger("server")
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """Where a server listens and what it serves, also in `server.json` of its data directory. Addresses lower case."""
+    """Where a server listens and what it serves, also in `server.json` of its data directory while it
+    runs. Addresses lower case."""
 
     url: str
     server: str
@@ -82,6 +85,7 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
         finally:
             opened.workers.shutdown()
             opened.ledger.close()
+            (settings.data_dir / "server.json").unlink(missing_ok=True)
 
 
 def settle_now(settings: ServeSettings) -> list[Settled]:
@@ -171,11 +175,12 @@ async def _serve(
     """Listen and settle until told to stop; then drain, and settle a last time."""
     config = uvicorn.Config(
         build_app(opened.serving, opened.model, settings),
+        http=type("Protocol", (_Protocol,), {"head_s": settings.request_timeout_s}),
         log_config=None,
         access_log=False,
         lifespan="off",
         server_header=False,
-        timeout_keep_alive=30,
+        timeout_keep_alive=max(1, int(settings.request_timeout_s)),
         timeout_graceful_shutdown=max(1, int(settings.shutdown_s)),
         limit_concurrency=4 * (settings.max_concurrent + settings.max_waiting) + 64,
         h11_max_incomplete_event_size=64 * 1024,
@@ -242,6 +247,34 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `_on_signals`."""
         yield
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 that gives a connection so long to send a request's head: uvicorn itself would wait for ever."""
+
+    head_s = 15.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.head_s, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on waiting while a head is not complete, and no longer when it is."""
+        super().data_received(data)
+        incomplete = self.conn.their_state is h11.IDLE
+        if incomplete and self._timer is None:
+            self._timer = self.loop.call_later(self.head_s, self.transport.close)
+        elif not incomplete and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _on_signals(server: uvicorn.Server) -> None:

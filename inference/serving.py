@@ -140,7 +140,7 @@ class Serving:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         work = self._generate(priced, emit, stop)
-        work.add_done_callback(lambda _: pieces.put_nowait(None))
+        work.add_done_callback(lambda _: self._ended(pieces))
         finished = False
         try:
             while (piece := await _next(pieces)) is not None:
@@ -152,7 +152,6 @@ class Serving:
             answer = work.result()
             receipt = await asyncio.to_thread(self._charge, reservation, answer)
             finished = True
-            self._at_once -= 1
             yield Sold(answer, receipt)
         finally:
             if not finished:
@@ -196,6 +195,11 @@ class Serving:
         make = partial(self.generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
         return asyncio.get_running_loop().run_in_executor(self._workers, make)
 
+    def _ended(self, pieces: asyncio.Queue[Piece | None]) -> None:
+        """The worker is free again, however slowly its answer is read."""
+        self._at_once -= 1
+        pieces.put_nowait(None)
+
     async def _answer(self, priced: Priced, reservation: Reservation) -> Sold:
         try:
             answer = await self._generate(priced, lambda _: None, threading.Event())
@@ -210,10 +214,7 @@ class Serving:
         await asyncio.wait([work])
         if work.exception() is not None:
             _log.error("an answer failed", error=repr(work.exception()))
-        try:
-            await asyncio.to_thread(self._interrupted, reservation, sent.tokens, hex32(sent.digest()))
-        finally:
-            self._at_once -= 1
+        await asyncio.to_thread(self._interrupted, reservation, sent.tokens, hex32(sent.digest()))
 
     def _charge(self, reservation: Reservation, answer: Answer) -> bytes:
         return self._sign_off(reservation, answer.tokens, text_sha256(answer.text), answer.finish, answer.text)

@@ -29,7 +29,7 @@ class ServeSettings:
     price_per_token: int | None = None
     max_completion_tokens: int | None = None
     max_body_bytes: int = 256 * 1024
-    body_timeout_s: float = 15.0
+    request_timeout_s: float = 15.0
     max_concurrent: int = 2
     max_waiting: int = 32
     threads: int = 1

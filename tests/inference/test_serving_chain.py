@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -417,6 +418,24 @@ def test_other_paths_and_methods_are_refused_in_json(server: Server) -> None:
         assert http.get("/v1/models/tiny").status_code == 200 and http.get("/v1/models/x").status_code == 404
         assert "commonweight_answers_total" in http.get("/metrics").text
         assert http.get("/healthz").json()["status"] == "ok"
+
+
+def test_connections_that_dawdle_are_closed_and_hold_nobody_up(site: Site) -> None:
+    server = site.serve(request_timeout_s=0.5)
+    port = int(server.url.rsplit(":", 1)[1])
+    heads = [b"", b"POST /v1/comp", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /he"]
+    dawdlers = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in heads]
+    for dawdler, head in zip(dawdlers, heads, strict=True):
+        dawdler.sendall(head)
+    for dawdler in dawdlers:
+        while dawdler.recv(4096):
+            pass
+        dawdler.close()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+        slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+    assert httpx.get(server.url + "/healthz", trust_env=False).status_code == 200
+    server.stop()
 
 
 # --- leaving and crashing --------------------------------------------------------------------------------------------
