@@ -21,16 +21,21 @@ from commonweight.errors import ConfigError
 PREFIX = "COMMONWEIGHT_"
 CONFIG_VARIABLE = "COMMONWEIGHT_CONFIG"
 ROLES = ("provider", "oracle", "infer", "audit")
+_SOURCES = {"flag": "the command line"}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a command may need to know. None means that the command must be told or does without."""
+    """Everything that a command may need to know. None means that the command must be told or does without.
+
+    `patience_s` is how long a chain that does not answer is tried again, `max_fee_gwei` the most to pay for gas.
+    """
 
     rpc: tuple[str, ...]
     chain_id: int | None
     confirmations: int | None
+    patience_s: int
     max_fee_gwei: int
     run: str | None
     factory: str | None
@@ -152,6 +157,7 @@ def _default(name: str, environment: Mapping[str, str]) -> object:
     data = user_folder(environment, "XDG_DATA_HOME", ".local/share")
     defaults: dict[str, object] = {
         "rpc": ("http://127.0.0.1:8545",),
+        "patience_s": 5,
         "max_fee_gwei": 500,
         "store": str(data / "store"),
         "data_dir": data,
@@ -165,7 +171,9 @@ def _default(name: str, environment: Mapping[str, str]) -> object:
 
 
 def _wrong(name: str, raw: object, source: str, wanted: str) -> ConfigError:
-    return ConfigError(f"{name} from {source} cannot be {raw!r}.", f"It must be {wanted}.", "Correct it there.")
+    return ConfigError(
+        f"{name} from {_SOURCES.get(source, source)} cannot be {raw!r}.", f"It must be {wanted}.", "Correct it there."
+    )
 
 
 def _text(name: str, raw: object, source: str, base: Path) -> str:
@@ -232,6 +240,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "rpc": _urls,
     "chain_id": _integer,
     "confirmations": _integer,
+    "patience_s": _integer,
     "max_fee_gwei": _integer,
     "run": _address,
     "factory": _address,

@@ -39,11 +39,12 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check contracts, signatures, roots, credits and money. Ends with 0 verified, 1 refuted, 3 incomplete."""
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    settings = _settings(session)
     from commonweight.audit.verify import verify as check
 
-    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
     with session.output.progress() as report:
-        found = check(_settings(session), report)
+        found = check(settings, report)
     _conclude(session, found)
 
 
@@ -58,11 +59,12 @@ def lineage(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute each checkpoint bit for bit from its parent and the published payloads."""
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    settings = _settings(session)
     from commonweight.audit.lineage import lineage as recompute
 
-    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
     with session.output.progress() as report:
-        found = recompute(_settings(session), report)
+        found = recompute(settings, report)
     _conclude(session, found)
 
 
@@ -85,10 +87,10 @@ def proof(
     as_json: JsonOption = False,
 ) -> None:
     """Write a stand-alone file that proves a contribution or earned credits."""
-    from commonweight.audit.proof import funder_proof, provider_proof
-
     if (funder is None) == (provider is None):
         raise UsageError("Whose proof?", "", "Name one of --funder and --provider.")
+    from commonweight.audit.proof import funder_proof, provider_proof
+
     session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
     settings = _settings(session)
     body = funder_proof(settings, funder) if funder is not None else provider_proof(settings, str(provider), epoch)
@@ -110,8 +112,6 @@ def check_proof(
     as_json: JsonOption = False,
 ) -> None:
     """Check a proof file against the chain, without whoever wrote it."""
-    from commonweight.audit.proof import check_proof as check
-
     session = Session(
         {"rpc": rpc, "store": store, "confirmations": confirmations}, config=config, as_json=as_json, role="audit"
     )
@@ -123,6 +123,8 @@ def check_proof(
         raise UsageError(
             f"The proof {file} is not JSON.", "", "Give a file that `commonweight audit proof` wrote."
         ) from None
+    from commonweight.audit.proof import check_proof as check
+
     _conclude(session, check(session.settings.rpc, body))
 
 
@@ -141,12 +143,12 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write everything that happened, with block, transaction and log index."""
-    from commonweight.audit.export import export as write
-
     wanted = tuple(f.strip() for f in formats.split(",") if f.strip())
     if not wanted or set(wanted) - set(FORMATS):
         raise UsageError(f"{formats!r} are not formats.", "", f"Choose from {', '.join(FORMATS)}.")
     session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    from commonweight.audit.export import export as write
+
     with session.output.progress() as report:
         files = write(_settings(session), out, wanted, report)
     session.output.result({"files": [str(f) for f in files]}, title="Written:", rows=[("", str(f)) for f in files])

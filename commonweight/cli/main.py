@@ -81,6 +81,8 @@ def execute(arguments: Sequence[str]) -> int:
         return 1
     except _CLICK_ERROR as error:
         return _usage(error, output)
+    if code == INTERRUPTED:
+        output.note("Interrupted.")
     return code if isinstance(code, int) else 0
 
 

@@ -126,4 +126,12 @@ class Session:
 
         s = self.settings
         fees = Fees(cap_wei=s.max_fee_gwei * 10**9)
-        return Chain(s.rpc, key, chain_id=s.chain_id, fees=fees, confirmations=s.confirmations, state_dir=s.state_dir)
+        return Chain(
+            s.rpc,
+            key,
+            chain_id=s.chain_id,
+            fees=fees,
+            confirmations=s.confirmations,
+            patience_s=s.patience_s,
+            state_dir=s.state_dir,
+        )

@@ -1,0 +1,193 @@
+"""What goes wrong is said as what, why and what to do, with the documented exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from commonweight.chain.keys import create_keystore
+from tests.cli.conftest import Crowd, User
+
+NOBODY = "http://127.0.0.1:1"
+UNKNOWN = "0x00000000000000000000000000000000000A11cE"
+
+
+WRONG = {
+    "nosuch": ("No such command 'nosuch'.", "", "`commonweight --help` explains it."),
+    "fund deposit --bogus": ("No such option: --bogus.", "", "`commonweight fund deposit --help` explains it."),
+    "fund deposit": ("Missing argument 'amount'.", "", "`commonweight fund deposit --help` explains it."),
+    "fund deposit 1": (
+        "Which run is meant?",
+        "No run was named.",
+        "Name its campaign address by --run (`commonweight run list` shows the runs).",
+    ),
+    "fund deposit 1 --run 0x12": (
+        "run from the command line cannot be '0x12'.",
+        "It must be an address: 0x and 40 hex digits.",
+        "Correct it there.",
+    ),
+    f"fund deposit 1 --run {UNKNOWN}": (
+        "A key is needed and none was named.",
+        "",
+        "Name a keystore by --keystore; `commonweight key new` makes one.",
+    ),
+    f"run show --run {UNKNOWN} --rpc localhost:8545": (
+        "rpc from the command line cannot be 'localhost:8545'.",
+        "It must be http or https addresses, separated by commas.",
+        "Correct it there.",
+    ),
+    f"provider register --run {UNKNOWN} --keystore none.json": (
+        "A password is needed and there is none.",
+        "There is neither a password file nor a terminal to ask on.",
+        "Use --password-file, or set COMMONWEIGHT_PASSWORD_FILE to a file's name.",
+    ),
+    "config view --role king": (
+        "There is no role king.",
+        "Roles are provider, oracle, infer, audit.",
+        "Name one of them.",
+    ),
+    f"audit proof --run {UNKNOWN}": ("Whose proof?", "", "Name one of --funder and --provider."),
+    f"audit export --run {UNKNOWN} --out x --format pdf": (
+        "'pdf' are not formats.",
+        "",
+        "Choose from csv, jsonl, sqlite.",
+    ),
+    f"oracle start --run {UNKNOWN} --keystore k.json": (
+        "Who pays for the transactions?",
+        "No transmitter was named.",
+        "Name its keystore by --transmitter.",
+    ),
+    f"provider start --run {UNKNOWN} --keystore k.json": (
+        "Where shall this provider listen?",
+        "",
+        "Name host and port by --listen.",
+    ),
+    "run create --config none.toml --keystore k.json": (
+        "The run's file none.toml cannot be read.",
+        "No such file or directory.",
+        "Check its name; `commonweight run template` prints one to start from.",
+    ),
+    "dev up --chain bitcoin": ("There is no chain bitcoin.", "", "Choose anvil or ganache."),
+}
+
+
+def in_words(what: str, why: str, fix: str) -> str:
+    """An error as it is printed."""
+    return f"Error: {what}\n" + (f"  Why: {why}\n" if why else "") + f"  What to do: {fix}\n"
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_usage(user: User, line: str) -> None:
+    done = user.run(*line.split())
+    assert (done.out, done.err) == ("", in_words(*WRONG[line]))
+    assert done.code == (1 if "password" in done.err else 2)
+
+
+@pytest.mark.unit
+def test_a_wrong_password_is_said_without_it(user: User) -> None:
+    create_keystore(user.home / "key.json", "right", fast=True)
+    (user.home / "password").write_text("hunter2\n")
+    done = user.run(
+        "fund",
+        "deposit",
+        "1",
+        "--run",
+        UNKNOWN,
+        "--keystore",
+        "key.json",
+        "--password-file",
+        "password",
+        "--rpc",
+        NOBODY,
+    )
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err == (
+        "Error: The keystore key.json cannot be opened.\n  Why: The password is wrong.\n"
+        "  What to do: Give the file with this keystore's password by --password-file.\n"
+    )
+
+
+@pytest.mark.unit
+def test_a_dead_rpc_is_incomplete_and_shows_no_token(user: User) -> None:
+    done = user.run("run", "show", "--run", UNKNOWN, "--rpc", NOBODY + "/secret-token", COMMONWEIGHT_PATIENCE_S="0")
+    assert done.code == 3
+    assert done.err == (
+        "Error: The chain cannot be reached.\n  Why: http://127.0.0.1:1: no connection.\n"
+        "  What to do: Check the RPC address and that its node runs, or name several by --rpc, separated by commas.\n"
+    )
+
+
+@pytest.mark.chain
+def test_an_unknown_run_is_refused(crowd: Crowd) -> None:
+    chain_id = crowd.world.run.chain.chain_id
+    done = crowd.user.run("run", "show", "--run", UNKNOWN)
+    assert done.code == 1
+    assert done.err == (
+        f"Error: There is no run at {UNKNOWN}.\n  Why: Chain {chain_id} has no contract at this address.\n"
+        "  What to do: Check the address (`commonweight run list` shows the runs) and the RPC address.\n"
+    )
+
+
+@pytest.mark.chain
+def test_a_contracts_refusal_comes_by_name(crowd: Crowd) -> None:
+    done = crowd.run(0, "fund", "refund")
+    assert done.code == 1
+    assert done.err == (
+        "Error: Campaign.refund was refused by the contract.\n"
+        "  Why: NotFailed: refunds are for runs whose deadline passed below the goal.\n"
+        "  What to do: Use `commonweight fund claim` for a run that succeeded.\n"
+    )
+
+
+@pytest.mark.chain
+def test_another_chain_is_refused(crowd: Crowd) -> None:
+    done = crowd.user.run("run", "show", COMMONWEIGHT_CHAIN_ID="99")
+    assert done.code == 2
+    assert f"serves chain {crowd.world.run.chain.chain_id}, not chain 99" in done.err
+
+
+@pytest.mark.unit
+def test_with_json_an_error_is_json_alone_on_stdout(user: User) -> None:
+    for arguments, code, kind in (
+        (("fund", "deposit", "--json"), 2, "UsageError"),
+        (("run", "show", "--run", UNKNOWN, "--rpc", NOBODY, "--json"), 3, "RpcUnavailable"),
+    ):
+        done = user.run(*arguments, COMMONWEIGHT_PATIENCE_S="0")
+        assert done.code == code
+        assert done.err == ""
+        found = json.loads(done.out)
+        assert found["error"] == kind
+        assert set(found) == {"error", "what", "why", "fix"}
+
+
+@pytest.mark.unit
+def test_ctrl_c_ends_cleanly(user: User, tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            user.command("run", "show", "--run", UNKNOWN, "--rpc", url),
+            env=user.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = silent.accept()  # now it waits for the answer
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        connection.close()
+    assert (process.returncode, out, err) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.unit
+def test_without_a_terminal_nothing_is_done_unasked(user: User) -> None:
+    done = user.run("key", "new", "key.json")
+    assert done.code == 1
+    assert not (user.home / "key.json").exists()
