@@ -137,6 +137,8 @@ class Channels:
             self._findings.note(VOUCHERS, f"transaction 0x{tx.hex()} settled through another contract")
             return
         claims = decode_values(settle.inputs, data[4:])[0]
+        if len(claims) != len(events):
+            raise FormatError(f"Transaction 0x{tx.hex()} settled other vouchers than its events say")
         domain = self._run.payments.domain()
         for claim, event in zip(claims, events, strict=True):
             payer = self._channels[event.channel_id].payer

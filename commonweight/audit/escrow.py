@@ -58,6 +58,7 @@ class Escrow:
         self.raised = self.released = self.reserved = self.returnable = 0
         self.wages_due = self.scaled_due = self.scaled_paid = 0
         self.last_wages_paid = 0
+        self.reserved_for = -1
         self.money_in = self.money_out = 0
         self.committed: dict[int, int] = {}
         self.ended = False
@@ -108,7 +109,7 @@ class Escrow:
                 self._findings.equal(
                     ESCROW, f"the escrow reserved for epoch {event.epoch}", event.amount, self.unlocked
                 )
-                self.reserved = event.amount
+                self.reserved, self.reserved_for = event.amount, event.epoch
             case WagesCommitted():
                 self.committed[event.epoch] = self.reserved = event.amount
             case WagesDue():

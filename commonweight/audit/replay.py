@@ -35,8 +35,9 @@ from commonweight.chain.events import (
     WrongLeafProved,
 )
 from commonweight.chain.run import Run
+from commonweight.errors import FormatError
 
-BALANCES, ANCHORS = "balances", "anchors"
+EVENTS, BALANCES, ANCHORS = "events", "balances", "anchors"
 BPS = 10_000
 
 
@@ -59,22 +60,30 @@ class Replay:
         self._into_distributor: dict[str, int] = defaultdict(int)
 
     def play(self, events: Iterable[ChainEvent]) -> None:
-        """Take in events in chain order."""
-        names = self._run.contract_names
+        """Take in events in chain order. One that cannot be, after those before it, is refuted and left out."""
+        self._findings.seen(EVENTS)
         for event in events:
-            match names[event.address]:
-                case "Campaign":
-                    self.escrow.take(event)
-                case "ProviderRegistry":
-                    self._registry(event)
-                case "CreditOracle":
-                    self._oracle(event)
-                case "RevenueDistributor":
-                    self._distributor(event)
-                case "InferencePayments":
-                    self.channels.take(event)
-                case _:
-                    self._rest(event)
+            try:
+                self._take(event)
+                self._findings.expect(EVENTS, True, "")
+            except (LookupError, FormatError) as problem:
+                what = f"{type(event).__name__} in block {event.block} cannot follow what came before it"
+                self._findings.expect(EVENTS, False, f"{what} ({type(problem).__name__}: {problem})")
+
+    def _take(self, event: ChainEvent) -> None:
+        match self._run.contract_names[event.address]:
+            case "Campaign":
+                self.escrow.take(event)
+            case "ProviderRegistry":
+                self._registry(event)
+            case "CreditOracle":
+                self._oracle(event)
+            case "RevenueDistributor":
+                self._distributor(event)
+            case "InferencePayments":
+                self.channels.take(event)
+            case _:
+                self._rest(event)
 
     def _registry(self, event: ChainEvent) -> None:
         self.stakes.take(event)
@@ -95,6 +104,8 @@ class Replay:
                 self._anchored(event)
             case EpochClosed():
                 self.epochs.closed(event, self.pools.acc, self.escrow.reserved)
+                reserved_for = self.escrow.reserved_for
+                self._findings.equal(ESCROW, "the epoch that escrow was reserved for", reserved_for, event.epoch)
                 given_out = self.pools.pending == 0 or self.pools.live == 0
                 self._findings.expect(POOLS, given_out, f"revenue waited though epoch {event.epoch} was closed")
             case ReportSubmitted():
@@ -189,10 +200,11 @@ class Replay:
     def compare(self, block: int) -> None:
         """Compare every model with its contract at a block, to the wei."""
         findings, run = self._findings, self._run
+        signers = {signer for office in self.epochs.sets for signer in office.signers}
         comparisons: tuple[tuple[str, Callable[[], None]], ...] = (
             (CONTRIBUTIONS, lambda: self.escrow.compare(run, block)),
             (REGISTRY, lambda: self.providers.compare(run, block)),
-            (STAKES, lambda: self.stakes.compare(run, block)),
+            (STAKES, lambda: self.stakes.compare(run, block, signers)),
             (SIGNERS, lambda: self.epochs.compare(block)),
             (POOLS, lambda: self.pools.compare(run, block)),
             (CHANNELS, lambda: self.channels.compare(block)),

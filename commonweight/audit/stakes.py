@@ -5,6 +5,7 @@ for the capital pool, and paid out by pull.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 
 from commonweight.audit.findings import Findings
 from commonweight.chain.events import (
@@ -171,14 +172,14 @@ class Stakes:
             case Owed() | OwedPaid():
                 (self.registry if event.address == self._addresses.registry else self.bonds).take(event)
 
-    def compare(self, run: Run, block: int) -> None:
-        """Compare with both contracts at a block."""
+    def compare(self, run: Run, block: int, signers: Collection[str]) -> None:
+        """Compare with both contracts at a block; `signers` are all that were ever in office."""
         for index, stake in self.registry.stakes.items():
             found = run.registry.provider_at(int(index), block=block).stake
             self._findings.equal(STAKES, f"the stake of provider {index}", found, stake)
-        for signer, bond in self.bonds.stakes.items():
+        for signer in sorted({*signers, *self.bonds.stakes}):
             found = run.oracle.bond_of(signer, block=block)
-            self._findings.equal(STAKES, f"the bond of {signer}", found, bond)
+            self._findings.equal(STAKES, f"the bond of {signer}", found, self.bonds.stakes[signer])
         for dues, contract in ((self.registry, run.registry), (self.bonds, run.oracle)):
             dues.compare_owed({account: contract.owed_to(account, block=block) for account in dues.owed})
         self._findings.seen(STAKES)
