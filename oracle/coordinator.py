@@ -72,7 +72,7 @@ class Coordinator:
         members = seat.db.members()
         ready = ready_members(members, self._desk.view, self._offenders(), self._absent(record), now)
         facts = Facts(
-            now, bounds(seat.params, seat.config), ready, max((members[i].seen_ms for i in ready), default=0),
+            now, bounds(seat.params, seat.config), ready, max((members[i].joined_ms for i in ready), default=0),
             self.pace().train_ms, self.made(), record is not None, pending,
         )  # fmt: skip
         if record is not None and pending and self._record_cannot_wait(record.body, plan, now):

@@ -35,7 +35,7 @@ _MIGRATIONS: tuple[str, ...] = (
         round INTEGER NOT NULL, member INTEGER NOT NULL, part INTEGER NOT NULL, sha256 BLOB NOT NULL,
         PRIMARY KEY (round, member, part)) WITHOUT ROWID;
     CREATE TABLE members (
-        member INTEGER PRIMARY KEY, peer TEXT NOT NULL, have BLOB, seen_ms INTEGER NOT NULL,
+        member INTEGER PRIMARY KEY, peer TEXT NOT NULL, have BLOB, joined_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL,
         strikes INTEGER NOT NULL DEFAULT 0, slow_until_ms INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE late (
         round INTEGER NOT NULL, member INTEGER NOT NULL, received_ms INTEGER NOT NULL,
@@ -79,11 +79,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Member:
-    """What the coordinator remembers of a provider: its address, what it has, when it spoke, how often it was late."""
+    """What the coordinator remembers of a provider: its address, what it has, since when it is there, when it last
+    spoke, how often it was late.
+    """
 
     index: int
     peer: str
     have: bytes | None
+    joined_ms: int
     seen_ms: int
     strikes: int
     slow_until_ms: int
@@ -335,12 +338,13 @@ class Database:
 
     # --- members ---------------------------------------------------------------------------------------------------
 
-    def member_seen(self, index: int, peer: str, have: bytes | None, now_ms: int) -> None:
-        """A member has said that it is ready."""
+    def member_seen(self, index: int, peer: str, have: bytes | None, now_ms: int, *, silence_ms: int = 15_000) -> None:
+        """A member has said that it is ready; after a longer silence it has joined anew."""
         self._write(
-            "INSERT INTO members (member, peer, have, seen_ms) VALUES (?,?,?,?) ON CONFLICT (member) DO UPDATE SET "
-            "peer=excluded.peer, have=excluded.have, seen_ms=excluded.seen_ms",
-            index, peer, have, now_ms,
+            "INSERT INTO members (member, peer, have, joined_ms, seen_ms) VALUES (?1,?2,?3,?4,?4) "
+            "ON CONFLICT (member) DO UPDATE SET peer=?2, have=?3, seen_ms=?4, "
+            "joined_ms=CASE WHEN ?4 - seen_ms > ?5 THEN ?4 ELSE joined_ms END",
+            index, peer, have, now_ms, silence_ms,
         )  # fmt: skip
 
     def member_slow(self, index: int, strikes: int, until_ms: int) -> None:
@@ -349,10 +353,12 @@ class Database:
 
     def members(self) -> dict[int, Member]:
         """Every member that ever joined, by index."""
-        rows = self._read("SELECT member, peer, have, seen_ms, strikes, slow_until_ms FROM members ORDER BY member")
+        rows = self._read(
+            "SELECT member, peer, have, joined_ms, seen_ms, strikes, slow_until_ms FROM members ORDER BY member"
+        )
         return {
             _int(r[0]): Member(
-                _int(r[0]), str(r[1]), None if r[2] is None else _blob(r[2]), _int(r[3]), _int(r[4]), _int(r[5])
+                _int(r[0]), str(r[1]), None if r[2] is None else _blob(r[2]), *(_int(value) for value in r[3:])
             )
             for r in rows
         }
@@ -492,10 +498,10 @@ class Database:
             purpose, tx, block,
         )  # fmt: skip
 
-    def transaction_of(self, purpose: str) -> bytes | None:
-        """The hash of the transaction that served a purpose, or None."""
-        rows = self._read("SELECT tx FROM transactions WHERE purpose=?", purpose)
-        return _blob(rows[0][0]) if rows else None
+    def transaction_block(self, purpose: str) -> int | None:
+        """The block in which the transaction that served a purpose was mined, or None."""
+        rows = self._read("SELECT block FROM transactions WHERE purpose=?", purpose)
+        return _int(rows[0][0]) if rows else None
 
 
 def _blob(value: object) -> bytes:

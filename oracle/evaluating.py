@@ -25,11 +25,19 @@ class Evaluating:
         self._worker = worker
 
     async def ahead(self) -> bool:
-        """Measure the checkpoint of the last round of an epoch that is over, before anybody asks. True: it did."""
-        view, params = self._desk.view, self._seat.params
-        over = params.epoch_of(view.latest.timestamp) - 1
+        """Measure the checkpoint of the last round of an epoch that is over, before anybody asks.
+
+        Before there is one, genesis: that also warms the worker up. Returns whether there was something to measure.
+        """
+        over = self._seat.params.epoch_of(self._desk.view.latest.timestamp) - 1
         last = self.last_round(range(1, self._seat.db.last_round(Plan.KIND) + 1), over)
-        if last is None or self._recount.result(last.round) != OK or self._known(last.checkpoint) is not None:
+        if last is None:
+            if self._seat.db.get_meta("genesis") is None:
+                genesis = await in_thread(self._desk.checkpoints.genesis)
+                await self._measure(genesis.sha256, genesis.cid)
+                self._seat.db.set_meta("genesis", genesis.sha256)
+            return False
+        if self._recount.result(last.round) != OK or self._known(last.checkpoint) is not None:
             return False
         await self._measure(last.checkpoint, last.checkpoint_cid)
         return True

@@ -141,7 +141,7 @@ class Service:
     def agree(self) -> None:
         """Propose a report when it is this signer's turn; votes on others' proposals are given in `oracle.api`."""
         attempt = self.agreement.turn()
-        if attempt is not None and self._data_here:
+        if attempt is not None and self._data_here and not self.submitting.reported(self.desk.view.open_epoch):
             self._errand("report", lambda: self._report(attempt))
 
     def submit(self) -> None:

@@ -26,7 +26,10 @@ class Submitting:
         self._log = logger("submit")
 
     async def report(self, agreed: Agreed) -> bool:
-        """Submit a report; False when the contract does not take it (another was faster, or the attempt is over)."""
+        """Submit a report. The contract may not take it: another was faster, or the attempt is over.
+
+        Returns False: the chain has to be looked at before anything else is proposed.
+        """
         oracle, proposal = self._seat.run.oracle, agreed.proposal
         try:
             receipt = await in_thread(
@@ -40,7 +43,13 @@ class Submitting:
             "reported", epoch=proposal.report.epoch, attempt=proposal.report.attempt, rounds=proposal.rounds,
             credits=proposal.report.epoch_credits, block=receipt.block_number,
         )  # fmt: skip
-        return True
+        self._seat.db.set_transaction(f"report/{proposal.report.epoch}", receipt.tx_hash, receipt.block_number)
+        return False
+
+    def reported(self, epoch: int) -> bool:
+        """Whether a report of ours is mined and can still become final."""
+        block = self._seat.db.transaction_block(f"report/{epoch}")
+        return block is not None and block > self._desk.view.finalized.number
 
     def duty(self) -> Duty | None:
         """What this signer has to do on chain now."""
@@ -51,7 +60,7 @@ class Submitting:
         )  # fmt: skip
 
     async def perform(self, duty: Duty) -> bool:
-        """Do it. False when it turned out that another has done it."""
+        """Do it, unless it turns out that another has done it. False: the chain has to be looked at before more."""
         try:
             receipt = await in_thread(lambda: self._send(duty))
         except ContractError as refused:
@@ -61,7 +70,7 @@ class Submitting:
             return False
         self._seat.db.set_transaction(duty.purpose, receipt.tx_hash, receipt.block_number)
         self._log.info("done", duty=duty.purpose, block=receipt.block_number)
-        return True
+        return False
 
     def _send(self, duty: Duty) -> Receipt:
         oracle = self._seat.run.oracle
