@@ -114,11 +114,9 @@ def _scales(data: memoryview) -> F32:
 
 
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
-    """round-half-even(x / scale) cut to -top..top; 0 where the scale is 0."""
-    zero = scales == 0
-    codes = np.rint(blocks / np.where(zero, np.float32(1.0), scales)[:, None])
+    """round-half-even(x / scale) cut to -top..top; a scale of 0 stands for values that round to 0 anyway."""
+    codes = np.rint(blocks / np.where(scales == 0, np.float32(1.0), scales)[:, None])
     np.clip(codes, np.float32(-top), np.float32(top), out=codes)
-    codes[zero] = np.float32(0.0)
     return codes.astype(np.int8)
 
 

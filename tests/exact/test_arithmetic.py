@@ -64,6 +64,15 @@ def test_long_vectors_are_summed_exactly_across_chunks(size: int) -> None:
     assert dot(a[shuffled], b[shuffled]) == dot(a, b)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_chunk_full_of_the_largest_values_is_summed_exactly(sign: int) -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        a = rng.uniform(0.95, 1.0, 32_768).astype(np.float32)
+        b = np.float32(sign) * rng.uniform(0.95, 1.0, 32_768).astype(np.float32)
+        assert dot(a, b) == math.fsum((a.astype(np.float64) * b.astype(np.float64)).tolist())
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [0, 40_000])
 def test_what_is_not_finite_has_no_norm(bad: float, place: int) -> None:
@@ -109,6 +118,12 @@ def test_decoded_values_are_as_close_as_the_codec_promises(codec: str, bound: fl
         piece = slice(start, start + 8)
         largest = float(np.max(np.abs(x[piece])))
         assert float(np.max(np.abs(back[piece] - x[piece]))) <= bound * largest + 1e-7
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_block_too_small_for_a_scale_is_encoded_as_zeros(codec: str) -> None:
+    for values in ([-TINY] * 9, [TINY, -TINY, 0.0]):
+        assert encode(vector(values), codec, 8) == reference.encode(values, codec, 8)
 
 
 def test_a_block_of_zeros_decodes_to_zeros() -> None:
@@ -170,6 +185,16 @@ def test_kept_places_ascend_across_blocks() -> None:
     data = bytearray(encode(x, "topk2", 40))
     assert list(data[8:12]) == [3, 7, 0, 1]
     data[8], data[9] = data[9], data[8]
+    with pytest.raises(PayloadError):
+        decode(bytes(data), 80, "topk2", 40)
+
+
+def test_a_place_beyond_its_block_is_refused_though_all_ascend() -> None:
+    x = np.zeros(80, np.float32)
+    x[[3, 7, 47, 49]] = 1.0
+    data = bytearray(encode(x, "topk2", 40))
+    assert list(data[8:12]) == [3, 7, 7, 9]
+    data[9] = 45
     with pytest.raises(PayloadError):
         decode(bytes(data), 80, "topk2", 40)
 

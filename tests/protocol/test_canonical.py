@@ -22,6 +22,10 @@ def test_bytes_equal_those_of_an_independent_rfc_8785_library(value) -> None:
     assert dumps(value) == rfc8785.dumps(value)
 
 
+def test_keys_are_sorted_by_utf_16_units_not_by_code_points() -> None:
+    assert dumps({"\ufb33": 1, "\U0001f600": 2}) == '{"\U0001f600":2,"\ufb33":1}'.encode()
+
+
 @given(VALUES)
 def test_a_value_survives_the_way_there_and_back(value) -> None:
     assert loads(dumps(value)) == value

@@ -222,6 +222,10 @@ def test_the_cap_holds_and_equals_the_plain_implementation(totals: dict[int, int
     assert not carried
 
 
+def test_the_remainder_goes_to_those_rounded_down_only() -> None:
+    assert cap_totals({0: 2, 1: 1, 2: 1}, 2) == ({0: 1, 1: 1}, {})
+
+
 def test_more_than_ten_thousand_providers_carry_over() -> None:
     credited, carried = cap_totals(dict.fromkeys(range(10_003), 2), 10**9)
     assert (len(credited), carried) == (10_000, {10_000: 2, 10_001: 2, 10_002: 2})

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from commonweight.errors import FormatError, RuleBroken
+from commonweight.exact.trace import TraceBuilder
 from commonweight.protocol import structure
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Commitment, PartMessage, Plan, PlanMember, Receipt, Record, Result
@@ -236,6 +237,16 @@ def test_the_last_leaf_binds_payload_and_residual(made: g.GoldenRound) -> None:
     assert leaf == made.builders[0].leaves()[-1] != trace.last.leaf()
     assert len({leaf, final_leaf(trace.last, digests[::-1], trace.new_residual), final_leaf(trace.last, digests, OTHER),
                 final_leaf(trace.last, digests[:2], trace.new_residual)}) == 4  # fmt: skip
+
+
+def test_a_trace_that_changes_the_residual_on_the_way_is_forged(made: g.GoldenRound) -> None:
+    body = made.commitment_bodies[2]
+    builder, digests = TraceBuilder(None), [part.digest for part in body.parts]
+    for state in made.states[2][:-1]:
+        builder.add(state.digests)
+    builder.add(replace(made.states[2][-1].digests, residual=OTHER))
+    wrong = replace(body, trace=builder.finish(digests, body.trace.new_residual))
+    assert rule_of(check_commitment, wrong, made.plan_body, made.plan.digest, made.config) == "forged-trace"
 
 
 def test_zero_states_hash_their_zeros() -> None:
