@@ -224,7 +224,7 @@ class Payer:
             raise PaymentError(
                 "The channel does not hold enough",
                 f"{missing} are missing for this request",
-                f"pay into it: commonweight infer channel deposit --server {offer.pay_to}",
+                f"pay into it: commonweight infer channel open {offer.pay_to} AMOUNT",
             )
         amount = max(limits.deposit, missing)
         paying = Run.at(self.run.chain.with_key(self.key), self.run.address)

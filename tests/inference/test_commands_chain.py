@@ -1,0 +1,118 @@
+"""The command line serves, asks, pays, shows, settles and withdraws, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from commonweight.chain.keys import create_keystore
+from tests.inference.site import DELAY_S, PASSWORD, SERVER_KEY, START_S, Site, make_site, wait_for
+
+pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
+_COMMAND = [sys.executable, "-c", "from commonweight.cli.main import app; app()"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with make_site("anvil", tmp_path_factory.mktemp("site")) as made:
+        yield made
+
+
+class Shell:
+    """Runs `commonweight infer` with the settings of a site from the environment."""
+
+    def __init__(self, site: Site, home: Path, keystore: Path) -> None:
+        self._environment = {
+            **os.environ,
+            "COMMONWEIGHT_RUN": site.run.address,
+            "COMMONWEIGHT_RPC": site.world.url,
+            "COMMONWEIGHT_STORE": str(site.folder / "store"),
+            "COMMONWEIGHT_KEYSTORE": str(keystore),
+            "COMMONWEIGHT_PASSWORD_FILE": str(site.folder / "password"),
+            "COMMONWEIGHT_DATA_DIR": str(home / "data"),
+            "COMMONWEIGHT_STATE_DIR": str(home / "state" / "nonces"),
+            "HOME": str(home),
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*_COMMAND, "infer", *words], env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *words: str, status: int = 0) -> dict[str, object]:
+        """The JSON object that a command prints, alone on stdout."""
+        process = self.start(*words, "--json")
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == status, errors.decode()
+        found = json.loads(out)
+        assert isinstance(found, dict)
+        return found
+
+
+def make_shell(site: Site, name: str) -> tuple[Shell, str]:
+    """A shell with a funded key of its own, and the key's address."""
+    home = site.folder / name
+    home.mkdir()
+    (site.folder / "password").write_text(PASSWORD)
+    key = SERVER_KEY if name == "server" else site.payer().key
+    create_keystore(home / "key.json", PASSWORD, key=key, fast=True)
+    return Shell(site, home, home / "key.json"), key.address
+
+
+def test_serve_ask_show_settle_withdraw(site: Site) -> None:
+    (serving, server_address), (asking, _) = make_shell(site, "server"), make_shell(site, "user")
+    process = serving.start("serve", "--listen", "127.0.0.1:0", "--settle-every", "100000")
+    info = site.folder / "server" / "data" / "server.json"
+    try:
+        wait_for(lambda: info.exists() or process.poll() is not None, START_S)
+        assert process.poll() is None, process.communicate()[1].decode()
+        url = json.loads(info.read_text())["url"]
+        opened = asking.run("channel", "open", server_address, "0.01", "--yes")
+        assert opened["deposited"] == str(10**16)
+        answers = [asking.run("ask", "def f(", "--url", url, "--max-tokens", "8", "--seed", "1") for _ in range(2)]
+        assert answers[0]["text"] == answers[1]["text"] and answers[0]["checkpoint"] == site.checkpoint
+        paid = sum(int(str(answer["paid"])) for answer in answers)
+        refused = asking.run("ask", "x", "--url", url, "--max-amount", "0.000000000001", status=1)
+        assert "more than you allow" in str(refused)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert asking.run("channel", "show", server_address)["settled"] == "0"
+    settled = serving.run("settle")
+    assert settled["settled"] == str(paid) and int(str(settled["cut"])) == paid // 10
+    assert serving.run("settle")["settled"] == "0"
+    asked_back = asking.run("channel", "withdraw", server_address)
+    assert asked_back["withdrawal_amount"] == str(10**16 - paid)
+    site.world.warp(site.run.chain.timestamp() + DELAY_S)
+    assert asking.run("channel", "withdraw", server_address)["held"] == "0"
+
+
+def test_ctrl_c_ends_the_server_with_status_0_and_nothing_on_stdout(site: Site) -> None:
+    (site.folder / "again").mkdir(exist_ok=True)
+    shell = Shell(site, site.folder / "again", site.folder / "server" / "key.json")
+    process = shell.start("serve", "--listen", "127.0.0.1:0")
+    info = site.folder / "again" / "data" / "server.json"
+    try:
+        wait_for(lambda: info.exists() or process.poll() is not None, START_S)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert out == b"" and not info.exists()
+    assert all(json.loads(line)["event"] for line in errors.decode().splitlines())
