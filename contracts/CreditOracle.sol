@@ -210,8 +210,8 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         e.providerCount = providers;
         _pending.acc = uint192(acc);
         _pending.unlockedEscrow = uint128(unlocked);
-        uint8 depth = SumTree.depthFor(providers);
-        if (depth > _nextDepth) _nextDepth = depth;
+        // Never falls, since the number of providers never does.
+        _nextDepth = SumTree.depthFor(providers);
         emit EpochClosed(epoch, acc, unlocked, providers, uint64(block.timestamp));
     }
 

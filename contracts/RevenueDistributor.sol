@@ -26,6 +26,12 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
         uint128 compute;
     }
 
+    /// @dev A funder's shares are kept with the first claim: they are fixed by then, and later claims need not ask the campaign.
+    struct CapitalAccount {
+        uint128 shares;
+        uint128 claimed;
+    }
+
     address internal _asset;
     uint128 internal _totalShares;
     uint16 internal _capitalBps;
@@ -42,7 +48,7 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
     address internal _oracle;
     address internal _ledger;
     address internal _disputes;
-    mapping(address => uint256) public capitalClaimedBy;
+    mapping(address => CapitalAccount) internal _capital;
     mapping(uint32 => uint256) public claimedBy;
     mapping(uint32 => uint256) public debtOf;
 
@@ -126,9 +132,11 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function claimCapital(address funder) external {
-        uint256 amount = claimableCapital(funder);
+        CapitalAccount memory account = _accountOf(funder);
+        uint256 amount = _capitalDue(account);
         if (amount == 0) revert NothingDue();
-        capitalClaimedBy[funder] += amount;
+        account.claimed += uint128(amount);
+        _capital[funder] = account;
         _paid.capital += uint128(amount);
         emit CapitalClaimed(funder, amount);
         Assets.give(_asset, funder, amount);
@@ -211,15 +219,27 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
                                  VIEWS
     //////////////////////////////////////////////////////////////*/
 
-    function claimableCapital(address funder) public view returns (uint256) {
-        uint256 share = ICampaign(_campaign).contributionOf(funder);
-        return ((share * accCapital()) >> SCALE_BITS) - capitalClaimedBy[funder];
+    function claimableCapital(address funder) external view returns (uint256) {
+        return _capitalDue(_accountOf(funder));
     }
 
     function claimableCompute(uint64 epoch, Leaf calldata leaf) external view returns (uint256) {
         (,,, Revocation memory revocation) = ICreditLedger(_ledger).claimBasis(epoch, leaf.index);
         (uint256 due, uint256 debt) = _due(epoch, leaf, revocation);
         return due - debt;
+    }
+
+    function capitalClaimedBy(address funder) external view returns (uint256) {
+        return _capital[funder].claimed;
+    }
+
+    function _accountOf(address funder) internal view returns (CapitalAccount memory account) {
+        account = _capital[funder];
+        if (account.shares == 0) account.shares = uint128(ICampaign(_campaign).contributionOf(funder));
+    }
+
+    function _capitalDue(CapitalAccount memory account) internal view returns (uint256) {
+        return ((account.shares * accCapital()) >> SCALE_BITS) - account.claimed;
     }
 
     function accCapital() public view returns (uint256) {

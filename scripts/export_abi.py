@@ -1,10 +1,10 @@
 """Compile the contracts and write one JSON file each into commonweight/abi/.
 
-Run `python scripts/export_abi.py` after a change of a contract, or with `--check` to learn whether the committed files are
-what the sources compile to. The compiler is the one that foundry.toml names (npm solc behind native solc's command line),
-driven through its standard JSON with foundry.toml's settings, so that forge, Brownie, Ape and the wheel agree. A file holds
-`abi`, `bytecode`, `deployedBytecode`, `immutableReferences` and `sourceSha256`, the sha256 of the canonical JSON of compiler settings
-and of every source that the contract needs, as canonical JSON itself.
+Run `python scripts/export_abi.py` after a change of a contract, or with `--check` to learn whether the committed files
+are what the sources compile to. The compiler is the one that foundry.toml names (npm solc behind native solc's command
+line), driven through its standard JSON with foundry.toml's settings, so that forge, Brownie, Ape and the wheel agree. A
+file holds `abi`, `bytecode`, `deployedBytecode`, `immutableReferences` and `sourceSha256`, the sha256 of the canonical
+JSON of compiler settings and of every source that the contract needs, as canonical JSON itself.
 """
 
 from __future__ import annotations
