@@ -61,6 +61,13 @@ class RoundTrainer:
         self.index = index
         self._optimizer: InnerOptimizer | None = None
 
+    def warm_up(self) -> None:
+        """Build the model and take one step that is thrown away, so that the first round does not pay for it."""
+        configure_torch(self.threads)
+        self._optimizer = self._optimizer or InnerOptimizer(self.config)
+        training = self.config.training
+        self._optimizer.advance(np.zeros((training.batch, training.seq_len + 1), dtype=np.int64))
+
     def train(self, folder: RoundFolder, base: F32, enough: Enough, progress: Progress) -> Work:
         """Take the plan's inner steps from `base` (float32 [N]); keep the trace, the payload and what they commit to.
 

@@ -75,6 +75,7 @@ class Member:
 
     async def start(self, listen: str) -> None:
         """Serve, and say to the signers that this member is ready; they are asked until one answers."""
+        await asyncio.to_thread(self.trainer.warm_up)
         bound = await self.server.start(listen)
         self.address = self.advertise or bound
         fresh = not any(True for _ in self.journal.rounds()) and self.journal.position is None

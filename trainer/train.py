@@ -67,7 +67,10 @@ class Stop:
 
 def run(settings: ProviderSettings) -> None:
     """Train for the run that the settings name, until SIGTERM or SIGINT. Blocks; raises CommonweightError."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger("commonweight").addHandler(handler)
+    logging.getLogger("commonweight").setLevel(settings.log_level.upper())
     asyncio.run(_run(settings))
 
 

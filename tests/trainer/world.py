@@ -1,0 +1,258 @@
+"""A whole run on this machine for the trainer's end-to-end tests: chain, store, signers and members as real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from commonweight.chain.client import Chain
+from commonweight.chain.contracts import Campaign, Factory
+from commonweight.chain.deploy import deploy_factory
+from commonweight.chain.keys import Key, create_keystore
+from commonweight.chain.local import LocalChain, start_local
+from commonweight.chain.run import Run
+from commonweight.chain.structs import ZERO_ADDRESS, Milestone, RunParams
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import open_store
+from trainer.data import Corpus, publish
+
+ROOT = Path(__file__).resolve().parents[2]
+ETH = 10**18
+PASSWORD = "a password of the tests"
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Process:
+    """A child process with its log."""
+
+    name: str
+    argv: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COMMONWEIGHT_")}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
+        return self
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            if self.alive:
+                self.process.kill()
+            self.process.wait()
+
+    def end(self, timeout_s: float = 30) -> int:
+        assert self.process is not None
+        self.send(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+
+@dataclass
+class Provider(Process):
+    """A member: its data directory tells what it does."""
+
+    folder: Path = Path()
+    key: Key = field(default_factory=Key.new)
+
+    def lines(self) -> list[dict[str, Any]]:
+        path = self.folder / "status.jsonl"
+        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+    def checkpoints(self) -> dict[int, str]:
+        """Checkpoint by round, as this member came to it."""
+        return {line["round"]: line["checkpoint"] for line in self.lines() if "checkpoint" in line}
+
+    def counted(self) -> list[int]:
+        """Rounds in which this member's work was counted."""
+        return [line["round"] for line in self.lines() if line.get("counted")]
+
+    def phase(self) -> tuple[int, str, int]:
+        """Round, phase and step of the last line."""
+        lines = self.lines()
+        return (lines[-1]["round"], lines[-1]["phase"], lines[-1]["step"]) if lines else (0, "", 0)
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+class World:
+    """Chain, signers and providers of one run; leaving it ends them all."""
+
+    def __init__(self, folder: Path, data_dir: Path, *, signers: int = 1, **config: object) -> None:
+        self.folder = folder
+        self.password_file = folder / "password"
+        self.password_file.write_text(PASSWORD)
+        self.store_dir = folder / "store"
+        self.signer_count = signers
+        self.data_dir = data_dir
+        self.changes = config
+        self.providers: dict[str, Provider] = {}
+        self.signers: list[Process] = []
+
+    def __enter__(self) -> Self:
+        self.local: LocalChain = start_local("anvil", directory=self.folder / "chain", block_time_s=1, accounts=30)
+        self._keys = iter([Key.from_hex(account.key) for account in self.local.accounts])
+        try:
+            self._create()
+        except BaseException:
+            self.local.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in [*self.providers.values(), *self.signers]:
+            process.kill()
+        self.local.stop()
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    def chain(self, key: Key | None = None) -> Chain:
+        return Chain([self.local.url], key, state_dir=self.folder / "nonces")
+
+    def _create(self) -> None:
+        from tests.trainer.conftest import TINY
+
+        creator, funder = next(self._keys), next(self._keys)
+        signers = sorted((next(self._keys) for _ in range(self.signer_count)), key=lambda key: int(key.address, 16))
+        transmitters = [next(self._keys) for _ in range(self.signer_count)]
+        store = open_store(self.store_dir)
+        ports = [free_port() for _ in signers]
+        settings: dict[str, Any] = {
+            "name": "world",
+            "model": TINY,
+            "genesis_seed": "0x" + os.urandom(32).hex(),
+            "data": {
+                "manifest_cid": str(publish(store, self.data_dir)),
+                "manifest_sha256": Corpus.open(self.data_dir).manifest.sha256,
+            },
+            "training": {"h": 40, "batch": 2, "seq_len": 16, "trace_every": 5, "block": 64, "min_members": 2},
+            "timing_ms": {"train": 12000, "exchange": 6000, "record": 3000, "slow_ban": 5000},
+            "signers_peers": {s.address.lower(): f"127.0.0.1:{p}" for s, p in zip(signers, ports, strict=True)},
+        }
+        for section, values in self.changes.items():
+            settings[section] = {**settings.get(section, {}), **values} if isinstance(values, dict) else values
+        self.config = RunConfig.parse(settings)
+        config_cid = str(store.put(self.config.to_bytes()))
+        factory = Factory(self.chain(creator), deploy_factory(self.chain(creator)).factory.address)
+        params = self._params(config_cid, signers, transmitters)
+        created, _ = factory.create_run(params)
+        self.run = Run.at(self.chain(), created.campaign)
+        Campaign(self.chain(funder), created.campaign, ZERO_ADDRESS).deposit(params.goal)
+        for signer, transmitter in zip(signers, transmitters, strict=True):
+            Run.at(self.chain(transmitter), created.campaign).oracle.post_bond(signer.address, params.signer_bond)
+            self._add_signer(signer, transmitter)
+
+    def _params(self, config_cid: str, signers: list[Key], transmitters: list[Key]) -> RunParams:
+        start = self.chain().timestamp() + 6
+        return RunParams(
+            asset=ZERO_ADDRESS, goal=ETH, cap=100 * ETH, deposit_deadline=start, capital_bps=5000,
+            wage_per_credit=10**9, oracle_bps=500, server_bps=1000, epoch_start=start, epoch_length=3600, last_epoch=5,
+            tail_epochs=2, report_span=600, attempt_length=120, challenge_window=60, answer_time=10,
+            dispute_period=3600, anchor_window=2, rotation_delay=3600, withdrawal_delay=3600,
+            max_credits_per_epoch=10**9, anchor_every=1, evidence_retention=86400, provider_stake=ETH, signer_bond=ETH,
+            challenge_bond=ETH, dispute_bond=ETH, quorum=len(signers) // 2 + 1,
+            signers=tuple(key.address for key in signers), transmitters=tuple(key.address for key in transmitters),
+            config_sha256=bytes.fromhex(self.config.sha256[2:]), config_cid=config_cid, name="world", data_licence="",
+            weights_licence="", milestones=(Milestone.open(10_000),),
+        )  # fmt: skip
+
+    def _keystore(self, name: str, key: Key) -> Path:
+        path = self.folder / f"{name}.json"
+        create_keystore(path, PASSWORD, key=key, fast=True)
+        return path
+
+    def _common(self, keystore: Path, name: str) -> list[str]:
+        return [
+            "--run", self.run.addresses.campaign, "--rpc", self.local.url, "--store", str(self.store_dir),
+            "--keystore", str(keystore), "--password-file", str(self.password_file),
+            "--data-dir", str(self.folder / name),
+        ]  # fmt: skip
+
+    # --- processes ---------------------------------------------------------------------------------------------------
+
+    def _add_signer(self, signer: Key, transmitter: Key) -> None:
+        number = len(self.signers)
+        argv = [*command(), "oracle", "start", *self._common(self._keystore(f"signer-{number}", signer), f"oracle-{number}")]
+        argv += ["--transmitter", str(self._keystore(f"transmitter-{number}", transmitter))]
+        self.signers.append(Process(f"signer-{number}", argv, self.folder / f"signer-{number}.log"))
+
+    def start_signers(self) -> None:
+        for signer in self.signers:
+            signer.start()
+
+    def add(self, name: str, adversary: str | None = None) -> Provider:
+        """Register a provider and start its process, which lies when it is an adversary."""
+        key = next(self._keys)
+        address = f"127.0.0.1:{free_port()}"
+        registry = Run.at(self.chain(key), self.run.addresses.campaign).registry
+        registry.register(key.address, key.address, address, self.run.params.provider_stake)
+        argv = command() if adversary is None else [sys.executable, "-m", "tests.adversaries.as_member", adversary]
+        argv += ["provider", "start", "--log-level", "info", *self._common(self._keystore(name, key), name), "--listen", address]
+        provider = Provider(name, argv, self.folder / f"{name}.log", folder=self.folder / name, key=key)
+        self.providers[name] = provider
+        provider.start()
+        return provider
+
+    def index(self, provider: Provider) -> int:
+        return self.run.registry.index_of(provider.key.address)
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def wait(self, what: str, condition: Callable[[], T], timeout_s: float = 90) -> T:
+        """Wait until `condition` is true; fails with all logs when it does not become so."""
+        until = time.monotonic() + timeout_s
+        while not (value := condition()):
+            if time.monotonic() > until:
+                raise AssertionError(f"waited in vain: {what}\n{self.report()}")
+            time.sleep(0.1)
+        return value
+
+    def wait_round(self, number: int, *providers: Provider, timeout_s: float = 90) -> None:
+        """Wait until these members have come to the checkpoint of a round."""
+        for provider in providers:
+            self.wait(f"{provider.name} in round {number}", lambda p=provider: number in p.checkpoints(), timeout_s)
+
+    def same_checkpoints(self, *providers: Provider) -> dict[int, str]:
+        """Checkpoints by round, after checking that nobody came to another one."""
+        merged: dict[int, str] = {}
+        for provider in providers:
+            for number, checkpoint in provider.checkpoints().items():
+                assert merged.setdefault(number, checkpoint) == checkpoint, f"round {number} is forked"
+        return merged
+
+    def report(self) -> str:
+        pieces = []
+        for process in [*self.providers.values(), *self.signers]:
+            text = process.log.read_text(errors="replace") if process.log.exists() else ""
+            pieces.append(f"--- {process.name} (alive: {process.alive})\n{text[-3000:]}")
+        return "\n".join(pieces)
+
+
+def command() -> list[str]:
+    return [sys.executable, "-c", "from commonweight.cli.main import app; app()"]
