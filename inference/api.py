@@ -121,7 +121,9 @@ class _Api:
 
     async def _whole(self, priced: Priced, payment: Payment, sold: Sold) -> Response:
         signed = self._count(sold)
-        body = answer_body(priced.question, _new_id(priced.question), int(time.time()), len(priced.prompt), sold.answer)
+        body = answer_body(
+            priced.question, _new_id(priced.question), int(time.time()), priced.offer.prompt_tokens, sold.answer
+        )
         headers = {
             HEADER_RESPONSE: (await self._response(payment, signed)).to_header(),
             HEADER_RECEIPT: to_header(sold.receipt),
@@ -140,7 +142,7 @@ class _Api:
                     yield _event(chunk_body(question, answer_id, created, piece.text, None))
                     continue
                 signed = self._count(piece)
-                closing = closing_chunk(question, answer_id, created, len(priced.prompt), piece.answer.tokens)
+                closing = closing_chunk(question, answer_id, created, priced.offer.prompt_tokens, piece.answer.tokens)
                 payment_response = (await self._response(payment, signed)).to_json()
                 yield _event(chunk_body(question, answer_id, created, None, piece.answer.finish))
                 yield _event({**closing, "receipt": signed.to_json(), "payment": payment_response})

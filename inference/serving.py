@@ -103,7 +103,8 @@ class Serving:
                 f"together they must not exceed the model's {self.generator.context}",
                 "shorten the prompt, or ask for fewer tokens",
             )
-        return Priced(question, prompt, self.till.requirements(len(prompt), tokens))
+        counted = min(len(prompt), len(question.prompt.encode()))  # so that payers can bound it without the tokenizer
+        return Priced(question, prompt, self.till.requirements(counted, tokens))
 
     async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
         """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken."""
@@ -112,7 +113,10 @@ class Serving:
         self._at_once += 1
         try:
             note = _Note(
-                len(priced.prompt), priced.offer.price_per_token, priced.offer.checkpoint, priced.question.sampling.seed
+                priced.offer.prompt_tokens,
+                priced.offer.price_per_token,
+                priced.offer.checkpoint,
+                priced.question.sampling.seed,
             )
             taken = await asyncio.to_thread(
                 self.till.accept, payment, priced.offer, priced.question.sha256, note.to_text()
