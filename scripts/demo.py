@@ -44,8 +44,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ETH = 10**18
 COMMONWEIGHT = [str(Path(sys.executable).with_name("commonweight"))]
 
+ROUNDS = 7
 ROUNDS_WANTED = 6
-TRAINING_EPOCHS = 3
+LAST_EPOCH = 5  # training may take this long on a slow machine; it ends after ROUNDS
 EPOCH_S = 36
 DEPOSITS = (41_700_000_000_000_000_000, 23_050_000_000_000_000_000, 12_123_456_789_012_345_679)
 KILLED_IN_ROUND = 3
@@ -158,9 +159,9 @@ def create_run(demo: Demo) -> Run:
             "model": {"preset": "nano"},
             "genesis_seed": "0x" + secrets.token_hex(32),
             "data": {"manifest_cid": str(publish(store, data_dir)), "manifest_sha256": manifest.sha256},
-            "training": {"h": 20, "trace_every": 5},
-            "timing_ms": {"train": 9_000, "exchange": 5_000, "record": 3_000, "slow_ban": 20_000},
-            "verification": {"state_wait_ms": 4_000},
+            "training": {"h": 20, "trace_every": 5, "max_rounds": ROUNDS},
+            "timing_ms": {"train": 12_000, "exchange": 5_000, "record": 3_000, "slow_ban": 20_000},
+            "verification": {"state_wait_ms": 20_000},
             "serving": {"price_per_token": str(ETH // 1000), "max_completion_tokens": 64},
             "signers_peers": peers,
         }
@@ -202,7 +203,7 @@ def run_params(demo: Demo, config: RunConfig, config_cid: str) -> RunParams:
         server_bps=1_000,
         epoch_start=start,
         epoch_length=EPOCH_S,
-        last_epoch=TRAINING_EPOCHS - 1,
+        last_epoch=LAST_EPOCH,
         tail_epochs=2,
         report_span=23,
         attempt_length=11,
@@ -229,7 +230,7 @@ def run_params(demo: Demo, config: RunConfig, config_cid: str) -> RunParams:
         weights_licence="Apache-2.0",
         milestones=(
             Milestone.open(4_000),
-            Milestone(deadline_epoch=TRAINING_EPOCHS - 1, min_credits=1, max_loss_micro=5_000_000, tranche_bps=6_000),
+            Milestone(deadline_epoch=LAST_EPOCH, min_credits=1, max_loss_micro=5_000_000, tranche_bps=6_000),
         ),
     )
 
@@ -302,7 +303,7 @@ def start_provider(demo: Demo, run: Run, player: Player) -> Child:
 
 
 def train(demo: Demo, run: Run) -> Telemetry:
-    """Rounds until the last training epoch ends; one provider is killed in the middle of a round, one joins late."""
+    """All rounds; one provider is killed in the middle of a round and comes back, one joins late, one lies."""
     screen, cast = demo.screen, demo.cast
     screen.phase(f"Training: {len(cast.providers)} provider processes, {len(cast.signers)} oracle processes")
     telemetry = Telemetry({player.name: demo.provider_dir(player) for player in cast.providers})
@@ -313,8 +314,8 @@ def train(demo: Demo, run: Run) -> Telemetry:
     returned = False
     end = run.params.epoch_end(run.params.last_epoch)
 
-    with screen.progress("waiting for the first round", end - run.params.epoch_start) as update:
-        while (now := run.chain.timestamp()) < end:
+    with screen.progress("waiting for the first round", ROUNDS) as update:
+        while (now := run.chain.timestamp()) < end and telemetry.recorded_rounds() < ROUNDS:
             demo.check_alive([*essential, *(c for p, c in children.items() if p not in (victim, cast.liar))])
             for line in telemetry.news(run, cast):
                 screen.say(line)
@@ -326,7 +327,7 @@ def train(demo: Demo, run: Run) -> Telemetry:
                 screen.say(
                     f"[red]SIGKILL[/red] to {victim.name} in round {killed_in}, after {status.step} of its inner steps"
                 )
-            elif killed_in is not None and not returned and rounds >= killed_in:
+            elif killed_in is not None and not returned and telemetry.newest_round() > killed_in:
                 children[victim] = start_provider(demo, run, victim)
                 returned = True
                 screen.say(f"{victim.name} is started again and resumes from its disk")
@@ -338,16 +339,16 @@ def train(demo: Demo, run: Run) -> Telemetry:
                 max(0, now - run.params.epoch_start), f"round {rounds + 1}, epoch {max(0, run.params.epoch_of(now))}"
             )
             time.sleep(0.2)
-    if killed_in is None or newcomer not in children:
+    if not returned or newcomer not in children:
         raise StageError("Training did not get far enough.", "Too few rounds were done", "Look into the logs.")
     return telemetry
 
 
 def attest(demo: Demo, run: Run, telemetry: Telemetry) -> None:
-    """Wait until every training epoch is settled and show the reports, as the chain has them."""
+    """Wait until the epoch of the last round is settled and show the reports, as the chain has them."""
     screen = demo.screen
     screen.phase("Attestation")
-    epochs = range(run.params.last_epoch + 1)
+    epochs = range(telemetry.last_epoch() + 1)
 
     def settled() -> bool:
         for line in telemetry.news(run, demo.cast):
@@ -357,7 +358,7 @@ def attest(demo: Demo, run: Run, telemetry: Telemetry) -> None:
         return done == len(epochs)
 
     with screen.progress("epochs settled", len(epochs)) as update:
-        wait_until("the last training epoch to be settled", settled, timeout_s=2 * EPOCH_S)
+        wait_until("the epoch of the last round to be settled", settled, timeout_s=3 * EPOCH_S)
     rows = []
     for event in run.events_of(ReportSubmitted):
         report, state = event.report, run.oracle.epoch_info(event.epoch).state
@@ -389,7 +390,7 @@ def show_training(demo: Demo, run: Run, telemetry: Telemetry) -> None:
     for player in demo.cast.providers:
         index = run.registry.index_of(player.address)
         provider = run.registry.provider_at(index)
-        banned = "banned" if run.registry.is_banned(index) else ""
+        banned = "[red]banned[/red], earned nothing" if telemetry.was_banned(index) else ""
         rows.append((player.name, f"{credits_of(ledger, index):,}", units(provider.stake), banned))
     screen.table(("provider", ">credits", ">stake", ""), rows)
     liar = run.registry.index_of(demo.cast.liar.address)

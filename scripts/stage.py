@@ -181,7 +181,7 @@ class Screen:
     """Phases with a running clock, progress bars, and tables, on standard output."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
         self._began = time.monotonic()
         self._number = 0
 

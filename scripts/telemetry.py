@@ -23,7 +23,7 @@ from commonweight.protocol.canonical import loads
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.records import Record
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.store import Cid, ContentStore
+from commonweight.store import ContentStore, parse_cid
 
 MAX_FILE = 2**24
 WATCHED = (RoundAnchored, Banned, EpochClosed, ReportSubmitted, EpochFinal, EpochVoided)
@@ -53,6 +53,7 @@ class Telemetry:
     _losses: dict[int, dict[str, int]] = field(default_factory=dict)
     _records: dict[int, bytes] = field(default_factory=dict)
     _banned: set[int] = field(default_factory=set)
+    _last_epoch: int = 0
     _next_block: int | None = None
 
     def latest(self, name: str) -> Status:
@@ -76,6 +77,14 @@ class Telemetry:
         """How many rounds' records are anchored on chain, as of the last `news`."""
         return len(self._records)
 
+    def newest_round(self) -> int:
+        """The newest round that any provider is in."""
+        return max((status.round for status in self._status.values()), default=0)
+
+    def last_epoch(self) -> int:
+        """The epoch of the last round that was anchored, as of the last `news`."""
+        return self._last_epoch
+
     def was_banned(self, index: int) -> bool:
         """Whether the registry has ever banned the provider, as of the last `news`."""
         return index in self._banned
@@ -88,6 +97,8 @@ class Telemetry:
 
     def _describe(self, run: Run, cast: Cast, event: ChainEvent) -> Iterator[str]:
         if isinstance(event, RoundAnchored):
+            if any(event.commitments_root):
+                self._last_epoch = max(self._last_epoch, event.epoch)
             if any(event.record_hash) and event.record_round not in self._records:
                 self._records[event.record_round] = event.record_hash
                 losses = self._losses.get(event.record_round, {})
@@ -133,13 +144,13 @@ def synchronous_bytes(run: Run, store: ContentStore) -> int:
     Each of n workers sends 2 (n - 1) / n of the gradient's 4 P bytes at each step, by a ring or a butterfly alike.
     Steps and members are read from the evidence.
     """
-    config = RunConfig.load(store.get(Cid.parse(run.params.config_cid), MAX_FILE))
+    config = RunConfig.load(store.get(parse_cid(run.params.config_cid), MAX_FILE))
     gradient = 4 * config.model.parameters()
     total = 0
     for event in run.events_of(ReportSubmitted):
         if not run.oracle.epoch_info(event.epoch).state.settled:
             continue
-        evidence = Cid.parse(event.report.evidence_cid)
+        evidence = parse_cid(event.report.evidence_cid)
         for item in store.walk(evidence):
             if item.path.startswith("records/"):
                 record = Record.from_body(Signed.from_json(loads(store.get(item.cid, MAX_FILE))).body)
