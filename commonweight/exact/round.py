@@ -16,8 +16,8 @@ from commonweight.exact.checkpoint import Checkpoint
 from commonweight.exact.codecs import decode, requantise
 from commonweight.exact.outer import outer_step
 from commonweight.protocol.canonical import sha256_hex
-from commonweight.protocol.outcome_documents import Record
 from commonweight.protocol.parts import part_range
+from commonweight.protocol.record_documents import Record
 from commonweight.protocol.round_documents import Plan
 from commonweight.protocol.runconfig import RunConfig
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from commonweight.errors import FormatError
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.creditslist import MAX_ENTRIES
-from commonweight.protocol.outcome_documents import MeasuredLink, Record, Verdict
+from commonweight.protocol.outcome_documents import Verdict
+from commonweight.protocol.record_documents import MeasuredLink, Record
 from commonweight.protocol.runconfig import Verification
 from commonweight.protocol.sumtree import Leaf
 

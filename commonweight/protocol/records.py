@@ -6,30 +6,10 @@
 from typing import TypeVar
 
 from commonweight.protocol.documents import Signed, sign, verify
-from commonweight.protocol.outcome_documents import (
-    CHECKS,
-    OUTCOMES,
-    Anchor,
-    Counted,
-    LeftOut,
-    Manifest,
-    ManifestFile,
-    MeasuredLink,
-    Record,
-    Segment,
-    Verdict,
-)
-from commonweight.protocol.round_documents import (
-    MAX_MEMBERS,
-    Commitment,
-    CommittedPart,
-    Link,
-    PartMessage,
-    Plan,
-    PlanMember,
-    Receipt,
-    Result,
-)
+from commonweight.protocol.exchange_documents import Link, PartMessage, Receipt, Result
+from commonweight.protocol.outcome_documents import CHECKS, OUTCOMES, Manifest, ManifestFile, Segment, Verdict
+from commonweight.protocol.record_documents import Anchor, Counted, LeftOut, MeasuredLink, Record
+from commonweight.protocol.round_documents import MAX_MEMBERS, Commitment, CommittedPart, Plan, PlanMember
 from commonweight.protocol.trace import StateDigests, Trace
 from commonweight.protocol.typed import Domain
 

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from commonweight.errors import FormatError, RuleBroken
 from commonweight.protocol.data import data_seed
-from commonweight.protocol.outcome_documents import Counted, LeftOut, Record
-from commonweight.protocol.round_documents import Commitment, PartMessage, Plan, Receipt, Result
+from commonweight.protocol.exchange_documents import PartMessage, Receipt, Result
+from commonweight.protocol.record_documents import Counted, LeftOut, Record
+from commonweight.protocol.round_documents import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import StateDigests, zero_state
 
