@@ -59,7 +59,6 @@ KINDS = (
     "verdict",
     "offence",
     "tls",
-    "member",
     "served",
 )
 
@@ -94,7 +93,7 @@ class Signed:
     def from_json(cls, value: Json) -> "Signed":
         """Reads {kind, body, signature}; FormatError when it is not that."""
         fields = Fields(value, "document")
-        kind = fields.text("kind", 32)
+        kind = fields.choice("kind", KINDS)
         body = fields.take("body")
         signature = fields.text("signature", 132)
         fields.done()

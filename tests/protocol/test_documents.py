@@ -167,6 +167,7 @@ def test_malleable_and_malformed_signatures_are_refused() -> None:
         {"kind": "plan", "body": [], "signature": "0x"},
         {"kind": "plan", "body": {}},
         {"kind": "plan", "body": {}, "signature": "0x", "more": 1},
+        {"kind": "letter", "body": {}, "signature": "0x"},
     ],
 )
 def test_what_is_no_document_is_refused(value) -> None:
