@@ -28,9 +28,12 @@ class Banning:
         self._seat = desk.seat
         self._offending = offending
         self._log = logger("bans")
+        self._not_before_ms = 0
 
     async def step(self) -> bool:
         """See to the first offence whose ban is not on chain and whose turn is here. Returns whether one was sent."""
+        if self._seat.now_ms() < self._not_before_ms:
+            return False
         for row in self._seat.db.offences():
             if row.state == BANNED:
                 continue
@@ -60,14 +63,19 @@ class Banning:
                 votes[vote[0]] = vote[1]
         if len(votes) < self._desk.view.quorum:
             self._log.warning("no quorum for a ban", member=row.member, votes=sorted(votes))
+            self._not_before_ms = self._seat.now_ms() + _TURN_MS
             return False
         signatures = [votes[signer] for signer in sorted(votes)]
         try:
             receipt = await in_thread(lambda: self._seat.run.oracle.ban_provider(ban, signatures))
         except ContractError as refused:
             self._log.info("ban not taken", member=row.member, error=refused.name)
+            if self._desk.view.latest.timestamp >= row.until:
+                self._seat.db.set_offence(row.digest, BANNED)
+            self._not_before_ms = self._seat.now_ms() + _TURN_MS
             return False
         self._log.warning("banned", member=row.member, rule=row.rule, block=receipt.block_number)
+        self._not_before_ms = self._seat.now_ms() + _TURN_MS  # until the registry says so at a finalised block
         return True
 
     async def _ask(

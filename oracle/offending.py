@@ -4,6 +4,7 @@ An offence is taken only when `commonweight.exact.offences.check` proves it, who
 kept, copied to the other signers and banned on chain. The banned earn nothing for the refused round.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -30,6 +31,7 @@ class Offending:
         self._desk = desk
         self._seat = desk.seat
         self._log = logger("offences")
+        self._one_at_a_time = asyncio.Lock()
 
     def known(self, member: int, round_: int) -> bool:
         """Whether an offence of this member in this round is proven already."""
@@ -51,15 +53,19 @@ class Offending:
             self._log.warning("not proven", rule=rule, member=member, round=round_, error=str(error))
 
     async def take(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
-        """Prove an offence and keep it. Raises OffenceError, or another FormatError, when it proves nothing."""
-        if offence.index is not None and self.known(offence.index, offence.round):
-            return
-        await in_thread(lambda: check(offence, blobs, self.context()))
-        for blob in offence.blobs:
-            made = await self._blob(blob.name, blobs[blob.name])
-            if made != blob:
-                raise OffenceError("A blob of an offence has another CID than it names", blob.name)
-        self._keep(offence)
+        """Prove an offence and keep it, one for each member and round; the others add nothing.
+
+        Raises OffenceError, or another FormatError, when it proves nothing.
+        """
+        async with self._one_at_a_time:
+            if offence.index is not None and self.known(offence.index, offence.round):
+                return
+            await in_thread(lambda: check(offence, blobs, self.context()))
+            for blob in offence.blobs:
+                made = await self._blob(blob.name, blobs[blob.name])
+                if made != blob:
+                    raise OffenceError("A blob of an offence has another CID than it names", blob.name)
+            self._keep(offence)
 
     async def blobs_of(self, offence: Offence) -> dict[str, bytes]:
         """The bytes that an offence names, from this disk or the store. Raises ContentUnavailable."""
@@ -78,12 +84,13 @@ class Offending:
         )  # fmt: skip
 
     def ban_of(self, row: OffenceRow) -> Ban:
-        """The ban for an offence: until the end of the training epochs."""
+        """The ban for an offence."""
         return Ban(self._desk.view.config_digest, row.member, row.digest, row.until)
 
     def until(self) -> int:
-        """When bans end, Unix seconds: with the last training epoch."""
-        return self._seat.params.epoch_end(self._seat.params.last_epoch)
+        """When bans end, Unix seconds: a dispute period after the run's last epoch."""
+        params = self._seat.params
+        return params.epoch_end(params.last_epoch + params.tail_epochs) + params.dispute_period
 
     # --- keeping -----------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from commonweight.protocol.fields import Fields
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "trainer.replay")
 _LINE_LIMIT = 1 << 20
-_NICENESS = 10
+_NICENESS = 5
 
 
 class WorkerError(OracleError):

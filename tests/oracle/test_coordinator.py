@@ -1,0 +1,282 @@
+"""The coordinator over its whole life: rounds in order, a crash after every single step, and what members do wrong."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from commonweight.errors import PeerRefused
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.records import Commitment, Receipt, sign_body
+from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
+from tests.oracle.office import DOMAIN, Chain, Crew, Office, commit, join, reduce, upload
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def crew() -> dict[int, Crew]:
+    return {i: Crew(i) for i in range(3)}
+
+
+async def until(office: Office, kind: type, crash: bool = False) -> list[str]:
+    """Step until a step of this kind is done; returns the phases on the way."""
+    seen: list[str] = []
+    for _ in range(400):
+        step = await office.step()
+        seen.append(step.phase)
+        if crash:
+            office.crash()
+            office.look()
+        if isinstance(step, kind):
+            return seen
+    raise AssertionError(f"no {kind.__name__} in 400 steps: {seen[-10:]}")
+
+
+async def gather(office: Office, crew: dict[int, Crew], crash: bool = False) -> None:
+    """Bring everybody together and have a plan signed."""
+    await join(office, *crew.values())
+    for _ in range(40):
+        step = await office.step()
+        await join(office, *crew.values())
+        if crash:
+            office.crash()
+        if isinstance(step, Open):
+            return
+    raise AssertionError("no plan")
+
+
+async def play(office: Office, crew: dict[int, Crew], crash: bool = False) -> None:
+    """A whole healthy round, from the plan to the record."""
+    await gather(office, crew, crash)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, SendAnchor, crash)
+    _, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(office, member)
+    await reduce(office, crew, plan.indices)
+    await until(office, Close, crash)
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["undisturbed", "killed after every step"])
+async def test_three_rounds_follow_each_other_and_each_record_recomputes(
+    tmp_path: Path, crew: dict[int, Crew], crash: bool
+) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=3)
+    for number in (1, 2, 3):
+        await play(office, crew, crash)
+        record = office.record(number)
+        assert [c.index for c in record.counted] == [0, 1, 2]
+        assert record.refused == record.missing == ()
+        assert record.checkpoint != record.base
+        _, plan = office.plan()
+        assert plan.round == number
+        assert plan.base == (office.record(number - 1).checkpoint if number > 1 else plan.base)
+    await until(office, Finish, crash)
+    roots = [(a.round, a.record_round) for a in office.chain.anchors]
+    assert sorted(set(roots)) == [(1, 0), (2, 1), (3, 2), (3, 3)]
+    office.chain.now_ms += 5000
+    office.look()
+    while await office.recount.step():
+        assert office.recount.result(int(office.seat.db.get_meta("recounted") or 0)) == "ok"
+    assert office.seat.db.get_meta("recounted") == "3"
+
+
+async def test_data_positions_never_overlap(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=2)
+    taken: list[tuple[int, int]] = []
+    for _ in range(2):
+        await play(office, crew)
+        _, plan = office.plan()
+        batch = office.config.training.batch
+        taken += [(m.data_start, m.data_start + m.steps * batch) for m in plan.members]
+    taken.sort()
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(taken))
+
+
+async def test_one_receipt_per_member_and_round_over_crashes(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    first = await commit(office, crew[0])
+    signed, plan = office.plan()
+    commitment = office.desk.rounds.commitments(1)[Receipt.from_body(first.body).commitment].signed
+    office.crash()
+    office.chain.now_ms += 700
+    again = await office.api.commit(crew[0].request("commit", {"commitment": commitment.to_json()}))
+    assert again.params["receipt"] == first.to_json()
+    held = office.desk.checkpoints.get(plan.base, plan.base_cid)
+    other = Crew(0)
+    other.last, other.residual = None, None
+    changed = other.work(office.config, signed, plan, held.checkpoint)
+    assert changed.digest == commitment.digest  # the same work is the same commitment
+    crew[0].previous = "0x" + "77" * 32
+    different = crew[0].work(office.config, signed, plan, held.checkpoint)
+    with pytest.raises(PeerRefused, match="Another commitment"):
+        await office.api.commit(crew[0].request("commit", {"commitment": different.to_json()}))
+
+
+async def test_a_payload_that_is_not_what_was_committed_is_an_offence(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, SendAnchor)
+    signed, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    message, data = crew[2].part(signed, plan, 0, data=b"\x01" + crew[2].payload.parts[0][1:])  # type: ignore[union-attr]
+    with pytest.raises(PeerRefused) as refused:
+        params = {"round": 1, "part": 0, "message": message.to_json()}
+        await office.api.payload(crew[2].request("payload", params, data))
+    assert refused.value.code == "payload-mismatch"
+    await upload(office, crew[0])
+    await upload(office, crew[1])
+    await reduce(office, crew, (0, 1))
+    await until(office, Close)
+    record = office.record(1)
+    assert [c.index for c in record.counted] == [0, 1]
+    assert [(r.index, r.reason) for r in record.refused] == [(2, "payload-mismatch")]
+    offence = office.seat.db.offences()[0]
+    assert record.refused[0].evidence == "0x" + offence.digest.hex()
+    await gather(office, crew)
+    assert office.plan()[1].indices == (0, 1)
+
+
+async def test_no_payload_is_taken_before_the_window_is_over(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    await commit(office, crew[0])
+    with pytest.raises(PeerRefused) as refused:
+        await upload(office, crew[0])
+    assert refused.value.code == "too-early"
+
+
+async def test_a_dead_member_costs_its_round_and_is_planned_again_when_it_speaks(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    for index in (0, 1):
+        await commit(office, crew[index])
+    await until(office, SendAnchor)
+    _, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    await upload(office, crew[0])
+    await upload(office, crew[1])
+    await reduce(office, {**crew}, (0, 1))
+    await until(office, Close)
+    assert [(m.index, m.reason) for m in office.record(1).missing] == [(2, "no-commitment")]
+    await gather(office, {0: crew[0], 1: crew[1]})
+    assert office.plan()[1].indices == (0, 1)
+    await join(office, crew[2])
+    office.chain.now_ms = office.plan()[1].commit_by_ms + 60_000
+    await until(office, Close)
+    await gather(office, crew)
+    assert office.plan()[1].indices == (0, 1, 2)
+
+
+async def test_a_slow_member_is_left_out_for_a_time_that_doubles(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    out: list[int] = []
+    for _ in range(2):
+        await gather(office, crew)
+        assert 2 in office.plan()[1].indices
+        for index in (0, 1):
+            await commit(office, crew[index])
+        office.chain.now_ms = office.plan()[1].commit_by_ms + 500
+        kept = (crew[2].previous, crew[2].last, crew[2].residual)
+        with pytest.raises(PeerRefused) as refused:
+            await commit(office, crew[2])
+        assert refused.value.code == "late"
+        crew[2].previous, crew[2].last, crew[2].residual = kept
+        await until(office, SendAnchor)
+        office.chain.now_ms = office.plan()[1].anchor_by_ms + 1100
+        for index in (0, 1):
+            await upload(office, crew[index])
+        await reduce(office, crew, (0, 1))
+        await until(office, Close)
+        assert office.record(office.plan()[1].round).missing[0].reason == "late"
+        slow = office.seat.db.members()[2]
+        out.append(slow.slow_until_ms - office.chain.now_ms)
+        office.chain.now_ms = slow.slow_until_ms + 1
+    assert out[0] > 29_000
+    assert out[1] > 59_000
+    assert office.seat.db.offences() == []
+
+
+async def test_a_round_below_the_minimum_is_done_again_from_the_same_base(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    base = office.plan()[1].base
+    await commit(office, crew[0])
+    await until(office, SendAnchor)
+    office.chain.now_ms = office.plan()[1].anchor_by_ms + 1100
+    await upload(office, crew[0])
+    await until(office, Close)
+    record = office.record(1)
+    assert record.counted == ()
+    assert record.checkpoint == base
+    crew[0].previous, crew[0].last, crew[0].residual = None, None, None
+    await play(office, crew)
+    assert office.plan()[1].base == base
+    assert [c.index for c in office.record(2).counted] == [0, 1, 2]
+
+
+async def test_a_copied_payload_counts_for_the_first_only(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    await commit(office, crew[0])
+    office.chain.now_ms += 100
+    await commit(office, crew[1])
+    office.chain.now_ms += 100
+    thief = crew[2]
+    work = Crew.work
+
+    def stolen(self: Crew, *args: object) -> object:
+        real = self.index
+        self.index = 0  # the random numbers of member 0
+        made = work(self, *args)  # type: ignore[arg-type]
+        self.index = real
+        return made
+
+    signed, plan = office.plan()
+    held = office.desk.checkpoints.get(plan.base, plan.base_cid)
+    copied = stolen(thief, office.config, signed, plan, held.checkpoint)
+    body = {**copied.body, "index": 2}  # type: ignore[attr-defined]
+    commitment = sign_body(Commitment.from_body(body), thief.key, DOMAIN)
+    await office.api.commit(thief.request("commit", {"commitment": commitment.to_json()}))
+    await until(office, SendAnchor)
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(office, member)
+    await reduce(office, crew, plan.indices)
+    await until(office, Close)
+    assert [(r.index, r.reason) for r in office.record(1).refused] == [(2, "copied-payload")]
+
+
+async def test_the_last_record_is_anchored_on_its_own(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=1)
+    await play(office, crew)
+    seen = await until(office, Finish)
+    assert seen.count(AnchorRecord().phase) >= 1
+    last = office.chain.anchors[-1]
+    record = office.desk.rounds.record(1)
+    assert record is not None
+    assert (last.root, last.record_round, last.record_hash) == (bytes(32), 1, digest_bytes(record.digest))
+
+
+async def test_a_refused_anchor_is_sent_again_while_the_window_is_open(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, Decide)
+    office.chain.refuse = 2
+    for _ in range(5):
+        step = await office.step()
+        if isinstance(step, Wait):
+            break
+    assert [a.round for a in office.chain.anchors] == [1]
