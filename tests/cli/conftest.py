@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,10 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from commonweight.chain.keys import create_keystore
+from commonweight.cli.main import execute
 from tests.chain.scenario import KEYS, World, make_world
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -75,6 +79,22 @@ class User:
         return done.json
 
 
+class InProcess(User):
+    """The same in this process, where the imports are paid for once."""
+
+    def run(self, *arguments: object, **environment: str) -> Done:
+        """Run a command to its end."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, {**self.environment, **environment}, clear=True),
+            contextlib.chdir(self.home),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = execute([str(a) for a in arguments])
+        return Done(code, out.getvalue(), err.getvalue())
+
+
 @pytest.fixture
 def user(tmp_path: Path) -> User:
     """A user with an empty home."""
@@ -118,7 +138,7 @@ def make_crowd(world: World, tmp_path: Path) -> Crowd:
         "COMMONWEIGHT_STATE_DIR": str(world.state_dir),
         "COMMONWEIGHT_STORE": str(home / "store"),
     }
-    return Crowd(world, User(home, settings))
+    return Crowd(world, InProcess(home, settings))
 
 
 @pytest.fixture

@@ -1,0 +1,94 @@
+"""scripts/deploy.py as a user runs it, and the deployments file that it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from eth_utils.crypto import keccak
+
+from commonweight.chain.client import Chain
+from commonweight.chain.contracts import Factory
+from commonweight.chain.deploy import IMPLEMENTATIONS, find_factory, read_deployment, write_deployment
+from commonweight.chain.keys import create_keystore
+from commonweight.errors import ConfigError, ContractError
+from tests.chain.scenario import KEYS, World, make_params
+
+pytestmark = pytest.mark.chain
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def deploy(url: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    keystore, password = folder / "key.json", folder / "password"
+    if not keystore.exists():
+        create_keystore(keystore, "x", key=KEYS[0], fast=True)
+        password.write_text("x\n")
+    command = [sys.executable, str(ROOT / "scripts" / "deploy.py"), "--rpc", url, "--keystore", str(keystore)]
+    command += ["--password-file", str(password), "--out", str(folder / "deployments"), *more]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    return subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=100
+    )
+
+
+def test_the_script_deploys_what_the_file_says(chain_url: str, tmp_path: Path) -> None:
+    done = deploy(chain_url, tmp_path, "--yes")
+    assert done.returncode == 0, done.stderr
+    chain = Chain([chain_url], KEYS[0], state_dir=tmp_path / "nonces")
+    deployment = read_deployment(tmp_path / "deployments" / f"{chain.chain_id}.json")
+    for entry in (*deployment.implementations.values(), deployment.factory):
+        assert "0x" + keccak(chain.code(entry.address)).hex() == entry.code_keccak256
+        receipt = chain.receipt(bytes.fromhex(entry.tx[2:]))
+        assert receipt is not None
+        assert (receipt.block_number, receipt.contract_address) == (entry.block, entry.address)
+    addresses = Factory(chain, deployment.factory.address).implementations()
+    assert {n: e.address for n, e in deployment.implementations.items()} == vars(addresses)
+    assert deployment.factory.arguments == tuple(vars(addresses).values())
+    assert set(deployment.implementations) == set(IMPLEMENTATIONS)
+    assert find_factory(chain, (tmp_path / "none", tmp_path / "deployments")).address == deployment.factory.address
+    again = deploy(chain_url, tmp_path, "--yes")
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_the_script_asks_and_checks_the_chain(chain_url: str, tmp_path: Path) -> None:
+    asked = deploy(chain_url, tmp_path)
+    assert (asked.returncode, "confirmation" in asked.stderr) == (2, True)
+    assert "RunFactory" in asked.stdout
+    assert not (tmp_path / "deployments").exists()
+    other = deploy(chain_url, tmp_path, "--yes", "--chain-id", "99")
+    assert (other.returncode, "not chain 99" in other.stderr) == (2, True)
+
+
+def test_a_file_that_is_not_true_of_the_chain_is_passed_over(world: World, tmp_path: Path) -> None:
+    false = replace(world.deployment, factory=replace(world.deployment.factory, address=KEYS[0].address))
+    write_deployment(false, tmp_path / "false")
+    with pytest.raises(ConfigError, match="No factory is known"):
+        find_factory(world.run.chain, (tmp_path / "false",))
+    write_deployment(world.deployment, tmp_path / "true")
+    assert (
+        find_factory(world.run.chain, (tmp_path / "false", tmp_path / "true")).address
+        == world.deployment.factory.address
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "other"}'])
+def test_what_is_no_deployments_file_is_an_error_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "1.json").write_text(text)
+    with pytest.raises(ConfigError, match="is not a deployments file"):
+        read_deployment(tmp_path / "1.json")
+
+
+def test_a_parameter_out_of_bounds_is_named(world: World) -> None:
+    factory = Factory(world.run.chain, world.deployment.factory.address)
+    assert factory.is_run(world.run.address)
+    assert not factory.is_run(factory.address)
+    with pytest.raises(ContractError, match="tailEpochs") as refused:
+        factory.create_run(make_params(world.run.chain.timestamp(), tail_epochs=1))
+    assert refused.value.name == "BadParameter"
+    assert json.dumps(world.deployment.to_json())

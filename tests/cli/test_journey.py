@@ -1,0 +1,180 @@
+"""Each role's way through a run by commands alone, on Anvil and on Ganache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from commonweight.chain.contracts import Campaign
+from commonweight.chain.structs import Milestone
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import open_store
+from tests.chain.scenario import ETHER, KEYS
+from tests.cli.conftest import Crowd, User
+
+pytestmark = pytest.mark.chain
+
+
+def test_a_run_is_created_from_its_file_listed_and_shown(crowd: Crowd) -> None:
+    template = crowd.user.run("run", "template").out
+    assert tomllib.loads(template)["money"]["goal"] == "5"
+    members = ", ".join(
+        f'{{signer = "{KEYS[n].address}", transmitter = "{KEYS[n + 2].address}", peer = "h{n}:1"}}' for n in (5, 6, 7)
+    )
+    digest = "0x" + "ab" * 32
+    text = template.replace("members = [", f"members = [{members}").replace(
+        'manifest_sha256 = ""', f'manifest_sha256 = "{digest}"'
+    )
+    (crowd.user.home / "run.toml").write_text(text)
+    made = crowd.ok(0, "run", "create", "--config", "run.toml", "--yes")
+    params = Campaign(crowd.world.run.chain, made["run"], "0x" + "00" * 20).params()
+    assert (params.goal, params.cap, params.wage_per_credit) == (5 * ETHER, 10 * ETHER, 10**9)
+    assert params.epoch_length == 86400
+    assert list(params.signers) == sorted((KEYS[n].address for n in (5, 6, 7)), key=lambda a: int(a, 16))
+    assert params.transmitters[params.signers.index(KEYS[5].address)] == KEYS[7].address
+    assert params.milestones == (Milestone.open(),)
+    stored = open_store(crowd.user.home / "store").get(made["config_cid"])
+    assert hashlib.sha256(stored).digest() == params.config_sha256
+    config = RunConfig.load(stored)
+    assert config.signers_peers == {KEYS[n].address.lower(): f"h{n}:1" for n in (5, 6, 7)}
+    assert config.data.manifest_sha256 == digest
+    listed = crowd.user.ok("run", "list")["runs"]
+    assert [r["run"] for r in listed] == [made["run"], crowd.world.run.address]
+    shown = crowd.user.ok("run", "show", "--run", made["run"])
+    assert shown["params"]["goal"] == str(5 * ETHER)
+    assert shown["state"] == "funding"
+    assert shown["contracts"] == made["contracts"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (('goal = "5"', "goal = 5.0"), "money.goal"),
+        (('epoch_length = "1d"', 'epoch_length = "1 fortnight"'), "time.epoch_length"),
+        (("[epochs]", "[epochs]\nfirst_epoch = 1"), "epochs.first_epoch"),
+        (('peer = "h:1"', 'peer = "h:1", king = true'), "signers.members"),
+        (('model = {preset = "nano"}', 'model = {preset = "huge"}'), "model"),
+    ],
+)
+def test_a_wrong_run_file_names_the_field(
+    crowd_with: Callable[..., Crowd], change: tuple[str, str], named: str
+) -> None:
+    crowd = crowd_with()
+    text = crowd.user.run("run", "template").out
+    text = text.replace("members = [", f'members = [{{signer = "{KEYS[5].address}", peer = "h:1"}},')
+    text = text.replace('manifest_sha256 = ""', f'manifest_sha256 = "0x{"ab" * 32}"')
+    assert change[0] in text
+    (crowd.user.home / "run.toml").write_text(text.replace(*change))
+    done = crowd.run(0, "run", "create", "--config", "run.toml", "--yes")
+    assert done.code == 2, done.err
+    assert named in done.err
+
+
+def test_a_funder_deposits_and_takes_everything_back_from_a_failed_run(crowd: Crowd) -> None:
+    crowd = replace(crowd, user=User(crowd.user.home, crowd.user.environment))  # in processes of their own
+    run = crowd.world.run
+    crowd.ok(8, "fund", "deposit", "1.5", "--yes")
+    again = crowd.ok(8, "fund", "deposit", "1wei", "--yes")
+    assert again["contribution"] == str(15 * 10**17 + 1)
+    position = crowd.ok(8, "fund", "position")
+    assert (position["contribution"], position["refundable"]) == (str(15 * 10**17 + 1), "0")
+    crowd.world.warp(run.params.deposit_deadline + 1)
+    assert crowd.ok(8, "fund", "position")["refundable"] == str(15 * 10**17 + 1)
+    assert crowd.user.ok("run", "show")["state"] == "failed: refunds"
+    assert crowd.ok(8, "fund", "refund")["refunded"] == str(15 * 10**17 + 1)
+    assert run.chain.balance(run.campaign.address) == 0
+    assert crowd.run(8, "fund", "refund").code == 1
+
+
+def test_a_provider_registers_is_credited_claims_and_leaves(crowd: Crowd) -> None:
+    run = crowd.world.run
+    made = crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--payout", KEYS[9].address, "--yes")
+    assert (made["index"], made["stake"]) == (0, str(run.params.provider_stake))
+    crowd.ok(2, "provider", "register", "--peer", "127.0.0.1:7002", "--stake", "0.2", "--yes")
+    crowd.ok(0, "fund", "deposit", "6", "--yes")
+    for number in (5, 6, 7):
+        assert crowd.ok(number, "oracle", "bond", "--yes")["bond"] == str(run.params.signer_bond)
+    assert crowd.ok(5, "oracle", "bond", "--yes")["paid"] == "0"
+    crowd.world.warp(run.params.deposit_deadline + 1)
+    crowd.world.close(0)
+    crowd.world.report(0, {0: 2_000_000})
+    pending = crowd.ok(1, "provider", "credits")
+    assert [(e["epoch"], e["state"], e["credits"]) for e in pending["epochs"]] == [
+        (0, "reported, open to challenge", "2000000")
+    ]
+    assert crowd.run(1, "provider", "claim").code == 1
+    crowd.world.finalize(0)
+    run.distributor.pay_revenue(ETHER)
+    crowd.world.settle(1, {1: 1_000_000})
+    due = crowd.ok(1, "provider", "credits")
+    assert due["final_credits"] == "2000000"
+    assert int(due["claimable"]) > 2_000_000 * 10**9
+    before = run.chain.balance(KEYS[9].address)
+    claimed = crowd.ok(1, "provider", "claim")
+    assert claimed["claimed"] == due["claimable"]
+    assert run.chain.balance(KEYS[9].address) - before == int(due["claimable"])
+    # Anyone may claim for another provider; the money goes to that one's payout address.
+    assert crowd.ok(8, "provider", "claim", KEYS[2].address)["payout"] == KEYS[2].address
+    funder = crowd.ok(0, "fund", "position")
+    assert crowd.ok(0, "fund", "claim")["revenue"] == funder["claimable"] == str(ETHER * 6 // 10 - 1)  # rounded down
+    crowd.ok(1, "provider", "exit", "--yes")
+    status = crowd.ok(1, "provider", "status")
+    assert status["exit_at"] > 0
+    locked = crowd.run(1, "provider", "exit", "--withdraw")
+    assert locked.code == 1
+    assert "StakeLocked" in locked.err
+    for epoch in range(2, 6):
+        crowd.world.settle(epoch, {})
+    crowd.world.warp(run.oracle.finished_at() + run.params.dispute_period + 1)
+    assert crowd.ok(1, "provider", "exit", "--withdraw")["withdrawn"] == str(run.params.provider_stake)
+    assert crowd.user.ok("run", "show")["state"] == "trained"
+
+
+def test_a_payer_opens_looks_at_and_empties_a_channel(crowd: Crowd) -> None:
+    run = crowd.world.run
+    crowd.ok(0, "fund", "deposit", "6", "--yes")
+    server = KEYS[9].address
+    opened = crowd.ok(8, "infer", "channel", "open", server, "0.5", "--yes")
+    assert (opened["deposited"], opened["held"]) == (str(ETHER // 2), str(ETHER // 2))
+    assert crowd.ok(8, "infer", "channel", "show", server)["channel"] == opened["channel"]
+    asked = crowd.ok(8, "infer", "channel", "withdraw", server)
+    assert asked["withdrawal_amount"] == str(ETHER // 2)
+    crowd.world.warp(asked["withdrawal_at"] + 1)
+    assert crowd.ok(8, "infer", "channel", "withdraw", server)["held"] == "0"
+    assert run.chain.balance(run.payments.address) == 0
+
+
+def test_what_is_printed_for_people_is_on_stdout_and_json_is_alone_there(crowd: Crowd) -> None:
+    crowd.ok(0, "fund", "deposit", "1", "--yes")
+    people = crowd.run(0, "fund", "position")
+    assert people.err == ""
+    assert "contribution  1 ETH" in people.out
+    machine = crowd.run(0, "fund", "position", "--json")
+    assert machine.err == ""
+    assert json.loads(machine.out)["contribution"] == str(ETHER)
+
+
+def test_data_is_prepared_the_same_twice_and_published(crowd_with: Callable[..., Crowd], tmp_path: Path) -> None:
+    crowd = crowd_with()
+    (crowd.user.home / "text").mkdir()
+    for number in range(40):
+        (crowd.user.home / "text" / f"{number}.txt").write_text(f"Document {number}: " + "all the same and not. " * 50)
+    first = crowd.user.ok("data", "prepare", "text", "--out", "a", "--publish")
+    second = crowd.user.ok("data", "prepare", "text", "--out", "b")
+    assert first["manifest_sha256"] == second["manifest_sha256"]
+    manifest = open_store(crowd.user.home / "store").get(first["manifest_cid"])
+    assert "0x" + hashlib.sha256(manifest).hexdigest() == first["manifest_sha256"]
+    assert second["manifest_cid"] is None
+
+
+def test_a_key_is_made_and_shown(crowd_with: Callable[..., Crowd]) -> None:
+    user = crowd_with().user
+    made = user.ok("key", "new", "keys/new.json", "--fast")
+    assert user.ok("key", "show", "keys/new.json")["address"] == made["address"]
+    assert user.run("key", "new", "keys/new.json").code == 1
