@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {DisputesBase} from "./DisputesBase.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
-import {EpochInfo, EpochState, Report, Sibling} from "./interfaces/Types.sol";
+import {EpochState, Report, Sibling} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 
@@ -140,10 +140,8 @@ abstract contract RootGame is DisputesBase {
         if (c.fraud) return false;
         Node storage node = _nodes[_nodeKey(g.digest, g.level, g.position)];
         if (c.voidedAt == 0) {
-            EpochInfo memory info = ICreditOracle(_oracle).epochInfo(c.epoch);
-            if (info.state == EpochState.Void) return false;
             if (node.answeredAt != 0 && block.timestamp >= _moveDeadline(g, node)) return true;
-            if (info.state == EpochState.Final) return false;
+            if (ICreditOracle(_oracle).epochInfo(c.epoch).state == EpochState.Final) return false;
             revert TooEarly();
         }
         if (node.answeredAt != 0) {

@@ -215,8 +215,6 @@ abstract contract Base {
             made := create(0, add(code, 0x20), mload(code))
         }
         if (made == address(0)) revert NotTrue(name);
-        // The limit is checked here and not by forge, whose own test contracts are larger.
-        ok(made.code.length <= 24_576, "code-size limit");
     }
 
     function defaultParams() internal returns (RunParams memory p) {

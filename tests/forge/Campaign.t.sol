@@ -258,6 +258,8 @@ contract CampaignEscrowTest is Base {
         eq(campaign.released(), 1_048, "spent");
         eq(campaign.unlockedEscrow(), 1_500_001 - 1_048, "rest");
         eq(balance(address(distributor)), 1_000, "wages moved");
+        campaign.payWages();
+        eq(distributor.computeReceived(), 1_000, "nothing more is due");
     }
 
     function test_voidReleasesReservation() public {

@@ -382,6 +382,28 @@ contract RootGameTest is DisputeSteps {
         eq(balance(address(disputes)), 0, "nothing kept");
         vm.expectRevert(IDisputes.GameOver.selector);
         disputes.closeGame(game);
+        vm.expectRevert(IDisputes.GameOver.selector);
+        disputes.timeoutAnswer(game);
+        Sibling[] memory d = lie.descendants(1, 16, 1);
+        vm.prank(carol);
+        vm.expectRevert(IDisputes.GameOver.selector);
+        disputes.descend(game, d, 0);
+    }
+
+    /// A game on a report that fell cannot hold up the next one.
+    function test_noMoveOnAFallenReport() public {
+        _hide();
+        uint256 game = _open(carol);
+        _answer(6, 0);
+        vm.expectRevert(IDisputes.AlreadyAnswered.selector);
+        disputes.timeoutAnswer(game);
+        _prove(33);
+        Sibling[] memory d = lie.descendants(6, 0, 5);
+        vm.prank(carol);
+        vm.expectRevert(IDisputes.NotPending.selector);
+        disputes.descend(game, d, 16);
+        disputes.closeGame(game);
+        eq(disputes.owedTo(carol), CHALLENGE_BOND, "bond back");
     }
 
     function test_openGameRefuses() public {

@@ -48,6 +48,7 @@ contract PaymentsTest is Base {
         bytes32 id = _deposit(payer, 50, 1_000);
         eq(id, keccak256(abi.encode(keccak256("commonweight.channel.v1"), payer, server, asset, uint64(50))), "id");
         _deposit(payer, 50, 500);
+        eq(id, payments.channelIdOf(payer, server, 50), "id by the view");
         Channel memory c = payments.channel(id);
         eq(c.deposited, 1_500, "deposited");
         eq(c.payer, payer, "payer");

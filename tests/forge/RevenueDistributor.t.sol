@@ -27,6 +27,7 @@ contract DistributorTest is Base {
     }
 
     function test_revenueSplitsAndTheRemainderGoesToCompute() public {
+        eq(distributor.accCapital() + distributor.claimableCapital(alice), 0, "nothing before the first payment");
         launch(1);
         pay(9_999);
         eq(distributor.capitalReceived(), 3_999, "40 % rounded down");
@@ -44,6 +45,9 @@ contract DistributorTest is Base {
         eq(distributor.claimableCapital(alice), uint256(400_000) * 1_000_000 / 1_500_001, "alice");
         distributor.claimCapital(alice);
         distributor.claimCapital(bob);
+        eq(distributor.capitalClaimedBy(alice), balance(alice), "told by the view");
+        eq(distributor.capitalPaid(), balance(alice) + balance(bob), "paid out");
+        eq(distributor.accCapital(), (uint256(400_000) << 64) / 1_500_001, "accumulator");
         eq(balance(alice), uint256(400_000) * 1_000_000 / 1_500_001, "paid");
         eq(balance(bob), uint256(400_000) * 500_001 / 1_500_001, "paid");
         vm.expectRevert(IRevenueDistributor.NothingDue.selector);
@@ -119,8 +123,11 @@ contract DistributorTest is Base {
         for (uint64 e = 1; e < 7; ++e) {
             lapseEpoch(e);
         }
+        close(7);
         pay(10_000);
-        lapseEpoch(7);
+        eq(distributor.pendingCompute(), 6_000, "came after the last close");
+        vm.warp(block.timestamp + 300);
+        oracle.voidEpoch(7);
         ok(distributor.finished(), "finished");
         eq(distributor.pendingCompute(), 0, "what was pending is given out");
         pay(10_000);
@@ -302,6 +309,8 @@ contract DistributorTest is Base {
         vm.prank(address(disputes));
         ledger.revoke(0, 0, 60, acc);
         eq(ledger.liveCredits(), 140, "live");
+        eq(ledger.revoked(0).credits, 60, "rC");
+        eq(ledger.revoked(0).accWeighted, 60 * acc, "rA");
         pay(1_400);
         vm.warp(block.timestamp + 300);
         close(2);

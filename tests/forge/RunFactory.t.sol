@@ -27,6 +27,16 @@ contract RunFactoryTest is Base {
         }
     }
 
+    /// forge does not limit code, since its own test contracts are larger. (`forge coverage` compiles unoptimised and fails only this.)
+    function test_implementationsFitTheCodeSizeLimit() public view {
+        RunAddresses memory a = factory.implementations();
+        address[9] memory all =
+            [a.campaign, a.registry, a.oracle, a.ledger, a.checkpoints, a.distributor, a.payments, a.disputes, address(factory)];
+        for (uint256 i = 0; i < 9; ++i) {
+            ok(all[i].code.length <= 24_576, "code-size limit");
+        }
+    }
+
     function test_nothingIsInitialisedTwice() public {
         RunParams memory p = defaultParams();
         RunAddresses memory a = campaign.addresses();
