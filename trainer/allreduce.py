@@ -172,7 +172,10 @@ class Exchange:
         arrivals = self._arrivals[part]
         if own_part is not None and self._seat.index not in arrivals.decoded and not arrivals.closed:
             commitment, (_, data) = self._commitments[self._seat.index][1], own_part(part)
-            arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._check, part, data, commitment)
+            try:
+                arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._check, part, data, commitment)
+            except PayloadError as problem:
+                _log.error("round %d: the own part %d is left out: %s", self.plan.round, part, problem)
         arrivals.wanted.set()
         await self._notify()
 

@@ -45,8 +45,9 @@ class Rig:
     def __init__(self, config: RunConfig, domain: Domain, n: int, span_s: float = 3.0, **plan: object) -> None:
         self.config, self.domain, self.n = config, domain, n
         now_ms = int(time.time() * 1000)
+        exchange_by_ms = now_ms + int(span_s * 1000)
         times = {"commit_by_ms": now_ms // 1000 * 1000 - 2000, "anchor_by_ms": now_ms - 500,
-                 "exchange_by_ms": now_ms + int(span_s * 1000), "record_by_ms": now_ms + int(span_s * 1000) + 1000}  # fmt: skip
+                 "exchange_by_ms": exchange_by_ms, "record_by_ms": exchange_by_ms + 1000}  # fmt: skip
         self.plan: Plan = make_plan(config, "0x" + "0b" * 32, n, **(times | plan))
         self.signed_plan = sign_body(self.plan, KEYS[-1], domain)
         self.numel = config.model.parameters()

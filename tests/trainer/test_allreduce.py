@@ -200,6 +200,15 @@ async def test_a_member_that_gives_a_round_up_refuses_those_who_wait(config: Run
             await waiting
 
 
+async def test_an_own_part_that_was_damaged_on_disk_is_left_out(config: RunConfig, domain: Domain) -> None:
+    rig = Rig(config, domain, 3, span_s=1.5)
+    message, data = rig.own_part(1)(1)
+    rig.own_part = lambda i: lambda part: (message, data[:-1]) if (i, part) == (1, 1) else Rig.own_part(rig, i)(part)  # type: ignore[method-assign]
+    async with Network(rig, "memory"):
+        await rig.run()
+        assert rig.exchanges[0].results[1].data == rig.expected(1, {0, 2}).encoded
+
+
 async def test_a_false_result_is_not_taken(config: RunConfig, domain: Domain) -> None:
     rig = Rig(config, domain, 3, span_s=1.5)
     async with Network(rig, "memory"):

@@ -1,22 +1,87 @@
-"""Members as real processes, over real sockets, with the real signers and chain: what happens to them and to the others."""
+"""Members as real processes, over real sockets, with the real signers and chain: what happens to them and to others."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.world import World
+from tests.trainer.world import Provider, World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
-def test_four_members_come_to_the_same_checkpoints(tmp_path: Path, data_dir: Path) -> None:
+def in_phase(member: Provider, *phases: str, after: int = 0):
+    """The round of a member that is now in one of these phases, of a round later than `after`."""
+
+    def check() -> int:
+        number, phase, _ = member.phase()
+        return number if number > after and phase in phases else 0
+
+    return check
+
+
+def test_death_return_and_late_joining_cost_no_survivor_its_place(tmp_path: Path, data_dir: Path) -> None:
     with World(tmp_path, data_dir) as world:
         world.start_signers()
-        members = [world.add(name) for name in ("ada", "bob", "cid", "dot")]
-        world.wait_round(3, *members)
-        checkpoints = world.same_checkpoints(*members)
-        assert len(set(checkpoints.values())) == len(checkpoints)
-        assert all({1, 2, 3} <= set(member.counted()) for member in members)
-        first, last = ([line["loss_micro"] for line in members[0].lines() if line["round"] == r and line["loss_micro"]]
-                       for r in (1, 3))  # fmt: skip
-        assert last[-1] < first[0]
+        ada, bob, cid = (world.add(name) for name in ("ada", "bob", "cid"))
+        world.wait_round(1, ada, bob, cid)
+
+        # Killed while it trains: the others go on, it comes back with its state and continues its own trace.
+        died = world.wait("cid trains", in_phase(cid, "train", after=1))
+        cid.kill()
+        world.wait_round(died, ada, bob)
+        assert died not in cid.counted()
+        cid.start()
+        newcomer = world.add("dot")
+        back = world.wait("cid is counted again", lambda: [r for r in cid.counted() if r > died])[0]
+        first = world.wait("dot is counted", newcomer.counted)[0]
+        assert 1 not in newcomer.counted()
+
+        # Killed when its commitment is anchored: its work is included if the parts had arrived, and nobody waits long.
+        lost = world.wait("bob exchanges", in_phase(bob, "anchor", "exchange", after=max(back, first)))
+        bob.kill()
+        world.wait_round(lost + 1, ada, cid, newcomer)
+        bob.start()
+        world.wait("bob is counted again", lambda: [r for r in bob.counted() if r > lost])
+        checkpoints = world.same_checkpoints(ada, bob, cid, newcomer)
+        assert set(range(1, lost + 2)) <= set(ada.checkpoints())
+        assert len(set(checkpoints.values())) == len(checkpoints), "every round made progress"
+
+
+def test_a_frozen_member_delays_nobody_and_catches_up_and_a_leaving_one_finishes(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    with World(tmp_path, data_dir) as world:
+        world.start_signers()
+        ada, bob, cid = (world.add(name) for name in ("ada", "bob", "cid"))
+        world.wait_round(1, ada, bob, cid)
+        frozen = world.wait("cid waits for the anchor", in_phase(cid, "anchor", after=1))
+        cid.send(signal.SIGSTOP)
+        world.wait_round(frozen, ada, bob)
+        cid.send(signal.SIGCONT)
+        world.wait("cid is counted again", lambda: [r for r in cid.counted() if r > frozen])
+
+        leaving = world.wait("bob trains", in_phase(bob, "train", after=frozen + 1))
+        assert bob.end() == 0
+        assert leaving in bob.counted()
+        world.wait_round(leaving + 1, ada, cid)
+        world.same_checkpoints(ada, bob, cid)
+
+
+def test_liars_are_banned_and_the_others_do_not_notice(tmp_path: Path, data_dir: Path) -> None:
+    with World(tmp_path, data_dir) as world:
+        world.start_signers()
+        ada, bob = world.add("ada"), world.add("bob")
+        liar, base = world.add("liar", "liar"), world.add("base", "wrong-base")
+        false = world.add("false", "false-reducer")
+        for offender in (liar, base):
+            world.wait(f"{offender.name} is banned", lambda o=offender: world.run.registry.is_banned(world.index(o)))
+            world.wait(f"{offender.name} ends", lambda o=offender: not o.alive)
+            assert offender.process is not None
+            assert offender.process.returncode == 1
+            assert "is banned until" in offender.log_text()
+        rounds = len(ada.checkpoints())
+        world.wait_round(rounds + 2, ada, bob)
+        assert not any(provider.counted() for provider in (liar, base))
+        assert world.same_checkpoints(ada, bob, false)
+        assert set(ada.counted()) >= {rounds + 1, rounds + 2}

@@ -1,4 +1,4 @@
-"""A whole run on this machine for the trainer's end-to-end tests: chain, store, signers and members as real processes."""
+"""A whole run on this machine for end-to-end tests: chain, store, signers and members as real processes."""
 
 import json
 import os
@@ -198,7 +198,8 @@ class World:
 
     def _add_signer(self, signer: Key, transmitter: Key) -> None:
         number = len(self.signers)
-        argv = [*command(), "oracle", "start", *self._common(self._keystore(f"signer-{number}", signer), f"oracle-{number}")]
+        keystore = self._keystore(f"signer-{number}", signer)
+        argv = [*command(), "oracle", "start", *self._common(keystore, f"oracle-{number}")]
         argv += ["--transmitter", str(self._keystore(f"transmitter-{number}", transmitter))]
         self.signers.append(Process(f"signer-{number}", argv, self.folder / f"signer-{number}.log"))
 
@@ -213,7 +214,8 @@ class World:
         registry = Run.at(self.chain(key), self.run.addresses.campaign).registry
         registry.register(key.address, key.address, address, self.run.params.provider_stake)
         argv = command() if adversary is None else [sys.executable, "-m", "tests.adversaries.as_member", adversary]
-        argv += ["provider", "start", "--log-level", "info", *self._common(self._keystore(name, key), name), "--listen", address]
+        argv += ["provider", "start", *self._common(self._keystore(name, key), name)]
+        argv += ["--listen", address, "--log-level", "info"]
         provider = Provider(name, argv, self.folder / f"{name}.log", folder=self.folder / name, key=key)
         self.providers[name] = provider
         provider.start()
