@@ -30,11 +30,11 @@ from telemetry import Telemetry, synchronous_bytes
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Campaign, Factory
 from commonweight.chain.deploy import deploy_factory
-from commonweight.chain.events import CheckpointAttested, ReportSubmitted, RevenueReceived
+from commonweight.chain.events import CheckpointAttested, EpochFinal, ReportSubmitted, RevenueReceived
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.local import Kind, LocalChain, start_local
 from commonweight.chain.run import Run
-from commonweight.chain.structs import ZERO_ADDRESS, EpochState, Milestone, RunParams
+from commonweight.chain.structs import ZERO_ADDRESS, Milestone, RunParams
 from commonweight.errors import CommonweightError
 from commonweight.protocol.canonical import Json
 from commonweight.protocol.runconfig import RunConfig
@@ -345,20 +345,20 @@ def train(demo: Demo, run: Run) -> Telemetry:
 
 
 def attest(demo: Demo, run: Run, telemetry: Telemetry) -> None:
-    """Wait until the epoch of the last round is settled and show the reports, as the chain has them."""
+    """Wait until the last round is attested and show the reports, as the chain has them."""
     screen = demo.screen
     screen.phase("Attestation")
-    epochs = range(telemetry.last_epoch() + 1)
+    last_round = telemetry.last_recorded()
 
-    def settled() -> bool:
+    def attested() -> bool:
         for line in telemetry.news(run, demo.cast):
             screen.say(line)
-        done = sum(run.oracle.epoch_info(e).state.settled for e in epochs)
-        update(done, "epochs settled")
-        return done == len(epochs)
+        rounds = [event.round for event in run.events_of(CheckpointAttested)]
+        update(max(rounds, default=0), "rounds attested")
+        return max(rounds, default=0) >= last_round
 
-    with screen.progress("epochs settled", len(epochs)) as update:
-        wait_until("the epoch of the last round to be settled", settled, timeout_s=3 * EPOCH_S)
+    with screen.progress("rounds attested", last_round) as update:
+        wait_until("the last round to be attested", attested, timeout_s=3 * EPOCH_S)
     rows = []
     for event in run.events_of(ReportSubmitted):
         report, state = event.report, run.oracle.epoch_info(event.epoch).state
@@ -368,7 +368,7 @@ def attest(demo: Demo, run: Run, telemetry: Telemetry) -> None:
             f"{report.loss_micro / 1e6:.3f}", brief(report.root), brief(report.checkpoint),
         ))  # fmt: skip
     screen.table(("epoch", "state", "signed by", ">round", ">credits", ">loss", "root", "checkpoint"), rows)
-    final = [e for e in epochs if run.oracle.epoch_info(e).state is EpochState.FINAL]
+    final = list(run.events_of(EpochFinal))
     if len(final) < 2:
         raise StageError(f"Only {len(final)} epochs became final.", "", "Look into the signers' logs.")
 
@@ -396,11 +396,14 @@ def show_training(demo: Demo, run: Run, telemetry: Telemetry) -> None:
     liar = run.registry.index_of(demo.cast.liar.address)
     if credits_of(ledger, liar) or not telemetry.was_banned(liar):
         raise StageError("The liar was not caught.", "", "Look into the signers' logs.")
-    sent = telemetry.bytes_sent()
+    sent, states = telemetry.bytes_sent(), telemetry.bytes_sent("state")
     synchronous = synchronous_bytes(run, open_store(demo.store))
     screen.say(
-        f"providers sent {sent:,} bytes; fp32 synchronous data parallel would send {synchronous:,} for the same steps,"
-        f" {synchronous / sent:.1f} times as many"
+        f"to train, providers sent {sent - states:,} bytes; fp32 synchronous data parallel would send {synchronous:,}"
+        f" for the same steps, {synchronous / (sent - states):.1f} times as many"
+    )
+    screen.say(
+        f"to be checked, they sent signers {states:,} bytes of training state: {synchronous / sent:.1f} times all in"
     )
     rounds = telemetry.recorded_rounds()
     if rounds < ROUNDS_WANTED:
@@ -430,6 +433,8 @@ def serve(demo: Demo, run: Run) -> str:
             *demo.signing(user),
             "--deposit",
             "1",
+            "--max-amount",
+            "0.5",
             "--max-tokens",
             "48",
             "--json",
@@ -529,7 +534,7 @@ def audit(demo: Demo, run: Run) -> bool:
             f" {len(checks)} checks up to block {result['block']}"
         )
         for check in checks:
-            if check["verdict"] != "verified":
+            if check["verdict"] != "ok":
                 screen.say(f"   {check['name']}: {check['verdict']} {check.get('detail', '')}")
         verified &= status == 0 and result["verdict"] == "verified"
     return verified

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from cast import Cast
 
@@ -40,6 +41,7 @@ class Status:
     loss_micro: int | None = None
     pid: int = 0
     bytes_sent: int = 0
+    states_sent: int = 0
 
 
 @dataclass
@@ -49,11 +51,10 @@ class Telemetry:
     directories: Mapping[str, Path]
     _status: dict[str, Status] = field(default_factory=dict)
     _offsets: dict[str, int] = field(default_factory=dict)
-    _sent: dict[tuple[str, int], int] = field(default_factory=dict)
+    _processes: dict[tuple[str, int], Status] = field(default_factory=dict)
     _losses: dict[int, dict[str, int]] = field(default_factory=dict)
     _records: dict[int, bytes] = field(default_factory=dict)
     _banned: set[int] = field(default_factory=set)
-    _last_epoch: int = 0
     _next_block: int | None = None
 
     def latest(self, name: str) -> Status:
@@ -81,24 +82,22 @@ class Telemetry:
         """The newest round that any provider is in."""
         return max((status.round for status in self._status.values()), default=0)
 
-    def last_epoch(self) -> int:
-        """The epoch of the last round that was anchored, as of the last `news`."""
-        return self._last_epoch
+    def last_recorded(self) -> int:
+        """The last round whose record is anchored on chain, as of the last `news`."""
+        return max(self._records, default=0)
 
     def was_banned(self, index: int) -> bool:
         """Whether the registry has ever banned the provider, as of the last `news`."""
         return index in self._banned
 
-    def bytes_sent(self) -> int:
-        """What all providers' processes sent, over all their connections, by their own count."""
+    def bytes_sent(self, kind: Literal["all", "state"] = "all") -> int:
+        """What all providers' processes sent, by their own count: everything, or training states for replays alone."""
         for name in self.directories:
             self._read(name)
-        return sum(self._sent.values())
+        return sum(s.states_sent if kind == "state" else s.bytes_sent for s in self._processes.values())
 
     def _describe(self, run: Run, cast: Cast, event: ChainEvent) -> Iterator[str]:
         if isinstance(event, RoundAnchored):
-            if any(event.commitments_root):
-                self._last_epoch = max(self._last_epoch, event.epoch)
             if any(event.record_hash) and event.record_round not in self._records:
                 self._records[event.record_round] = event.record_hash
                 losses = self._losses.get(event.record_round, {})
@@ -129,11 +128,19 @@ class Telemetry:
                 self._offsets[name] = self._offsets.get(name, 0) + len(line)
                 self._take(name, json.loads(line))
 
-    def _take(self, name: str, line: Mapping[str, object]) -> None:
-        known = {key: line[key] for key in Status.__dataclass_fields__ if key in line}
-        status = Status(**known)  # type: ignore[arg-type]
+    def _take(self, name: str, line: Mapping[str, Any]) -> None:
+        status = Status(
+            round=line["round"],
+            phase=line["phase"],
+            step=line["step"],
+            steps=line["steps"],
+            loss_micro=line["loss_micro"],
+            pid=line["pid"],
+            bytes_sent=line["bytes_sent"],
+            states_sent=line["by_method"]["sent"].get("state", 0),
+        )
         self._status[name] = status
-        self._sent[name, status.pid] = status.bytes_sent
+        self._processes[name, status.pid] = status
         if status.loss_micro is not None:
             self._losses.setdefault(status.round, {})[name] = status.loss_micro
 
@@ -152,7 +159,7 @@ def synchronous_bytes(run: Run, store: ContentStore) -> int:
             continue
         evidence = parse_cid(event.report.evidence_cid)
         for item in store.walk(evidence):
-            if item.path.startswith("records/"):
+            if item.name.startswith("records/"):
                 record = Record.from_body(Signed.from_json(loads(store.get(item.cid, MAX_FILE))).body)
                 members = len(record.counted)
                 total += sum(2 * (members - 1) * gradient * counted.steps // members for counted in record.counted)
