@@ -153,19 +153,24 @@ class Api:
             self._desk.metrics.receipts.inc()
         receipt = Receipt.from_body(known.body)
         if receipt.commitment != signed.digest:
+            await self._accept(signed, self._plan_or_refuse(commitment.plan), commitment)
             raise PeerRefused("equivocation", "Another commitment of this member has a receipt for this round")
         self._seat.keep(known, self._seat.address, round_=receipt.round, member=receipt.index)
         self._desk.bell.ring()
         return Reply({"receipt": known.to_json()})
 
     async def _receive(self, signed: Signed, commitment: Commitment) -> None:
-        """Verify a commitment that has no receipt from here yet; lies become offences."""
+        """Take a commitment that has no receipt from here yet, if it is in time."""
         plan = self._plan_or_refuse(commitment.plan)
         now = self._seat.now_ms()
         if now > plan.body.commit_by_ms:
             self._seat.db.add_late(commitment.round, commitment.index, now)
             late_ms = now - plan.body.commit_by_ms
             raise PeerRefused("late", f"The deadline of round {commitment.round} is over", f"by {late_ms} ms")
+        await self._accept(signed, plan, commitment)
+
+    async def _accept(self, signed: Signed, plan: Doc[Plan], commitment: Commitment) -> None:
+        """Verify and keep a commitment; what breaks a rule is refused, and an offence where it proves one."""
         try:
             self._intake.accept(signed)
         except TwoDocumentsError as two:

@@ -113,7 +113,7 @@ async def test_one_receipt_per_member_and_round_over_crashes(tmp_path: Path, cre
     assert changed.digest == commitment.digest  # the same work is the same commitment
     crew[0].previous = "0x" + "77" * 32
     different = crew[0].work(office.config, signed, plan, held.checkpoint)
-    with pytest.raises(PeerRefused, match="Another commitment"):
+    with pytest.raises(PeerRefused, match="two different"):
         await office.api.commit(crew[0].request("commit", {"commitment": different.to_json()}))
 
 

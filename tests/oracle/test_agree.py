@@ -1,0 +1,250 @@
+"""Agreement: three signers with the same documents sign the same report, and none signs what it cannot recompute."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commonweight.errors import RuleBroken
+from commonweight.protocol.canonical import loads_object
+from commonweight.protocol.documents import Report, Signed
+from commonweight.protocol.evidence import Evidence
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.keys import recover_address
+from commonweight.protocol.records import Segment, Verdict
+from oracle.agree import Agreement
+from oracle.db import EquivocationError
+from oracle.evaluating import Evaluating
+from oracle.phases import Finish
+from oracle.replaying import Replaying
+from oracle.report import Proposal, Reporting
+from tests.oracle.office import SIGNERS, Chain, Crew, Office
+from tests.oracle.test_coordinator import play, until
+
+pytestmark = pytest.mark.unit
+
+
+class Clerk:
+    """One signer with everything that agreement needs; the worker is replaced by known losses."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        nothing: Any = None
+        self.reporting = Reporting(office.desk, office.recount)
+        self.replaying = Replaying(office.desk, nothing)
+        self.evaluating = Evaluating(office.desk, office.recount, nothing)
+        self.agreement = Agreement(
+            office.desk, self.reporting, office.recount, self.replaying, office.offending, self.evaluating
+        )
+
+    def copy_from(self, other: Office) -> None:
+        for row in other.seat.db.documents_after(0, 10_000):
+            self.office.intake.accept(Signed.from_bytes(row.signed))
+
+    async def verify(self, outcome: str = "pass", loss: int = 2_500_000) -> None:
+        """Recount, draw, and sign a verdict on every draw that is this signer's; know every checkpoint's loss."""
+        self.office.look()
+        while await self.office.recount.step():
+            pass
+        await self.replaying.draw()
+        for draw in self.office.seat.db.draws(state="wanted"):
+            plan, commitment = self.office.desk.rounds.plan(draw.round), self.replaying._commitment(draw)
+            assert plan is not None
+            assert commitment is not None
+            verdict = Verdict(
+                self.office.seat.campaign, plan.body.epoch, draw.round, draw.member, commitment.digest,
+                self.office.seat.address, "replay", Segment(draw.segment, draw.segment + 1), outcome, True, 0.0, 0.0,
+                (), draw.seed_block, hex32(draw.seed_hash), "",
+            )  # fmt: skip
+            self.replaying._sign(draw, verdict)
+        for task in self.replaying._fetching.values():
+            task.cancel()
+        for number in (1, 2):
+            checkpoint = self.office.record(number).checkpoint
+            self.office.seat.db.set_meta(f"loss/{checkpoint}", f"{loss} 640")
+
+
+@pytest.fixture
+async def clerks(tmp_path: Path) -> list[Clerk]:
+    """Three signers after two rounds of three members."""
+    chain = Chain()
+    crew = {i: Crew(i) for i in range(3)}
+    offices = [Office(tmp_path, chain, position, max_rounds=2) for position in range(3)]
+    for _ in range(2):
+        await play(offices[0], crew)
+    await until(offices[0], Finish)
+    chain.now_ms += 4000
+    made = [Clerk(office) for office in offices]
+    for clerk in made:
+        clerk.office.look()
+    for clerk in made[1:]:
+        clerk.copy_from(offices[0])
+    for clerk in made:
+        await clerk.verify()
+    chain.now_ms = offices[0].params.epoch_end(0) * 1000 + 5000
+    for clerk in made:
+        for other in offices:
+            clerk.copy_from(other)
+        clerk.office.look()
+    return made
+
+
+async def proposed(clerk: Clerk, attempt: int = 0) -> Proposal:
+    found = await clerk.agreement._fresh(clerk.office.desk.view, attempt)
+    assert found is not None
+    return found
+
+
+async def votes(clerk: Clerk, caller: str, report: Report, evidence: Evidence) -> bytes:
+    return await clerk.agreement.vote(caller, report.to_body(), evidence.files)
+
+
+async def test_honest_signers_build_and_sign_the_same_report(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    assert first.rounds == [1, 2]
+    assert first.report.epoch_credits > 0
+    again = await proposed(clerks[1])
+    assert again.evidence.files == first.evidence.files
+    assert again.report == first.report
+    digest = first.report.digest(clerks[0].office.seat.domain)
+    for clerk in clerks[1:]:
+        signature = await votes(clerk, SIGNERS[0], first.report, first.evidence)
+        assert recover_address(digest, signature) == clerk.office.seat.address
+
+
+async def test_a_signer_signs_one_report_per_attempt_over_a_crash(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+    other = replace(first.report, block_number=first.report.block_number - 1)
+    other = replace(other, block_hash=clerks[1].office.chain.block(other.block_number).hash)
+    clerks[1].office.crash()
+    clerk = Clerk(clerks[1].office)
+    clerk.office.look()
+    same = await votes(clerk, SIGNERS[0], first.report, first.evidence)
+    assert same == await votes(clerk, SIGNERS[0], first.report, first.evidence)
+    with pytest.raises(EquivocationError):
+        await votes(clerk, SIGNERS[0], other, first.evidence)
+
+
+async def test_the_proposal_of_an_attempt_is_the_same_after_a_crash(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    clerks[0].office.crash()
+    clerk = Clerk(clerks[0].office)
+    clerk.office.chain.now_ms += 3000
+    clerk.office.look()
+    stored = await clerk.agreement._stored(0, 0)
+    assert stored is not None
+    assert stored.report == first.report
+    assert stored.credits == first.credits
+    assert stored.evidence.files == first.evidence.files
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"epoch_credits": 1}, "wrong-report"),
+        ({"root": b"\x01" * 32}, "wrong-report"),
+        ({"prev_root": b"\x01" * 32}, "wrong-report"),
+        ({"sum": 5}, "wrong-report"),
+        ({"depth": 9}, "wrong-report"),
+        ({"config_digest": b"\x01" * 32}, "wrong-report"),
+        ({"checkpoint": b"\x01" * 32}, "wrong-report"),
+        ({"loss_micro": 1}, "wrong-report"),
+        ({"round": 1}, "wrong-report"),
+        ({"evidence_sha256": b"\x01" * 32}, "wrong-report"),
+        ({"credits_hash": b"\x01" * 32}, "wrong-report"),
+        ({"block_hash": b"\x01" * 32}, "wrong-report"),
+        ({"evidence_cid": "bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am"}, "wrong-evidence"),
+        ({"epoch": 1}, "wrong-epoch"),
+        ({"attempt": 1}, "wrong-attempt"),
+    ],
+)
+async def test_no_field_of_a_report_can_be_changed(clerks: list[Clerk], change: dict[str, Any], rule: str) -> None:
+    first = await proposed(clerks[0])
+    with pytest.raises(RuleBroken) as broken:
+        await votes(clerks[1], SIGNERS[0], replace(first.report, **change), first.evidence)
+    assert broken.value.rule == rule
+    assert clerks[1].office.seat.db.promised("report/0/0") is None  # type: ignore[arg-type]
+
+
+async def test_a_signer_out_of_turn_gets_no_vote(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[1])
+    with pytest.raises(RuleBroken) as broken:
+        await votes(clerks[2], SIGNERS[1], first.report, first.evidence)
+    assert broken.value.rule == "wrong-attempt"
+
+
+async def test_a_loss_that_is_not_what_is_measured_here_is_refused(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    checkpoint = clerks[1].office.record(2).checkpoint
+    clerks[1].office.seat.db.set_meta(f"loss/{checkpoint}", "2600000 640")
+    with pytest.raises(RuleBroken) as broken:
+        await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+    assert broken.value.rule == "wrong-evaluation"
+    clerks[1].office.seat.db.set_meta(f"loss/{checkpoint}", "2501900 640")
+    await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+
+
+async def test_a_verdict_of_this_signer_must_not_be_left_out(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    draw = next(d for d in clerks[1].office.seat.db.draws() if d.state == "other")
+    plan, commitment = clerks[1].office.desk.rounds.plan(draw.round), clerks[1].replaying._commitment(draw)
+    assert plan is not None
+    assert commitment is not None
+    late = Verdict(
+        clerks[1].office.seat.campaign, plan.body.epoch, draw.round, draw.member, commitment.digest,
+        clerks[1].office.seat.address, "replay", Segment(draw.segment, draw.segment + 1), "fail", False, 1.0, 1.0, (),
+        draw.seed_block, hex32(draw.seed_hash), "it differs here",
+    )  # fmt: skip
+    clerks[1].replaying._sign(draw, late)
+    with pytest.raises(RuleBroken) as broken:
+        await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+    assert broken.value.rule == "missing-verdict"
+
+
+async def test_a_round_that_was_not_recomputed_here_is_not_signed(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    clerks[1].office.seat.db.set_meta("recount/2", "wrong")
+    with pytest.raises(RuleBroken) as broken:
+        await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+    assert broken.value.rule == "not-recounted"
+
+
+@pytest.mark.parametrize(("liar", "others"), [("fail", "pass"), ("fail", "fail"), ("unavailable", "pass")])
+async def test_failed_replays_by_a_majority_earn_nothing(tmp_path: Path, liar: str, others: str) -> None:
+    """One signer's false `fail` is outvoted; a true one, confirmed by the others, refuses the member's epoch."""
+    chain, crew = Chain(), {i: Crew(i) for i in range(3)}
+    offices = [Office(tmp_path, chain, position, max_rounds=2) for position in range(3)]
+    for _ in range(2):
+        await play(offices[0], crew)
+    await until(offices[0], Finish)
+    chain.now_ms += 4000
+    clerks = [Clerk(office) for office in offices]
+    for clerk in clerks:
+        clerk.office.look()
+    for clerk in clerks[1:]:
+        clerk.copy_from(offices[0])
+    await clerks[0].verify(liar)
+    for clerk in clerks[1:]:
+        clerk.copy_from(offices[0])
+        await clerk.verify(others)
+    for _ in range(2):  # what one doubts, the others check too
+        for clerk in clerks:
+            for other in offices:
+                clerk.copy_from(other)
+        for clerk in clerks[1:]:
+            await clerk.verify(others)
+    doubted = {d.member for d in offices[0].seat.db.draws(state="done")}
+    chain.now_ms = offices[0].params.epoch_end(0) * 1000 + 5000
+    for clerk in clerks:
+        clerk.office.look()
+    found = await proposed(clerks[0])
+    lines = loads_object(found.evidence.credits)["lines"]
+    assert isinstance(lines, list)
+    refused = {int(str(line["index"])) for line in lines if isinstance(line, dict) and line["refused"]}
+    assert doubted
+    assert refused == ({0, 1, 2} if others == "fail" else set())
+    await votes(clerks[1], SIGNERS[0], found.report, found.evidence)
+
+

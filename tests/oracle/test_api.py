@@ -1,0 +1,206 @@
+"""The signer's methods over real connections: who may ask what, and what garbage costs."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commonweight.errors import AuthenticationError, CommonweightError, PeerError, PeerRefused
+from commonweight.net import Caller, Identity, Peer, Request, Server, connect
+from commonweight.protocol.canonical import Json, loads
+from commonweight.protocol.documents import Signed, sign
+from commonweight.protocol.keys import address_of
+from commonweight.protocol.records import Plan, Receipt
+from oracle.phases import SendAnchor
+from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, join, member_key
+from tests.oracle.test_coordinator import gather, until
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class Desk:
+    office: Office
+    server: Server
+    address: str
+
+    async def as_member(self, index: int, key: bytes | None = None) -> Peer:
+        return await connect(
+            self.address, SIGNERS[0], Identity(key or member_key(index), RUN, DOMAIN, "member", index)
+        )
+
+    async def as_signer(self, position: int) -> Peer:
+        return await connect(self.address, SIGNERS[0], Identity(SIGNER_KEYS[position], RUN, DOMAIN, "signer"))
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    office = Office(tmp_path, Chain())
+    server = office.api.server()
+    host, port = await server.start("127.0.0.1", 0)
+    yield Desk(office, server, f"{host}:{port}")
+    await server.close()
+
+
+async def test_a_member_joins_gets_the_plan_commits_and_gets_its_receipt(desk: Desk) -> None:
+    crew = {i: Crew(i) for i in range(3)}
+    peer = await desk.as_member(0)
+    waiting = asyncio.create_task(peer.call("plan", {"after": 0, "wait_ms": 9000}))
+    await gather(desk.office, crew)
+    signed = Signed.from_bytes((await waiting).body)
+    plan = Plan.from_body(signed.body)
+    held = desk.office.desk.checkpoints.get(plan.base, plan.base_cid)
+    commitment = crew[0].work(desk.office.config, signed, plan, held.checkpoint)
+    reply = await peer.call("commit", {"commitment": commitment.to_json()})
+    receipt = Receipt.from_body(Signed.from_json(reply.params["receipt"]).body)
+    assert (receipt.commitment, receipt.index) == (commitment.digest, 0)
+    await commit(desk.office, crew[1])
+    await until(desk.office, SendAnchor)
+    roster = loads((await peer.call("roster", {"round": 1, "wait_ms": 100})).body)
+    assert isinstance(roster, dict)
+    assert [m["index"] for m in roster["members"]] == [0, 1, 2]  # type: ignore[index, call-overload, union-attr]
+    assert len(roster["commitments"]) == 2  # type: ignore[arg-type]
+    assert (await peer.call("record", {"round": 1, "wait_ms": 10})).body == b""
+    await peer.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "index", "key", "code"),
+    [
+        ("member", 0, member_key(1), "unknown-member"),
+        ("member", 7, member_key(7), "unknown-member"),
+        ("signer", None, member_key(0), "unknown-signer"),
+    ],
+)
+async def test_strangers_are_turned_away(desk: Desk, role: str, index: int | None, key: bytes, code: str) -> None:
+    with pytest.raises(PeerRefused) as refused:
+        await connect(desk.address, SIGNERS[0], Identity(key, RUN, DOMAIN, role, index))
+    assert refused.value.code == code
+
+
+async def test_a_server_with_another_key_is_not_believed(desk: Desk) -> None:
+    with pytest.raises(AuthenticationError):
+        await connect(desk.address, SIGNERS[1], Identity(member_key(0), RUN, DOMAIN, "member", 0))
+
+
+async def test_nobody_speaks_for_another_member_or_as_a_signer(desk: Desk) -> None:
+    crew = {i: Crew(i) for i in range(3)}
+    await gather(desk.office, crew)
+    peer = await desk.as_member(1)
+    signed, plan = desk.office.plan()
+    held = desk.office.desk.checkpoints.get(plan.base, plan.base_cid)
+    stolen = crew[0].work(desk.office.config, signed, plan, held.checkpoint)
+    for method, params in [
+        ("join", {"index": 0, "have": None, "peer": "x:1"}),
+        ("commit", {"commitment": stolen.to_json()}),
+        ("sync", {"after": 0, "wait_ms": 0}),
+        ("propose", {"report": {}, "files": [{"name": "a", "size": 0}]}),
+        ("ban", {"ban": {}, "offence": stolen.to_json(), "blobs": []}),
+    ]:
+        with pytest.raises(PeerRefused) as refused:
+            await peer.call(method, params)
+        assert refused.value.code == "not-yours", method
+    await peer.close()
+
+
+async def test_work_for_another_base_is_refused_and_an_offence(desk: Desk) -> None:
+    crew = {i: Crew(i) for i in range(3)}
+    await gather(desk.office, crew)
+    signed, plan = desk.office.plan()
+    held = desk.office.desk.checkpoints.get(plan.base, plan.base_cid)
+    honest = crew[2].work(desk.office.config, signed, plan, held.checkpoint)
+    wrong = sign("commitment", {**honest.body, "base": "0x" + "0e" * 32}, member_key(2), DOMAIN)
+    peer = await desk.as_member(2)
+    with pytest.raises(PeerRefused) as refused:
+        await peer.call("commit", {"commitment": wrong.to_json()})
+    assert refused.value.code == "wrong-base"
+    assert [(o.member, o.rule) for o in desk.office.seat.db.offences()] == [(2, "wrong-target")]
+    stale = sign("commitment", {**honest.body, "plan": "0x" + "0f" * 32}, member_key(1), DOMAIN)
+    other = await desk.as_member(1)
+    with pytest.raises(PeerRefused):
+        await other.call("commit", {"commitment": stale.to_json()})
+    assert len(desk.office.seat.db.offences()) == 1  # stale work is dropped, never punished
+    await peer.close()
+    await other.close()
+
+
+async def test_two_commitments_of_one_member_are_an_offence(desk: Desk) -> None:
+    crew = {i: Crew(i) for i in range(3)}
+    await gather(desk.office, crew)
+    await commit(desk.office, crew[0])
+    signed, plan = desk.office.plan()
+    held = desk.office.desk.checkpoints.get(plan.base, plan.base_cid)
+    other = crew[1].work(desk.office.config, signed, plan, held.checkpoint)
+    second = sign("commitment", {**other.body, "index": 0}, member_key(0), DOMAIN)
+    caller = Caller(address_of(member_key(0)), "member", 0)
+    with pytest.raises(PeerRefused) as refused:
+        await desk.office.api.commit(Request(caller, "commit", {"commitment": second.to_json()}, b"", 1))
+    assert refused.value.code == "equivocation"
+    assert [(o.member, o.rule) for o in desk.office.seat.db.offences()] == [(0, "equivocation")]
+
+
+async def test_the_log_is_copied_page_by_page_and_again_after_a_restart(desk: Desk, tmp_path: Path) -> None:
+    crew = {i: Crew(i) for i in range(3)}
+    await gather(desk.office, crew)
+    for member in crew.values():
+        await commit(desk.office, member)
+    other = Office(tmp_path, desk.office.chain, position=1)
+    other.seat.settings.peers[SIGNERS[0]] = desk.address  # type: ignore[index]
+    assert await other.collecting._page(SIGNERS[0], False)
+    assert await other.collecting._page(SIGNERS[0], False)
+    assert len(other.desk.rounds.receipted(1)) == 3
+    other.seat.db.close()
+    again = Office(tmp_path, desk.office.chain, position=1)
+    again.seat.settings.peers[SIGNERS[0]] = desk.address  # type: ignore[index]
+    assert len(again.desk.rounds.receipted(1)) == 3
+    await again.collecting._page(SIGNERS[0], False)
+    await join(desk.office, crew[0])
+
+
+JUNK: st.SearchStrategy[Json] = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**53 - 1) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([
+    "index", "have", "peer", "after", "wait_ms", "round", "part", "commitment", "message", "result", "offence", "blobs",
+    "report", "files", "ban", "junk",
+])  # fmt: skip
+METHODS = (
+    "status", "join", "leave", "plan", "commit", "roster", "payload", "result", "record", "part", "offence", "sync",
+    "propose", "ban",
+)  # fmt: skip
+
+
+def test_garbage_is_refused_by_name_and_the_service_goes_on(tmp_path_factory: pytest.TempPathFactory) -> None:
+    loop = asyncio.new_event_loop()
+    office = Office(tmp_path_factory.mktemp("office"), Chain())
+    methods = {name: getattr(office.api, name) for name in METHODS}
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.sampled_from(METHODS), st.dictionaries(NAMES, JUNK, max_size=5), st.binary(max_size=40), st.booleans())
+    def throw(method: str, params: dict[str, Json], body: bytes, signer: bool) -> None:
+        if isinstance(params.get("wait_ms"), int):
+            params["wait_ms"] = 0
+        caller = Caller(SIGNERS[1], "signer", None) if signer else Caller(address_of(member_key(0)), "member", 0)
+        with contextlib.suppress(CommonweightError):
+            loop.run_until_complete(methods[method](Request(caller, method, params, body, 1)))
+
+    throw()
+    loop.close()
+    assert office.seat.db.offences() == []
+
+
+async def test_oversized_bodies_cost_the_connection_and_nothing_else(desk: Desk) -> None:
+    peer = await desk.as_member(0)
+    with pytest.raises(PeerError):
+        await peer.call("join", {"index": 0, "have": None, "peer": "x:1"}, os.urandom(100))
+    fresh = await desk.as_member(0)
+    assert (await fresh.call("status")).params["signer"] == SIGNERS[0]
+    await fresh.close()
