@@ -11,7 +11,8 @@ import {SumTree} from "./libraries/SumTree.sol";
 /// @title RootGame
 /// @notice Forces a hidden tree into the open: five levels a move, from the root to the leaves.
 /// @dev Of an answer only its hash is stored; its text is in the event and comes back in calldata. A game holds the report open
-/// for two answer times after a question (one to answer, one to call the default) and one after an answer.
+/// for two answer times after a question (one to answer, one to call the default) and one after an answer. A report that a
+/// default has voided can still be asked about, so that no friend of its signers ends the matter by losing the only game.
 abstract contract RootGame is DisputesBase {
     uint256 internal constant LEVELS = 5;
     uint256 internal constant MAX_ANSWERS = 4;
@@ -49,8 +50,13 @@ abstract contract RootGame is DisputesBase {
     function openGame(Report calldata report) external payable returns (uint256 game) {
         Assets.take(_asset, _challengeBond);
         bytes32 digest = _reportDigest(report);
-        Case memory c = _pendingCase(report, digest);
-        if (block.timestamp >= c.windowEnd) revert WindowOver();
+        Case memory c = _cases[digest];
+        bool late = c.voidedAt != 0 && !c.fraud && block.timestamp < uint256(c.voidedAt) + _disputePeriod;
+        if (!late) {
+            c = _pendingCase(report, digest);
+            if (block.timestamp >= c.windowEnd) revert WindowOver();
+            ICreditOracle(_oracle).holdReport(uint64(block.timestamp + 2 * _answerTime));
+        }
         ++c.openGames;
         _cases[digest] = c;
         ++openGames;
@@ -58,7 +64,6 @@ abstract contract RootGame is DisputesBase {
         _games[game] = Game(digest, msg.sender, c.depth, 0, uint40(block.timestamp), false);
         emit GameOpened(game, digest, c.epoch, msg.sender);
         _ask(digest, c.depth, 0, report.root, report.sum);
-        ICreditOracle(_oracle).holdReport(uint64(block.timestamp + 2 * _answerTime));
     }
 
     function answerNode(bytes32 digest, uint8 level, uint32 position, Sibling[] calldata descendants) external {

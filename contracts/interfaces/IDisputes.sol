@@ -73,7 +73,8 @@ interface IDisputes {
                                ROOT GAME
     //////////////////////////////////////////////////////////////*/
 
-    /// @notice Asks for the root's descendants, with the run's challenge bond; only in the report's original window.
+    /// @notice Asks for the root's descendants, with the run's challenge bond: in the report's original window, or within
+    /// a dispute period after the report was voided because a node was not answered.
     function openGame(Report calldata report) external payable returns (uint256 game);
 
     /// @notice Answers a node that was asked for with its descendants five levels down (fewer near the leaves). Anyone; serves every

@@ -328,8 +328,8 @@ contract WrongLeafTest is DisputeSteps {
     }
 }
 
-/// @notice Disputes: the root game (4.4.2).
-contract RootGameTest is DisputeSteps {
+/// @notice Steps of the root game's tests.
+abstract contract RootGameSteps is DisputeSteps {
     uint256 internal constant CHALLENGE_BOND = 1_000;
     address internal dave = address(0xDA7E);
 
@@ -365,7 +365,10 @@ contract RootGameTest is DisputeSteps {
         vm.prank(carol);
         disputes.descend(game, d, child);
     }
+}
 
+/// @notice Disputes: the root game (4.4.2).
+contract RootGameTest is RootGameSteps {
     function test_hiddenTreeFallsAtItsLeaf() public {
         _hide();
         uint256 game = _open(carol);
@@ -694,6 +697,43 @@ contract RootGameTest is DisputeSteps {
         disputes.closeGame(game);
         _prove(33);
         _fell();
+    }
+}
+
+/// @notice A friend of the signers plays the only game, and means to lose it.
+contract FriendlyGameTest is RootGameSteps {
+    /// The friend's default voids the report; a watcher joins within the dispute period and goes on where the friend stops.
+    function test_selfChallengeByDefaultSavesNoBond() public {
+        vm.fee(0);
+        _hide();
+        uint256 friendly = _open(bob);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(friendly);
+        uint256 voidedAt = block.timestamp;
+        uint256 game = _open(carol);
+        vm.warp(voidedAt + 499);
+        _answer(6, 0);
+        _descend(game, 6, 0, 16);
+        vm.warp(voidedAt + 519);
+        disputes.closeGame(friendly);
+        eq(oracle.bondOf(vm.addr(signerKeys[0])), BOND, "the friend lost");
+        disputes.closeGame(game);
+        _slashed();
+        eq(disputes.owedTo(carol), CHALLENGE_BOND, "the watcher's bond comes back");
+    }
+
+    function test_lateGamesEndWithTheDisputePeriod() public {
+        _hide();
+        uint256 game = _open(bob);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(game);
+        vm.warp(block.timestamp + 500);
+        uint256 value = ready(carol, address(disputes), CHALLENGE_BOND);
+        vm.prank(carol);
+        vm.expectRevert(IDisputes.NotPending.selector);
+        disputes.openGame{value: value}(bad);
+        disputes.closeGame(game);
+        eq(oracle.owedTo(bob), 3 * (BOND / 10), "fraud by default");
     }
 }
 
