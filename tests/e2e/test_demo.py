@@ -7,6 +7,7 @@ recorded, the liar is banned and the model has learned.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,9 +28,7 @@ def checkout(tmp_path: Path) -> Path:
         if entry.name != "build":
             (tmp_path / entry.name).symlink_to(entry)
     (tmp_path / "scripts").unlink()
-    (tmp_path / "scripts").mkdir()
-    for script in (ROOT / "scripts").glob("*.py"):
-        (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     return tmp_path
 
 

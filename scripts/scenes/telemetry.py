@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cast import Cast
-
 from commonweight.chain.events import (
     Banned,
     ChainEvent,
@@ -25,6 +23,7 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.records import Record
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, parse_cid
+from scenes.cast import Cast
 
 MAX_FILE = 2**24
 WATCHED = (RoundAnchored, Banned, EpochClosed, ReportSubmitted, EpochFinal, EpochVoided)
