@@ -23,9 +23,9 @@ from commonweight.protocol.records import Manifest
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store.base import ContentStore
 from commonweight.store.cid import Cid, cid_from_bytes
+from commonweight.store.entries import Emit
 from commonweight.store.fallback import FallbackStore
 from commonweight.store.folder import FolderStore
-from commonweight.store.unixfs import Emit
 from trainer.journal import write_whole
 
 KEPT = 3

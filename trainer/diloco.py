@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,7 @@ class Work:
     """A finished round of a member: what it commits to, the payload, and what it cost.
 
     `steps_taken` and `loss` count what this process did: a resumed round took its first steps before. `seconds` is the
-    time of all of it, `trace_seconds` the part spent on hashing and keeping states.
+    time of all of it, `trace_seconds` the part in which the steps waited for states to be copied, hashed and kept.
     """
 
     commitment: Commitment
@@ -45,6 +47,40 @@ class Work:
     loss: float
     seconds: float
     trace_seconds: float
+
+
+class _Keeper:
+    """Hashes and stores trace states in a thread of its own while the next steps are taken, one state at a time."""
+
+    def __init__(self, journal: Journal, folder: RoundFolder, trace: TraceBuilder) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._trace = trace
+        self._pool = ThreadPoolExecutor(1, "trace")
+        self._pending: Future[None] | None = None
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._pool:
+            self._finish()
+
+    def keep(self, state: State) -> None:
+        """Add a state to the trace; its arrays are the keeper's from now on. Waits for the state before."""
+        self._finish()
+        self._pending = self._pool.submit(self._store, state)
+
+    def _finish(self) -> None:
+        started = time.perf_counter()
+        if self._pending is not None:
+            self._pending.result()
+        self.seconds += time.perf_counter() - started
+
+    def _store(self, state: State) -> None:
+        self._trace.add(self._journal.store_state(state, self._trace.states[0].residual))
+        self._folder.save_trace(self._trace)
 
 
 class RoundTrainer:
@@ -75,23 +111,22 @@ class RoundTrainer:
         """
         configure_torch(self.threads)
         optimizer = self._optimizer = self._optimizer or InnerOptimizer(self.config)
-        plan, started, trace_seconds = folder.body, time.perf_counter(), 0.0
+        plan, started = folder.body, time.perf_counter()
         trace, state = self._begin(folder, base)
         optimizer.load(state)
         done, planned = state.step - trace.states[0].step, plan.member(self.index).steps
         losses: list[float] = []
-        while done < planned:
-            segment_started = time.perf_counter()
-            stop = min(done + self.config.training.trace_every, planned)
-            for step in range(done, stop):
-                losses.append(optimizer.advance(batch_of(self.config, self.corpus, plan, self.index, step)))
-                progress(step + 1, losses[-1])
-            done, hashing = stop, time.perf_counter()
-            trace.add(self.journal.store_state(optimizer.state(state.residual)))
-            folder.save_trace(trace)
-            trace_seconds += time.perf_counter() - hashing
-            if enough(done, time.perf_counter() - segment_started):
-                break
+        with _Keeper(self.journal, folder, trace) as keeper:
+            while done < planned:
+                segment_started = time.perf_counter()
+                stop = min(done + self.config.training.trace_every, planned)
+                for step in range(done, stop):
+                    losses.append(optimizer.advance(batch_of(self.config, self.corpus, plan, self.index, step)))
+                    progress(step + 1, losses[-1])
+                done = stop
+                keeper.keep(optimizer.state(state.residual))
+                if enough(done, time.perf_counter() - segment_started):
+                    break
         payload = payload_of(self.config, plan, base, optimizer.model.flat.numpy(), state.residual)
         self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)
@@ -101,7 +136,7 @@ class RoundTrainer:
             steps_taken=len(losses),
             loss=float(np.mean(losses)) if losses else float("nan"),
             seconds=time.perf_counter() - started,
-            trace_seconds=trace_seconds,
+            trace_seconds=keeper.seconds,
         )
 
     def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State]:

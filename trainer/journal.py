@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commonweight.errors import TrainingError
-from commonweight.exact.arrays import F32, array_digest, from_bytes, to_bytes
+from commonweight.exact.arrays import F32, array_digest, as_f32, from_bytes
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 from commonweight.protocol.documents import Signed
@@ -54,7 +54,7 @@ class Arrays:
         path = self._path(digest)
         if not path.exists():
             aside = path.with_suffix(f".{os.getpid()}")
-            aside.write_bytes(to_bytes(array))
+            as_f32(array).astype("<f4", copy=False).tofile(aside)
             aside.replace(path)
         return digest
 
@@ -251,8 +251,8 @@ class Journal:
         get = self.arrays.get
         return State(digests.step, get(digests.weights), get(digests.m), get(digests.v), get(digests.residual))
 
-    def store_state(self, state: State) -> StateDigests:
-        """Store the arrays of a state; returns its digests."""
-        for name in ("weights", "m", "v", "residual"):
-            self.arrays.put(getattr(state, name), getattr(state.digests, name))
-        return state.digests
+    def store_state(self, state: State, residual: str | None = None) -> StateDigests:
+        """Store the arrays of a state; returns its digests. `residual` is that array's digest if it is here already."""
+        put = self.arrays.put
+        kept = put(state.residual) if residual is None else residual
+        return StateDigests(state.step, put(state.weights), put(state.m), put(state.v), kept)

@@ -175,10 +175,11 @@ class PeerServer:
         self._signers_only(request)
         f = Fields(request.params, "state")
         round_, leaf = f.integer("round", 1), f.integer("leaf")
+        arrays = f.boolean("arrays") if "arrays" in request.params else True
         f.done()
-        return await asyncio.to_thread(self._state_of, self._committed(round_), leaf)
+        return await asyncio.to_thread(self._state_of, self._committed(round_), leaf, arrays)
 
-    def _state_of(self, folder: RoundFolder, leaf: int) -> Reply:
+    def _state_of(self, folder: RoundFolder, leaf: int, arrays: bool) -> Reply:
         trace, signed = folder.trace, folder.commitment
         if trace is None or signed is None or leaf >= len(trace.states):
             raise PeerRefused("no-such-state", f"There is no leaf {leaf} of round {folder.body.round} here")
@@ -192,7 +193,7 @@ class PeerServer:
                 "leaf": hex32(trace.leaves()[leaf]),
                 "leaves": len(trace.states),
             },
-            self._journal.load_state(digests).to_bytes(),
+            self._journal.load_state(digests).to_bytes() if arrays else b"",
         )
 
     async def _payload(self, request: Request) -> Reply:

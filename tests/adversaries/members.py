@@ -92,12 +92,11 @@ class _Forger(Member):
     def train(self, folder: RoundFolder, base: Held, enough: Enough, progress: Progress) -> Work:
         optimizer_state, forge, start = self.trainer.journal.store_state, self.forge, base.checkpoint.weights
 
-        def store(state: State):
-            if state.step and state.weights is not start:
-                moved = (start + forge(state.weights - start)).astype(np.float32)
-                self.moved = moved
-                state = replace(state, weights=moved)
-            return optimizer_state(state)
+        def store(state: State, residual: str | None = None):
+            if residual is not None:
+                self.moved = (start + forge(state.weights - start)).astype(np.float32)
+                state = replace(state, weights=self.moved)
+            return optimizer_state(state, residual)
 
         from trainer import diloco
 

@@ -1,0 +1,146 @@
+"""Checkpoints at a member: equal names for equal bits, verified fetching that goes on where it stopped, crash safety."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
+from commonweight.protocol.records import Manifest
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import open_store
+from trainer.checkpoint import KEPT, Checkpoints, Held, PeerBlocks
+from trainer.model import Llama
+
+pytestmark = pytest.mark.unit
+RUN = "0x" + "aa" * 20
+PLAN = "0x" + "bb" * 32
+
+
+def later(held: Held) -> Checkpoint:
+    """Another checkpoint, as an outer step would make it."""
+    momentum = np.full_like(held.checkpoint.weights, 1e-3)
+    return Checkpoint(held.checkpoint.weights - momentum, momentum)
+
+
+@pytest.fixture
+def box(tmp_path: Path, config: RunConfig) -> Checkpoints:
+    return Checkpoints(tmp_path / "one", config, RUN)
+
+
+class Neighbour:
+    """Another member's blocks; `broken` ones are sent altered, and it dies after `lives` blocks."""
+
+    def __init__(self, box: Checkpoints, lives: int = 10**6, broken: bool = False) -> None:
+        self.box, self.lives, self.broken, self.served = box, lives, broken, list[str]()
+
+    def __call__(self, cid) -> bytes:
+        if self.lives == 0:
+            raise ContentUnavailable("the neighbour is gone")
+        self.lives -= 1
+        self.served.append(cid)
+        data = self.box.block(cid)
+        return data[:-1] + bytes([data[-1] ^ 1]) if self.broken else data
+
+
+def test_two_members_name_the_same_bits_alike(box: Checkpoints, tmp_path: Path, config: RunConfig) -> None:
+    other = Checkpoints(tmp_path / "two", config, RUN)
+    mine, theirs = box.genesis(), other.genesis()
+    assert (mine.sha256, mine.cid) == (theirs.sha256, theirs.cid)
+    changed = other.make(1, theirs.sha256, PLAN, later(theirs))
+    assert changed.sha256 != mine.sha256
+    assert changed.manifest.parent == mine.sha256
+
+
+def test_a_joiner_fetches_from_a_neighbour_and_verifies(box: Checkpoints, tmp_path: Path, config: RunConfig) -> None:
+    newest = box.make(1, box.genesis().sha256, PLAN, later(box.genesis()))
+    joiner = Checkpoints(tmp_path / "joiner", config, RUN)
+    got = joiner.get(newest.sha256, PeerBlocks(Neighbour(box)))
+    assert got.checkpoint.equals(newest.checkpoint)
+    assert got.cid == newest.cid
+    again = Checkpoints(tmp_path / "joiner", config, RUN)
+    found = again.newest()
+    assert found is not None
+    assert found.sha256 == newest.sha256
+
+
+def test_a_fetch_goes_on_where_it_stopped(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
+    held = box.genesis()
+    joiner, dying = Checkpoints(tmp_path / "joiner", config, RUN), Neighbour(box, lives=2)
+    with pytest.raises(ContentUnavailable):
+        joiner.get(held.sha256, PeerBlocks(dying))
+    assert joiner.newest() is None, "a checkpoint without all its blocks is not there"
+    second = Neighbour(box)
+    joiner.get(held.sha256, PeerBlocks(second))
+    assert dying.served
+    assert not set(dying.served) & set(second.served), "no block is fetched twice"
+
+
+def test_altered_blocks_are_never_used(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
+    held = box.genesis()
+    joiner = Checkpoints(tmp_path / "joiner", config, RUN)
+    with pytest.raises(ContentMismatch):
+        joiner.get(held.sha256, PeerBlocks(Neighbour(box, broken=True)))
+    store = open_store(tmp_path / "store")
+    files = held.checkpoint.to_files(Llama(config.model).layout)
+    for data in (*files.values(), held.manifest.to_bytes()):
+        store.put(data)
+    got = joiner.get(held.sha256, PeerBlocks(Neighbour(box, broken=True)), store)
+    assert got.checkpoint.equals(held.checkpoint), "the content store has what the neighbour spoils"
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
+    foreign = Checkpoints(tmp_path / "foreign", config, "0x" + "cc" * 20)
+    held = foreign.genesis()
+    with pytest.raises(ContentMismatch, match="another run"):
+        box.get(held.sha256, PeerBlocks(Neighbour(foreign)))
+
+
+def test_a_damaged_checkpoint_is_dropped_and_the_one_before_is_found(box: Checkpoints, tmp_path: Path, config) -> None:
+    first = box.genesis()
+    second = box.make(1, first.sha256, PLAN, later(first))
+    for block in (tmp_path / "one" / second.sha256[2:] / "blocks").rglob("b*"):
+        if block.is_file():
+            block.write_bytes(block.read_bytes()[:-1])
+    reopened = Checkpoints(tmp_path / "one", config, RUN)
+    found = reopened.newest()
+    assert found is not None
+    assert found.sha256 == first.sha256
+
+
+def test_only_the_newest_are_kept(box: Checkpoints, tmp_path: Path) -> None:
+    held = box.genesis()
+    names = [held.sha256]
+    for number in range(1, KEPT + 3):
+        held = box.make(number, held.sha256, PLAN, later(held))
+        names.append(held.sha256)
+    kept = {Manifest.load(p.read_bytes()).sha256 for p in (tmp_path / "one").glob("*/manifest.json")}
+    assert kept == set(names[-KEPT:])
+    box.get(names[-KEPT])
+    with pytest.raises(StoreError):
+        box.get(names[0])
+
+
+def test_transformers_loads_the_published_directory_with_equal_logits(
+    box: Checkpoints, tmp_path: Path, config: RunConfig
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    held = box.make(1, box.genesis().sha256, PLAN, later(box.genesis()))
+    files = held.checkpoint.to_files(Llama(config.model).layout)
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(files["weights.safetensors"])
+    (folder / "config.json").write_bytes(config.model.transformers_config())
+    theirs = LlamaForCausalLM.from_pretrained(folder).eval()
+    ours = Llama(config.model)
+    ours.load_flat(held.checkpoint.weights)
+    tokens = torch.arange(20).reshape(1, 20)
+    with torch.inference_mode():
+        assert torch.allclose(ours(tokens), theirs(tokens).logits, atol=1e-5)
+
+
+def test_genesis_is_a_function_of_the_configuration(box: Checkpoints, config: RunConfig) -> None:
+    assert box.genesis().checkpoint.equals(genesis_checkpoint(config))
