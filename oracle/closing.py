@@ -6,14 +6,17 @@ their measurements of links are used. Arithmetic runs in a thread.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from commonweight.errors import OracleError
 from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
 from commonweight.protocol.evidence import measured_links
+from commonweight.protocol.offences import part_blob
 from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record
 from commonweight.protocol.structure import counted_tokens
 from oracle.checkpoints import Held
 from oracle.desk import Desk
+from oracle.offending import Offending
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 
@@ -34,8 +37,9 @@ class Sorted:
 class Closing:
     """Closes rounds for the coordinator."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, offending: Offending) -> None:
         self._desk = desk
+        self._offending = offending
         self._seat = desk.seat
 
     def complete(self, plan: Plan, roots: set[bytes]) -> bool:
@@ -55,6 +59,29 @@ class Closing:
             signed = self._seat.promise(slot, Record.KIND, record.to_body())
         self._seat.keep(signed, self._seat.address, round_=number)
         return Record.from_body(signed.body)
+
+    async def check_reducers(self, plan: Doc[Plan], record: Record) -> None:
+        """Compute again every part that a reducer has signed; one that is wrong is an offence.
+
+        A result over members whose payloads are not all here cannot be judged here; members report those themselves.
+        """
+        anchored = {c.body.index: c for c in self._desk.rounds.receipted(record.round).values()}
+        for result in self._desk.rounds.results(record.round):
+            body = result.body
+            agrees = body.members == tuple(c.index for c in record.counted) and body.digest == record.results[body.part]
+            members = tuple(anchored[i] for i in body.members if i in anchored)
+            judged = len(members) == len(body.members) and all(self._desk.payloads.holds(c.body) for c in members)
+            if agrees or not judged:
+                continue
+            payloads = {c.body.index: await in_thread(partial(self._parts, c.body)) for c in members}
+            tokens = {c.body.index: counted_tokens(c.body, plan.body, self._seat.config) for c in members}
+            reduced = await in_thread(partial(self._reduce, plan.body, body.part, payloads, tokens, members))
+            if reduced.digest != body.digest:
+                documents = [plan.signed, result.signed, *(c.signed for c in members)]
+                blobs = {part_blob(index): parts[body.part] for index, parts in payloads.items()}
+                await self._offending.accuse(
+                    "wrong-reduction", record.round, body.reducer, documents, part=body.part, blobs=blobs
+                )  # fmt: skip
 
     # --- who ---------------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.records import Anchor, Plan, Record
 from oracle import pace as pacing
-from oracle.closing import Closing
+from oracle.closing import LOST, Closing
 from oracle.desk import Desk
 from oracle.logs import logger
+from oracle.offending import Offending
 from oracle.pace import Measured, Pace
 from oracle.phases import AnchorRecord, Close, Decide, Facts, Finish, Open, SendAnchor, Step, Wait, decide
 from oracle.planning import bounds, make_plan, ready_members
@@ -31,14 +32,15 @@ _ALONE_MS = 3_000
 class Coordinator:
     """Plans rounds, anchors them, collects payloads and signs records. One per run; restart it at any time."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, offending: Offending) -> None:
         self._desk = desk
         self._seat = desk.seat
-        self._closing = Closing(desk)
+        self._closing = Closing(desk, offending)
         self._log = logger("coordinator")
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._made: int | None = None
         self._step_us: dict[int, int] = {}
+        self._checking: asyncio.Task[None] | None = None
         self.phase = "starting"
 
     async def run(self) -> None:
@@ -200,6 +202,7 @@ class Coordinator:
         started_ms = self._seat.now_ms()
         roots, _ = await self._roots(plan.body)
         record = await self._closing.close(plan, roots)
+        self._checking = asyncio.create_task(self._check_reducers(plan, record))
         self._made = self.made() + (1 if record.counted else 0)
         self._learn(plan, record, started_ms)
         self._log.info(
@@ -207,6 +210,13 @@ class Coordinator:
             refused=[r.index for r in record.refused], missing=[m.index for m in record.missing],
         )  # fmt: skip
         self._desk.bell.ring()
+
+    async def _check_reducers(self, plan: Doc[Plan], record: Record) -> None:
+        """After the record is out: whoever signed a wrong part is found by computing it."""
+        try:
+            await self._closing.check_reducers(plan, record)
+        except CommonweightError as error:
+            self._log.warning("reducers not checked", round=record.round, error=str(error))
 
     def _learn(self, plan: Doc[Plan], record: Record, closed_ms: int) -> None:
         """Adapt the budgets and judge slowness by what this round took."""
@@ -219,20 +229,32 @@ class Coordinator:
         for member in plan.body.members:
             if member.index in taken:
                 self._step_us[member.index] = taken[member.index] * 1000 // member.steps
+        exchanged_ms = db.last_payload_ms(number)
         measured = Measured(
             {**taken, **late}, frozenset(late), frozenset(set(plan.body.indices) - set(taken) - set(late)),
-            max(0, closed_ms - plan.body.anchor_by_ms), self._seat.now_ms() - closed_ms,
+            0 if exchanged_ms is None else max(0, exchanged_ms - plan.body.anchor_by_ms),
+            self._seat.now_ms() - closed_ms,
         )  # fmt: skip
         db.set_meta("pace", dumps(pacing.next_pace(self.pace(), measured, config).to_json()).decode())
-        members = db.members()
+        members, silent = db.members(), self._silent(plan.body, record)
         for index in plan.body.indices:
             strikes = members[index].strikes if index in members else 0
-            if index in late and not pacing.mostly_late(measured):
+            if (index in late and not pacing.mostly_late(measured)) or index in silent:
                 banned_ms = pacing.slow_ban(strikes + 1, config)
                 db.member_slow(index, strikes + 1, self._seat.now_ms() + banned_ms)
                 self._log.info("slow", member=index, strikes=strikes + 1, left_out_ms=banned_ms)
             elif index in taken and strikes:
                 db.member_slow(index, strikes - 1, 0)
+
+    def _silent(self, plan: Plan, record: Record) -> set[int]:
+        """Members that are alive, as they have spoken since, and yet did not hand over what they committed to.
+
+        When that are most of those who committed, it was the time that did not suffice.
+        """
+        members = self._seat.db.members()
+        lost = {m.index for m in record.missing if m.commitment is not None and m.reason == LOST}
+        alive = {i for i in lost if i in members and members[i].seen_ms > plan.exchange_by_ms}
+        return alive if 2 * len(alive) <= len(record.counted) + len(lost) else set()
 
     # --- the chain ---------------------------------------------------------------------------------------------------
 

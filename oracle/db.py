@@ -31,9 +31,10 @@ _MIGRATIONS: tuple[str, ...] = (
         member INTEGER NOT NULL, signer TEXT NOT NULL, signed BLOB NOT NULL, received_ms INTEGER NOT NULL,
         UNIQUE (digest, signer));
     CREATE INDEX documents_by_round ON documents (kind, round, member);
+    CREATE INDEX documents_by_member ON documents (kind, member, round);
     CREATE TABLE payloads (
         round INTEGER NOT NULL, member INTEGER NOT NULL, part INTEGER NOT NULL, sha256 BLOB NOT NULL,
-        PRIMARY KEY (round, member, part)) WITHOUT ROWID;
+        received_ms INTEGER NOT NULL, PRIMARY KEY (round, member, part)) WITHOUT ROWID;
     CREATE TABLE members (
         member INTEGER PRIMARY KEY, peer TEXT NOT NULL, have BLOB, joined_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL,
         strikes INTEGER NOT NULL DEFAULT 0, slow_until_ms INTEGER NOT NULL DEFAULT 0);
@@ -49,8 +50,8 @@ _MIGRATIONS: tuple[str, ...] = (
         seed_block INTEGER NOT NULL, seed_hash BLOB NOT NULL, state TEXT NOT NULL,
         PRIMARY KEY (round, member, segment, position)) WITHOUT ROWID;
     CREATE TABLE states (
-        round INTEGER NOT NULL, member INTEGER NOT NULL, segment INTEGER NOT NULL, start TEXT NOT NULL,
-        claimed TEXT NOT NULL, PRIMARY KEY (round, member, segment)) WITHOUT ROWID;
+        round INTEGER NOT NULL, member INTEGER NOT NULL, segment INTEGER NOT NULL, leaf TEXT NOT NULL,
+        start TEXT NOT NULL, claimed TEXT NOT NULL, PRIMARY KEY (round, member, segment)) WITHOUT ROWID;
     CREATE TABLE offences (
         digest BLOB PRIMARY KEY, member INTEGER NOT NULL, round INTEGER NOT NULL, rule TEXT NOT NULL,
         until INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
@@ -118,6 +119,17 @@ class Draw:
     seed_block: int
     seed_hash: bytes
     state: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a member has shown for a draw: the data of the leaf that the segment leads to, 0x-hex, and the digests of
+    the files with the states at its start and, unless empty, at its end.
+    """
+
+    leaf: str
+    start: str
+    claimed: str
 
 
 @dataclass(frozen=True)
@@ -303,6 +315,13 @@ class Database:
         rows = self._read("SELECT * FROM documents WHERE digest=? ORDER BY seq LIMIT 1", digest)
         return _row(rows[0]) if rows else None
 
+    def last_document(self, kind: str, member: int) -> Row | None:
+        """The newest document of a kind about a member, or None."""
+        rows = self._read(
+            "SELECT * FROM documents WHERE kind=? AND member=? ORDER BY round DESC, seq DESC LIMIT 1", kind, member
+        )
+        return _row(rows[0]) if rows else None
+
     def documents_after(self, seq: int, limit: int) -> list[Row]:
         """At most `limit` documents with a higher sequence number, for a peer that copies this log."""
         return [_row(r) for r in self._read("SELECT * FROM documents WHERE seq>? ORDER BY seq LIMIT ?", seq, limit)]
@@ -317,12 +336,11 @@ class Database:
 
     # --- payloads --------------------------------------------------------------------------------------------------
 
-    def add_payload(self, round_: int, member: int, part: int, sha256: bytes) -> None:
+    def add_payload(self, round_: int, member: int, part: int, sha256: bytes, now_ms: int) -> None:
         """Note that this signer holds the bytes of a part that match the commitment."""
         self._write(
-            "INSERT INTO payloads VALUES (?,?,?,?) "
-            "ON CONFLICT (round, member, part) DO UPDATE SET sha256=excluded.sha256",
-            round_, member, part, sha256,
+            "INSERT INTO payloads VALUES (?1,?2,?3,?4,?5) ON CONFLICT (round, member, part) DO UPDATE SET sha256=?4",
+            round_, member, part, sha256, now_ms,
         )  # fmt: skip
 
     def payloads(self, round_: int) -> dict[int, dict[int, bytes]]:
@@ -331,6 +349,11 @@ class Database:
         for member, part, sha256 in self._read("SELECT member, part, sha256 FROM payloads WHERE round=?", round_):
             held.setdefault(_int(member), {})[_int(part)] = _blob(sha256)
         return held
+
+    def last_payload_ms(self, round_: int) -> int | None:
+        """When the last payload of a round that came at all came."""
+        latest = self._read("SELECT max(received_ms) FROM payloads WHERE round=?", round_)[0][0]
+        return None if latest is None else _int(latest)
 
     def drop_payloads(self, round_: int, member: int) -> None:
         """Note that a member's parts are not held after all."""
@@ -429,24 +452,26 @@ class Database:
             Draw(_int(r[0]), _int(r[1]), _int(r[2]), _int(r[3]), _int(r[4]), _blob(r[5]), str(r[6])) for r in rows
         ]
 
-    def add_states(self, draw: Draw, start: str, claimed: str) -> None:
-        """Note that the two states around a drawn segment are on this disk, by the digests of their files."""
+    def set_shown(self, draw: Draw, shown: Shown) -> None:
+        """Note what a member has shown for a draw and is on this disk now."""
         self._write(
-            "INSERT INTO states VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
-            draw.round, draw.member, draw.segment, start, claimed,
+            "INSERT INTO states VALUES (?1,?2,?3,?4,?5,?6) "
+            "ON CONFLICT (round, member, segment) DO UPDATE SET leaf=?4, start=?5, claimed=?6",
+            draw.round, draw.member, draw.segment, shown.leaf, shown.start, shown.claimed,
         )  # fmt: skip
 
-    def states(self, draw: Draw) -> tuple[str, str] | None:
-        """The digests of the two states around a drawn segment, if they are here."""
+    def shown(self, draw: Draw) -> Shown | None:
+        """What a member has shown for a draw, if it has."""
         rows = self._read(
-            "SELECT start, claimed FROM states WHERE round=? AND member=? AND segment=?",
+            "SELECT leaf, start, claimed FROM states WHERE round=? AND member=? AND segment=?",
             draw.round, draw.member, draw.segment,
         )  # fmt: skip
-        return (str(rows[0][0]), str(rows[0][1])) if rows else None
+        return Shown(*map(str, rows[0])) if rows else None
 
-    def drop_states(self, draw: Draw) -> list[str]:
-        """Forget them; returns the digests that no other draw needs."""
-        named = self.states(draw) or ()
+    def drop_shown(self, draw: Draw) -> list[str]:
+        """Forget it; returns the digests of files that no other draw needs."""
+        found = self.shown(draw)
+        named = [] if found is None else [digest for digest in (found.start, found.claimed) if digest]
         self._write(
             "DELETE FROM states WHERE round=? AND member=? AND segment=?", draw.round, draw.member, draw.segment
         )

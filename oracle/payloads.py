@@ -23,7 +23,8 @@ class Payloads:
         committed = commitment.parts[part]
         await in_thread(lambda: check_part(data, span.size, plan.codec, plan.block, committed))
         await in_thread(lambda: self._blobs.put(data))
-        self._seat.db.add_payload(plan.round, commitment.index, part, digest_bytes(committed.digest))
+        digest = digest_bytes(committed.digest)
+        self._seat.db.add_payload(plan.round, commitment.index, part, digest, self._seat.now_ms())
 
     def holds(self, commitment: Commitment) -> bool:
         """Whether every part of a commitment is here."""

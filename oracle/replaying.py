@@ -6,17 +6,20 @@ against its commitment before it is used, and kept until the draw is done.
 """
 
 import asyncio
+from dataclasses import replace
 
 from commonweight.errors import CommonweightError, FormatError, PeerError, PeerRefused
 from commonweight.exact.trace import State
+from commonweight.net import Reply
 from commonweight.protocol import merkle
+from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.evidence_check import Seed, draws_of
 from commonweight.protocol.fields import Fields, digest_bytes, hex32
-from commonweight.protocol.records import Commitment, Plan, Segment, Verdict
+from commonweight.protocol.records import Commitment, Plan, Segment, StateDigests, Verdict
 from commonweight.protocol.trace import final_leaf
 from oracle.blobs import Blobs
-from oracle.db import Draw
+from oracle.db import Draw, Shown
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.rounds import Doc
@@ -112,8 +115,8 @@ class Replaying:
             self._fetching[key].add_done_callback(lambda _: self._desk.bell.ring())
 
     async def _fetch(self, draw: Draw) -> str:
-        """Put both states around a drawn segment on disk; returns "", or why they cannot be had in time."""
-        if self._seat.db.states(draw) is not None:
+        """Put what a replay needs on disk; returns "", or why it cannot be had in time."""
+        if self._seat.db.shown(draw) is not None:
             return ""
         commitment = self._commitment(draw)
         if commitment is None:
@@ -122,10 +125,7 @@ class Replaying:
         why = "no answer in time"
         while (left := until - self._seat.clock()) > 0:
             try:
-                start = await self._state(draw, commitment.body, draw.segment, left)
-                left = max(1.0, until - self._seat.clock())
-                claimed = await self._state(draw, commitment.body, draw.segment + 1, left)
-                self._seat.db.add_states(draw, start, claimed)
+                self._seat.db.set_shown(draw, await self._show(draw, commitment.body, left))
                 return ""
             except PeerRefused as refused:
                 why = str(refused)
@@ -136,21 +136,48 @@ class Replaying:
             await asyncio.sleep(min(0.5, max(0.0, left)))
         return why
 
+    async def _show(self, draw: Draw, commitment: Commitment, left_s: float) -> Shown:
+        """The state at the start of the segment, and the leaf at its end.
+
+        The claimed state at the end is fetched too unless this member's last replay was exact: then an equal leaf will
+        do. Raises PeerError, or FormatError for what is forged.
+        """
+        start = await self._state(draw, commitment, draw.segment, left_s)
+        claimed = "" if self._exact_before(draw) else await self._state(draw, commitment, draw.segment + 1, left_s)
+        if draw.segment + 2 == commitment.trace.leaves:
+            parts = [part.digest for part in commitment.parts]
+            leaf = final_leaf(commitment.trace.last, parts, commitment.trace.new_residual)
+        else:
+            reply = await self._ask(draw, draw.segment + 1, arrays=False, left_s=left_s)
+            f = Fields({**reply.params}, "state")
+            leaf = f.child("digests", StateDigests.read).leaf()
+            _require_leaf(commitment, draw.segment + 1, leaf, f.digests("proof", 0, 32))
+        return Shown(hex32(leaf), start, claimed)
+
+    def _exact_before(self, draw: Draw) -> bool:
+        """Whether the last verdict on this member that anybody has given was an exact replay."""
+        last = self._seat.db.last_document(Verdict.KIND, draw.member)
+        return last is not None and Verdict.from_body(Signed.from_bytes(last.signed).body).exact
+
     async def _state(self, draw: Draw, commitment: Commitment, leaf: int, left_s: float) -> str:
-        """Fetch one state, check it against the trace, keep it. Raises PeerError, or FormatError for a forged one."""
+        """Fetch one state, check it against the trace, keep it; returns the digest of its file."""
+        reply = await self._ask(draw, leaf, arrays=True, left_s=left_s)
+        proof = Fields({**reply.params}, "state").digests("proof", 0, 32)
+        await in_thread(lambda: check_state(commitment, leaf, reply.body, proof, self._seat.numel))
+        return await in_thread(lambda: self._states.put(reply.body))
+
+    async def _ask(self, draw: Draw, leaf: int, *, arrays: bool, left_s: float) -> Reply:
+        """Ask the member for a leaf. Raises PeerError."""
         member = self._seat.db.members().get(draw.member)
         provider = self._desk.view.provider(draw.member)
         if provider is None:
             raise PeerRefused("unknown-member", f"Provider {draw.member} is not registered")
         address = member.peer if member is not None else provider.peer
-        reply = await self._desk.dialer.call(
-            address, provider.signing_key, "state", {"round": draw.round, "leaf": leaf}, timeout_s=left_s,
+        params: JsonObject = {"round": draw.round, "leaf": leaf, "arrays": arrays}
+        return await self._desk.dialer.call(
+            address, provider.signing_key, "state", params, timeout_s=left_s,
             max_reply=16 * self._seat.numel + _STATE_SLACK,
         )  # fmt: skip
-        f = Fields({**reply.params}, "state")
-        proof = f.digests("proof", 0, 32)
-        await in_thread(lambda: check_state(commitment, leaf, reply.body, proof, self._seat.numel))
-        return await in_thread(lambda: self._states.put(reply.body))
 
     # --- replaying ---------------------------------------------------------------------------------------------------
 
@@ -170,7 +197,7 @@ class Replaying:
                 return False
             self._sign(draw, verdict)
             del self._fetching[key]
-            for digest in self._seat.db.drop_states(draw):
+            for digest in self._seat.db.drop_shown(draw):
                 self._states.drop(digest)
             return True
         return False
@@ -179,10 +206,21 @@ class Replaying:
         commitment, plan = self._commitment(draw), self._desk.rounds.plan(draw.round)
         assert commitment is not None
         assert plan is not None
-        states = self._seat.db.states(draw)
-        if states is None:
+        shown = self._seat.db.shown(draw)
+        if shown is None:
             outcome = "fail" if trouble.startswith("forged") else "unavailable"
             return self._verdict(draw, commitment, plan, outcome, None, trouble)
+        result = await self._replay(draw, commitment, plan, shown)
+        if not shown.claimed and not (result.passed and result.leaf == shown.leaf):
+            claimed = await self._claimed_end(draw, commitment.body)
+            if not claimed:
+                return self._verdict(draw, commitment, plan, "unavailable", None, "the state at the end was not shown")
+            shown = replace(shown, claimed=claimed)
+            self._seat.db.set_shown(draw, shown)
+            result = await self._replay(draw, commitment, plan, shown)
+        return self._verdict(draw, commitment, plan, "pass" if result.passed else "fail", result, result.reason)
+
+    async def _replay(self, draw: Draw, commitment: Doc[Commitment], plan: Doc[Plan], shown: Shown) -> ReplayResult:
         body = commitment.body
         base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
         plan_path = self._desk.files.path(await in_thread(lambda: self._desk.files.put(plan.signed.to_bytes())))
@@ -190,11 +228,20 @@ class Replaying:
         last = draw.segment + 2 == body.trace.leaves
         result = await self._worker.replay(
             plan=plan_path, index=draw.member, steps=body.steps, segment=draw.segment, base=base.weights,
-            state=self._states.path(states[0]), claimed=self._states.path(states[1]),
+            state=self._states.path(shown.start), claimed=self._states.path(shown.claimed) if shown.claimed else None,
             parts=[part.digest for part in body.parts] if last else None,
         )  # fmt: skip
         self._desk.metrics.replay_seconds.inc(max(0.0, self._seat.clock() - began))
-        return self._verdict(draw, commitment, plan, "pass" if result.passed else "fail", result, result.reason)
+        return result
+
+    async def _claimed_end(self, draw: Draw, commitment: Commitment) -> str:
+        """The state at the end of a segment whose replay led elsewhere; "" when the member does not show it in time."""
+        wait_s = self._seat.config.verification.state_wait_ms / 1000
+        try:
+            return await self._state(draw, commitment, draw.segment + 1, wait_s)
+        except (PeerError, FormatError) as problem:
+            self._log.info("the claimed state cannot be had", member=draw.member, error=str(problem))
+            return ""
 
     def _verdict(
         self, draw: Draw, commitment: Doc[Commitment], plan: Doc[Plan], outcome: str, result: ReplayResult | None,
@@ -236,5 +283,10 @@ def check_state(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str
     last = leaf == trace.leaves - 1
     parts = [part.digest for part in commitment.parts]
     bound = final_leaf(state.digests, parts, trace.new_residual) if last else state.digests.leaf()
-    merkle.require(digest_bytes(trace.root), bound, leaf, trace.leaves, [digest_bytes(p) for p in proof])
+    _require_leaf(commitment, leaf, bound, proof)
     return state
+
+
+def _require_leaf(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str, ...]) -> None:
+    trace = commitment.trace
+    merkle.require(digest_bytes(trace.root), data, leaf, trace.leaves, [digest_bytes(p) for p in proof])

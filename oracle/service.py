@@ -64,7 +64,7 @@ class Service:
         self.banning = Banning(desk, self.offending)
         self.collecting = Collecting(desk, self.intake, self.offending)
         self.submitting = Submitting(desk)
-        self.coordinator = Coordinator(desk) if desk.coordinates else None
+        self.coordinator = Coordinator(desk, self.offending) if desk.coordinates else None
         voting = Voting(self.agreement.vote, self.banning.vote)
         self.api = Api(desk, self.intake, self.offending, voting, self.phase)
 

@@ -29,13 +29,16 @@ class WorkerError(OracleError):
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What replaying one segment gave. `rel_l2` and `norm_ratio` are of the segment's change, in binary64."""
+    """What replaying one segment gave: `rel_l2` and `norm_ratio` are of the segment's change, in binary64; `leaf` is
+    the data of the trace leaf that it led to, 0x-hex.
+    """
 
     passed: bool
     exact: bool
     rel_l2: float
     norm_ratio: float
     reason: str
+    leaf: str | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Worker:
         })  # fmt: skip
         return ReplayResult(
             f.choice("outcome", ("pass", "fail")) == "pass", f.boolean("exact"), f.f64("rel_l2_f64"),
-            f.f64("norm_ratio_f64"), f.text("reason", 500),
+            f.f64("norm_ratio_f64"), f.text("reason", 500), f.optional_digest("leaf"),
         )  # fmt: skip
 
     async def evaluate(self, weights: Path) -> Evaluation:

@@ -20,6 +20,7 @@ from commonweight.chain.types import Block
 from commonweight.exact.arrays import F32
 from commonweight.exact.checkpoint import Checkpoint
 from commonweight.exact.payload import Payload, make_payload
+from commonweight.exact.round import reduce_part
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.net import Caller, Dialer, Identity, Request
 from commonweight.protocol.documents import Signed
@@ -158,7 +159,7 @@ class Office:
         self.intake, self.offending = Intake(self.desk), Offending(self.desk)
         self.recount = Recount(self.desk)
         self.collecting = Collecting(self.desk, self.intake, self.offending)
-        self.coordinator = Coordinator(self.desk)
+        self.coordinator = Coordinator(self.desk, self.offending)
 
         async def no_vote(*_: object) -> bytes:
             raise AssertionError("nobody votes here")
@@ -272,10 +273,10 @@ class Crew:
         body = PartMessage(RUN, plan.round, signed.digest, plan.base, part, self.index, digest)
         return sign_body(body, self.key, DOMAIN), sent
 
-    def result(self, signed: Signed, plan: Plan, part: int, members: tuple[int, ...]) -> Signed:
-        """A reducer's word about a part (the digest is not used by anybody here)."""
+    def result(self, signed: Signed, plan: Plan, part: int, members: tuple[int, ...], digest: str) -> Signed:
+        """A reducer's word about a part."""
         links = tuple(Link(i, 100_000, 10_000, 1_000 + i) for i in members if i != self.index)
-        body = Result(RUN, plan.round, signed.digest, part, self.index, members, "0x" + "ab" * 32, links)
+        body = Result(RUN, plan.round, signed.digest, part, self.index, members, digest, links)
         return sign_body(body, self.key, DOMAIN)
 
     def request(self, method: str, params: dict[str, Any], body: bytes = b"") -> Request:
@@ -305,9 +306,14 @@ async def upload(office: Office, member: Crew) -> None:
         await office.api.payload(member.request("payload", params, data))
 
 
-async def reduce(office: Office, crew: dict[int, Crew], members: tuple[int, ...]) -> None:
-    """All reducers' results."""
+async def reduce(office: Office, crew: dict[int, Crew], members: tuple[int, ...], liar: int | None = None) -> None:
+    """All reducers' results; the liar's is wrong."""
     signed, plan = office.plan()
+    tokens = {i: office.config.tokens(plan.member(i).steps) for i in members}
     for part, reducer in enumerate(plan.reducers):
-        result = crew[reducer].result(signed, plan, part, members)
+        payloads = {i: crew[i].payload for i in members}
+        encoded = {i: payload.parts[part] for i, payload in payloads.items() if payload is not None}
+        digest = reduce_part(office.config, plan, office.seat.numel, part, encoded, tokens).digest
+        digest = "0x" + "ab" * 32 if reducer == liar else digest
+        result = crew[reducer].result(signed, plan, part, members, digest)
         await office.api.result(crew[reducer].request("result", {"result": result.to_json()}))

@@ -280,3 +280,44 @@ async def test_a_refused_anchor_is_sent_again_while_the_window_is_open(tmp_path:
         if isinstance(step, Wait):
             break
     assert [a.round for a in office.chain.anchors] == [1]
+
+
+async def test_a_reducer_that_signs_a_wrong_part_is_found(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, SendAnchor)
+    _, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(office, member)
+    await reduce(office, crew, plan.indices, liar=1)
+    await until(office, Close)
+    assert office.coordinator._checking is not None
+    await office.coordinator._checking
+    assert [(o.member, o.rule) for o in office.seat.db.offences()] == [(1, "wrong-reduction")]
+    assert [c.index for c in office.record(1).counted] == [0, 1, 2]  # its own payload was right
+
+
+async def test_a_member_that_commits_and_shows_nothing_is_slow_and_does_not_stretch_the_rounds(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain())
+    budget = office.coordinator.pace().exchange_ms
+    await gather(office, crew)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, SendAnchor)
+    _, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    await upload(office, crew[0])
+    await upload(office, crew[1])
+    await reduce(office, crew, (0, 1))
+    office.chain.now_ms = plan.exchange_by_ms + 10
+    await join(office, crew[2])
+    await until(office, Close)
+    assert [(m.index, m.reason) for m in office.record(1).missing] == [(2, "payload-missing")]
+    assert office.seat.db.members()[2].strikes == 1
+    assert office.seat.db.members()[2].slow_until_ms > office.chain.now_ms
+    assert office.coordinator.pace().exchange_ms < budget
