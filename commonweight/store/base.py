@@ -11,16 +11,18 @@ import io
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.store import hamt
 from commonweight.store.cid import DAG_PB, RAW, Block, Cid, cid_of, codec_of, parse_cid
-from commonweight.store.dagpb import TYPE_DIRECTORY, Node, decode
-from commonweight.store.unixfs import Emit, Entry, add_directory, add_file
+from commonweight.store.dagpb import TYPE_SHARD, Link, Node, decode
+from commonweight.store.entries import Emit, Entry
+from commonweight.store.unixfs import add_directory, add_file
 
 MAX_BLOCK_BYTES = 2 << 20
 MAX_FILE_DEPTH = 6
@@ -146,7 +148,7 @@ class ContentStore(ABC):
         node = self._node(parse_cid(cid))
         if isinstance(node, bytes):
             return FileInfo(cid, False, len(node))
-        return FileInfo(cid, node.kind == TYPE_DIRECTORY, node.filesize)
+        return FileInfo(cid, node.is_directory, node.filesize)
 
     def read(self, cid: Cid, max_bytes: int) -> Iterator[bytes]:
         """The pieces of a file in order, each verified before it is handed out; refused when it is over `max_bytes`."""
@@ -167,10 +169,11 @@ class ContentStore(ABC):
 
     def list(self, cid: Cid) -> list[Item]:
         """The entries of a directory, in the order of their names' bytes."""
-        node = self._node(parse_cid(cid))
-        if isinstance(node, bytes) or node.kind != TYPE_DIRECTORY:
-            raise StoreError(f"{cid} is a file, not a directory", "", "read it with get")
-        return [Item(link.name, link.cid, link.tsize) for link in node.links]
+        node = self._directory(parse_cid(cid))
+        links: Iterable[Link] = node.links
+        if node.kind == TYPE_SHARD:
+            links = sorted(hamt.entries_of(node, self._directory), key=lambda link: link.name.encode())
+        return [Item(link.name, link.cid, link.tsize) for link in links]
 
     def walk(self, cid: Cid) -> Iterator[Item]:
         """Every file below a directory, by its path; raises StoreError when directories nest deeper than 32."""
@@ -180,7 +183,11 @@ class ContentStore(ABC):
         """The CID of `path` (parts divided by `/`) below a directory; ContentUnavailable when it has no such entry."""
         cid = directory
         for part in path.split("/"):
-            found = [item.cid for item in self.list(cid) if item.name == part]
+            node = self._directory(parse_cid(cid))
+            if node.kind == TYPE_SHARD:
+                found = [entry] if (entry := hamt.find(node, part, self._directory)) else []
+            else:
+                found = [link.cid for link in node.links if link.name == part]
             if len(found) != 1:
                 raise ContentUnavailable(
                     f"The directory {directory} has no file {path!r}",
@@ -232,9 +239,15 @@ class ContentStore(ABC):
         data = self.get_block(cid)
         return decode(data) if codec_of(cid) == DAG_PB else data
 
+    def _directory(self, cid: Cid) -> Node:
+        node = self._node(cid)
+        if isinstance(node, bytes) or not node.is_directory:
+            raise StoreError(f"{cid} is a file, not a directory", "", "read it with get")
+        return node
+
     def _pieces(self, cid: Cid, expected: int, depth: int) -> Iterator[bytes]:
         node = self._node(cid)
-        size = len(node) if isinstance(node, bytes) else node.filesize if node.kind != TYPE_DIRECTORY else -1
+        size = len(node) if isinstance(node, bytes) else node.filesize if not node.is_directory else -1
         if size != expected or depth > MAX_FILE_DEPTH:
             raise ContentMismatch(f"The file node {cid} is malformed", "sizes or depth of its tree are not right")
         if isinstance(node, bytes):

@@ -1,4 +1,4 @@
-"""The binary form of dag-pb nodes and of the UnixFS records inside them, as far as files and plain directories need it.
+"""The binary form of dag-pb nodes and of the UnixFS records inside them, as far as files and directories need it.
 
 A node is a protocol-buffers message whose links (field 2) come before its data (field 1); a link has the target's CID
 (1), a name (2) and the cumulative size of what lies under it (3). The data of a file node is a UnixFS message with
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from commonweight.errors import FormatError
 from commonweight.store.cid import Cid, cid_bytes, cid_from_bytes
 
-TYPE_RAW, TYPE_DIRECTORY, TYPE_FILE = 0, 1, 2
+TYPE_RAW, TYPE_DIRECTORY, TYPE_FILE, TYPE_SHARD = 0, 1, 2, 5
+MURMUR3, FANOUT = 0x22, 256
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -35,6 +36,11 @@ class Node:
     filesize: int
     blocksizes: tuple[int, ...]
 
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory, in one block or sharded."""
+        return self.kind in (TYPE_DIRECTORY, TYPE_SHARD)
+
 
 def encode_file(links: list[Link], sizes: list[int]) -> bytes:
     """A file node over its children; `sizes` are the children's numbers of file bytes."""
@@ -48,8 +54,14 @@ def encode_directory(links: list[Link]) -> bytes:
     return _links(ordered) + _field(1, _uint(1, TYPE_DIRECTORY))
 
 
+def encode_shard(links: list[Link], bits: bytes, fanout: int) -> bytes:
+    """A shard of a large directory: `bits` says, big-endian, which of its places are taken."""
+    record = _uint(1, TYPE_SHARD) + _field(2, bits) + _uint(5, MURMUR3) + _uint(6, fanout)
+    return _links(links) + _field(1, record)
+
+
 def decode(data: bytes) -> Node:
-    """A node from its block's bytes; raises FormatError for anything that is not a file or a plain directory."""
+    """A node from its block's bytes; raises FormatError for anything that is not a file or a directory."""
     try:
         links, record = [], b""
         for number, value in _fields(data):
@@ -64,7 +76,7 @@ def decode(data: bytes) -> Node:
         raise FormatError(
             "A block of the content store is not a file or directory node",
             f"its dag-pb or UnixFS form is refused ({problem})",
-            "check that the CID names a file or a plain directory that was not sharded",
+            "check that the CID names a file or a directory",
         ) from None
 
 
@@ -86,27 +98,32 @@ def _decode_link(value: bytes) -> Link:
 
 
 def _decode_unixfs(record: bytes, links: tuple[Link, ...]) -> Node:
-    kind, inline, filesize = -1, b"", 0
+    numbers: dict[int, int] = {1: -1, 3: 0, 5: MURMUR3, 6: FANOUT}
+    inline = b""
     sizes: list[int] = []
     for number, value in _fields(record):
-        if number == 1 and isinstance(value, int):
-            kind = value
-        elif number == 2 and isinstance(value, bytes):
+        if number == 4:
+            sizes += [value] if isinstance(value, int) else _packed(value)
+        elif isinstance(value, int):
+            numbers[number] = value
+        elif number == 2:
             inline = value
-        elif number == 3 and isinstance(value, int):
-            filesize = value
-        elif number == 4 and isinstance(value, int):
-            sizes.append(value)
-        elif number == 4 and isinstance(value, bytes):
-            position = 0
-            while position < len(value):
-                size, position = _read_varint(value, position)
-                sizes.append(size)
-    if kind not in (TYPE_RAW, TYPE_DIRECTORY, TYPE_FILE):
+    kind, filesize, hashing, fanout = numbers[1], numbers[3], numbers[5], numbers[6]
+    if kind not in (TYPE_RAW, TYPE_DIRECTORY, TYPE_FILE, TYPE_SHARD) or (hashing, fanout) != (MURMUR3, FANOUT):
         raise ValueError(f"UnixFS type {kind}")
-    if kind != TYPE_DIRECTORY and (len(sizes) != len(links) or sum(sizes) + len(inline) != filesize):
+    if kind == TYPE_SHARD and any(len(link.name.encode()) < 2 for link in links):
+        raise ValueError("a shard's link has no place")
+    if kind in (TYPE_RAW, TYPE_FILE) and (len(sizes) != len(links) or sum(sizes) + len(inline) != filesize):
         raise ValueError("the sizes of the children do not add up")
     return Node(links, kind, inline, filesize, tuple(sizes))
+
+
+def _packed(value: bytes) -> list[int]:
+    numbers, position = [], 0
+    while position < len(value):
+        number, position = _read_varint(value, position)
+        numbers.append(number)
+    return numbers
 
 
 def _links(links: list[Link]) -> bytes:

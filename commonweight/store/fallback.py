@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
 from commonweight.store.base import ContentStore
 from commonweight.store.cid import Cid
-from commonweight.store.unixfs import Emit
+from commonweight.store.entries import Emit
 
 
 class FallbackStore(ContentStore):

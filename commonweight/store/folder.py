@@ -10,15 +10,19 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from commonweight.errors import StoreError
 from commonweight.store.base import MAX_BLOCK_BYTES, ContentStore, sync_file, unavailable
 from commonweight.store.cid import Block, Cid, parse_cid
-from commonweight.store.unixfs import Emit
+from commonweight.store.entries import Emit
 
 _STALE_S = 3600
+_BATCH_BLOCKS = 1024
+_BATCH_BYTES = 64 << 20
+_SYNC_THREADS = 16
 
 
 class FolderStore(ContentStore):
@@ -53,23 +57,20 @@ class FolderStore(ContentStore):
 
     @contextmanager
     def writing(self) -> Iterator[Emit]:
-        """Blocks are durable one by one, and their folders' entries when the context is left."""
-        touched: set[Path] = set()
-
-        def emit(block: Block) -> None:
-            if self._write(block):
-                touched.add(self._path(block.cid).parent)
-
+        """Blocks become visible in batches, each block whole and synced, children not after their parents."""
+        batch = _Batch()
         try:
-            yield emit
-            for folder in (*touched, self.folder / "blocks"):
-                _sync_folder(folder)
+            yield lambda block: self._write(block, batch)
+            batch.commit()
+            _sync_folder(self.folder / "blocks")
         except OSError as problem:
             raise StoreError(
                 f"The content store {self.where} could not be written",
                 str(problem),
                 "check that its disk has room and can be written",
             ) from problem
+        finally:
+            batch.drop()
 
     def pin(self, cid: Cid) -> None:
         """Check that everything under the CID is here, and mark it as kept."""
@@ -89,24 +90,16 @@ class FolderStore(ContentStore):
     def _path(self, cid: Cid) -> Path:
         return self.folder / "blocks" / cid[-2:] / cid
 
-    def _write(self, block: Block) -> bool:
+    def _write(self, block: Block, batch: "_Batch") -> None:
         path = self._path(block.cid)
         try:
             with path.open("rb") as present:
                 if present.read(len(block.data) + 1) == block.data:
-                    return False
+                    return
         except FileNotFoundError:
             path.parent.mkdir(exist_ok=True)
-        temporary = self.folder / "tmp" / f"{os.getpid()}-{id(self):x}-{next(self._serial)}-{os.urandom(4).hex()}"
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(block.data)
-                sync_file(stream)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return True
+        name = f"{os.getpid()}-{id(self):x}-{next(self._serial)}-{os.urandom(4).hex()}"
+        batch.add(self.folder / "tmp" / name, path, block.data)
 
     def _sweep(self) -> None:
         for path in (self.folder / "tmp").iterdir():
@@ -115,6 +108,45 @@ class FolderStore(ContentStore):
                     path.unlink()
             except FileNotFoundError:
                 continue  # another process swept it at the same moment
+
+
+class _Batch:
+    """Blocks on their way: written to files of their own, synced many at a time, then renamed into place in order."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Path, Path]] = []
+        self._bytes = 0
+
+    def add(self, temporary: Path, path: Path, data: bytes) -> None:
+        """Write a block to its temporary file; a full batch is committed first."""
+        if len(self._waiting) >= _BATCH_BLOCKS or self._bytes >= _BATCH_BYTES:
+            self.commit()
+        self._waiting.append((temporary, path))
+        self._bytes += len(data)
+        with temporary.open("xb") as stream:
+            stream.write(data)
+
+    def commit(self) -> None:
+        """Sync all files, give them their names, and sync the folders."""
+        folders = {path.parent for _, path in self._waiting}
+        with ThreadPoolExecutor(min(_SYNC_THREADS, max(1, len(self._waiting)))) as pool:
+            list(
+                pool.map(_sync_path, (temporary for temporary, _ in self._waiting))
+            )  # a disk syncs many as fast as one
+            for temporary, path in self._waiting:
+                temporary.replace(path)
+            list(pool.map(_sync_folder, folders))
+        self._waiting, self._bytes = [], 0
+
+    def drop(self) -> None:
+        """Remove what was not committed."""
+        for temporary, _ in self._waiting:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_path(path: Path) -> None:
+    with path.open("rb+") as stream:
+        sync_file(stream)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,7 +16,8 @@ import httpx
 from commonweight.errors import StoreError
 from commonweight.store.base import MAX_BLOCK_BYTES, ContentStore, unavailable
 from commonweight.store.cid import Block, Cid, parse_cid
-from commonweight.store.unixfs import Emit, car_header, car_section
+from commonweight.store.entries import Emit
+from commonweight.store.unixfs import car_header, car_section
 
 _SPOOL_BYTES = 16 << 20
 

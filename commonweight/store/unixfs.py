@@ -2,35 +2,23 @@
 node.
 
 A file of at most one chunk is one raw block. A longer one is a balanced tree: full nodes of 1024 children, level over
-level, until one node is left. A directory is one dag-pb block. The same bytes give the same CIDs as a Kubo node with
-that profile, so content moves between the embedded folder and IPFS unchanged. Directories that Kubo would shard (over
-256 KiB) are refused by name: put their files into subdirectories. Profile: https://specs.ipfs.tech/ipips/ipip-0499/.
+level, until one node is left. A directory is one dag-pb block, or sharded when that would exceed 256 KiB. The same
+bytes give the same CIDs as a Kubo node with that profile, so content moves between the embedded folder and IPFS
+unchanged. Profile: https://specs.ipfs.tech/ipips/ipip-0499/.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from commonweight.errors import StoreError
 from commonweight.store.cid import CID_BYTES, DAG_PB, RAW, Block, Cid, cid_bytes, cid_of
 from commonweight.store.dagpb import Link, encode_directory, encode_file, varint
+from commonweight.store.entries import Emit, Entry
+from commonweight.store.hamt import add_shards
 
 CHUNK_BYTES = 1 << 20
 LINKS_PER_NODE = 1024
 MAX_DIRECTORY_BYTES = 256 * 1024
-
-Emit = Callable[[Block], None]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What was written: its CID, its file bytes (0 for a directory), and its cumulative size with all blocks under
-    it.
-    """
-
-    cid: Cid
-    size: int
-    tsize: int
 
 
 def add_file(stream: BinaryIO, emit: Emit) -> Entry:
@@ -39,18 +27,14 @@ def add_file(stream: BinaryIO, emit: Emit) -> Entry:
 
 
 def add_directory(entries: Mapping[str, Entry], emit: Emit) -> Entry:
-    """A directory over entries that were already written; raises StoreError for bad names and for too many entries."""
+    """A directory over entries that were already written, sharded when it is large; StoreError for bad names."""
     for name in entries:
         if not name or name in (".", "..") or "/" in name or "\x00" in name:
             raise StoreError(f"{name!r} cannot be the name of a file in a directory", "", "give the file a plain name")
     links = [Link(entry.cid, name, entry.tsize) for name, entry in entries.items()]
     data = encode_directory(links)
     if len(data) > MAX_DIRECTORY_BYTES:
-        raise StoreError(
-            f"A directory of {len(links)} entries is too large for one block",
-            f"its node would have {len(data)} bytes, over the {MAX_DIRECTORY_BYTES} at which IPFS shards directories",
-            "divide the files among subdirectories",
-        )
+        return add_shards(entries, emit)
     block = Block(cid_of(data, DAG_PB), data)
     emit(block)
     return Entry(block.cid, 0, len(data) + sum(link.tsize for link in links))

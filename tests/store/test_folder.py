@@ -92,6 +92,18 @@ def test_a_folder_of_the_disk_gives_the_same_cid_as_its_files(store: FolderStore
         store.put_folder(folder)
 
 
+def test_a_large_directory_is_sharded_and_read_like_any_other(store: FolderStore) -> None:
+    files = {f"receipts/{number}-{'x' * 40}.json": number.to_bytes(4, "big") for number in range(4000)}
+    cid = store.put_directory({**files, "index.json": b"{}"})
+    assert len(store.list(store.resolve(cid, "receipts"))) == 4000
+    assert {item.name: store.get(item.cid) for item in store.walk(cid) if item.name != "index.json"} == files
+    assert store.get_file(cid, f"receipts/77-{'x' * 40}.json") == (77).to_bytes(4, "big")
+    with pytest.raises(ContentUnavailable, match="none"):
+        store.get_file(cid, "receipts/none")
+    assert store.info(store.resolve(cid, "receipts")).is_directory
+    assert store.has(cid)
+
+
 @pytest.mark.parametrize("files", [{"a": b"", "a/b": b""}, {"a/b": b"", "a": b""}], ids=["file first", "folder first"])
 def test_a_name_cannot_be_a_file_and_a_directory(store: FolderStore, files: dict[str, bytes]) -> None:
     with pytest.raises(StoreError, match="'a"):

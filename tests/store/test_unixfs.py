@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from commonweight.errors import FormatError, StoreError
 from commonweight.store.cid import DAG_PB, Block, cid_bytes, cid_from_bytes, cid_of, codec_of, parse_cid
 from commonweight.store.dagpb import Link, decode, encode_directory, encode_file
-from commonweight.store.unixfs import CHUNK_BYTES, Entry, add_directory, add_file, car_header, car_section
+from commonweight.store.entries import Entry
+from commonweight.store.hamt import murmur3
+from commonweight.store.unixfs import CHUNK_BYTES, MAX_DIRECTORY_BYTES, add_directory, add_file, car_header, car_section
 
 pytestmark = pytest.mark.unit
 
@@ -73,10 +75,23 @@ def test_bad_names_are_refused(name: str) -> None:
         add_directory({name: add(b"x")[0]}, lambda block: None)
 
 
-def test_a_directory_that_ipfs_would_shard_is_refused() -> None:
-    entry = add(b"x")[0]
-    with pytest.raises(StoreError, match="too large"):
-        add_directory({f"{i:06}": entry for i in range(6000)}, lambda block: None)
+def test_a_directory_is_sharded_beyond_256_kibibytes() -> None:
+    entry, blocks = add(b"x")[0], []
+    for count, sharded in ((5000, False), (5300, True)):
+        blocks.clear()
+        directory = add_directory({f"{i:06}": entry for i in range(count)}, blocks.append)
+        assert (len(blocks) > 1) == sharded
+        assert all(len(block.data) <= MAX_DIRECTORY_BYTES for block in blocks)
+        assert directory.tsize == sum(len(block.data) for block in blocks) + count
+        assert decode(blocks[-1].data).is_directory
+
+
+def test_murmur3_vectors() -> None:
+    """Published values of MurmurHash3 x64 128, its first half."""
+    assert murmur3(b"").hex() == "0000000000000000"
+    assert murmur3(b"hello").hex() == "cbd8a7b341bd9b02"
+    assert murmur3(b"hello, world").hex() == "342fac623a5ebc8e"
+    assert murmur3(b"The quick brown fox jumps over the lazy dog.").hex() == "cd99481f9ee902c9"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +124,7 @@ def test_decoding_garbage_never_fails_otherwise_than_by_name(data: bytes) -> Non
         node = decode(data)
     except FormatError:
         return
-    assert node.kind in (0, 1, 2)
+    assert node.kind in (0, 1, 2, 5)
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.integers(0, 2**50)), max_size=8))
