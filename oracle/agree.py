@@ -176,6 +176,7 @@ class Agreement:
         rounds = sorted(evidence.rounds)
         await self._check_evidence(view, report, evidence, rounds)
         await self._check_own(evidence, rounds)
+        await self._check_order(view, rounds)
         await in_thread(lambda: self._pin(files, report))
         self._seat.db.add_report(report.epoch, report.attempt, report.digest(self._seat.domain), rounds)
         return self._sign(report)
@@ -231,6 +232,13 @@ class Agreement:
             others = {(o.index, o.round) for o in (Offence.from_body(s.body) for s in evidence.offences)}
             if signed.digest not in present and (accused.index, accused.round) not in others:
                 raise RuleBroken("missing-offence", f"A proven offence of provider {accused.index} is left out")
+
+    async def _check_order(self, view: View, rounds: list[int]) -> None:
+        """No round that stands here is passed over: the checkpoints of later ones follow from it."""
+        known = {*rounds, *await self.credited(view)}
+        for number in range(1, max(rounds, default=0)):
+            if number not in known and self._recount.result(number) == OK:
+                raise RuleBroken("gap", f"Round {number} is passed over", f"round {max(rounds)} is reported")
 
     def _own_or_failing(self, number: int) -> Iterable[str]:
         for verdict in self._desk.rounds.verdicts(number):

@@ -51,16 +51,21 @@ class Reporting:
     # --- which rounds ------------------------------------------------------------------------------------------------
 
     def waiting(self, epoch: int, credited: Sequence[int]) -> tuple[list[int], list[int]]:
-        """(ready, not yet) of the rounds up to an epoch that no report has credited."""
+        """(ready, not yet) of the rounds up to an epoch that no report has credited.
+
+        Reports take rounds in order: one that is not ready holds back those after it, so that a report's checkpoint
+        never stands on a round whose record is not published yet.
+        """
         ready, later = [], []
         last = self._seat.db.last_round(Plan.KIND)
         for number in range(1, last + 1):
             plan = self._desk.rounds.plan(number)
             if plan is None or plan.body.epoch > epoch or number in credited:
                 continue
-            if self._recount.result(number) == OK and self._checked(plan):
+            result = self._recount.result(number)
+            if result == OK and self._checked(plan) and not later:
                 ready.append(number)
-            elif self._recount.result(number) is None or self._recount.result(number) == OK:
+            elif result is None or result == OK:
                 later.append(number)
         return ready, later
 
