@@ -8,9 +8,8 @@ the specification).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eth_abi.abi import encode as abi_encode
-
 from commonweight.audit.findings import Findings
+from commonweight.audit.signers import Signers, SignerSet
 from commonweight.chain.events import (
     CheckpointAttested,
     EpochClosed,
@@ -18,8 +17,6 @@ from commonweight.chain.events import (
     EpochRecorded,
     EpochVoided,
     ReportSubmitted,
-    RotationProposed,
-    SignerSetChanged,
 )
 from commonweight.chain.run import Run
 from commonweight.chain.structs import RunParams
@@ -28,25 +25,13 @@ from commonweight.protocol import creditslist
 from commonweight.protocol.credits import next_leaves, wage_scaled
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.sumtree import Leaf, SumTree, depth_for
-from commonweight.protocol.typed import Domain, keccak256
+from commonweight.protocol.typed import Domain
 
-SIGNERS, CLOSINGS, SIGNATURES, SUMS, ROOTS, CHECKPOINTS = (
-    "signer-sets", "epoch-closings", "report-signatures", "report-sums", "roots", "checkpoints",
+CLOSINGS, SIGNATURES, SUMS, ROOTS, CHECKPOINTS = (
+    "epoch-closings", "report-signatures", "report-sums", "roots", "checkpoints",
 )  # fmt: skip
-CONFIG_TAG = keccak256(b"commonweight.config.v1")
 MAX_BLOCK_AGE = 256
 BPS = 10_000
-
-
-@dataclass(frozen=True)
-class SignerSet:
-    """A set of signers in office, ascending, with its transmitters."""
-
-    rotation: int
-    quorum: int
-    signers: tuple[str, ...]
-    transmitters: tuple[str, ...]
-    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -93,7 +78,7 @@ class Epochs:
         self._accounts = accounts
         self._bond_of = bond_of
         self.domain: Domain = run.oracle.domain()
-        self.sets: list[SignerSet] = []
+        self.signers = Signers(run.params, findings, time)
         self.reports: dict[int, Reported] = {}
         self.finals: dict[int, EpochFinal] = {}
         self.voids: set[int] = set()
@@ -101,41 +86,11 @@ class Epochs:
         self.next_epoch = 0
         self.depth = self.next_depth = 0
         self._closed: EpochClosed | None = None
-        self._proposal: RotationProposed | None = None
         self._leaves: tuple[Leaf, ...] = ()
         self._history: dict[int, list[tuple[int, Leaf]]] = {}
         self._root, self.sum = bytes(32), 0
         self._voids_in_row = 0
         self._recorded: EpochRecorded | None = None
-
-    # --- signers -----------------------------------------------------------------------------------------------------
-
-    def proposed(self, event: RotationProposed) -> None:
-        """A rotation was announced."""
-        due = self._time(event.block) + self._params.rotation_delay
-        self._findings.equal(SIGNERS, f"when rotation {event.rotation} is due", event.at, due)
-        self._proposal = event
-
-    def set_changed(self, event: SignerSetChanged) -> None:
-        """A signer set took office: the first with the run's parameters, others as proposed and after the delay."""
-        where = f"signer set {event.rotation}"
-        self._findings.equal(SIGNERS, "the number of a signer set", event.rotation, len(self.sets))
-        found: tuple[object, ...] = (event.quorum, event.signers, event.transmitters)
-        if not self.sets:
-            expected: tuple[object, ...] = (self._params.quorum, self._params.signers, self._params.transmitters)
-        elif self._proposal is not None:
-            expected = (self._proposal.quorum, self._proposal.signers, self._proposal.transmitters)
-            late = self._time(event.block) >= self._proposal.at
-            self._findings.expect(SIGNERS, late, f"{where} took office before its delay was over")
-        else:
-            expected = ()
-        self._findings.equal(SIGNERS, where, found, expected)
-        digest = config_digest(self._params.config_sha256, event.rotation, event.quorum, event.signers)
-        self._findings.equal(SIGNERS, f"the configuration digest of {where}", event.config_digest, digest)
-        majority = event.quorum * 2 > len(event.signers) >= event.quorum
-        self._findings.expect(SIGNERS, majority, f"the quorum of {where} is no majority")
-        self._proposal = None
-        self.sets.append(SignerSet(event.rotation, event.quorum, event.signers, event.transmitters, digest))
 
     # --- the life of an epoch ----------------------------------------------------------------------------------------
 
@@ -181,7 +136,7 @@ class Epochs:
         except FormatError as problem:
             self._findings.expect(ROOTS, False, f"its credits list is malformed: {problem}", f"epoch {event.epoch}")
         cap = min((self._voids_in_row + 1) * self._params.max_credits_per_epoch, 2**64 - 1 - self.sum)
-        sets, accounts = tuple(self.sets), dict(self._accounts)
+        sets, accounts = tuple(self.signers.sets), dict(self._accounts)
         return Reported(
             event,
             closed.acc,
@@ -202,7 +157,7 @@ class Epochs:
         since = self._time(event.block) - closed.closed_at
         right = 0 <= since < self._params.report_span and event.attempt == since // self._params.attempt_length
         self._findings.expect(SUMS, right, f"it came {since} s after the closing, as attempt {event.attempt}", subject)
-        equal(SUMS, "the configuration digest", report.config_digest, self.sets[-1].digest, subject)
+        equal(SUMS, "the configuration digest", report.config_digest, self.signers.sets[-1].digest, subject)
         equal(SUMS, "the previous root", report.prev_root, self._root, subject)
         equal(SUMS, "the sum", report.sum, self.sum + report.epoch_credits, subject)
         equal(SUMS, "the depth", report.depth, self.next_depth, subject)
@@ -322,12 +277,7 @@ class Epochs:
     def compare(self, block: int) -> None:
         """Compare with the contracts' figures at a block."""
         run, equal = self._run, self._findings.equal
-        if not self._findings.expect(SIGNERS, bool(self.sets), "no signer set ever took office"):
-            return
         equal(CLOSINGS, "the next epoch", run.oracle.next_epoch(block=block), self.next_epoch)
-        equal(SIGNERS, "the signers in office", run.oracle.signers(block=block), self.sets[-1].signers)
-        equal(SIGNERS, "the quorum", run.oracle.quorum(block=block), self.sets[-1].quorum)
-        equal(SIGNERS, "the configuration digest", run.oracle.config_digest(block=block), self.sets[-1].digest)
         for epoch, event in self.finals.items():
             found = run.ledger.final_epoch(epoch, block=block)
             mine = (event.root, event.sum, event.epoch_credits, event.acc, event.wage)
@@ -350,9 +300,3 @@ class Epochs:
             theirs = (found.epoch, found.round, found.manifest_sha256, found.parent, found.loss_micro)
             mine = (event.epoch, event.round, event.manifest_sha256, event.parent, event.loss_micro)
             equal(CHECKPOINTS, f"checkpoint {event.position}", theirs, mine)
-
-
-def config_digest(config_sha256: bytes, rotation: int, quorum: int, signers: tuple[str, ...]) -> bytes:
-    """What a signer set's reports are bound to."""
-    types = ["bytes32", "bytes32", "uint32", "uint16", "address[]"]
-    return keccak256(abi_encode(types, [CONFIG_TAG, config_sha256, rotation, quorum, list(signers)]))

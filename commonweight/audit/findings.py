@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from commonweight.errors import ChainError, CommonweightError
+from commonweight.errors import ChainError, CommonweightError, ContractError
 
 OK, REFUTED, UNAVAILABLE = "ok", "refuted", "unavailable"
 VERIFIED, INCOMPLETE = "verified", "incomplete"
@@ -109,7 +109,8 @@ class Findings:
 
     def failed(self, name: str, problem: CommonweightError, subject: str = "") -> None:
         """Book an error: missing content, an unreachable chain or store is unavailable, anything else refuted."""
-        if isinstance(problem, ChainError) or problem.exit_code == INCOMPLETE_EXIT:
+        chain = isinstance(problem, ChainError) and not isinstance(problem, ContractError)
+        if chain or problem.exit_code == INCOMPLETE_EXIT:
             self.unavailable(name, str(problem), subject)
         else:
             self.expect(name, False, str(problem), subject)

@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from commonweight.audit.channels import CHANNELS, Channels
-from commonweight.audit.epochs import CHECKPOINTS, CLOSINGS, ROOTS, SIGNERS, Epochs, Reported
+from commonweight.audit.epochs import CHECKPOINTS, CLOSINGS, Epochs, Reported
 from commonweight.audit.escrow import CONTRIBUTIONS, ESCROW, WAGES, Escrow, Settlement
 from commonweight.audit.findings import Findings
 from commonweight.audit.pools import POOLS, Pools
+from commonweight.audit.signers import SIGNERS
 from commonweight.audit.stakes import REGISTRY, STAKES, Providers, Stakes
 from commonweight.chain.events import (
     BadListProved,
@@ -97,9 +98,9 @@ class Replay:
     def _oracle(self, event: ChainEvent) -> None:
         match event:
             case SignerSetChanged():
-                self.epochs.set_changed(event)
+                self.epochs.signers.set_changed(event)
             case RotationProposed():
-                self.epochs.proposed(event)
+                self.epochs.signers.proposed(event)
             case RoundAnchored():
                 self._anchored(event)
             case EpochClosed():
@@ -200,12 +201,13 @@ class Replay:
     def compare(self, block: int) -> None:
         """Compare every model with its contract at a block, to the wei."""
         findings, run = self._findings, self._run
-        signers = {signer for office in self.epochs.sets for signer in office.signers}
+        signers = {signer for office in self.epochs.signers.sets for signer in office.signers}
         comparisons: tuple[tuple[str, Callable[[], None]], ...] = (
             (CONTRIBUTIONS, lambda: self.escrow.compare(run, block)),
             (REGISTRY, lambda: self.providers.compare(run, block)),
             (STAKES, lambda: self.stakes.compare(run, block, signers)),
-            (SIGNERS, lambda: self.epochs.compare(block)),
+            (SIGNERS, lambda: self.epochs.signers.compare(run, block)),
+            (CLOSINGS, lambda: self.epochs.compare(block)),
             (POOLS, lambda: self.pools.compare(run, block)),
             (CHANNELS, lambda: self.channels.compare(block)),
             (ANCHORS, lambda: self._compare_records(block)),
@@ -214,7 +216,7 @@ class Replay:
         for name, compare in comparisons:
             with findings.checking(name):
                 compare()
-        for name in (ESCROW, CLOSINGS, ROOTS, CHECKPOINTS):
+        for name in (ESCROW, CHECKPOINTS):
             findings.seen(name)
 
     def _compare_records(self, block: int) -> None:
