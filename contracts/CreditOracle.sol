@@ -51,7 +51,6 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         uint128 unlockedEscrow;
         uint64 sum;
         uint64 round;
-        uint40 heldUntil;
         bytes32 root;
         bytes32 checkpoint;
         bytes32 digest;
@@ -270,7 +269,6 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         _pending.root = r.root;
         _pending.checkpoint = r.checkpoint;
         _pending.digest = digest;
-        _pending.heldUntil = 0;
         (uint256 wages,, uint256 feeEach) = _payFor(r.epochCredits, wage, signed);
         ICampaign(_campaign).commitWages(r.epoch, wages + feeEach * signed);
     }
@@ -305,8 +303,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     function _finalize(uint64 epoch) internal {
         Epoch storage e = _epochs[epoch];
         if (e.state != EpochState.Reported) revert NotReported();
-        uint256 openUntil = Math.max(e.openUntil, _pending.heldUntil);
-        if (block.timestamp < openUntil) revert StillOpen(uint64(openUntil));
+        if (block.timestamp < e.openUntil) revert StillOpen(e.openUntil);
         e.state = EpochState.Final;
         e.settledAt = uint40(block.timestamp);
         _voidsInRow = 0;
@@ -520,8 +517,8 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     }
 
     function holdReport(uint64 until) external onlyDisputes {
-        _reported();
-        if (until > _pending.heldUntil) _pending.heldUntil = uint40(until);
+        (, Epoch storage e) = _reported();
+        if (until > e.openUntil) e.openUntil = uint40(until);
     }
 
     function slashSigners(uint32 rotation_, uint32 mask, address prover) external onlyDisputes {
@@ -566,7 +563,6 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
             info.acc = _pending.acc;
             info.unlockedEscrow = _pending.unlockedEscrow;
             if (e.state == EpochState.Reported) {
-                info.openUntil = uint64(Math.max(e.openUntil, _pending.heldUntil));
                 info.epochCredits = _pending.epochCredits;
                 info.wage = _pending.wage;
                 info.reportDigest = _pending.digest;

@@ -10,9 +10,9 @@ import {SumTree} from "./libraries/SumTree.sol";
 
 /// @title RootGame
 /// @notice Forces a hidden tree into the open: five levels a move, from the root to the leaves.
-/// @dev Of an answer only its hash is stored; its text is in the event and comes back in calldata. A game holds the report open
-/// for two answer times after a question (one to answer, one to call the default) and one after an answer. A report that a
-/// default has voided can still be asked about, so that no friend of its signers ends the matter by losing the only game.
+/// @dev Of an answer only its hash is stored; its text is in the event and comes back in calldata. A question holds the report open
+/// for two answer times: one to answer, and one to call the default or, after an answer, to move. A report that a default has
+/// voided can still be asked about, so that no friend of its signers ends the matter by losing the only game.
 abstract contract RootGame is DisputesBase {
     uint256 internal constant LEVELS = 5;
     uint256 internal constant MAX_ANSWERS = 4;
@@ -80,10 +80,6 @@ abstract contract RootGame is DisputesBase {
         node.answerHash = keccak256(abi.encode(descendants));
         node.answerer = msg.sender;
         emit NodeAnswered(digest, level, position, msg.sender, descendants);
-        if (c.voidedAt == 0) {
-            (bool pending,) = _isPending(c.epoch, digest);
-            if (pending) ICreditOracle(_oracle).holdReport(uint64(block.timestamp + _answerTime));
-        }
         node.reward = uint96(_rewardFor(gasBefore - gasleft()));
     }
 

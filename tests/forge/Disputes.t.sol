@@ -215,6 +215,24 @@ contract WrongLeafTest is DisputeSteps {
         _fell();
     }
 
+    /// A sum without a leaf, or beside a right leaf's hash, is as wrong as a wrong leaf.
+    function test_sumThatIsNotTheLeafs() public {
+        _prepare(4);
+        uint256 snapshot = vm.snapshotState();
+        TreeModel.Account memory a = lie.account(0);
+        lie.put(0, a.provider, a.C - 3, a.D, a.W);
+        lie.forge(3, 0, 3);
+        _submitLie(12);
+        _prove(3);
+        _fell();
+        vm.revertToState(snapshot);
+        lie.forge(1, lie.leafNode(1).hash, lie.leafNode(1).sum + 3);
+        lie.put(0, a.provider, a.C - 3, a.D, a.W);
+        _submitLie(12);
+        _prove(1);
+        _fell();
+    }
+
     function test_listedSumThatTheTreeDoesNotHold() public {
         _prepare(4);
         // The list says 12, the report 20: some leaf has the difference.
@@ -273,8 +291,9 @@ contract WrongLeafTest is DisputeSteps {
         vm.expectRevert(IDisputes.InvalidProof.selector);
         disputes.proveWrongLeaf(bad, badList, 4, 0, 0, new Sibling[](0), Leaf(4, address(0), 0, 0, 0), new Sibling[](0));
         Leaf memory another = before.leaf(1);
+        Sibling[] memory anotherProof = before.proofOf(2, 1);
         vm.expectRevert(IDisputes.InvalidProof.selector);
-        disputes.proveWrongLeaf(bad, badList, 0, at.hash, at.sum, proof, another, lastProof);
+        disputes.proveWrongLeaf(bad, badList, 0, at.hash, at.sum, proof, another, anotherProof);
         last.C += 1;
         vm.expectRevert(IDisputes.InvalidProof.selector);
         disputes.proveWrongLeaf(bad, badList, 0, at.hash, at.sum, proof, last, lastProof);
@@ -517,6 +536,10 @@ contract RootGameTest is RootGameSteps {
         vm.expectRevert(IDisputes.WrongAnswer.selector);
         disputes.answerNode(digest, 6, 0, new Sibling[](16));
         d[3].sum -= 1;
+        d[3].hash ^= bytes32(uint256(1));
+        vm.expectRevert(IDisputes.WrongAnswer.selector);
+        disputes.answerNode(digest, 6, 0, d);
+        d[3].hash ^= bytes32(uint256(1));
         vm.prank(carol);
         vm.expectRevert(IDisputes.NotAnswered.selector);
         disputes.descend(game, d, 0);
@@ -543,6 +566,22 @@ contract RootGameTest is RootGameSteps {
         vm.prank(carol);
         vm.expectRevert(IDisputes.AtLeaf.selector);
         disputes.descend(game, leaves, 0);
+    }
+
+    /// A root that commits to other sums than its leaves have cannot be answered.
+    function test_rootWhoseSumIsNotItsLeavesCannotBeAnswered() public {
+        _prepare(40);
+        TreeModel.Account memory a = lie.account(0);
+        lie.put(0, a.provider, a.C + 1, a.D, a.W);
+        _submitLie(12);
+        uint256 game = _open(carol);
+        vm.expectRevert(IDisputes.WrongAnswer.selector);
+        this.answerAgain();
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(game);
+        vm.warp(block.timestamp + 500);
+        disputes.closeGame(game);
+        _slashed();
     }
 
     function test_noAnswerVoidsAtOnceAndIsFraudAfterADisputePeriod() public {
