@@ -56,7 +56,8 @@ class Reporting:
         Reports take rounds in order: one that is not ready holds back those after it, so that a report's checkpoint
         never stands on a round whose record is not published yet.
         """
-        ready, later = [], []
+        ready: list[int] = []
+        later: list[int] = []
         last = self._seat.db.last_round(Plan.KIND)
         for number in range(1, last + 1):
             plan = self._desk.rounds.plan(number)
