@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,9 +40,10 @@ class InFlight:
 
 @dataclass
 class Record:
-    """What is in flight from one address, by nonce."""
+    """What is in flight from one address, by nonce. `save` writes it at once, before what it announces is done."""
 
     in_flight: dict[int, InFlight]
+    save: Callable[[], None]
 
     @property
     def next_nonce(self) -> int:
@@ -71,32 +72,32 @@ class NonceStore:
                 raise _not_writable(self._base.parent, error) from None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                record = self._read()
-                before = dict(record.in_flight)
+                in_flight = self._read()
+                before = dict(in_flight)
                 try:
-                    yield record
+                    yield Record(in_flight, lambda: self._write(in_flight))
                 finally:
-                    if record.in_flight != before:
-                        self._write(record)
+                    if in_flight != before:
+                        self._write(in_flight)
             finally:
                 os.close(descriptor)
 
-    def _read(self) -> Record:
+    def _read(self) -> dict[int, InFlight]:
         try:
             body = json.loads(self._base.with_suffix(".json").read_text())
             entries = [InFlight(**{**e, "hashes": tuple(e["hashes"])}) for e in body["in_flight"]]
         except FileNotFoundError:
-            return Record({})
+            return {}
         except (ValueError, KeyError, TypeError):  # a record of another version: the chain still knows the next nonce
-            return Record({})
-        return Record({e.nonce: e for e in entries})
+            return {}
+        return {e.nonce: e for e in entries}
 
-    def _write(self, record: Record) -> None:
+    def _write(self, in_flight: dict[int, InFlight]) -> None:
         target = self._base.with_suffix(".json")
         temporary = target.with_suffix(".json.new")
         try:
             with temporary.open("w") as file:
-                json.dump({"in_flight": [asdict(e) for _, e in sorted(record.in_flight.items())]}, file)
+                json.dump({"in_flight": [asdict(e) for _, e in sorted(in_flight.items())]}, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)

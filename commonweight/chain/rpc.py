@@ -61,6 +61,11 @@ class Endpoints:
         self._chain_id = chain_id
 
     @property
+    def count(self) -> int:
+        """How many endpoints there are."""
+        return len(self._providers)
+
+    @property
     def name(self) -> str:
         """The endpoint in use, masked."""
         return self._names[self._current]
@@ -76,13 +81,16 @@ class Endpoints:
     def replaces(self) -> bool:
         """Whether the node drops a transaction when another with its nonce pays more.
 
-        Ganache 7.9 does not: it mines both, so nothing may ever be sent twice there.
+        Ganache 7.9 does not: it mines both, and one that it is given twice it mines twice.
         """
         return "ganache" not in str(self.request("web3_clientVersion", [])).lower()
 
-    def request(self, method: str, params: Sequence[object]) -> object:
-        """One call; returns `result`. Raises RpcReplyError, WrongChain, or RpcUnavailable when patience is out."""
-        deadline = time.monotonic() + self._patience_s
+    def request(self, method: str, params: Sequence[object], *, once: bool = False) -> object:
+        """One call; returns `result`. Raises RpcReplyError, WrongChain, or RpcUnavailable when patience is out.
+
+        `once` asks each endpoint at most once: for what must not be repeated without looking.
+        """
+        deadline = time.monotonic() + (0 if once else self._patience_s)
         pause = _FIRST_PAUSE_S
         while True:
             failures: list[str] = []

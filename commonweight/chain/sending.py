@@ -2,8 +2,8 @@
 
 Fees follow EIP-1559: twice the base fee plus a tip, never above the cap. A transaction that is not mined in
 `bump_after_s` is sent again under the same nonce for at least `bump_percent` more, until the cap. If an older
-transaction from the same key holds it up, that one is re-priced. Ganache mines replaced
-transactions too, so there nothing is sent again.
+transaction from the same key holds it up, that one is re-priced. Ganache mines whatever it is given, replaced or
+repeated, so there only what it does not know is sent again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from commonweight.chain.keys import Key
 from commonweight.chain.nonces import InFlight, NonceStore, Record
 from commonweight.chain.rpc import Endpoints, RpcReplyError
 from commonweight.chain.types import Receipt, parse_receipt
-from commonweight.errors import ChainError, TransactionStuck
+from commonweight.errors import ChainError, RpcUnavailable, TransactionStuck
 
 _POLL_S = 0.05
 _LONGEST_POLL_S = 1.0
+_SPREADING_S = 30.0
 _KNOWN = ("already known", "already imported", "known transaction", "transaction already", "alreadyknown")
 _BELOW_BASE = (
     "less than block base fee",
@@ -116,9 +117,15 @@ class Sender:
             for _ in range(20):
                 made = InFlight(nonce, to, "0x" + data.hex(), value, gas, max_fee, tip, (), time.time())
                 raw, tx_hash = self._sign(made, max_fee, tip)
+                made = made.repriced(max_fee, tip, tx_hash, time.time())
+                record.in_flight[nonce] = made
+                record.save()  # before it is sent: a crash in between leaves no nonce that nobody knows of
                 try:
                     self._submit(raw, tx_hash)
+                except RpcUnavailable:
+                    return made  # perhaps it was taken: waiting finds out, and sends it again if not
                 except RpcReplyError as reply:
+                    del record.in_flight[nonce]
                     if any(hint in reply.message.lower() for hint in _BELOW_BASE) and max_fee < self._fees.cap_wei:
                         max_fee = min(self._fees.cap_wei, 2 * max_fee)  # the base fee rose meanwhile
                         continue
@@ -126,8 +133,7 @@ class Sender:
                         raise reverts.explain(reply, title) from None
                     nonce = max(self._count("pending"), nonce + ("too high" not in reply.message.lower()))
                     continue
-                record.in_flight[nonce] = made.repriced(max_fee, tip, tx_hash, time.time())
-                return record.in_flight[nonce]
+                return made
         raise ChainError(
             f"{title} was not sent.",
             "Another program uses the same key at the same time and takes every nonce",
@@ -137,8 +143,12 @@ class Sender:
     def _forget_mined(self, record: Record) -> None:
         mined = self._count("latest")
         for nonce, entry in list(record.in_flight.items()):
-            if nonce < mined or not any(self._known(h) for h in entry.hashes):
+            if nonce < mined or not (self._may_spread(entry) or any(self._known(h) for h in entry.hashes)):
                 del record.in_flight[nonce]
+
+    def _may_spread(self, entry: InFlight) -> bool:
+        """Whether another endpoint may have it that this one has not heard of yet."""
+        return self._endpoints.count > 1 and time.time() - entry.sent_at < _SPREADING_S
 
     def _known(self, tx_hash: str) -> bool:
         return self._endpoints.request("eth_getTransactionByHash", [tx_hash]) is not None
@@ -167,7 +177,10 @@ class Sender:
     def _submit(self, raw: str, tx_hash: str) -> None:
         """Hand a signed transaction to the node; a node that knows it already is as good."""
         try:
-            self._endpoints.request("eth_sendRawTransaction", [raw])
+            self._endpoints.request("eth_sendRawTransaction", [raw], once=True)
+        except RpcUnavailable:  # it may have been taken before the answer was lost: look before sending it again
+            if not self._known(tx_hash):
+                self._endpoints.request("eth_sendRawTransaction", [raw], once=True)
         except RpcReplyError as reply:
             if not any(hint in reply.message.lower() for hint in _KNOWN) and not self._known(tx_hash):
                 raise
@@ -178,19 +191,23 @@ class Sender:
         start = last_bump = time.monotonic()
         pause = _POLL_S
         while True:
-            body = self._find_receipt(sent)
-            if body is not None:
-                return body
             now = time.monotonic()
+            try:
+                body = self._find_receipt(sent)
+                if body is not None:
+                    return body
+                if now - last_bump > self._fees.bump_after_s:
+                    last_bump = now
+                    sent = self._bump(sent, title, on_sent)
+            except RpcUnavailable:
+                if now - start > self._fees.give_up_s:
+                    raise
             if now - start > self._fees.give_up_s:
                 raise TransactionStuck(
                     f"{title} was sent and is not mined after {self._fees.give_up_s:.0f} s.",
                     f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits; the fee cap may be too low",
                     "Look at the transaction before you try again; raise the cap by --max-fee-gwei.",
                 )
-            if now - last_bump > self._fees.bump_after_s and self._endpoints.replaces:
-                last_bump = now
-                sent = self._bump(sent, title, on_sent)
             time.sleep(pause)
             pause = min(_LONGEST_POLL_S, pause * 1.3)
 
@@ -218,13 +235,15 @@ class Sender:
             return record.in_flight[sent.nonce]
 
     def _resend(self, record: Record, entry: InFlight, on_sent: Callable[[bytes], None] | None) -> None:
+        if not self._endpoints.replaces and any(self._known(h) for h in entry.hashes):
+            return
         percent = 100 + self._fees.bump_percent
         block = cast("dict[str, Any]", self._endpoints.request("eth_getBlockByNumber", ["latest", False]))
         base = int(block.get("baseFeePerGas") or "0x0", 16)
         tip = -(-entry.tip * percent // 100)
         max_fee = max(-(-entry.max_fee * percent // 100), 2 * base + tip)
-        if max_fee > self._fees.cap_wei:
-            max_fee, tip = entry.max_fee, entry.tip  # at the cap: the same again, in case the node has dropped it
+        if max_fee > self._fees.cap_wei or not self._endpoints.replaces:
+            max_fee, tip = entry.max_fee, entry.tip  # the very same again, in case the node has dropped it
         raw, tx_hash = self._sign(entry, max_fee, tip)
         try:
             self._submit(raw, tx_hash)

@@ -125,7 +125,7 @@ def check_proof(
         ) from None
     from commonweight.audit.proof import check_proof as check
 
-    _conclude(session, check(session.settings.rpc, body))
+    _conclude(session, check(session.settings.rpc, body, session.settings.confirmations))
 
 
 @cli.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import requests
 
 from commonweight.chain.client import Chain
 from commonweight.chain.local import LocalChain, start_local
@@ -279,3 +280,55 @@ def test_logs_are_the_same_whatever_the_page(world: World) -> None:
     assert [(log.block, log.log_index) for log in whole] == sorted((log.block, log.log_index) for log in whole)
     for page in (1, 2, 7):
         assert list(chain.logs(addresses, page=page)) == whole
+
+
+class _Losing(http.server.BaseHTTPRequestHandler):
+    """Passes everything on to a chain, and loses the answer to the first transaction."""
+
+    target: ClassVar[str] = ""
+    lost: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        answer = requests.post(self.target, data=body, headers={"Content-Type": "application/json"}, timeout=30)
+        if b"eth_sendRawTransaction" in body and not self.lost:
+            self.lost.append(body)
+            self.send_response(504)
+            self.end_headers()
+            return
+        self.send_response(answer.status_code)
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def test_a_transaction_whose_answer_was_lost_is_not_sent_twice(timed: LocalChain, tmp_path: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Losing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _Losing.target, _Losing.lost = timed.url, []
+        chain = Chain([f"http://127.0.0.1:{server.server_port}"], KEYS[0], state_dir=tmp_path / "nonces")
+        chain.transfer(RECEIVER, 5)
+        chain.transfer(RECEIVER, 1)
+        assert _Losing.lost
+        assert chain.balance(RECEIVER) == 6
+        server.shutdown()
+
+
+def test_an_rpc_that_fails_while_a_transaction_waits_is_waited_for(tmp_path: Path) -> None:
+    """The chain is stopped and started again with its state while the sender waits for its receipt."""
+    state = tmp_path / "state"
+    with ThreadPoolExecutor(1) as pool:
+        with start_local("anvil", directory=tmp_path / "a", state=state, block_time_s=1) as local:
+            port = int(local.url.rpartition(":")[2])
+            fees = Fees(bump_after_s=0.2, give_up_s=60)
+            chain = Chain([local.url], KEYS[0], fees=fees, patience_s=0.2, state_dir=tmp_path / "nonces")
+            chain.rpc("evm_setIntervalMining", 0)
+            chain.rpc("evm_setAutomine", False)
+            seen = threading.Event()
+            sent = pool.submit(chain._sender().send, RECEIVER, b"", 3, None, "The transfer", lambda _: seen.set())
+            assert seen.wait(30)
+        with start_local("anvil", directory=tmp_path / "b", state=state, port=port):
+            assert sent.result(timeout=60).block_number > 0
+            assert chain.balance(RECEIVER) == 3
