@@ -40,9 +40,13 @@ class Demo:
         return ["--keystore", str(player.keystore), "--password-file", str(self.cast.password_file)]
 
     def environment(self) -> dict[str, str]:
-        """The environment of the programs: one arithmetic thread each, and nothing of Commonweight's from outside."""
+        """The environment of the programs: one arithmetic thread each, and nothing of Commonweight's from outside.
+
+        Their state is the demo's own too: a new local chain has the addresses of the last one, but none of its past.
+        """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COMMONWEIGHT_")}
-        return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        own = {"COMMONWEIGHT_STATE_DIR": str(self.directory / "state" / "nonces"), "COMMONWEIGHT_CONFIG": os.devnull}
+        return {**kept, **own, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
     def check_alive(self, children: Sequence[Child]) -> None:
         """Raise StageError if one of the processes has ended."""
