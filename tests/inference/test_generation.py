@@ -140,6 +140,16 @@ def test_an_answer_never_has_more_tokens_than_bytes(script: bytes, stop: list[st
     assert script.decode(errors="replace").startswith(answer.text)
 
 
+def test_tokens_without_text_are_not_charged() -> None:
+    class Silent(ByteTokenizer):
+        def decode(self, tokens: list[int]) -> str:
+            return super().decode([token for token in tokens if token != 0])
+
+    scripted = Scripted(b"a\x00\x00b")
+    scripted.tokenizer = Silent()
+    assert run(scripted, Sampling(4))[0] == Answer("ab", 2, "length")
+
+
 def test_choices_follow_the_probabilities() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.2], dtype=np.float32))
     drawn = Counter(choose(logits, 1.0, 1.0, (n + 0.5) / 1000) for n in range(1000))
