@@ -21,8 +21,8 @@ from commonweight.protocol.evidence_check import Seed, check_evidence
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.keys import recover_address, sign_digest
 from commonweight.protocol.offences import Offence
-from commonweight.protocol.records import Counted, LeftOut, Record
 from commonweight.store import parse_cid
+from oracle.api import pack
 from oracle.db import Slot
 from oracle.desk import Desk
 from oracle.duties import attempt_at, proposer
@@ -38,6 +38,7 @@ from oracle.watch import View
 _VOTE_S = 30.0
 _BLOCK_AGE = 200
 _FEW_BLOCKS = 2
+_FRESH_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,10 @@ class Agreement:
 
     async def _ask(self, peer: str, address: str, proposal: Proposal, digest: bytes) -> tuple[str, bytes] | None:
         """A peer's vote, checked; None when it gives none."""
-        files = proposal.evidence.files
-        sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in files.items()]
-        params: JsonObject = {"report": proposal.report.to_body(), "files": [*sizes]}
+        index_size, packed = pack(proposal.evidence.files)
+        params: JsonObject = {"report": proposal.report.to_body(), "index_size": index_size}
         try:
-            reply = await self._desk.dialer.call(
-                address, peer, "propose", params, b"".join(files.values()), timeout_s=_VOTE_S
-            )
+            reply = await self._desk.dialer.call(address, peer, "propose", params, packed, timeout_s=_VOTE_S)
             f = Fields({**reply.params}, "vote")
             signature = bytes.fromhex(f.text("signature", 132).removeprefix("0x"))
             if recover_address(digest, signature) != peer:
@@ -215,15 +213,11 @@ class Agreement:
         for number in rounds:
             if self._recount.result(number) != OK:
                 raise RuleBroken("not-recounted", f"Round {number} has not been recomputed here, or is wrong")
-            files = evidence.rounds[number]
-            record = Record.from_body(files.record.body)
-            entries: list[Counted | LeftOut] = [*record.counted, *record.refused, *record.missing]
-            named = {entry.commitment for entry in entries}
-            for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
-                if receipt.body.commitment not in named:
-                    why = f"provider {receipt.body.index}, which has a receipt from here"
-                    raise RuleBroken("omission", f"The record of round {number} leaves out a commitment", why)
-            given = {signed.digest for signed in files.verdicts}
+            left_out = self._reporting.omitted(number)
+            if left_out:
+                why = f"providers {left_out}, who have receipts from here"
+                raise RuleBroken("omission", f"The record of round {number} leaves out commitments", why)
+            given = {signed.digest for signed in evidence.rounds[number].verdicts}
             for verdict in self._own_or_failing(number):
                 if verdict not in given:
                     raise RuleBroken("missing-verdict", f"A verdict on round {number} is left out", verdict)
@@ -241,8 +235,14 @@ class Agreement:
                 raise RuleBroken("gap", f"Round {number} is passed over", f"round {max(rounds)} is reported")
 
     def _own_or_failing(self, number: int) -> Iterable[str]:
-        for verdict in self._desk.rounds.verdicts(number):
-            if verdict.signer == self._seat.address or verdict.body.outcome != "pass":
+        """Verdicts that a report must not leave out: own ones and what others found failed.
+
+        What came only just now is not asked for, so that nobody spoils a proposal with a late word; an own failure is.
+        """
+        before_ms = self._seat.now_ms() - _FRESH_MS
+        for verdict in self._reporting.verdicts(number):
+            own, failed = verdict.signer == self._seat.address, verdict.body.outcome != "pass"
+            if (own and failed) or ((own or failed) and verdict.received_ms < before_ms):
                 yield verdict.digest
 
     def _pin(self, files: Mapping[str, bytes], report: Report) -> None:

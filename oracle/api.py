@@ -9,19 +9,20 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from commonweight.errors import FormatError, PayloadError, PeerRefused, RuleBroken
+from commonweight.errors import FormatError, PeerRefused, RuleBroken
 from commonweight.exact.codecs import encoded_size
 from commonweight.net import Caller, Limits, Method, Reply, Request, Server
-from commonweight.protocol.canonical import JsonObject, dumps
+from commonweight.protocol.canonical import JsonObject, dumps, loads
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.evidence import INDEX, MAX_FILES
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment, PartMessage, Plan, Receipt, Result, open_signed
-from commonweight.protocol.structure import check_part_message
 from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
 from oracle.rounds import Doc
+from oracle.uploads import Uploads
 
 _LONGEST_POLL_MS = 10_000
 _SYNC_PAGE = 200
@@ -40,12 +41,14 @@ class Api:
     """The methods of one signer."""
 
     def __init__(
-        self, desk: Desk, intake: Intake, offending: Offending, voting: Voting, phase: Callable[[], str]
-    ) -> None:
+        self, desk: Desk, intake: Intake, offending: Offending, uploads: Uploads, voting: Voting,
+        phase: Callable[[], str],
+    ) -> None:  # fmt: skip
         self._desk = desk
         self._seat = desk.seat
         self._intake = intake
         self._offending = offending
+        self._uploads = uploads
         self._voting = voting
         self._phase = phase
 
@@ -216,35 +219,9 @@ class Api:
         f.integer("part", 0, U32)
         signed = Signed.from_json(f.take("message"))
         f.done()
-        message = open_signed(PartMessage, signed, self._seat.domain, request.caller.address)
-        self._must_be(request, message.sender)
-        await self.take_part(message, signed, request.body)
+        self._must_be(request, PartMessage.from_body(signed.body).sender)
+        await self._uploads.take(request.caller.address, signed, request.body)
         return Reply()
-
-    async def take_part(self, message: PartMessage, signed: Signed, data: bytes) -> None:
-        """A part with its sender's word for it: kept when it is what was committed to, an offence when it is a lie."""
-        plan = self._plan_or_refuse(message.plan)
-        found = self._desk.rounds.receipted(plan.body.round).values()
-        own = next((c for c in found if c.body.index == message.sender), None)
-        if own is None:
-            raise PeerRefused("no-commitment", f"Provider {message.sender} has no receipt in round {message.round}")
-        if self._seat.now_ms() < plan.body.anchor_by_ms:
-            raise PeerRefused("too-early", "The anchor window is still open", "a payload shown now could be copied")
-        documents = [plan.signed, own.signed, signed]
-        try:
-            check_part_message(message, plan.body, plan.digest, own.body)
-            await self._desk.payloads.take(plan.body, own.body, message.part, data)
-        except RuleBroken as broken:
-            rule = broken.rule if broken.rule == "payload-mismatch" else "wrong-target"
-            await self._offending.accuse(rule, plan.body.round, message.sender, documents)
-            raise PeerRefused(broken.rule, broken.what, broken.why) from None
-        except PayloadError as wrong:
-            name = f"part-{message.sender}"
-            await self._offending.accuse(
-                "payload-mismatch", plan.body.round, message.sender, documents, blobs={name: data}
-            )  # fmt: skip
-            raise PeerRefused("payload-mismatch", wrong.what, wrong.why) from None
-        self._desk.bell.ring()
 
     async def result(self, request: Request) -> Reply:
         """A reducer's signed result. Its bytes are not needed: the canonical part is computed here."""
@@ -323,14 +300,15 @@ class Api:
         return name
 
     async def propose(self, request: Request) -> Reply:
-        """A report to check and sign, with the evidence's files one after the other as the body."""
+        """A report to check and sign, with its evidence: index.json and the files that it lists, in its order."""
         self._signers_only(request)
         f = Fields(request.params, "propose")
-        report, sizes = f.take("report"), f.objects("files", _read_size, 1, 100_000)
+        report, index_size = f.take("report"), f.integer("index_size", 0, len(request.body))
         f.done()
         if not isinstance(report, dict):
             raise FormatError("A proposed report is not an object")
-        signature = await self._voting.report(request.caller.address, report, split_blobs(request.body, sizes))
+        files = unpack(request.body, index_size)
+        signature = await self._voting.report(request.caller.address, report, files)
         return Reply({"signature": "0x" + signature.hex()})
 
     async def ban(self, request: Request) -> Reply:
@@ -382,6 +360,23 @@ def split_blobs(body: bytes, sizes: tuple[tuple[str, int], ...]) -> dict[str, by
         found[name] = body[start : start + size]
         start += size
     return found
+
+
+def pack(files: Mapping[str, bytes]) -> tuple[int, bytes]:
+    """Evidence files as one body: index.json, whose size comes back too, and the others in its order."""
+    index = files[INDEX]
+    return len(index), b"".join([index, *(files[path] for path in sorted(files) if path != INDEX)])
+
+
+def unpack(body: bytes, index_size: int) -> dict[str, bytes]:
+    """What `pack` packed. FormatError when the index does not fit the body; digests are checked by `Evidence.load`."""
+    fields = Fields(loads(body[:index_size], _BLOB_LIMIT), INDEX)
+    sizes = tuple(_entry(Fields(item, INDEX)) for item in fields.items("files", 0, MAX_FILES))
+    return {INDEX: body[:index_size], **split_blobs(body[index_size:], sizes)}
+
+
+def _entry(f: Fields) -> tuple[str, int]:
+    return f.text("path"), f.integer("size", 0, _BLOB_LIMIT)
 
 
 def _read_size(f: Fields) -> tuple[str, int]:

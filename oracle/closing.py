@@ -20,8 +20,8 @@ from oracle.offending import Offending
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 
-COPY, BELOW, TWO, LOST, LATE, ABSENT = (
-    "copied-payload", "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment",
+COPY, BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED = (
+    "copied-payload", "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment", "not-anchored",
 )  # fmt: skip
 
 
@@ -91,6 +91,7 @@ class Closing:
         offences = {row.member: row for row in self._seat.db.offences()}
         copies = self._copies(anchored, plan.body.round)
         late = self._seat.db.late(plan.body.round)
+        unanchored = {c.body.index: digest for digest, c in self._desk.rounds.receipted(plan.body.round).items()}
         counted, refused, missing = [], [], []
         for index in plan.body.indices:
             own = [c for c in anchored if c.body.index == index]
@@ -100,6 +101,8 @@ class Closing:
                 refused.append(LeftOut(index, digest, row.rule, "0x" + row.digest.hex()))
             elif len(own) > 1:
                 refused.append(LeftOut(index, digest, TWO, None))
+            elif not own and index in unanchored:
+                missing.append(LeftOut(index, unanchored[index], UNANCHORED, None))
             elif not own:
                 missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
             elif own[0].digest in copies:

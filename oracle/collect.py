@@ -6,7 +6,7 @@ the reading for a moment; one that is refused is passed over and counted. A sile
 
 import asyncio
 
-from commonweight.errors import CommonweightError, FormatError, PeerError
+from commonweight.errors import CommonweightError, ContentUnavailable, FormatError, PeerError
 from commonweight.protocol.canonical import loads
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, digest_bytes, hex32
@@ -25,6 +25,8 @@ _PAUSE_S = 0.3
 _PATIENCE = 100
 _PAGE_BYTES = 64 << 20
 _ANCHOR_GAS = 250_000
+_COORDINATOR_FIRST_MS = 2_500
+_LAST_CALL_MS = 700
 
 
 class Collecting:
@@ -87,12 +89,12 @@ class Collecting:
                 await self._offending.take(offence, await self._offending.blobs_of(offence))
             else:
                 self._intake.accept(signed)
-        except NotYetError:
+        except (NotYetError, ContentUnavailable):
             return False
         except TwoDocumentsError as two:
             round_ = Fields(dict(signed.body), signed.kind).integer("round", 1)
             await self._offending.accuse("equivocation", round_, two.member, [two.first, two.second])
-        except (FormatError, CommonweightError) as refused:
+        except FormatError as refused:
             self._desk.metrics.refused.labels("copied").inc()
             self._log.info("refused", kind=signed.kind, digest=signed.digest, error=str(refused))
         return True
@@ -105,7 +107,7 @@ class Collecting:
         In the second half of the window, so that the coordinator comes first. Returns whether it was needed.
         """
         plan = self._desk.rounds.last_plan()
-        if plan is None or self._desk.coordinates or not self._window_half_over(plan):
+        if plan is None or self._desk.coordinates or not self._coordinator_had_time(plan):
             return False
         mine = {r.body.commitment for r in self._desk.rounds.receipts(plan.body.round, signer=self._seat.address)}
         if not mine or mine <= await self._on_chain(plan):
@@ -123,9 +125,11 @@ class Collecting:
         self._log.warning("anchored on its own", round=plan.body.round, block=receipt.block_number)
         return True
 
-    def _window_half_over(self, plan: Doc[Plan]) -> bool:
-        half_ms = (plan.body.commit_by_ms + plan.body.anchor_by_ms) // 2
-        return half_ms <= self._seat.now_ms() < plan.body.anchor_by_ms
+    def _coordinator_had_time(self, plan: Doc[Plan]) -> bool:
+        """Half of the window or some blocks, but early enough to be mined within it."""
+        body = plan.body
+        half_ms = max((body.commit_by_ms + body.anchor_by_ms) // 2, body.commit_by_ms + _COORDINATOR_FIRST_MS)
+        return min(half_ms, body.anchor_by_ms - _LAST_CALL_MS) <= self._seat.now_ms() < body.anchor_by_ms
 
     async def _on_chain(self, plan: Doc[Plan]) -> set[str]:
         """Commitments under roots that the latest block has."""

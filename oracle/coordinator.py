@@ -23,6 +23,7 @@ from oracle.phases import AnchorRecord, Close, Decide, Facts, Finish, Open, Send
 from oracle.planning import bounds, make_plan, ready_members
 from oracle.rounds import Doc
 from oracle.seat import in_thread
+from oracle.uploads import Uploads
 
 _ANCHOR_GAS = 250_000
 _TICK_S = 0.25
@@ -32,15 +33,18 @@ _ALONE_MS = 3_000
 class Coordinator:
     """Plans rounds, anchors them, collects payloads and signs records. One per run; restart it at any time."""
 
-    def __init__(self, desk: Desk, offending: Offending) -> None:
+    def __init__(self, desk: Desk, offending: Offending, uploads: Uploads) -> None:
         self._desk = desk
         self._seat = desk.seat
+        self._uploads = uploads
         self._closing = Closing(desk, offending)
         self._log = logger("coordinator")
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._made: int | None = None
         self._step_us: dict[int, int] = {}
         self._checking: asyncio.Task[None] | None = None
+        self._pulls: set[asyncio.Task[None]] = set()
+        self._pulled = 0
         self.phase = "starting"
 
     async def run(self) -> None:
@@ -140,6 +144,8 @@ class Coordinator:
     async def _do(self, step: Step, facts: Facts) -> None:
         match step:
             case Wait():
+                if step.phase == "exchange":
+                    self._pull_missing(facts)
                 await self._desk.bell.wait(min(_TICK_S, max(0.01, (step.until_ms - facts.now_ms) / 1000)))
             case Open():
                 await self._open(step.members)
@@ -185,6 +191,20 @@ class Coordinator:
         anchor = Anchor(seat.campaign, plan.round, plan.deadline_s, tuple(digests), hex32(root))
         signed = seat.promise(f"anchor/{plan.round}", Anchor.KIND, anchor.to_body())
         seat.keep(signed, seat.address, round_=plan.round)
+
+    def _pull_missing(self, facts: Facts) -> None:
+        """In the second half of the exchange, ask those who have not sent their payload for it."""
+        plan = facts.plan
+        assert plan is not None
+        if facts.now_ms < (plan.anchor_by_ms + plan.exchange_by_ms) // 2 or plan.round == self._pulled:
+            return
+        self._pulled = plan.round
+        offenders = self._offenders()
+        for c in self._desk.rounds.receipted(plan.round).values():
+            if c.body.index not in offenders and not self._desk.payloads.holds(c.body):
+                task = asyncio.create_task(self._uploads.pull(c.body))
+                self._pulls.add(task)
+                task.add_done_callback(self._pulls.discard)
 
     async def _send_anchor(self, facts: Facts) -> None:
         plan, anchor = facts.plan, facts.anchor
@@ -297,7 +317,10 @@ class Coordinator:
             self._desk.bell.ring()
 
     def _anchor(self, anchor: Anchor, record: Doc[Record] | None) -> int:
+        """Blocks. A record that somebody anchored already, right or wrong, must not keep the root from the chain."""
         number, hash_ = (record.body.round, digest_bytes(record.digest)) if record is not None else (0, bytes(32))
+        if number and self._seat.run.oracle.record_of(number) != bytes(32):
+            number, hash_ = 0, bytes(32)
         return self._send(anchor.round, anchor.deadline, digest_bytes(anchor.root), number, hash_)
 
     def _anchor_record(self, record: Doc[Record]) -> int:

@@ -14,6 +14,8 @@ from commonweight.protocol.structure import check_commitment, check_plan, check_
 from oracle.desk import Desk
 from oracle.rounds import Doc
 
+_MOST_ROUNDS_AHEAD = 1000
+
 
 class NotYetError(OracleError):
     """A document names another one, or a registration, that is not known here yet."""
@@ -69,8 +71,10 @@ class Intake:
     # --- by kind -----------------------------------------------------------------------------------------------------
 
     def _plan(self, signed: Signed, signer: str) -> bool:
-        self._require_signer(signer, "plan")
+        self._require_coordinator(signer, "plan")
         plan, params = Plan.from_body(signed.body), self._seat.params
+        if plan.round > self._seat.db.last_round(Plan.KIND) + _MOST_ROUNDS_AHEAD:
+            raise RuleBroken("wrong-round", "A plan is for a round far in the future", str(plan.round))
         check_plan(plan, self._seat.config, self._seat.campaign)
         right = (params.epoch_of(plan.deadline_s), plan.commit_by_ms + params.anchor_window * 1000)
         if (plan.epoch, plan.anchor_by_ms) != right or not 0 <= plan.epoch <= params.last_epoch:
@@ -102,6 +106,8 @@ class Intake:
             raise RuleBroken("wrong-receipt", "A receipt does not fit its commitment")
         if not receipt_in_time(receipt, plan.body):
             raise RuleBroken("late-receipt", "A receipt was given after the deadline")
+        if self._seat.db.documents(Receipt.KIND, round_=receipt.round, member=receipt.index, signer=signer):
+            raise RuleBroken("equivocation", f"A second receipt for provider {receipt.index} by {signer}")
         return self._seat.keep(signed, signer, round_=receipt.round, member=receipt.index)
 
     def _result(self, signed: Signed, signer: str) -> bool:
@@ -122,10 +128,14 @@ class Intake:
         anchor = Anchor.from_body(signed.body)
         if anchor.run != self._seat.campaign:
             raise RuleBroken("wrong-run", "An anchor is of another run")
+        if self._desk.rounds.plan(anchor.round) is None:
+            raise NotYetError("An anchor is for a round that is not known here")
+        if self._seat.db.documents(Anchor.KIND, round_=anchor.round, signer=signer):
+            raise RuleBroken("equivocation", f"A second anchor of round {anchor.round} by {signer}")
         return self._seat.keep(signed, signer, round_=anchor.round)
 
     def _record(self, signed: Signed, signer: str) -> bool:
-        self._require_signer(signer, "record")
+        self._require_coordinator(signer, "record")
         record = Record.from_body(signed.body)
         plan = self.plan_of(record.plan)
         if (record.run, record.round) != (self._seat.campaign, plan.body.round):
@@ -144,9 +154,19 @@ class Intake:
             raise NotYetError("A verdict names a commitment that is not known here", verdict.commitment)
         if (verdict.round, verdict.index) != (commitment.body.round, commitment.body.index):
             raise RuleBroken("wrong-verdict", "A verdict does not fit its commitment")
+        said = [v.body for v in self._desk.rounds.verdicts(verdict.round, member=verdict.index) if v.signer == signer]
+        if any((v.check, v.segment) == (verdict.check, verdict.segment) for v in said):
+            raise RuleBroken("equivocation", f"A second verdict of {signer} on one segment")
+        if verdict.segment is not None and verdict.segment.stop >= commitment.body.trace.leaves:
+            raise RuleBroken("wrong-verdict", "A verdict is about a segment that is not there")
         return self._seat.keep(signed, signer, round_=verdict.round, member=verdict.index)
 
     # --- who -----------------------------------------------------------------------------------------------------
+
+    def _require_coordinator(self, signer: str, kind: str) -> None:
+        """Plans and records count only from whoever this signer follows, or has followed."""
+        if signer not in self._desk.rounds.followed:
+            raise SignatureError(f"A {kind} is not signed by the coordinator", signer)
 
     def _require_signer(self, signer: str, kind: str) -> None:
         if signer not in self._desk.view.signers:

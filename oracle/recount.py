@@ -5,9 +5,12 @@ does not continue the member's last, a payload that is not what was committed to
 """
 
 
+from collections.abc import Mapping
+
 from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
+from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Counted, Plan, Record
 from commonweight.protocol.structure import Previous, check_record, check_trace
@@ -44,10 +47,13 @@ class Recount:
         """
         number = int(self._seat.db.get_meta("recounted") or "0") + 1
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
-        if record is None or plan is None or self._seat.db.record_anchor(number) is None:
+        anchor = self._seat.db.record_anchor(number)
+        if record is None or plan is None or anchor is None:
             return False
-        if record.body.plan != plan.digest:
-            return False
+        if anchor.record_hash != digest_bytes(record.digest) or record.body.plan != plan.digest:
+            self._log.warning("another record is anchored", round=number, hash=anchor.record_hash.hex())
+            self._settle(number, {}, WRONG)
+            return True
         try:
             findings = await self._recompute(plan, record)
             verdict = OK
@@ -60,12 +66,15 @@ class Recount:
         except ReplayMismatch as wrong:
             findings, verdict = {}, WRONG
             self._alarm(number, str(wrong))
+        self._settle(number, findings, verdict)
+        return True
+
+    def _settle(self, number: int, findings: Mapping[int, str], verdict: str) -> None:
         with self._seat.db.transaction():
             self._seat.db.set_meta(f"findings/{number}", "\n".join(f"{i} {why}" for i, why in findings.items()))
             self._seat.db.set_meta(f"recount/{number}", verdict)
             self._seat.db.set_meta("recounted", str(number))
         self._desk.bell.ring()
-        return True
 
     def _alarm(self, number: int, why: str) -> None:
         self._desk.metrics.failures.labels("recount").inc()

@@ -182,7 +182,7 @@ class Replaying:
     # --- replaying ---------------------------------------------------------------------------------------------------
 
     async def step(self) -> bool:
-        """Do one draw that is fetched, or found to be unavailable. Returns whether there was one."""
+        """Do one draw whose states are here, or cannot be had. Returns whether there was one."""
         for draw in self._seat.db.draws(state="wanted"):
             key = (draw.round, draw.member, draw.segment)
             task = self._fetching.get(key)
@@ -194,7 +194,7 @@ class Replaying:
             except (WorkerError, CommonweightError) as trouble:  # ours, not the member's: tried again
                 self._desk.metrics.failures.labels("replay").inc()
                 self._log.warning("replay failed here", round=draw.round, member=draw.member, error=str(trouble))
-                return False
+                continue
             self._sign(draw, verdict)
             del self._fetching[key]
             for digest in self._seat.db.drop_shown(draw):

@@ -18,7 +18,7 @@ from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, R
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
-from commonweight.protocol.records import Plan, Verdict
+from commonweight.protocol.records import Counted, LeftOut, Plan, Verdict
 from commonweight.protocol.sumtree import SumTree, depth_for
 from oracle.desk import Desk
 from oracle.recount import OK, Recount
@@ -65,10 +65,21 @@ class Reporting:
                 continue
             result = self._recount.result(number)
             if result == OK and self._checked(plan) and not later:
-                ready.append(number)
+                if not self.omitted(number):
+                    ready.append(number)
             elif result is None or result == OK:
                 later.append(number)
         return ready, later
+
+    def omitted(self, number: int) -> list[int]:
+        """Members with a receipt from this signer whom the record of a round does not name with that commitment."""
+        record = self._desk.rounds.record(number)
+        if record is None:
+            return []
+        entries: list[Counted | LeftOut] = [*record.body.counted, *record.body.refused, *record.body.missing]
+        named = {entry.commitment for entry in entries}
+        own = self._desk.rounds.receipts(number, signer=self._seat.address)
+        return [receipt.body.index for receipt in own if receipt.body.commitment not in named]
 
     def _checked(self, plan: Doc[Plan]) -> bool:
         """Whether every drawn replay of a round has a verdict, and none is still open to doubt."""
@@ -153,16 +164,18 @@ class Reporting:
             plan.signed, record.signed, tuple(c.signed for c in anchored.values()),
             tuple((r.signer, r.signed) for r in receipts),
             tuple(r.signed for r in self._desk.rounds.results(number)),
-            tuple(v.signed for v in self._verdicts(number)), manifest,
+            tuple(v.signed for v in self.verdicts(number)), manifest,
         )  # fmt: skip
 
-    def _verdicts(self, number: int) -> list[Doc[Verdict]]:
-        """One for each signer, member, kind and segment: the first that came."""
-        first: dict[tuple[str, int, str, int], Doc[Verdict]] = {}
-        for v in self._desk.rounds.verdicts(number):
-            segment = v.body.segment.start if v.body.segment else -1
-            first.setdefault((v.body.signer, v.body.index, v.body.check, segment), v)
-        return list(first.values())
+    def verdicts(self, number: int) -> list[Doc[Verdict]]:
+        """Verdicts that belong into a report: replays that were drawn, by the drawing block."""
+        drawn = {(d.member, d.segment): (d.seed_block, hex32(d.seed_hash)) for d in self._seat.db.draws(round_=number)}
+        return [
+            v
+            for v in self._desk.rounds.verdicts(number)
+            if v.body.segment is not None
+            and drawn.get((v.body.index, v.body.segment.start)) == (v.body.seed_block, v.body.seed_hash)
+        ]
 
     def _anchors(self, rounds: Sequence[int]) -> tuple[AnchoredRoot, ...]:
         found: dict[tuple[int, str], AnchoredRoot] = {}

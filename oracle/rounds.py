@@ -33,11 +33,15 @@ class Doc(Generic[B]):
 
 
 class Rounds:
-    """The rounds as this signer knows them. `coordinator` (lower case) is whose plans and records are followed."""
+    """The rounds as this signer knows them. `coordinator` (lower case) is whose plans and records are followed;
+    `followed` has the earlier ones too.
+    """
 
     def __init__(self, db: Database, coordinator: str) -> None:
         self._db = db
         self.coordinator = coordinator
+        self.followed = frozenset((db.get_meta("coordinators") or "").split()) | {coordinator}
+        db.set_meta("coordinators", " ".join(sorted(self.followed)))
         self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
 
     # --- one document ------------------------------------------------------------------------------------------------
@@ -80,10 +84,11 @@ class Rounds:
         return self.plan(last) if last else None
 
     def record(self, round_: int) -> Doc[Record] | None:
-        """The record of a round: the anchored one, else the coordinator's."""
+        """The record of a round: the anchored one if it is known, else the coordinator's."""
         anchor = self._db.record_anchor(round_)
-        if anchor is not None:
-            return self.by_digest(Record, hex32(anchor.record_hash))
+        anchored = None if anchor is None else self.by_digest(Record, hex32(anchor.record_hash))
+        if anchored is not None:
+            return anchored
         records = self._all(Record, round_)
         return next((r for r in records if r.signer == self.coordinator), None)
 

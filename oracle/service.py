@@ -33,6 +33,7 @@ from oracle.report import Reporting
 from oracle.seat import Seat, connect_chain, in_thread, take_seat
 from oracle.settings import OracleSettings
 from oracle.submit import Submitting
+from oracle.uploads import Uploads
 from oracle.watch import Watcher
 from oracle.worker import Worker
 
@@ -64,9 +65,10 @@ class Service:
         self.banning = Banning(desk, self.offending)
         self.collecting = Collecting(desk, self.intake, self.offending)
         self.submitting = Submitting(desk)
-        self.coordinator = Coordinator(desk, self.offending) if desk.coordinates else None
+        uploads = Uploads(desk, self.offending)
+        self.coordinator = Coordinator(desk, self.offending, uploads) if desk.coordinates else None
         voting = Voting(self.agreement.vote, self.banning.vote)
-        self.api = Api(desk, self.intake, self.offending, voting, self.phase)
+        self.api = Api(desk, self.intake, self.offending, uploads, voting, self.phase)
 
     def phase(self) -> str:
         """What this signer does now, for `status`."""

@@ -44,6 +44,7 @@ from oracle.recount import Recount
 from oracle.rounds import Rounds
 from oracle.seat import Seat
 from oracle.settings import OracleSettings
+from oracle.uploads import Uploads
 from oracle.watch import View
 from tests.chain.scenario import make_params
 
@@ -119,6 +120,10 @@ class Chain:
         self.anchors.append(row)
         return SimpleNamespace(block_number=mined, tx_hash=bytes(32))
 
+    def record_of(self, round_: int) -> bytes:
+        found = [a.record_hash for a in self.anchors if a.record_round == round_ and a.record_hash != bytes(32)]
+        return found[0] if found else bytes(32)
+
     def is_anchored(self, round_: int, deadline: int, root: bytes) -> bool:
         found = [(a.round, a.deadline, a.root) for a in self.anchors if a.block <= self.number]
         return (round_, deadline, root) in found
@@ -140,6 +145,7 @@ class Office:
         key = SIGNER_KEYS[self.position]
         oracle = SimpleNamespace(
             make_call=lambda *call: call, is_anchored=self.chain.is_anchored, domain=lambda: DOMAIN,
+            record_of=self.chain.record_of,
         )  # fmt: skip
         run: Any = SimpleNamespace(address=RUN, params=self.params, chain=self.chain, oracle=oracle)
         settings = OracleSettings(
@@ -159,12 +165,13 @@ class Office:
         self.intake, self.offending = Intake(self.desk), Offending(self.desk)
         self.recount = Recount(self.desk)
         self.collecting = Collecting(self.desk, self.intake, self.offending)
-        self.coordinator = Coordinator(self.desk, self.offending)
+        uploads = Uploads(self.desk, self.offending)
+        self.coordinator = Coordinator(self.desk, self.offending, uploads)
 
         async def no_vote(*_: object) -> bytes:
             raise AssertionError("nobody votes here")
 
-        self.api = Api(self.desk, self.intake, self.offending, Voting(no_vote, no_vote), lambda: "test")
+        self.api = Api(self.desk, self.intake, self.offending, uploads, Voting(no_vote, no_vote), lambda: "test")
 
     def crash(self) -> None:
         """Lose everything that is not on disk."""
