@@ -141,6 +141,7 @@ class Payer:
 
     def __post_init__(self) -> None:
         self._view = ChannelView(self.run)
+        self.book = self.purse.book(self.run.chain.block(self.run.first_block).hash)
         self._address = lower_address(self.key.address)
 
     def ask(
@@ -246,12 +247,12 @@ class Payer:
         """Send the request with vouchers until it is answered; the answer and the ceiling that paid for it."""
         until = time.monotonic() + limits.patience_s
         for _ in range(_ROUNDS):
-            ceiling = self.purse.promise(channel, sha256_hex(body), offer.amount)
+            ceiling = self.book.promise(channel, sha256_hex(body), offer.amount)
             signed = sign_voucher(channel, ceiling, self._view.vouchers, self.key.private_key)
             outcome = self._send(wire, path, body, self._header(offer, signed), until, on_text)
             if isinstance(outcome, Answered):
                 return outcome, ceiling
-            self.purse.fail(channel, ceiling)
+            self.book.fail(channel, ceiling)
             if outcome.code not in _OUT_OF_STEP:
                 raise PaymentRefused(outcome.code, "The server refused the payment", outcome.message, "")
             self._reconcile(wire, channel, offer.pay_to)
@@ -309,9 +310,9 @@ class Payer:
         ]
         if wrong:
             raise PaymentError("The receipt is not for this answer", "it differs in: " + ", ".join(wrong), _LEAVE)
-        if not self.purse.count(served, digest):
+        if not self.book.count(served, digest):
             self._reconcile(wire, channel, offer.pay_to)
-            if not self.purse.count(served, digest):
+            if not self.book.count(served, digest):
                 raise PaymentError("The server does not give all its receipts", f"up to {served.sequence}", _LEAVE)
         return served, digest
 
@@ -320,7 +321,7 @@ class Payer:
     def _catch_up(self, wire: Wire, channel: bytes, server: str) -> None:
         """Bring the purse up to date where it may not be; raises PaymentError when the server took more than it may."""
         settled = self.run.payments.channel(channel).settled
-        standing = self.purse.standing(channel)
+        standing = self.book.standing(channel)
         if standing is None:
             standing = self._adopt(wire, channel, settled)
         elif standing.pending or settled > standing.spent:
@@ -336,14 +337,14 @@ class Payer:
         """Begin with a channel that the purse does not know: a new one, or one whose purse was lost."""
         told = wire.channel(channel)
         if told is None:
-            return self.purse.adopt(channel, 0, settled, settled)
+            return self.book.adopt(channel, 0, settled, settled)
         state, voucher = self._told(told, channel)
         signed = 0 if voucher is None else voucher.signed_max_claimable
         if not settled <= state.charged <= max(signed, settled):
             raise PaymentError(
                 "The server claims more than was signed", f"{state.charged} charged, {signed} signed", _LEAVE
             )
-        return self.purse.adopt(channel, state.sequence, state.charged, max(signed, state.charged))
+        return self.book.adopt(channel, state.sequence, state.charged, max(signed, state.charged))
 
     def _reconcile(self, wire: Wire, channel: bytes, server: str) -> Standing:
         """Fetch and count the receipts that the purse lacks. Raises PaymentError when they do not explain the
@@ -363,7 +364,7 @@ class Payer:
         while standing.sequence < state.sequence:
             for signed in wire.receipts(channel, standing.sequence):
                 served, digest = read_receipt(signed.to_bytes(), self._view.documents, server)
-                self.purse.count(served, digest)
+                self.book.count(served, digest)
             before, standing = standing, self._need(channel)
             if standing.sequence == before.sequence:
                 break
@@ -374,7 +375,7 @@ class Payer:
                 _LEAVE,
             )
         if state.reserved == 0:
-            self.purse.fail(channel)
+            self.book.fail(channel)
         return self._need(channel)
 
     def _told(self, told: JsonObject, channel: bytes) -> tuple[ChannelState, VoucherState | None]:
@@ -390,7 +391,7 @@ class Payer:
         return state, voucher
 
     def _need(self, channel: bytes) -> Standing:
-        standing = self.purse.standing(channel)
+        standing = self.book.standing(channel)
         if standing is None:
             raise InferenceError("The purse does not know this channel", hex32(channel), "")
         return standing

@@ -64,7 +64,8 @@ class Purse:
             self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction on the file, by one thread at a time."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -74,42 +75,58 @@ class Purse:
                 raise
             self._db.execute("COMMIT")
 
+    def book(self, era: bytes) -> Book:
+        """The part of the purse for one chain's past; a development chain that begins anew gets a new one."""
+        return Book(self, era)
+
+
+class Book:
+    """One run's channels in a purse. `era` is the hash of the block that created the run: it names the chain's past."""
+
+    def __init__(self, purse: Purse, era: bytes) -> None:
+        self._purse = purse
+        self._era = era.hex()
+
+    def _name(self, channel: bytes) -> str:
+        return f"{self._era}/{channel.hex()}"
+
     def standing(self, channel: bytes) -> Standing | None:
         """The channel's standing, or None if this purse does not know it."""
-        with self._lock:
-            return _standing(self._db, channel)
+        with self._purse.transaction() as db:
+            return _standing(db, self._name(channel))
 
     def adopt(self, channel: bytes, sequence: int, spent: int, highest: int) -> Standing:
         """Begin with a channel that this purse does not know; one that it knows stays as it is."""
-        with self._transaction() as db:
+        with self._purse.transaction() as db:
             db.execute(
-                "INSERT OR IGNORE INTO channels VALUES (?,?,?,?)", (channel.hex(), sequence, str(spent), str(highest))
+                "INSERT OR IGNORE INTO channels VALUES (?,?,?,?)",
+                (self._name(channel), sequence, str(spent), str(highest)),
             )
-            return _need(db, channel)
+            return _need(db, self._name(channel))
 
     def promise(self, channel: bytes, request_sha256: str, maximum: int) -> int:
         """The ceiling to sign for a request that costs at most `maximum`: no other request ever gets it."""
-        with self._transaction() as db:
-            standing = _need(db, channel)
+        with self._purse.transaction() as db:
+            standing = _need(db, self._name(channel))
             ceiling = max(standing.spent + standing.pending + maximum, standing.highest + 1)
-            db.execute("UPDATE channels SET highest = ? WHERE id = ?", (str(ceiling), channel.hex()))
+            db.execute("UPDATE channels SET highest = ? WHERE id = ?", (str(ceiling), self._name(channel)))
             db.execute(
                 "INSERT INTO promises (channel, ceiling, request_sha256, maximum, state) VALUES (?,?,?,?,'open')",
-                (channel.hex(), str(ceiling), request_sha256, str(maximum)),
+                (self._name(channel), str(ceiling), request_sha256, str(maximum)),
             )
             return ceiling
 
     def fail(self, channel: bytes, ceiling: int | None = None) -> None:
         """Count a promise, or all open ones, as not taken up. A receipt for it that comes later still counts."""
-        with self._transaction() as db:
+        with self._purse.transaction() as db:
             if ceiling is None:
                 db.execute(
-                    "UPDATE promises SET state = 'failed' WHERE channel = ? AND state = 'open'", (channel.hex(),)
+                    "UPDATE promises SET state = 'failed' WHERE channel = ? AND state = 'open'", (self._name(channel),)
                 )
             else:
                 db.execute(
                     "UPDATE promises SET state = 'failed' WHERE channel = ? AND state = 'open' AND ceiling = ?",
-                    (channel.hex(), str(ceiling)),
+                    (self._name(channel), str(ceiling)),
                 )
 
     def count(self, served: Served, digest: str) -> bool:
@@ -119,8 +136,9 @@ class Purse:
         Raises PaymentError when it charges for what was never asked, or more than was promised, or contradicts
         another.
         """
-        with self._transaction() as db:
-            standing, channel = _need(db, served.channel), served.channel.hex()
+        with self._purse.transaction() as db:
+            channel = self._name(served.channel)
+            standing = _need(db, channel)
             if served.sequence > standing.sequence + 1:
                 return False
             if served.sequence <= standing.sequence:
@@ -132,7 +150,7 @@ class Purse:
                         f"Two receipts have the number {served.sequence}", "the server contradicts itself", _LEAVE
                     )
                 return True
-            _check(db, standing, served)
+            _check(db, channel, standing, served)
             db.execute(
                 "UPDATE promises SET state = 'charged', sequence = ?, receipt = ? WHERE channel = ? AND ceiling = ?",
                 (served.sequence, digest, channel, str(served.ceiling)),
@@ -144,7 +162,7 @@ class Purse:
             return True
 
 
-def _check(db: sqlite3.Connection, standing: Standing, served: Served) -> None:
+def _check(db: sqlite3.Connection, channel: str, standing: Standing, served: Served) -> None:
     if served.cumulative != standing.spent + served.amount:
         raise PaymentError(
             "A receipt does not follow the one before it",
@@ -153,7 +171,7 @@ def _check(db: sqlite3.Connection, standing: Standing, served: Served) -> None:
         )
     row = db.execute(
         "SELECT request_sha256, maximum, state FROM promises WHERE channel = ? AND ceiling = ?",
-        (served.channel.hex(), str(served.ceiling)),
+        (channel, str(served.ceiling)),
     ).fetchone()
     if row is None or row[0] != hex32(served.request_sha256) or row[2] == "charged":
         raise PaymentError(
@@ -169,15 +187,15 @@ def _check(db: sqlite3.Connection, standing: Standing, served: Served) -> None:
         )
 
 
-def _standing(db: sqlite3.Connection, channel: bytes) -> Standing | None:
-    row = db.execute("SELECT sequence, spent, highest FROM channels WHERE id = ?", (channel.hex(),)).fetchone()
+def _standing(db: sqlite3.Connection, channel: str) -> Standing | None:
+    row = db.execute("SELECT sequence, spent, highest FROM channels WHERE id = ?", (channel,)).fetchone()
     if row is None:
         return None
-    maxima = db.execute("SELECT maximum FROM promises WHERE channel = ? AND state = 'open'", (channel.hex(),))
+    maxima = db.execute("SELECT maximum FROM promises WHERE channel = ? AND state = 'open'", (channel,))
     return Standing(row[0], int(row[1]), int(row[2]), sum(int(maximum) for (maximum,) in maxima))
 
 
-def _need(db: sqlite3.Connection, channel: bytes) -> Standing:
+def _need(db: sqlite3.Connection, channel: str) -> Standing:
     standing = _standing(db, channel)
     if standing is None:
         raise PaymentError("The purse does not know this channel", "it must be adopted first")

@@ -91,9 +91,10 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
 def settle_now(settings: ServeSettings) -> list[Settled]:
     """Settle what the ledger of a server that does not run has charged. Raises InferenceError while it runs."""
     configure(settings.log_level)
-    ledger = Ledger(settings.data_dir / "ledger.sqlite")
+    run = _open_run(settings, _open_key(settings))
+    ledger = _open_ledger(settings, run)
     try:
-        view = ChannelView(_open_run(settings, _open_key(settings)))
+        view = ChannelView(run)
 
         def refresh(channel: bytes) -> Account | None:
             facts = view.facts(channel)
@@ -106,6 +107,12 @@ def settle_now(settings: ServeSettings) -> list[Settled]:
 
 def _open_key(settings: ServeSettings) -> Key:
     return load_key(settings.keystore, read_password(settings.password_file, os.environ, prompt="Password: "))
+
+
+def _open_ledger(settings: ServeSettings, run: Run) -> Ledger:
+    """The ledger for this run and this chain's past: a development chain that begins anew gets a new one."""
+    era = run.chain.block(run.first_block).hash.hex()
+    return Ledger(settings.data_dir / f"ledger-{era[:16]}.sqlite")
 
 
 def _open_run(settings: ServeSettings, key: Key) -> Run:
@@ -131,7 +138,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     price = int(config.serving.price_per_token) if settings.price_per_token is None else settings.price_per_token
     if price < 1:
         raise ConfigError("The price per token is zero", "a payment of nothing cannot be promised", "set a price")
-    ledger = Ledger(settings.data_dir / "ledger.sqlite")
+    ledger = _open_ledger(settings, run)
     terms = _terms(view, key, attested.manifest_sha256, price)
     till = Till(terms, view.vouchers, ledger, view.facts, min(settings.refresh_s, terms.delay_s / 8))
     workers = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="generate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +17,9 @@ from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.vouchers import sign_voucher
 from commonweight.protocol.x402 import HEADER_REQUIRED, PaymentRequired, Reason, Requirements
 from inference.client import Ask, PaidAnswer, Payer
+from inference.purse import Purse
 from inference.wire import Wire
-from tests.inference.site import PRICE, SERVER_KEY, Server, Site, limits, make_site
+from tests.inference.site import PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
 QUESTION = Ask("def f(", max_tokens=8, seed=1)
@@ -206,7 +208,7 @@ def test_an_answer_that_was_lost_is_accounted_for_by_its_receipt(payer: Payer, l
         ask(payer, liar)
     second = ask(payer, liar, Ask("something else", max_tokens=8, seed=1))
     assert second.receipt.sequence == 2
-    standing = payer.purse.standing(second.channel_id)
+    standing = payer.book.standing(second.channel_id)
     assert standing is not None and (standing.pending, standing.spent) == (0, second.receipt.cumulative)
 
 
@@ -236,6 +238,25 @@ def test_a_lost_purse_begins_again_with_what_the_server_proves(site: Site, payer
     second = ask(heir, liar, Ask("after the loss", max_tokens=8))
     assert second.receipt.sequence == 2
     assert second.receipt.cumulative == first.receipt.amount + second.receipt.amount
+
+
+def test_a_development_chain_that_begins_anew_is_not_mistaken_for_the_old_one(tmp_path: Path) -> None:
+    """The same chain id, accounts and contract addresses, the same purse file and the same data directory of the
+    server.
+    """
+    purse, data = Purse(tmp_path / "purse.sqlite"), tmp_path / "data"
+    data.mkdir()
+    seen = []
+    for name in ("one", "two"):
+        with make_site("anvil", tmp_path / name) as site:
+            server = site.serve(data_dir=data)
+            payer = site.payer()
+            with wire(server) as connection:
+                answer = Payer(payer.run, payer.key, purse).ask(connection, QUESTION, limits())
+            assert server.stop() == 0
+            seen.append((site.run.address, answer.channel_id, answer.receipt.sequence, site.settled(answer.channel_id)))
+    assert seen[0] == seen[1] and seen[0][3] > 0
+    purse.close()
 
 
 def test_a_lost_purse_does_not_believe_more_than_was_signed(site: Site, payer: Payer, liar: Liar) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from commonweight.errors import PaymentError
 from commonweight.protocol.fields import digest_bytes
-from inference.purse import Purse, Standing
+from inference.purse import Book, Purse, Standing
 from inference.receipts import Served
 from tests.inference.golden import served
 from tests.inference.parts import CHANNEL, REQUEST
@@ -19,11 +19,14 @@ from tests.inference.parts import CHANNEL, REQUEST
 pytestmark = pytest.mark.unit
 
 
+ERA, LATER = b"\x01" * 32, b"\x02" * 32
+
+
 @pytest.fixture
-def purse(tmp_path: Path) -> Iterator[Purse]:
+def purse(tmp_path: Path) -> Iterator[Book]:
     made = Purse(tmp_path / "purse.sqlite")
-    made.adopt(CHANNEL, 0, 0, 0)
-    yield made
+    made.book(ERA).adopt(CHANNEL, 0, 0, 0)
+    yield made.book(ERA)
     made.close()
 
 
@@ -34,7 +37,7 @@ def receipt(sequence: int, ceiling: int, amount: int, cumulative: int, request: 
     )  # fmt: skip
 
 
-def test_a_ceiling_covers_what_was_spent_what_is_open_and_the_request(purse: Purse) -> None:
+def test_a_ceiling_covers_what_was_spent_what_is_open_and_the_request(purse: Book) -> None:
     assert purse.promise(CHANNEL, REQUEST, 100) == 100
     assert purse.promise(CHANNEL, REQUEST, 50) == 150
     assert purse.count(receipt(1, 100, 30, 30), "first")
@@ -43,7 +46,7 @@ def test_a_ceiling_covers_what_was_spent_what_is_open_and_the_request(purse: Pur
     assert purse.promise(CHANNEL, REQUEST, 1000) == 1090
 
 
-def test_a_failed_promise_is_free_again_but_its_ceiling_is_not(purse: Purse) -> None:
+def test_a_failed_promise_is_free_again_but_its_ceiling_is_not(purse: Book) -> None:
     first = purse.promise(CHANNEL, REQUEST, 100)
     purse.fail(CHANNEL, first)
     assert purse.promise(CHANNEL, REQUEST, 100) == 101
@@ -52,15 +55,30 @@ def test_a_failed_promise_is_free_again_but_its_ceiling_is_not(purse: Purse) -> 
     assert purse.count(receipt(1, first, 100, 100), "late"), "a receipt for it that comes later still counts"
 
 
-def test_what_was_promised_survives_a_restart(purse: Purse, tmp_path: Path) -> None:
+def test_what_was_promised_survives_a_restart(purse: Book, tmp_path: Path) -> None:
     purse.promise(CHANNEL, REQUEST, 100)
-    again = Purse(tmp_path / "purse.sqlite")
+    file = Purse(tmp_path / "purse.sqlite")
+    again = file.book(ERA)
     assert again.standing(CHANNEL) == Standing(0, 0, 100, 100)
     assert again.adopt(CHANNEL, 9, 9, 9) == Standing(0, 0, 100, 100), "a known channel is not begun again"
-    again.close()
+    file.close()
 
 
-def test_receipts_count_in_order_and_once(purse: Purse) -> None:
+def test_a_chain_that_begins_anew_has_a_book_of_its_own(purse: Book, tmp_path: Path) -> None:
+    """A development chain has the same chain id, addresses and channels every time."""
+    purse.promise(CHANNEL, REQUEST, 100)
+    purse.count(receipt(1, 100, 30, 30), "then")
+    file = Purse(tmp_path / "purse.sqlite")
+    later = file.book(LATER)
+    assert later.standing(CHANNEL) is None
+    later.adopt(CHANNEL, 0, 0, 0)
+    assert later.promise(CHANNEL, REQUEST, 100) == 100
+    assert later.count(receipt(1, 100, 40, 40), "now")
+    assert (later.standing(CHANNEL), purse.standing(CHANNEL)) == (Standing(1, 40, 100, 0), Standing(1, 30, 100, 0))
+    file.close()
+
+
+def test_receipts_count_in_order_and_once(purse: Book) -> None:
     for maximum in (100, 100):
         purse.promise(CHANNEL, REQUEST, maximum)
     second = receipt(2, 200, 20, 50)
@@ -81,24 +99,25 @@ def test_receipts_count_in_order_and_once(purse: Purse) -> None:
         (receipt(1, 100, 30, 31), "does not follow"),
     ],
 )
-def test_a_charge_that_was_not_promised_is_refused(purse: Purse, lie: Served, match: str) -> None:
+def test_a_charge_that_was_not_promised_is_refused(purse: Book, lie: Served, match: str) -> None:
     purse.promise(CHANNEL, REQUEST, 100)
     with pytest.raises(PaymentError, match=match):
         purse.count(lie, "lie")
     assert purse.standing(CHANNEL) == Standing(0, 0, 100, 100)
 
 
-def test_one_promise_is_charged_once(purse: Purse) -> None:
+def test_one_promise_is_charged_once(purse: Book) -> None:
     purse.promise(CHANNEL, REQUEST, 100)
     purse.count(receipt(1, 100, 30, 30), "first")
     with pytest.raises(PaymentError, match="was not made"):
         purse.count(receipt(2, 100, 30, 60), "second")
 
 
-def test_many_threads_and_purses_never_promise_one_ceiling_twice(purse: Purse, tmp_path: Path) -> None:
-    other, made = Purse(tmp_path / "purse.sqlite"), []
+def test_many_threads_and_purses_never_promise_one_ceiling_twice(purse: Book, tmp_path: Path) -> None:
+    file, made = Purse(tmp_path / "purse.sqlite"), []
+    other = file.book(ERA)
 
-    def work(which: Purse) -> None:
+    def work(which: Book) -> None:
         made.extend(which.promise(CHANNEL, REQUEST, 10) for _ in range(10))
 
     threads = [threading.Thread(target=work, args=(which,)) for which in (purse, other, purse, other)]
@@ -107,10 +126,10 @@ def test_many_threads_and_purses_never_promise_one_ceiling_twice(purse: Purse, t
     for thread in threads:
         thread.join()
     assert sorted(made) == list(range(10, 410, 10))
-    other.close()
+    file.close()
 
 
-def test_an_unknown_channel_must_be_adopted_first(purse: Purse) -> None:
+def test_an_unknown_channel_must_be_adopted_first(purse: Book) -> None:
     assert purse.standing(b"\x01" * 32) is None
     with pytest.raises(PaymentError):
         purse.promise(b"\x01" * 32, REQUEST, 1)

@@ -283,7 +283,7 @@ def test_concurrent_requests_on_one_channel_are_all_answered_and_charged_once(si
         thread.join()
     assert failures == []
     assert sorted(answer.receipt.sequence for answer in answers) == list(range(2, 10))
-    standing = payer.purse.standing(answers[0].channel_id)
+    standing = payer.book.standing(answers[0].channel_id)
     assert standing is not None and standing.pending == 0
     with wire(server) as connection:
         told = connection.channel(answers[0].channel_id)
