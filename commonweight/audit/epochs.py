@@ -121,8 +121,6 @@ class Epochs:
         self.reports[event.epoch] = reported
         self._check_sums(reported, closed, subject)
         self._check_signatures(reported, subject)
-        problem = "its root is not the one that its credits list gives"
-        self._findings.expect(ROOTS, reported.genuine, problem, subject)
 
     def _reported(self, event: ReportSubmitted, closed: EpochClosed) -> Reported:
         listed: Mapping[int, int] | None = None
@@ -133,8 +131,8 @@ class Epochs:
                 raise FormatError("The list names an index that was not registered when the epoch was closed")
             leaves = next_leaves(self._leaves, listed, closed.acc, event.wage, self._accounts)
             tree = SumTree(leaves, event.report.depth)
-        except FormatError as problem:
-            self._findings.expect(ROOTS, False, f"its credits list is malformed: {problem}", f"epoch {event.epoch}")
+        except FormatError:  # a malformed list has no tree, so the report is never genuine
+            tree = None
         cap = min((self._voids_in_row + 1) * self._params.max_credits_per_epoch, 2**64 - 1 - self.sum)
         sets, accounts = tuple(self.signers.sets), dict(self._accounts)
         return Reported(
@@ -164,8 +162,6 @@ class Epochs:
         equal(SUMS, "the list's hash", creditslist.list_hash(event.credits), report.credits_hash, subject)
         within = report.epoch_credits <= reported.cap
         self._findings.expect(SUMS, within, f"its credits exceed the cap of {reported.cap}", subject)
-        if reported.listed is not None:
-            equal(SUMS, "the sum of the list", sum(reported.listed.values()), report.epoch_credits, subject)
         wage = wage_scaled(
             self._params.wage_per_credit, closed.unlocked_escrow, self._params.oracle_bps, report.epoch_credits
         )
@@ -252,16 +248,22 @@ class Epochs:
             if leaf.index in reported.listed:
                 self._history.setdefault(leaf.index, []).append((epoch, leaf))
 
-    def voided(self, event: EpochVoided, proved: bool) -> None:
-        """An epoch became void; `proved` when a proof of fraud stands in the same transaction."""
+    def voided(self, event: EpochVoided, proved: bool, unanswered: bool) -> None:
+        """An epoch became void: by a proof of fraud or an unanswered game in the same transaction, or for want of a
+        report.
+        """
         subject = f"epoch {event.epoch}"
         self._findings.equal(CLOSINGS, f"whether {subject} is void by fraud", event.fraud, proved)
-        closed, right = self._closed, event.epoch in self.reports
-        if not event.fraud and closed is not None:
-            right = self._time(event.block) >= closed.closed_at + self._params.report_span
-            right = right and event.epoch not in self.reports
+        closed, reported = self._closed, event.epoch in self.reports
+        right = reported
+        if not event.fraud and not unanswered and closed is not None:
+            right = not reported and self._time(event.block) >= closed.closed_at + self._params.report_span
         right = right and event.epoch not in self.finals and event.epoch == self.next_epoch - 1
         self._findings.expect(CLOSINGS, right, f"{subject} was voided out of order")
+        guilty = not event.fraud or (reported and not self.reports[event.epoch].genuine)
+        self._findings.expect(CLOSINGS, guilty, f"{subject} was voided by fraud though its report was right")
+        if reported:
+            self._findings.note(ROOTS, "its report was voided and counts for nothing", subject)
         self.voids.add(event.epoch)
         self._voids_in_row += 1
 
@@ -278,6 +280,10 @@ class Epochs:
         """Compare with the contracts' figures at a block."""
         run, equal = self._run, self._findings.equal
         equal(CLOSINGS, "the next epoch", run.oracle.next_epoch(block=block), self.next_epoch)
+        for epoch, reported in self.reports.items():
+            if epoch not in self.voids:
+                problem = "its root is not the one that its credits list gives"
+                self._findings.expect(ROOTS, reported.genuine, problem, f"epoch {epoch}")
         for epoch, event in self.finals.items():
             found = run.ledger.final_epoch(epoch, block=block)
             mine = (event.root, event.sum, event.epoch_credits, event.acc, event.wage)

@@ -9,18 +9,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from commonweight.audit.channels import CHANNELS, Channels
+from commonweight.audit.disputes import DISPUTES, Disputes
 from commonweight.audit.epochs import CHECKPOINTS, CLOSINGS, Epochs, Reported
 from commonweight.audit.escrow import CONTRIBUTIONS, ESCROW, WAGES, Escrow, Settlement
 from commonweight.audit.findings import Findings
 from commonweight.audit.pools import POOLS, Pools
+from commonweight.audit.quorum import QUORUM, Decisions
 from commonweight.audit.signers import SIGNERS
 from commonweight.audit.stakes import REGISTRY, STAKES, Providers, Stakes
 from commonweight.chain.events import (
-    BadListProved,
     CapitalReceived,
     ChainEvent,
     CheckpointAttested,
     CreditsRevoked,
+    DebtAdded,
     EpochClosed,
     EpochFinal,
     EpochRecorded,
@@ -32,8 +34,8 @@ from commonweight.chain.events import (
     RotationProposed,
     RoundAnchored,
     SignerSetChanged,
+    Slashed,
     WagesReceived,
-    WrongLeafProved,
 )
 from commonweight.chain.run import Run
 from commonweight.errors import FormatError
@@ -57,7 +59,8 @@ class Replay:
         self.pools = Pools(run.params, findings, self.epochs.leaf_at)
         self.anchors: list[RoundAnchored] = []
         self.records: dict[int, RoundAnchored] = {}
-        self._proofs: set[bytes] = set()
+        self.disputes = Disputes(run, findings, self.pools)
+        self.decisions = Decisions(run, findings)
         self._into_distributor: dict[str, int] = defaultdict(int)
 
     def play(self, events: Iterable[ChainEvent]) -> None:
@@ -72,6 +75,7 @@ class Replay:
                 self._findings.expect(EVENTS, False, f"{what} ({type(problem).__name__}: {problem})")
 
     def _take(self, event: ChainEvent) -> None:
+        self.decisions.take(event, self.epochs.signers.sets)
         match self._run.contract_names[event.address]:
             case "Campaign":
                 self.escrow.take(event)
@@ -83,12 +87,18 @@ class Replay:
                 self._distributor(event)
             case "InferencePayments":
                 self.channels.take(event)
+            case "Disputes":
+                self.disputes.take(event, self.providers.payouts, self.epochs.reports, self.epochs.finals)
+                if isinstance(event, OwedPaid):
+                    self._passed_on(event)
             case _:
                 self._rest(event)
 
     def _registry(self, event: ChainEvent) -> None:
         self.stakes.take(event)
-        if isinstance(event, ProviderRegistered):
+        if isinstance(event, Slashed):
+            self.disputes.seen(event)
+        elif isinstance(event, ProviderRegistered):
             self.providers.register(event)
         elif isinstance(event, OwedPaid):
             self._passed_on(event)
@@ -114,7 +124,8 @@ class Replay:
             case EpochFinal():
                 self._final(event)
             case EpochVoided():
-                self.epochs.voided(event, event.tx in self._proofs)
+                proved, unanswered = event.tx in self.disputes.proofs, event.tx in self.disputes.unanswered
+                self.epochs.voided(event, proved, unanswered)
                 self._settle(Settlement(event.epoch, False, self._is_last(event.epoch), credit_sum=self.epochs.sum))
             case _:
                 self.stakes.take(event)
@@ -129,6 +140,8 @@ class Replay:
             case WagesReceived():
                 self.pools.wages(event, self.escrow.last_wages_paid, self.escrow.scaled_paid)
             case _:
+                if isinstance(event, DebtAdded):
+                    self.disputes.seen(event)
                 if isinstance(event, CapitalReceived):
                     self._into_distributor[event.from_] += event.amount
                 contributions = self.escrow.contributions
@@ -146,10 +159,9 @@ class Replay:
                 self.pools.latest_sum = event.sum
             case CreditsRevoked():
                 self.pools.revoke(event)
+                self.disputes.seen(event)
             case CheckpointAttested():
                 self.epochs.attested(event)
-            case WrongLeafProved() | BadListProved():
-                self._proofs.add(event.tx)
 
     # --- what spans contracts ----------------------------------------------------------------------------------------
 
@@ -210,6 +222,8 @@ class Replay:
             (CLOSINGS, lambda: self.epochs.compare(block)),
             (POOLS, lambda: self.pools.compare(run, block)),
             (CHANNELS, lambda: self.channels.compare(block)),
+            (DISPUTES, lambda: self.disputes.compare(run, block)),
+            (QUORUM, self.decisions.check),
             (ANCHORS, lambda: self._compare_records(block)),
             (BALANCES, lambda: self._compare_balances(block)),
         )
@@ -228,7 +242,7 @@ class Replay:
         at = self._run.addresses
         passed = self._into_distributor[at.payments]
         self._findings.equal(POOLS, "revenue that the channels passed on", self.channels.revenue, passed)
-        for contract, name in ((at.registry, "the registry"), (at.oracle, "the oracle")):
+        for contract, name in ((at.registry, "the registry"), (at.oracle, "the oracle"), (at.disputes, "disputes")):
             difference = self._into_distributor[contract]
             self._findings.equal(POOLS, f"slashed money on its way from {name}", difference, 0)
         expected = {
@@ -239,7 +253,7 @@ class Replay:
             at.payments: self.channels.held,
             at.ledger: 0,
             at.checkpoints: 0,
-            at.disputes: 0,
+            at.disputes: self.disputes.held,
         }
         for address, amount in expected.items():
             found = self._run.asset.balance_of(address, block=block)

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eth_abi.abi import encode as abi_encode
-
 from commonweight.audit.findings import Findings
 from commonweight.chain.events import RotationProposed, SignerSetChanged
 from commonweight.chain.run import Run
 from commonweight.chain.structs import RunParams
-from commonweight.protocol.typed import keccak256
+from commonweight.protocol.structs import config_digest
 
 SIGNERS = "signer-sets"
-CONFIG_TAG = keccak256(b"commonweight.config.v1")
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Signers:
         """A rotation was announced."""
         due = self._time(event.block) + self._params.rotation_delay
         self._findings.equal(SIGNERS, f"when rotation {event.rotation} is due", event.at, due)
+        self._findings.equal(SIGNERS, "the number of a proposed set", event.rotation, len(self.sets))
         self._proposal = event
 
     def set_changed(self, event: SignerSetChanged) -> None:
@@ -71,9 +69,3 @@ class Signers:
         equal(SIGNERS, "the signers in office", run.oracle.signers(block=block), self.sets[-1].signers)
         equal(SIGNERS, "the quorum", run.oracle.quorum(block=block), self.sets[-1].quorum)
         equal(SIGNERS, "the configuration digest", run.oracle.config_digest(block=block), self.sets[-1].digest)
-
-
-def config_digest(config_sha256: bytes, rotation: int, quorum: int, signers: tuple[str, ...]) -> bytes:
-    """What a signer set's reports are bound to."""
-    types = ["bytes32", "bytes32", "uint32", "uint16", "address[]"]
-    return keccak256(abi_encode(types, [CONFIG_TAG, config_sha256, rotation, quorum, list(signers)]))

@@ -14,6 +14,7 @@ from commonweight.chain.events import (
     BondSlashed,
     BondWithdrawn,
     ChainEvent,
+    ExitRequested,
     KeyRotated,
     Owed,
     OwedPaid,
@@ -37,6 +38,8 @@ class Providers:
         self._findings = findings
         self.accounts: dict[int, str] = {}
         self.payouts: dict[int, str] = {}
+        self.bans: dict[int, int] = {}
+        self.exits: dict[int, int] = {}
         self.keys: dict[int, list[tuple[int, str]]] = defaultdict(list)
         self._owners: dict[str, int] = {}
 
@@ -50,7 +53,7 @@ class Providers:
         self._key(event.index, event.signing_key, event.block)
 
     def take(self, event: ChainEvent) -> None:
-        """Book a change of key or payout address."""
+        """Book a change of key or payout address, a ban or an exit."""
         if isinstance(event, KeyRotated):
             self._key(event.index, event.signing_key, event.block)
         elif isinstance(event, PayoutChanged):
@@ -58,6 +61,9 @@ class Providers:
         elif isinstance(event, Banned):
             known = event.index in self.accounts
             self._findings.expect(REGISTRY, known, f"index {event.index} was banned and is not registered")
+            self.bans[event.index] = event.until
+        elif isinstance(event, ExitRequested):
+            self.exits[event.index] = event.exit_at
 
     def keys_by(self, index: int, block: int) -> frozenset[str]:
         """Every signing key, lower case, that an index had registered by a block."""
@@ -69,8 +75,10 @@ class Providers:
         equal(REGISTRY, "the number of providers", registry.provider_count(block=block), len(self.accounts))
         for index, account in self.accounts.items():
             found = registry.provider_at(index, block=block)
-            expected = (account, self.payouts[index], self.keys[index][-1][1])
-            equal(REGISTRY, f"provider {index}", (found.account, found.payout, found.signing_key), expected)
+            who = (account, self.payouts[index], self.keys[index][-1][1])
+            equal(REGISTRY, f"provider {index}", (found.account, found.payout, found.signing_key), who)
+            until = (self.bans.get(index, 0), self.exits.get(index, 0))
+            equal(REGISTRY, f"ban and exit of provider {index}", (found.banned_until, found.exit_at), until)
 
     def _key(self, index: int, key: str, block: int) -> None:
         free = key not in self._owners
