@@ -54,12 +54,12 @@ abstract contract DisputeSteps is Base {
         disputes.proveWrongLeaf(bad, badList, index, at.hash, at.sum, proof, before.leaf(index), lastProof);
     }
 
-    function _fell() internal {
+    function _fell() internal view {
         eq(uint256(oracle.epochInfo(1).state), uint256(EpochState.Void), "void");
         _slashed();
     }
 
-    function _slashed() internal {
+    function _slashed() internal view {
         for (uint256 i = 0; i < 3; ++i) {
             eq(oracle.bondOf(vm.addr(signerKeys[i])), 0, "signer lost its bond");
         }
