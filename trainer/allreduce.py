@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken
+from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken, TrainingError
 from commonweight.exact.arrays import F32
 from commonweight.exact.payload import check_part
 from commonweight.exact.round import ReducedPart, reduce_part
@@ -171,10 +171,11 @@ class Exchange:
         """This member's own part, when it is the part's reducer or has to be its backup."""
         arrivals = self._arrivals[part]
         if own_part is not None and self._seat.index not in arrivals.decoded and not arrivals.closed:
-            commitment, (_, data) = self._commitments[self._seat.index][1], own_part(part)
+            commitment = self._commitments[self._seat.index][1]
             try:
+                data = own_part(part)[1]
                 arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._check, part, data, commitment)
-            except PayloadError as problem:
+            except (PayloadError, TrainingError) as problem:
                 _log.error("round %d: the own part %d is left out: %s", self.plan.round, part, problem)
         arrivals.wanted.set()
         await self._notify()
@@ -190,7 +191,7 @@ class Exchange:
                 params = {"message": message.to_json()}
                 reply = await self._transport.call(place, "part", params, data, timeout_s)
             await self._keep(part, Signed.from_json(reply.params.get("result")), reply.body, place)
-        except (PeerError, FormatError) as problem:
+        except (PeerError, FormatError, TrainingError) as problem:
             _log.info("round %d part %d: member %d gives no result: %s", self.plan.round, part, place, problem)
 
     async def _keep(self, part: int, result: Signed, data: bytes, reducer: int) -> None:

@@ -61,6 +61,8 @@ class Member:
     address: str = field(init=False, default="")
     have: str | None = field(init=False, default=None)
     joined: int = field(init=False, default=0)
+    round: int = field(init=False, default=0)
+    finish_s: float = field(init=False, default=0.5)
 
     def __post_init__(self) -> None:
         self.server = PeerServer(
@@ -94,10 +96,6 @@ class Member:
         Raises TrainingError when this provider is banned.
         """
         self.signers.in_office(await asyncio.to_thread(self.chain.signers))
-        try:
-            return await self.signers.join(self.index, self.have, self.address)
-        except PeerError as problem:
-            _log.warning("no signer can be joined: %s", problem)
         me = await asyncio.to_thread(self.chain.provider, self.index)
         if me is not None and me.banned_until > await asyncio.to_thread(self.chain.time_s):
             raise TrainingError(
@@ -105,11 +103,16 @@ class Member:
                 "the signers recorded evidence against it on chain",
                 "see `commonweight provider status`; start again when the ban is over",
             )
-        return None
+        try:
+            return await self.signers.join(self.index, self.have, self.address)
+        except PeerError as problem:
+            _log.warning("no signer can be joined: %s", problem)
+            return None
 
     async def close(self) -> None:
         """Stop serving and give everything back."""
         await self.server.close()
+        await self.signers.close()
         await self.dialer.close()
         self.store.close()
         self.lock.close()

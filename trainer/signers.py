@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +19,7 @@ from commonweight.errors import (
 )
 from commonweight.net import Dialer, Reply
 from commonweight.protocol.canonical import JsonObject, loads
-from commonweight.protocol.documents import Signed, recover
+from commonweight.protocol.documents import Signed, recover, verify
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import MAX_MEMBERS, Anchor, Plan, Receipt, Record, open_signed
@@ -29,6 +30,7 @@ D = TypeVar("D", Plan, Record, Receipt, Anchor)
 
 _log = logging.getLogger("commonweight.trainer")
 _CALL_S = 10.0
+_JOIN_S = 4.0
 _POLL_MS = 8000
 _MAX_DOCUMENT = 16 << 20
 
@@ -62,6 +64,8 @@ class Signers:
         self._domain = domain
         self._peers = dict(peers)
         self._order = sorted(self._peers)
+        self._coordinator: str | None = None
+        self._telling: set[asyncio.Task[Signed]] = set()
 
     def in_office(self, signers: Sequence[str]) -> None:
         """Follow a rotation: only these signers' documents count."""
@@ -88,16 +92,15 @@ class Signers:
             except (PeerError, FormatError) as failed:
                 problem = failed
                 _log.info("signer %s: %s", signer, failed)
-                self._order.remove(signer)
-                self._order.append(signer)
+                self._order = [*(other for other in self._order if other != signer), signer]
         raise problem
 
     async def _each(self, method: str, params: JsonObject) -> dict[str, Reply | CommonweightError]:
-        """Everybody's answer or problem."""
+        """Everybody's answer or problem, within a few seconds."""
 
         async def one(signer: str) -> Reply | CommonweightError:
             try:
-                return await self._call(signer, method, params)
+                return await self._call(signer, method, params, timeout_s=_JOIN_S)
             except PeerError as problem:
                 return problem
 
@@ -107,18 +110,29 @@ class Signers:
     # --- membership --------------------------------------------------------------------------------------------------
 
     async def join(self, index: int, have: str | None, peer: str) -> int:
-        """Say that this member is ready; returns the highest round that any signer has planned. Raises PeerError."""
+        """Say that this member is ready; returns the highest round that any signer has planned. Raises PeerError.
+
+        Whom most signers name as the coordinator is whose plans are followed.
+        """
         answers = await self._each("join", {"index": index, "have": have, "peer": peer})
-        rounds = []
-        for signer, answer in answers.items():
+        rounds, named = [], Counter[str]()
+        for answer in answers.values():
             if isinstance(answer, Reply):
                 f = Fields(answer.params, "join")
                 rounds.append(f.integer("round"))
-                if f.address("coordinator") == signer:  # it is back: ask it first again
-                    self._order = [signer, *(other for other in self._order if other != signer)]
+                named[f.address("coordinator")] += 1
         if not rounds:
             raise _problem(answers)
+        self._coordinator = min(named, key=lambda signer: (-named[signer], signer))
+        if isinstance(answers.get(self._coordinator), Reply):  # it may be back: ask it first again
+            self._order = [self._coordinator, *(other for other in self._order if other != self._coordinator)]
         return max(rounds)
+
+    async def close(self) -> None:
+        """Stop telling those who have not answered yet."""
+        for call in self._telling:
+            call.cancel()
+        await asyncio.gather(*self._telling, return_exceptions=True)
 
     async def leave(self, index: int) -> None:
         """Say that this member goes; a signer that cannot be told finds out by its silence."""
@@ -127,31 +141,47 @@ class Signers:
     # --- a round -----------------------------------------------------------------------------------------------------
 
     async def plan(self, after: int) -> tuple[Signed, Plan] | None:
-        """The newest plan after a round; None when there is none within some seconds."""
+        """The coordinator's newest plan after a round; None when there is none within some seconds."""
 
         async def ask(signer: str) -> tuple[Signed, Plan] | None:
             reply = await self._poll(signer, "plan", {"after": after})
             signed = None if reply is None else Signed.from_bytes(reply.body, _MAX_DOCUMENT)
-            return None if signed is None else (signed, self.open(Plan, signed))
+            if signed is None:
+                return None
+            verify(signed, self._domain, Plan.KIND, self._coordinator)
+            return signed, self.open(Plan, signed)
 
         return await self._first(ask)
 
-    async def commit(self, commitment: Signed) -> tuple[Signed, ...]:
-        """Send a commitment to every signer; returns the receipts. Raises PeerError when nobody gave one."""
-        answers = await self._each("commit", {"commitment": commitment.to_json()})
-        receipts = []
-        for signer, answer in answers.items():
+    async def commit(self, commitment: Signed) -> Signed:
+        """Send a commitment to every signer; returns the first receipt, while the others are still being told.
+
+        Raises PeerError when nobody gives one.
+        """
+
+        async def one(signer: str) -> Signed:
+            reply = await self._call(signer, "commit", {"commitment": commitment.to_json()})
+            receipt = Signed.from_json(reply.params.get("receipt"))
+            if open_signed(Receipt, receipt, self._domain, signer).commitment != commitment.digest:
+                raise PeerRefused("no-receipt", f"Signer {signer} gave a receipt for something else")
+            return receipt
+
+        calls = [asyncio.create_task(one(signer)) for signer in self._order]
+        self._telling.update(calls)
+        for call in calls:
+            call.add_done_callback(self._told)
+        problem: CommonweightError = PeerUnreachable("No signer is known", "", "name them by --signer-peers")
+        for answer in asyncio.as_completed(calls):
             try:
-                if isinstance(answer, CommonweightError):
-                    raise answer
-                receipt = Signed.from_json(answer.params.get("receipt"))
-                if open_signed(Receipt, receipt, self._domain, signer).commitment == commitment.digest:
-                    receipts.append(receipt)
-            except (PeerError, FormatError) as problem:
-                _log.info("no receipt from %s: %s", signer, problem)
-        if not receipts:
-            raise _problem(answers)
-        return tuple(receipts)
+                return await answer
+            except (PeerError, FormatError) as failed:
+                problem = failed
+        raise problem
+
+    def _told(self, call: asyncio.Task[Signed]) -> None:
+        self._telling.discard(call)
+        if not call.cancelled() and (problem := call.exception()) is not None:
+            _log.info("no receipt: %s", problem)
 
     async def roster(self, round_: int) -> Roster | None:
         """Who committed, as soon as an anchor is decided on; None when it is not within some seconds."""

@@ -13,18 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import threading
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from typing import TypeVar
 
 from commonweight.errors import (
+    ChainError,
     CommonweightError,
     FormatError,
     PeerError,
     PeerRefused,
-    RuleBroken,
     StoreError,
     TrainingError,
 )
@@ -33,36 +29,22 @@ from commonweight.exact.codecs import decode
 from commonweight.exact.round import apply_parts
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.parts import part_range
-from commonweight.protocol.records import Commitment, Plan, Record, open_signed
-from commonweight.protocol.structure import check_commitment, check_plan
+from commonweight.protocol.records import Plan, Record
+from commonweight.protocol.structure import check_plan
 from trainer.allreduce import Exchange
+from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Held
 from trainer.journal import RoundFolder
 from trainer.member import Member, now_ms, open_member
 from trainer.settings import ProviderSettings
-from trainer.signers import Roster
+from trainer.stopping import Stop, until_asked
 
 _log = logging.getLogger("commonweight.trainer")
 _HEARTBEAT_S = 3.0
 _SEGMENT_MARGIN = 1.3
 _FINISH_S = 0.5
 _GRACE_S = 5.0
-
-T = TypeVar("T")
-
-
-@dataclass
-class Stop:
-    """How the process is asked to end: `soon` after this round, `now` at once; `why` when it is by an error.
-
-    Read by the training thread too.
-    """
-
-    soon: asyncio.Event = field(default_factory=asyncio.Event)
-    now: threading.Event = field(default_factory=threading.Event)
-    why: CommonweightError | None = None
 
 
 def run(settings: ProviderSettings) -> None:
@@ -90,7 +72,7 @@ async def _run(settings: ProviderSettings) -> None:
     heartbeat: asyncio.Task[None] | None = None
     try:
         member.status.say("join", 0)
-        await _until_asked(member.start(settings.listen), stop)
+        await until_asked(member.start(settings.listen), stop)
         heartbeat = asyncio.create_task(_heartbeat(member, stop))
         await rounds(member, stop)
         await member.signers.leave(member.index)
@@ -100,7 +82,7 @@ async def _run(settings: ProviderSettings) -> None:
     finally:
         if heartbeat is not None:
             heartbeat.cancel()
-        member.status.say("stopped", 0)
+        member.status.say("stopped", member.round)
         await member.close()
     if stop.why is not None:
         raise stop.why
@@ -120,36 +102,17 @@ async def _heartbeat(member: Member, stop: Stop) -> None:
             _log.warning("heartbeat: %s", problem)
 
 
-async def _until_asked(work: Coroutine[None, None, T], stop: Stop, patience_s: float = 0.0) -> T | None:
-    """The result of `work`; None, and `work` is given up, when the process is asked to end first.
-
-    Even then `work` has `patience_s` from now on.
-    """
-    until_s = time.monotonic() + patience_s
-    working, asked = asyncio.create_task(work), asyncio.create_task(stop.soon.wait())
-    try:
-        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            await asyncio.wait({working}, timeout=max(0.0, until_s - time.monotonic()))
-        return working.result() if working.done() else None
-    finally:
-        working.cancel()
-        asked.cancel()
-        await asyncio.gather(working, asked, return_exceptions=True)
-
-
 async def rounds(member: Member, stop: Stop) -> None:
     """Round after round, until asked to stop."""
-    done = 0
     while not stop.soon.is_set():
-        member.status.say("wait", done)
+        member.status.say("wait", member.round)
         try:
-            found = await next_plan(member, done, stop)
+            found = await next_plan(member, member.round, stop)
             if found is not None:
                 await one_round(member, *found, stop)
-                done = found[1].round
+                member.round = found[1].round
                 await asyncio.to_thread(_forget, member)
-        except (PeerError, StoreError, FormatError) as problem:
+        except (ChainError, PeerError, StoreError, FormatError) as problem:
             _log.warning("round not finished, trying again: %s", problem)
             await asyncio.sleep(member.poll_s)
 
@@ -161,7 +124,7 @@ def _forget(member: Member) -> None:
 
 async def next_plan(member: Member, after: int, stop: Stop) -> tuple[Signed, Plan] | None:
     """The newest plan of a later round, checked; None when asked to stop or when there is none yet."""
-    found = await _until_asked(member.signers.plan(after), stop)
+    found = await until_asked(member.signers.plan(after), stop)
     if found is not None:
         check_plan(found[1], member.config, member.identity.run)
     return found
@@ -176,21 +139,19 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
     if member.index in plan.indices and plan.round > member.joined:
         exchange = member.exchange(signed, keys)
         folder = member.journal.open_round(signed)
-        if await commit(member, folder, base, stop):
-            await exchange_parts(member, folder, exchange)
-        else:
-            exchange.abandon()
+        await commit(member, folder, base, stop)
+        await exchange_parts(member, folder, exchange)
     member.status.say("record", plan.round)
     patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - time.time()
-    record = await _until_asked(wait_for_record(member, plan), stop, patience_s)
+    record = await until_asked(wait_for_record(member, plan), stop, patience_s)
     if record is not None:
         await next_checkpoint(member, signed, plan, record, base, exchange)
 
 
 async def ready_base(member: Member, plan: Plan) -> Held:
     """The checkpoint that the plan starts from: known, computed from the seed, or fetched. Raises StoreError."""
-    if member.have is None:
-        member.have = (await asyncio.to_thread(member.checkpoints.genesis)).sha256
+    if plan.previous_record is None:
+        await asyncio.to_thread(member.checkpoints.genesis)
     held = await member.checkpoint(plan.base)
     member.have = held.sha256
     return held
@@ -220,41 +181,43 @@ def note_counted(member: Member, folder: RoundFolder, record: Record) -> None:
 # --- train and commit ------------------------------------------------------------------------------------------------
 
 
-async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> bool:
-    """Train unless that is done already, and get a receipt for it; whether there is one."""
+async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> None:
+    """Train unless that is done already, and try to get a receipt for it while that makes sense."""
     plan, commitment = folder.body, folder.commitment
     if commitment is None:
-        if now_ms() >= plan.commit_by_ms - int(_FINISH_S * 1000) or stop.soon.is_set():
-            return False
+        if time.time() + member.finish_s > plan.commit_by_ms / 1000 or stop.soon.is_set():
+            return
         try:
             commitment = await take_steps(member, folder, base, stop)
         except TrainingError as problem:
             _log.error("round %d is given up: %s", plan.round, problem)
-            return False
+            return
     member.status.say("commit", plan.round)
     while True:
         try:
-            receipts = await member.signers.commit(commitment)
-        except PeerError as problem:
+            await member.signers.commit(commitment)
+        except (PeerError, FormatError) as problem:
             _log.warning("no receipt for round %d: %s", plan.round, problem)
             if now_ms() > plan.commit_by_ms or (isinstance(problem, PeerRefused) and problem.code != "wrong-plan"):
-                return False
+                return
             await asyncio.sleep(member.poll_s)
         else:
-            _log.info("round %d: %d receipts", plan.round, len(receipts))
-            return True
+            return
 
 
 async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> Signed:
     """The inner steps and the commitment to them; fewer steps when time or the process ends before."""
     plan, planned = folder.body, folder.body.member(member.index).steps
     tokens, started = member.config.tokens(1), time.monotonic()
+    last_step = started
 
     def enough(_: int, segment_s: float) -> bool:
-        late = time.time() + _SEGMENT_MARGIN * segment_s + _FINISH_S > plan.commit_by_ms / 1000
+        late = time.time() + _SEGMENT_MARGIN * segment_s + member.finish_s > plan.commit_by_ms / 1000
         return late or stop.soon.is_set()
 
     def progress(step: int, loss: float) -> None:
+        nonlocal last_step
+        last_step = time.monotonic()
         if stop.now.is_set():
             raise TrainingError("The process was asked to end at once")
         if step % 5 == 0 or step == planned:
@@ -265,74 +228,31 @@ async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop
     work = await asyncio.to_thread(member.train, folder, base, enough, progress)
     _log.info("round %d: %d steps, loss %.4f, %.2f s, trace %.1f %%", plan.round, work.commitment.steps, work.loss,
               work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
-    return await asyncio.to_thread(member.commitment, folder, work.commitment)
+    signed = await asyncio.to_thread(member.commitment, folder, work.commitment)
+    member.finish_s = max(_FINISH_S, 2 * (time.monotonic() - last_step))
+    return signed
 
 
 # --- anchor and exchange ---------------------------------------------------------------------------------------------
 
 
 async def exchange_parts(member: Member, folder: RoundFolder, exchange: Exchange) -> None:
-    """Once our commitment is anchored and the window is over: upload the payload and all-reduce it."""
+    """Once the window is over and we have seen the anchor: upload our payload and all-reduce it with the others'.
+
+    A member whose commitment is not anchored still reduces for the others, but nothing of its own leaves it.
+    """
     plan, own = folder.body, folder.commitment
-    assert own is not None
     member.status.say("anchor", plan.round)
     anchored = await wait_for_anchor(member, plan, folder.plan.digest)
-    if member.index not in anchored or anchored[member.index].digest != own.digest:
-        _log.warning("round %d: our commitment was not anchored, so nothing leaves this member", plan.round)
-        exchange.abandon()
-        return
-    folder.release()
     member.status.say("exchange", plan.round)
-    parts = member.own_part(folder)
-    await asyncio.gather(exchange.run(anchored, parts), upload(member, folder))
-
-
-async def wait_for_anchor(member: Member, plan: Plan, plan_digest: str) -> dict[int, Signed]:
-    """The commitments under roots that we have seen on chain ourselves, once the anchor window is over; by member.
-
-    Empty when there are none until the end of the exchange.
-    """
-    await asyncio.sleep(max(0.0, plan.anchor_by_ms / 1000 - time.time()))
-    while now_ms() < plan.exchange_by_ms:
-        try:
-            over = await asyncio.to_thread(member.chain.time_s) * 1000 >= plan.anchor_by_ms
-            roster = await member.signers.roster(plan.round) if over else None
-            if roster is not None:
-                anchored = await asyncio.to_thread(_anchored, member, plan, plan_digest, roster)
-                if anchored:
-                    return anchored
-        except CommonweightError as problem:
-            _log.warning("the anchor of round %d cannot be seen yet: %s", plan.round, problem)
-        await asyncio.sleep(min(0.2, member.poll_s))
-    return {}
-
-
-def _anchored(member: Member, plan: Plan, plan_digest: str, roster: Roster) -> dict[int, Signed]:
-    digests: set[str] = set()
-    for anchor in roster.anchors:
-        right = (anchor.round, anchor.deadline) == (plan.round, plan.deadline_s)
-        if right and member.chain.anchored(plan.round, plan.deadline_s, digest_bytes(anchor.root)):
-            digests.update(anchor.commitments)
-    for peer in roster.peers:
-        provider = member.chain.provider(peer.index)
-        if provider is not None and ":" in peer.address:
-            member.book.know(peer.index, provider.key, peer.address)
-    found: dict[int, Signed] = {}
-    for signed in roster.commitments:
-        if signed.digest not in digests:
-            continue
-        try:
-            index = Commitment.from_body(signed.body).index
-            provider = member.chain.provider(index)
-            if provider is None:
-                continue
-            body = open_signed(Commitment, signed, member.identity.domain, provider.key)
-            check_commitment(body, plan, plan_digest, member.config)
-        except (FormatError, RuleBroken) as problem:
-            _log.warning("round %d: a commitment is passed over: %s", plan.round, problem)
-            continue
-        found[index] = signed
-    return found
+    if own is not None and member.index in anchored and anchored[member.index].digest == own.digest:
+        folder.release()
+        await asyncio.gather(exchange.run(anchored, member.own_part(folder)), upload(member, folder))
+    elif anchored:
+        _log.warning("round %d: our commitment is not anchored, so nothing leaves this member", plan.round)
+        await exchange.run(anchored, None)
+    else:
+        exchange.abandon()
 
 
 async def upload(member: Member, folder: RoundFolder) -> None:
@@ -369,7 +289,7 @@ async def next_checkpoint(
     Raises TrainingError when the record names another checkpoint than its own parts make: we do not follow a lie.
     """
     if record.plan != signed.digest:
-        raise TrainingError(f"The record of round {plan.round} is about another plan", record.plan)
+        raise FormatError(f"The record of round {plan.round} is about another plan", record.plan)
     held = base
     if record.counted:
         parts = [await canonical_part(member, plan, record, part, exchange) for part in range(plan.parts)]

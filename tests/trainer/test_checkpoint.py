@@ -1,4 +1,4 @@
-"""Checkpoints at a member: equal names for equal bits, verified fetching that goes on where it stopped, crash safety."""
+"""Checkpoints at a member: equal names for equal bits, verified fetching that resumes, crash safety."""
 
 from pathlib import Path
 

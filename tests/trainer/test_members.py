@@ -74,7 +74,7 @@ def test_liars_are_banned_and_the_others_do_not_notice(tmp_path: Path, data_dir:
         ada, bob = world.add("ada"), world.add("bob")
         liar, base = world.add("liar", "liar"), world.add("base", "wrong-base")
         false = world.add("false", "false-reducer")
-        for offender in (liar, base):
+        for offender in (liar, base, false):
             world.wait(f"{offender.name} is banned", lambda o=offender: world.run.registry.is_banned(world.index(o)))
             world.wait(f"{offender.name} ends", lambda o=offender: not o.alive)
             assert offender.process is not None

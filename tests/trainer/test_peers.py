@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -88,7 +89,7 @@ class Serving:
         finally:
             await peer.close()
 
-    async def __aenter__(self) -> "Serving":
+    async def __aenter__(self) -> Self:
         self.address = await self.server.start("127.0.0.1:0")
         return self
 

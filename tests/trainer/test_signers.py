@@ -1,0 +1,109 @@
+"""The signers as a member sees them: any receipt will do, and nobody but the coordinator plans rounds."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from commonweight.errors import PeerError, SignatureError
+from commonweight.net import Caller, Dialer, Identity, Method, Reply, Request, Server
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.keys import address_of
+from commonweight.protocol.records import Receipt, sign_body
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.typed import Domain
+from tests.trainer.conftest import KEYS, make_plan
+from tests.trainer.exchange_rig import Rig
+from trainer.signers import Signers
+
+pytestmark = pytest.mark.unit
+RUN = "0x" + "aa" * 20
+ORDERED = sorted(KEYS[60:63], key=address_of)
+
+
+class FakeSigner:
+    """A signer that names `coordinator`, plans what it is given, and receipts commitments unless it is deaf."""
+
+    def __init__(self, key: bytes, domain: Domain, coordinator: bytes, plan: Signed | None, deaf: bool = False) -> None:
+        self.key, self.domain, self.coordinator, self.known, self.deaf = key, domain, coordinator, plan, deaf
+        methods: dict[str, Callable[[Request], Awaitable[Reply]]] = {
+            "join": self.join, "plan": self.plan, "commit": self.commit
+        }  # fmt: skip
+        identity = Identity(key, RUN, domain, "signer")
+        self.server = Server(identity, {name: Method(handler) for name, handler in methods.items()}, self.anybody)
+
+    async def anybody(self, caller: Caller) -> None:
+        return None
+
+    async def join(self, request: Request) -> Reply:
+        return Reply({"round": 4, "coordinator": address_of(self.coordinator)})
+
+    async def plan(self, request: Request) -> Reply:
+        return Reply({}, b"" if self.known is None else self.known.to_bytes())
+
+    async def commit(self, request: Request) -> Reply:
+        signed = Signed.from_json(request.params["commitment"])
+        digest = "0x" + "00" * 32 if self.deaf else signed.digest
+        return Reply({"receipt": sign_body(Receipt(RUN, 1, digest, 0, 5), self.key, self.domain).to_json()})
+
+
+class Council:
+    """Some fake signers behind sockets, and a member's client of them."""
+
+    def __init__(self, domain: Domain, *signers: FakeSigner) -> None:
+        self.domain, self.fakes = domain, signers
+
+    async def __aenter__(self) -> Signers:
+        peers = {}
+        for fake in self.fakes:
+            host, port = await fake.server.start("127.0.0.1", 0)
+            peers[address_of(fake.key)] = f"{host}:{port}"
+        self.dialer = Dialer(Identity(KEYS[0], RUN, self.domain, "member", 0))
+        self.client = Signers(self.dialer, self.domain, peers)
+        self.client.in_office([address_of(key) for key in ORDERED])
+        return self.client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+        await self.dialer.close()
+        for fake in self.fakes:
+            await fake.server.close()
+
+
+def plans(config: RunConfig, domain: Domain) -> list[Signed]:
+    """The same plan, signed by each signer."""
+    return [sign_body(make_plan(config, "0x" + "0b" * 32, 2, round=5), key, domain) for key in ORDERED]
+
+
+async def test_the_plan_of_whom_most_name_coordinator_is_followed(config: RunConfig, domain: Domain) -> None:
+    own = plans(config, domain)
+    corrupt, boss, third = ORDERED
+    fakes = (
+        FakeSigner(corrupt, domain, corrupt, own[0]), FakeSigner(boss, domain, boss, own[1]),
+        FakeSigner(third, domain, boss, own[1]),
+    )  # fmt: skip
+    async with Council(domain, *fakes) as client:
+        assert await client.join(0, None, "127.0.0.1:1") == 4
+        found = await client.plan(4)
+        assert found is not None
+        assert found[0].signature == own[1].signature
+
+
+async def test_nobody_elses_plan_is_taken(config: RunConfig, domain: Domain) -> None:
+    own = plans(config, domain)
+    fakes = tuple(FakeSigner(key, domain, ORDERED[1], own[0]) for key in ORDERED)
+    async with Council(domain, *fakes) as client:
+        await client.join(0, None, "127.0.0.1:1")
+        with pytest.raises(SignatureError, match="wrong key"):
+            await client.plan(4)
+
+
+async def test_one_receipt_is_enough_and_a_false_one_is_none(config: RunConfig, domain: Domain) -> None:
+    commitment = Rig(config, domain, 2).commitments[0]
+    first, second = ORDERED[:2]
+    honest = (FakeSigner(first, domain, first, None, deaf=True), FakeSigner(second, domain, first, None))
+    async with Council(domain, *honest) as client:
+        receipt = await client.commit(commitment)
+        assert receipt.body["commitment"] == commitment.digest
+    async with Council(domain, FakeSigner(first, domain, first, None, deaf=True)) as client:
+        with pytest.raises(PeerError):
+            await client.commit(commitment)
