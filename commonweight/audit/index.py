@@ -17,7 +17,7 @@ from commonweight.chain.client import LOG_PAGE_BLOCKS
 from commonweight.chain.events import ChainEvent, decode_events
 from commonweight.chain.run import Run
 from commonweight.chain.types import Block, Log
-from commonweight.errors import ChainError
+from commonweight.errors import ChainError, UsageError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -36,10 +36,16 @@ class EventIndex:
     """The events of one run. `block` is the last block that is in it; used from one thread."""
 
     def __init__(self, run: Run, path: Path | None = None) -> None:
-        """Open the index at `path`, or one in memory."""
+        """Open the index at `path`, or one in memory. Raises UsageError when the file is no index or cannot be used."""
         self._run = run
-        self._db = sqlite3.connect(path or ":memory:")
-        self._db.executescript(_SCHEMA)
+        self._db = sqlite3.connect(path or ":memory:", timeout=60.0)
+        try:
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as problem:
+            self._db.close()
+            raise UsageError(
+                f"The index {path} cannot be used", str(problem), "delete it: it is made anew"
+            ) from problem
         self.block = -1
 
     def close(self) -> None:

@@ -98,6 +98,15 @@ def test_an_index_on_disk_is_read_on(run: Staged, tmp_path: Path) -> None:
     assert verify(settings).verdict == "verified"
 
 
+def test_a_damaged_index_is_an_error_by_name(run: Staged, tmp_path: Path) -> None:
+    settings = settings_of(run, data_dir=tmp_path)
+    verify(settings)
+    (path,) = tmp_path.glob("*.sqlite")
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(UsageError, match="cannot be used"):
+        verify(settings)
+
+
 # --- the store -------------------------------------------------------------------------------------------------------
 
 
