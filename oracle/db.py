@@ -315,6 +315,10 @@ class Database:
         rows = self._read("SELECT * FROM documents WHERE digest=? ORDER BY seq LIMIT 1", digest)
         return _row(rows[0]) if rows else None
 
+    def has_document(self, digest: bytes, signer: str) -> bool:
+        """Whether this signer's document with this digest is kept."""
+        return bool(self._read("SELECT 1 FROM documents WHERE digest=? AND signer=?", digest, signer.lower()))
+
     def last_document(self, kind: str, member: int) -> Row | None:
         """The newest document of a kind about a member, or None."""
         rows = self._read(

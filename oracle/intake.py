@@ -53,8 +53,7 @@ class Intake:
         if door is None:
             raise FormatError("A document of this kind is not taken here", signed.kind[:32])
         signer = recover(signed, self._seat.domain)
-        row = self._seat.db.document(digest_bytes(signed.digest))
-        if row is not None and row.signer == signer and row.kind == signed.kind:
+        if self._seat.db.has_document(digest_bytes(signed.digest), signer):
             return False
         new = door(signed, signer)
         if new:
