@@ -69,6 +69,28 @@ def lineage(
 
 
 @cli.command()
+def replay(
+    provider: Annotated[str, typer.Option("--provider", help="Whose work: account or provider index.")],
+    number: Annotated[int | None, typer.Option("--round", help="Which round (default: its last counted one).")] = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Execute a provider's steps again, from the published files, and compare. Needs the extra `audit`."""
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    settings = _settings(session)
+    from commonweight.cli.replaying import replay_work
+
+    with session.output.progress() as report:
+        found = replay_work(settings, provider, number, report)
+    _conclude(session, found)
+
+
+@cli.command()
 def proof(
     funder: Annotated[str | None, typer.Option("--funder", help="Prove what this address put in.")] = None,
     provider: Annotated[
