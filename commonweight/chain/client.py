@@ -241,9 +241,8 @@ class Chain:
 
     def _sender(self) -> Sender:
         key = self._need_key()
-        return Sender(
-            self._endpoints, key, self.chain_id, self.fees, NonceStore(self._state_dir, self.chain_id, key.address)
-        )
+        nonces = NonceStore(self._state_dir, self.chain_id, self._endpoints.genesis, key.address)
+        return Sender(self._endpoints, key, self.chain_id, self.fees, nonces)
 
     def _need_key(self) -> Key:
         if self.key is None:

@@ -52,10 +52,10 @@ class Record:
 
 
 class NonceStore:
-    """The lock and record of one address on one chain."""
+    """The lock and record of one address on one chain; `chain` tells chains of equal id apart, like its first hash."""
 
-    def __init__(self, directory: Path, chain_id: int, address: str) -> None:
-        self._base = directory / f"{chain_id}-{address.lower()}"
+    def __init__(self, directory: Path, chain_id: int, chain: bytes, address: str) -> None:
+        self._base = directory / f"{chain_id}-{chain.hex()[:8]}-{address.lower()}"
         self._thread_lock = _thread_lock(str(self._base))
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)

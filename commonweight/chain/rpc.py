@@ -61,11 +61,6 @@ class Endpoints:
         self._chain_id = chain_id
 
     @property
-    def count(self) -> int:
-        """How many endpoints there are."""
-        return len(self._providers)
-
-    @property
     def name(self) -> str:
         """The endpoint in use, masked."""
         return self._names[self._current]
@@ -76,6 +71,12 @@ class Endpoints:
             self.request("eth_chainId", [])
         assert self._chain_id is not None
         return self._chain_id
+
+    @cached_property
+    def genesis(self) -> bytes:
+        """The hash of the chain's first block: development chains of one id differ in it."""
+        block = cast("dict[str, Any]", self.request("eth_getBlockByNumber", ["0x0", False]))
+        return bytes.fromhex(str(block["hash"]).removeprefix("0x"))
 
     @cached_property
     def replaces(self) -> bool:

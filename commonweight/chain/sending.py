@@ -78,6 +78,7 @@ class Sender:
         if on_sent is not None:
             on_sent(bytes.fromhex(sent.hashes[0][2:]))
         body = self._wait(sent, title, on_sent)
+        self._forget_up_to(sent.nonce)
         if int(body["status"], 16) == 1:
             return parse_receipt(body)
         raise self._revert_reason(sent, body, title)
@@ -143,12 +144,15 @@ class Sender:
     def _forget_mined(self, record: Record) -> None:
         mined = self._count("latest")
         for nonce, entry in list(record.in_flight.items()):
-            if nonce < mined or not (self._may_spread(entry) or any(self._known(h) for h in entry.hashes)):
+            # A node can have taken one and not show it: before it has spread to it, or while it is being mined.
+            young = time.time() - entry.sent_at < _SPREADING_S
+            if nonce < mined or not (young or any(self._known(h) for h in entry.hashes)):
                 del record.in_flight[nonce]
 
-    def _may_spread(self, entry: InFlight) -> bool:
-        """Whether another endpoint may have it that this one has not heard of yet."""
-        return self._endpoints.count > 1 and time.time() - entry.sent_at < _SPREADING_S
+    def _forget_up_to(self, nonce: int) -> None:
+        with self._nonces.locked() as record:
+            for earlier in [n for n in record.in_flight if n <= nonce]:
+                del record.in_flight[earlier]
 
     def _known(self, tx_hash: str) -> bool:
         return self._endpoints.request("eth_getTransactionByHash", [tx_hash]) is not None
@@ -179,7 +183,7 @@ class Sender:
         try:
             self._endpoints.request("eth_sendRawTransaction", [raw], once=True)
         except RpcUnavailable:  # it may have been taken before the answer was lost: look before sending it again
-            if not self._known(tx_hash):
+            if self._endpoints.replaces and not self._known(tx_hash):
                 self._endpoints.request("eth_sendRawTransaction", [raw], once=True)
         except RpcReplyError as reply:
             if not any(hint in reply.message.lower() for hint in _KNOWN) and not self._known(tx_hash):
