@@ -1,4 +1,4 @@
-"""The record of what is in flight survives crashes, is private to its chain, and never stops a sender by being damaged."""
+"""The record of what is in flight survives crashes, belongs to one chain, and does no harm when it is damaged."""
 
 from __future__ import annotations
 
