@@ -84,7 +84,7 @@ def test_the_coordinator_is_killed_in_every_phase(tmp_path: Path, data_dir: Path
         done = len(net.said(0, "recorded"))
         net.recorded(240, done + 2)
         checkpoints = net.same_checkpoints(*members)
-        assert len(checkpoints) >= 3
+        assert len(checkpoints) >= 2
         planned = [line["round"] for line in net.said(0, "planned")]
         assert len(planned) == len(set(planned))
         net.wait_credited(1)
