@@ -12,7 +12,7 @@ KEEP ?=
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-FORGE := node_modules/.bin/forge
+FORGE := tools/forge.sh
 LOG := tools/logged.sh
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 PACKAGES := commonweight trainer oracle inference
@@ -151,7 +151,7 @@ gas: setup ## measure gas and write snapshots/gas.json
 	@$(BIN)/python scripts/gas_snapshot.py
 
 bench: setup ## run scripts/bench_*.py
-	@for script in scripts/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(wildcard scripts/bench_*.py); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 # ---------------------------------------------------------------------------------------------- housekeeping
 

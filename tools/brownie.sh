@@ -6,6 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
 mkdir -p build
+# What Ape leaves in the sources' folder when it is run by hand: Brownie would compile it as ours.
+rm -rf contracts/.cache
 HOME=$(mktemp -d "$root/build/brownie-home.XXXXXX")
 trap 'rm -rf "$HOME"' EXIT
 trap 'exit 130' INT TERM
