@@ -94,7 +94,7 @@ demo: runtime ## the whole story on this machine; CHAIN=anvil|ganache, IPFS=http
 # ---------------------------------------------------------------------------------------------- checks
 
 .make/lint: .make/dev pyproject.toml $(PYTHON_SOURCES)
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@touch $@

@@ -126,9 +126,8 @@ def start(
     if s.listen is None:
         raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
     peers = read_peers(signer_peers)
-    from trainer.train import run as train
-
     from trainer.settings import ProviderSettings
+    from trainer.train import run as train
 
     train(
         ProviderSettings(
