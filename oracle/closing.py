@@ -8,20 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from commonweight.errors import OracleError
+from commonweight.errors import OracleError, RuleBroken
 from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
 from commonweight.protocol.evidence import measured_links
 from commonweight.protocol.offences import part_blob
 from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record
-from commonweight.protocol.structure import counted_tokens
+from commonweight.protocol.structure import check_trace, counted_tokens
 from oracle.checkpoints import Held
 from oracle.desk import Desk
 from oracle.offending import Offending
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 
-COPY, BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED = (
+COPY, BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED, DISCONTINUOUS = (
     "copied-payload", "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment", "not-anchored",
+    "wrong-first-state",
 )  # fmt: skip
 
 
@@ -55,7 +56,8 @@ class Closing:
         slot, number = f"record/{plan.body.round}", plan.body.round
         signed = self._seat.promised(slot)
         if signed is None:
-            record = await self._build(plan, self.sort(plan, roots))
+            base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
+            record = await self._build(plan, self.sort(plan, roots, base), base)
             signed = self._seat.promise(slot, Record.KIND, record.to_body())
         self._seat.keep(signed, self._seat.address, round_=number)
         return Record.from_body(signed.body)
@@ -85,7 +87,7 @@ class Closing:
 
     # --- who ---------------------------------------------------------------------------------------------------------
 
-    def sort(self, plan: Doc[Plan], roots: set[bytes]) -> Sorted:
+    def sort(self, plan: Doc[Plan], roots: set[bytes], base: Held) -> Sorted:
         """Counted, refused or missing: every member of the plan is exactly one of them."""
         anchored = list(self._desk.rounds.anchored(plan.body.round, roots).values())
         offences = {row.member: row for row in self._seat.db.offences()}
@@ -107,6 +109,8 @@ class Closing:
                 missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
             elif own[0].digest in copies:
                 refused.append(LeftOut(index, digest, COPY, None))
+            elif not self._continues(own[0].body, base):
+                refused.append(LeftOut(index, digest, DISCONTINUOUS, None))
             elif not self._desk.payloads.holds(own[0].body):
                 missing.append(LeftOut(index, digest, LOST, None))
             else:
@@ -115,6 +119,15 @@ class Closing:
             missing += [LeftOut(c.body.index, c.digest, BELOW, None) for c in counted]
             counted = []
         return Sorted(tuple(counted), tuple(refused), tuple(sorted(missing, key=lambda m: m.index)))
+
+    def _continues(self, commitment: Commitment, base: Held) -> bool:
+        """Whether a trace starts from the base with the member's last counted state, or with zeros."""
+        previous = self._desk.rounds.previous_counted(commitment.index, commitment.round)
+        try:
+            check_trace(commitment, base.checkpoint.weights_digest, self._seat.numel, previous)
+        except RuleBroken:
+            return False
+        return True
 
     def _copies(self, anchored: Iterable[Doc[Commitment]], round_: int) -> set[str]:
         """Digests of commitments to a part that another member committed to earlier (by the first receipt)."""
@@ -134,8 +147,7 @@ class Closing:
 
     # --- what --------------------------------------------------------------------------------------------------------
 
-    async def _build(self, plan: Doc[Plan], members: Sorted) -> Record:
-        base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
+    async def _build(self, plan: Doc[Plan], members: Sorted, base: Held) -> Record:
         results = [result.body for result in self._desk.rounds.results(plan.body.round)]
         try:
             counted, reduced, held = await in_thread(lambda: self._compute(plan, members.counted, base))

@@ -13,7 +13,7 @@ from commonweight.exact.round import recompute_round
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Counted, Plan, Record
-from commonweight.protocol.structure import Previous, check_record, check_trace
+from commonweight.protocol.structure import check_record, check_trace
 from commonweight.store import parse_cid
 from oracle.desk import Desk
 from oracle.logs import logger
@@ -89,7 +89,7 @@ class Recount:
         base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
         findings: dict[int, str] = {}
         for entry in body.counted:
-            previous = self.previous(entry.index, body.round)
+            previous = rounds.previous_counted(entry.index, body.round)
             try:
                 check_trace(
                     commitments[entry.commitment], base.checkpoint.weights_digest, self._seat.numel, previous
@@ -109,16 +109,6 @@ class Recount:
         if await in_thread(compute) != body.checkpoint:
             raise ReplayMismatch(f"The checkpoint of round {body.round} is not what its record recomputes to")
         return findings
-
-    def previous(self, index: int, before: int) -> Previous | None:
-        """The member's last counted commitment before a round."""
-        for number in range(before - 1, 0, -1):
-            record = self._desk.rounds.record(number)
-            entry = None if record is None else record.body.counted_member(index)
-            if entry is not None:
-                found = self._desk.rounds.by_digest(Commitment, entry.commitment)
-                return None if found is None else (found.digest, found.body)
-        return None
 
     def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
         """A counted member's parts, from this disk or the store, checked part by part. Blocks."""

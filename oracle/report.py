@@ -82,9 +82,9 @@ class Reporting:
         return [receipt.body.index for receipt in own if receipt.body.commitment not in named]
 
     def _checked(self, plan: Doc[Plan]) -> bool:
-        """Whether every drawn replay of a round has a verdict, and none is still open to doubt."""
+        """Whether a round's structure is judged, every drawn replay has a verdict, and none is still open to doubt."""
         number = plan.body.round
-        if int(self._seat.db.get_meta("drawn") or "0") < number:
+        if min(int(self._seat.db.get_meta(step) or "0") for step in ("drawn", "judged")) < number:
             return False
         verdicts = [v.body for v in self._desk.rounds.verdicts(number)]
         for draw in self._seat.db.draws(round_=number):
@@ -168,13 +168,16 @@ class Reporting:
         )  # fmt: skip
 
     def verdicts(self, number: int) -> list[Doc[Verdict]]:
-        """Verdicts that belong into a report: replays that were drawn, by the drawing block."""
-        drawn = {(d.member, d.segment): (d.seed_block, hex32(d.seed_hash)) for d in self._seat.db.draws(round_=number)}
+        """Verdicts that belong into a report: replays that were drawn, and structure, by the round's drawing block."""
+        draws = self._seat.db.draws(round_=number)
+        drawn = {(draw.member, draw.segment) for draw in draws}
+        seeds = {(draw.seed_block, hex32(draw.seed_hash)) for draw in draws}
         return [
             v
             for v in self._desk.rounds.verdicts(number)
-            if v.body.segment is not None
-            and drawn.get((v.body.index, v.body.segment.start)) == (v.body.seed_block, v.body.seed_hash)
+            if (v.body.seed_block, v.body.seed_hash) in seeds
+            and (v.body.segment is None or (v.body.index, v.body.segment.start) in drawn)
+            and v.body.check != "contribution"
         ]
 
     def _anchors(self, rounds: Sequence[int]) -> tuple[AnchoredRoot, ...]:

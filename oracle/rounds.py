@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Record, Result, Verdict
+from commonweight.protocol.structure import Previous
 from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
@@ -135,6 +136,16 @@ class Rounds:
             if digest_bytes(anchor.body.root) in roots and anchor.body.deadline == plan.body.deadline_s:
                 leaves.update(anchor.body.commitments)
         return {digest: c for digest, c in known.items() if digest in leaves}
+
+    def previous_counted(self, index: int, before: int) -> Previous | None:
+        """A member's last counted commitment before a round: what its next trace has to continue."""
+        for number in range(before - 1, 0, -1):
+            record = self.record(number)
+            entry = None if record is None else record.body.counted_member(index)
+            if entry is not None:
+                found = self.by_digest(Commitment, entry.commitment)
+                return None if found is None else (found.digest, found.body)
+        return None
 
     def finalized_roots(self, round_: int) -> set[bytes]:
         """Roots that the finalised chain has for a round's own deadline."""

@@ -25,6 +25,7 @@ from oracle.coordinator import Coordinator
 from oracle.desk import open_desk
 from oracle.evaluating import Evaluating
 from oracle.intake import Intake
+from oracle.judging import Judging
 from oracle.logs import configure, logger
 from oracle.offending import Offending
 from oracle.recount import Recount
@@ -57,6 +58,7 @@ class Service:
         self.offending = Offending(desk)
         self.recount = Recount(desk)
         self.replaying = Replaying(desk, self._worker)
+        self.judging = Judging(desk, self.recount, self.replaying)
         self.evaluating = Evaluating(desk, self.recount, self._worker)
         self.reporting = Reporting(desk, self.recount)
         self.agreement = Agreement(
@@ -136,6 +138,7 @@ class Service:
         """Draw, fetch states, replay, recompute records, measure the checkpoint of an epoch that is over."""
         await self.replaying.draw()
         self._errand("recount", self.recount.step)
+        self._errand("judge", self.judging.step)
         if self._data_here:
             self._errand("replay", self.replaying.step)
             self._errand("evaluate", self.evaluating.ahead)

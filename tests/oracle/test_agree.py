@@ -16,6 +16,7 @@ from commonweight.protocol.records import Segment, Verdict
 from oracle.agree import Agreement
 from oracle.db import EquivocationError
 from oracle.evaluating import Evaluating
+from oracle.judging import Judging
 from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
@@ -33,6 +34,7 @@ class Clerk:
         nothing: Any = None
         self.reporting = Reporting(office.desk, office.recount)
         self.replaying = Replaying(office.desk, nothing)
+        self.judging = Judging(office.desk, office.recount, self.replaying)
         self.evaluating = Evaluating(office.desk, office.recount, nothing)
         self.agreement = Agreement(
             office.desk, self.reporting, office.recount, self.replaying, office.offending, self.evaluating
@@ -48,6 +50,8 @@ class Clerk:
         while await self.office.recount.step():
             pass
         await self.replaying.draw()
+        while await self.judging.step():
+            pass
         for draw in self.office.seat.db.draws(state="wanted"):
             plan, commitment = self.office.desk.rounds.plan(draw.round), self.replaying._commitment(draw)
             assert plan is not None
@@ -248,3 +252,41 @@ async def test_failed_replays_by_a_majority_earn_nothing(tmp_path: Path, liar: s
     await votes(clerks[1], SIGNERS[0], found.report, found.evidence)
 
 
+
+
+@pytest.mark.parametrize("false_word", [False, True], ids=["all find it", "one signer lies"])
+async def test_a_trace_that_does_not_continue_earns_nothing_though_a_coordinator_counts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, false_word: bool
+) -> None:
+    chain, crew = Chain(), {i: Crew(i) for i in range(3)}
+    offices = [Office(tmp_path, chain, position, max_rounds=2) for position in range(3)]
+    await play(offices[0], crew)
+    if not false_word:
+        assert crew[1].last is not None
+        crew[1].last = replace(crew[1].last, m=crew[1].last.m + 1)
+    monkeypatch.setattr("oracle.closing.Closing._continues", lambda *_: True)  # a coordinator that looks away
+    await play(offices[0], crew)
+    await until(offices[0], Finish)
+    chain.now_ms += 4000
+    clerks = [Clerk(office) for office in offices]
+    for clerk in clerks:
+        clerk.office.look()
+    if false_word:
+        lie = {2: {1: "it is not so"}}
+        monkeypatch.setattr(clerks[0].office.recount, "findings", lambda number: lie.get(number, {}))
+    for clerk in clerks[1:]:
+        clerk.copy_from(offices[0])
+    for _ in range(3):
+        for clerk in clerks:
+            for other in offices:
+                clerk.copy_from(other)
+            await clerk.verify()
+    chain.now_ms = offices[0].params.epoch_end(0) * 1000 + 5000
+    for clerk in clerks:
+        clerk.office.look()
+    proposal = await proposed(clerks[0])
+    lines = loads_object(proposal.evidence.credits)["lines"]
+    assert isinstance(lines, list)
+    refused = [(line["round"], line["index"]) for line in lines if isinstance(line, dict) and line["refused"]]
+    assert refused == ([] if false_word else [(2, 1)])
+    await votes(clerks[1], SIGNERS[0], proposal.report, proposal.evidence)

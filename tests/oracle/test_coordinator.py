@@ -1,5 +1,6 @@
 """The coordinator over its whole life: rounds in order, a crash after every single step, and what members do wrong."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -321,3 +322,17 @@ async def test_a_member_that_commits_and_shows_nothing_is_slow_and_does_not_stre
     assert office.seat.db.members()[2].strikes == 1
     assert office.seat.db.members()[2].slow_until_ms > office.chain.now_ms
     assert office.coordinator.pace().exchange_ms < budget
+
+
+async def test_work_that_does_not_continue_the_members_last_state_is_not_counted(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=2)
+    await play(office, crew)
+    assert crew[1].last is not None
+    crew[1].last = replace(crew[1].last, m=crew[1].last.m + 1)
+    await play(office, crew)
+    record = office.record(2)
+    assert [c.index for c in record.counted] == [0, 2]
+    assert [(r.index, r.reason) for r in record.refused] == [(1, "wrong-first-state")]
+    assert office.seat.db.offences() == []

@@ -1,0 +1,75 @@
+"""Verdicts on structure: what recomputing a round found wrong with its members, signed.
+
+Everybody who recomputes a round finds the same, so a verdict is signed only where something is wrong, or where another
+signer says that something is and this one finds nothing: then the false word is outvoted.
+"""
+
+from commonweight.protocol.evidence_check import Seed
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.records import Plan, Verdict
+from oracle.desk import Desk
+from oracle.logs import logger
+from oracle.recount import OK, Recount
+from oracle.replaying import Replaying
+from oracle.rounds import Doc
+
+_LOOK_BACK = 64
+
+
+class Judging:
+    """Signs verdicts of kind structure."""
+
+    def __init__(self, desk: Desk, recount: Recount, replaying: Replaying) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._recount = recount
+        self._replaying = replaying
+        self._answered = -1
+        self._log = logger("structure")
+
+    async def step(self) -> bool:
+        """Judge the next recomputed round, or answer others' doubts. Returns whether there was a next one."""
+        number = int(self._seat.db.get_meta("judged") or "0") + 1
+        plan, result = self._desk.rounds.plan(number), self._recount.result(number)
+        if plan is None or result is None:
+            await self._answer_doubts(number)
+            return False
+        seed = await self._replaying.seed(plan.body)
+        if seed is None:
+            return False
+        for index, reason in self._recount.findings(number).items():
+            self._sign(plan, seed, index, "fail", reason)
+        self._seat.db.set_meta("judged", str(number))
+        return True
+
+    async def _answer_doubts(self, before: int) -> None:
+        """Say `pass` where others say `fail` about the structure of work that was found right here."""
+        newest = self._seat.db.last_seq()
+        if newest == self._answered:
+            return
+        for number in range(max(1, before - _LOOK_BACK), before):
+            plan, result = self._desk.rounds.plan(number), self._recount.result(number)
+            made = [v.body for v in self._desk.rounds.verdicts(number) if v.body.check == "structure"]
+            mine = {v.index for v in made if v.signer == self._seat.address}
+            doubted = {v.index for v in made if v.outcome != "pass"} - mine - set(self._recount.findings(number))
+            seed = await self._replaying.seed(plan.body) if plan is not None and doubted else None
+            if plan is not None and seed is not None and result == OK:
+                for index in sorted(doubted):
+                    self._sign(plan, seed, index, "pass", "")
+        self._answered = newest
+
+    def _sign(self, plan: Doc[Plan], seed: Seed, index: int, outcome: str, reason: str) -> None:
+        number, record = plan.body.round, self._desk.rounds.record(plan.body.round)
+        entry = None if record is None else record.body.counted_member(index)
+        if entry is None:
+            return
+        verdict = Verdict(
+            run=self._seat.campaign, epoch=plan.body.epoch, round=number, index=index, commitment=entry.commitment,
+            signer=self._seat.address, check="structure", segment=None, outcome=outcome, exact=False, rel_l2=None,
+            norm_ratio=None, scores=(), seed_block=seed.block, seed_hash=hex32(seed.hash), reason=reason[:500],
+        )  # fmt: skip
+        signed = self._seat.promise(f"structure/{number}/{index}", Verdict.KIND, verdict.to_body())
+        self._seat.keep(signed, self._seat.address, round_=number, member=index)
+        self._desk.metrics.verdicts.labels(outcome).inc()
+        self._log.warning("structure", round=number, member=index, outcome=outcome, reason=reason)
+        self._desk.bell.ring()
