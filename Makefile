@@ -110,8 +110,8 @@ test: ## lint, forge and pytest, all but the slow tests; pytest's summary is the
 	@$(MAKE) test-forge
 	@$(MAKE) test-python
 
-test-python: setup ipfs-node
-	@$(PYTEST) -m 'not slow'
+test-python: setup ipfs-node ## pytest in three processes: most of its time goes into waiting for blocks
+	@$(PYTEST) -n 3 --dist loadfile -m 'not slow'
 
 test-slow: setup ipfs-node ## the long ones: forge with many runs, pytest -m slow
 	@FOUNDRY_PROFILE=slow $(FORGE) test
