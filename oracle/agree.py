@@ -22,13 +22,13 @@ from commonweight.protocol.fields import Fields
 from commonweight.protocol.keys import recover_address, sign_digest
 from commonweight.protocol.offences import Offence
 from commonweight.store import parse_cid
-from oracle.api import pack
 from oracle.db import Slot
 from oracle.desk import Desk
 from oracle.duties import attempt_at, proposer
 from oracle.evaluating import Evaluating
 from oracle.logs import logger
 from oracle.offending import Offending
+from oracle.packing import pack
 from oracle.recount import OK, Recount
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting, ledger_holds, make_report

@@ -1,40 +1,27 @@
-"""What a signer answers to members and to other signers, over `commonweight.net`.
+"""What a signer answers to members, over `commonweight.net`; other signers are answered by `oracle.signers_api`.
 
 Every parameter is read by type and bounds, every body has a limit, every caller is proven and speaks for itself only:
 a member for its index. A refusal has a code: `late`, `wrong-plan`, `unknown-member`, and the slugs of the rules.
 """
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from commonweight.errors import FormatError, PeerRefused, RuleBroken
+from commonweight.errors import PeerRefused, RuleBroken
 from commonweight.exact.codecs import encoded_size
 from commonweight.net import Caller, Limits, Method, Reply, Request, Server
-from commonweight.protocol.canonical import JsonObject, dumps, loads
+from commonweight.protocol.canonical import JsonObject, dumps
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.evidence import INDEX, MAX_FILES
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment, PartMessage, Plan, Receipt, Result, open_signed
 from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
+from oracle.packing import BODY_LIMIT, read_size, split_blobs
 from oracle.rounds import Doc
+from oracle.signers_api import LONGEST_POLL_MS, SignersApi, Voting
 from oracle.uploads import Uploads
-
-_LONGEST_POLL_MS = 10_000
-_SYNC_PAGE = 200
-_BLOB_LIMIT = 256 << 20
-
-
-@dataclass(frozen=True)
-class Voting:
-    """What other signers ask this one to sign; each answers with the signature or raises."""
-
-    report: Callable[[str, JsonObject, Mapping[str, bytes]], Awaitable[bytes]]
-    ban: Callable[[JsonObject, Signed, Mapping[str, bytes]], Awaitable[bytes]]
 
 
 class Api:
@@ -49,7 +36,7 @@ class Api:
         self._intake = intake
         self._offending = offending
         self._uploads = uploads
-        self._voting = voting
+        self.signers = SignersApi(desk, voting)
         self._phase = phase
 
     def server(self, limits: Limits | None = None) -> Server:
@@ -66,10 +53,10 @@ class Api:
             "result": Method(self.result, part),
             "record": Method(self.record),
             "part": Method(self.part),
-            "offence": Method(self.offence, _BLOB_LIMIT),
-            "sync": Method(self.sync),
-            "propose": Method(self.propose, _BLOB_LIMIT),
-            "ban": Method(self.ban, _BLOB_LIMIT),
+            "offence": Method(self.offence, BODY_LIMIT),
+            "sync": Method(self.signers.sync),
+            "propose": Method(self.signers.propose, BODY_LIMIT),
+            "ban": Method(self.signers.ban, BODY_LIMIT),
         }
         return Server(self._desk.dialer.identity, methods, self.authorise, limits)
 
@@ -129,7 +116,7 @@ class Api:
     async def plan(self, request: Request) -> Reply:
         """The newest plan after a round, as soon as there is one."""
         f = Fields(request.params, "plan")
-        after, wait_ms = f.integer("after"), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        after, wait_ms = f.integer("after"), f.integer("wait_ms", 0, LONGEST_POLL_MS)
         f.done()
 
         def newest() -> bytes | None:
@@ -189,7 +176,7 @@ class Api:
     async def roster(self, request: Request) -> Reply:
         """Who committed, once an anchor is decided on: commitments, receipts, anchors, and where the members listen."""
         f = Fields(request.params, "roster")
-        round_, wait_ms = f.integer("round", 1), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        round_, wait_ms = f.integer("round", 1), f.integer("wait_ms", 0, LONGEST_POLL_MS)
         f.done()
 
         def roster() -> bytes | None:
@@ -240,7 +227,7 @@ class Api:
     async def record(self, request: Request) -> Reply:
         """The record of a round, as soon as there is one."""
         f = Fields(request.params, "record")
-        round_, wait_ms = f.integer("round", 1), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
+        round_, wait_ms = f.integer("round", 1), f.integer("wait_ms", 0, LONGEST_POLL_MS)
         f.done()
 
         def find() -> bytes | None:
@@ -264,64 +251,12 @@ class Api:
     async def offence(self, request: Request) -> Reply:
         """A lie that a member has seen, with its evidence."""
         f = Fields(request.params, "offence")
-        offence, sizes = Offence.from_body(f.take("offence")), f.objects("blobs", _read_size, 0, 4096)
+        offence, sizes = Offence.from_body(f.take("offence")), f.objects("blobs", read_size, 0, 4096)
         f.done()
         if request.caller.role == "observer":
             raise PeerRefused("not-yours", "Only members and signers may report an offence")
         await self._offending.take(offence, split_blobs(request.body, sizes))
         return Reply()
-
-    # --- between signers ---------------------------------------------------------------------------------------------
-
-    async def sync(self, request: Request) -> Reply:
-        """This signer's documents after a sequence number, in the order in which they came."""
-        self._signers_only(request)
-        f = Fields(request.params, "sync")
-        after, wait_ms = f.integer("after"), f.integer("wait_ms", 0, _LONGEST_POLL_MS)
-        f.done()
-        until = asyncio.get_running_loop().time() + wait_ms / 1000
-        while not (rows := self._seat.db.documents_after(after, _SYNC_PAGE)):
-            left = until - asyncio.get_running_loop().time()
-            if left <= 0:
-                break
-            await self._desk.bell.wait(left)
-        body: JsonObject = {
-            "log": self.log_name(), "last": rows[-1].seq if rows else after,
-            "documents": [{"seq": r.seq, "document": Signed.from_bytes(r.signed).to_json()} for r in rows],
-        }  # fmt: skip
-        return Reply({}, dumps(body))
-
-    def log_name(self) -> str:
-        """The name of this signer's document log: a new database has another one."""
-        name = self._seat.db.get_meta("log")
-        if name is None:
-            name = secrets.token_hex(16)
-            self._seat.db.set_meta("log", name)
-        return name
-
-    async def propose(self, request: Request) -> Reply:
-        """A report to check and sign, with its evidence: index.json and the files that it lists, in its order."""
-        self._signers_only(request)
-        f = Fields(request.params, "propose")
-        report, index_size = f.take("report"), f.integer("index_size", 0, len(request.body))
-        f.done()
-        if not isinstance(report, dict):
-            raise FormatError("A proposed report is not an object")
-        files = unpack(request.body, index_size)
-        signature = await self._voting.report(request.caller.address, report, files)
-        return Reply({"signature": "0x" + signature.hex()})
-
-    async def ban(self, request: Request) -> Reply:
-        """A ban to check and sign."""
-        self._signers_only(request)
-        f = Fields(request.params, "ban")
-        ban, offence = f.take("ban"), Signed.from_json(f.take("offence"))
-        sizes = f.objects("blobs", _read_size, 0, 4096)
-        f.done()
-        if not isinstance(ban, dict):
-            raise FormatError("A proposed ban is not an object")
-        signature = await self._voting.ban(ban, offence, split_blobs(request.body, sizes))
-        return Reply({"signature": "0x" + signature.hex()})
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
@@ -345,39 +280,3 @@ class Api:
         caller = request.caller
         if caller.role != "member" or caller.index != index:
             raise PeerRefused("not-yours", f"{caller.role} {caller.index} cannot speak for provider {index}")
-
-    def _signers_only(self, request: Request) -> None:
-        if request.caller.role != "signer":
-            raise PeerRefused("not-yours", "Only signers may ask this")
-
-
-def split_blobs(body: bytes, sizes: tuple[tuple[str, int], ...]) -> dict[str, bytes]:
-    """The named pieces of a body. FormatError when the sizes do not add up."""
-    if sum(size for _, size in sizes) != len(body) or len({name for name, _ in sizes}) != len(sizes):
-        raise FormatError("The blobs do not add up to the body", f"{len(body)} bytes")
-    found, start = {}, 0
-    for name, size in sizes:
-        found[name] = body[start : start + size]
-        start += size
-    return found
-
-
-def pack(files: Mapping[str, bytes]) -> tuple[int, bytes]:
-    """Evidence files as one body: index.json, whose size comes back too, and the others in its order."""
-    index = files[INDEX]
-    return len(index), b"".join([index, *(files[path] for path in sorted(files) if path != INDEX)])
-
-
-def unpack(body: bytes, index_size: int) -> dict[str, bytes]:
-    """What `pack` packed. FormatError when the index does not fit the body; digests are checked by `Evidence.load`."""
-    fields = Fields(loads(body[:index_size], _BLOB_LIMIT), INDEX)
-    sizes = tuple(_entry(Fields(item, INDEX)) for item in fields.items("files", 0, MAX_FILES))
-    return {INDEX: body[:index_size], **split_blobs(body[index_size:], sizes)}
-
-
-def _entry(f: Fields) -> tuple[str, int]:
-    return f.text("path"), f.integer("size", 0, _BLOB_LIMIT)
-
-
-def _read_size(f: Fields) -> tuple[str, int]:
-    return f.text("name"), f.integer("size", 0, _BLOB_LIMIT)

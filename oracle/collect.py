@@ -22,6 +22,7 @@ from oracle.seat import in_thread
 
 _POLL_MS = 8_000
 _PAUSE_S = 0.3
+_RETRY_S = 1.0
 _PATIENCE = 100
 _PAGE_BYTES = 64 << 20
 _ANCHOR_GAS = 250_000
@@ -39,6 +40,7 @@ class Collecting:
         self._offending = offending
         self._log = logger("collect")
         self._reached: set[str] = set()
+        self._missed: set[str] = set()
 
     async def follow(self, peer: str) -> None:
         """Copy one signer's log, for ever."""
@@ -46,14 +48,18 @@ class Collecting:
         while True:
             try:
                 went_on = await self._page(peer, patience <= 0)
-                self._reached.add(peer)
+                if peer not in self._reached:
+                    self._log.info("following", peer=peer)
+                    self._reached.add(peer)
                 patience = _PATIENCE if went_on else patience - 1
                 if not went_on:
                     await asyncio.sleep(_PAUSE_S)
             except CommonweightError as problem:
+                if peer in self._reached or peer not in self._missed:
+                    self._log.warning("cannot be followed", peer=peer, error=str(problem))
                 self._reached.discard(peer)
-                self._log.info("cannot be followed", peer=peer, error=str(problem))
-                await asyncio.sleep(1.0)
+                self._missed.add(peer)
+                await asyncio.sleep(_RETRY_S)
             self._desk.metrics.peers.set(len(self._reached))
 
     async def _page(self, peer: str, skip: bool) -> bool:

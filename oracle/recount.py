@@ -19,15 +19,18 @@ from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.rounds import Doc
 from oracle.seat import in_thread
+from oracle.uploads import Uploads
 
 OK, WRONG = "ok", "wrong"
+_SLACK = 1 << 20
 
 
 class Recount:
     """Recomputes rounds in order, each once; the result is kept as `recount/R` in the database."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, uploads: Uploads) -> None:
         self._desk = desk
+        self._uploads = uploads
         self._seat = desk.seat
         self._log = logger("recount")
 
@@ -58,7 +61,8 @@ class Recount:
             findings = await self._recompute(plan, record)
             verdict = OK
         except (ContentUnavailable, ContentMismatch) as missing:
-            self._log.warning("payload not to be had", round=number, error=str(missing))
+            self._log.warning("payload not to be had, asking its members", round=number, error=str(missing))
+            await self._pull(record)
             return False
         except FormatError as wrong:  # RuleBroken and PayloadError too
             findings, verdict = {}, WRONG
@@ -110,11 +114,18 @@ class Recount:
             raise ReplayMismatch(f"The checkpoint of round {body.round} is not what its record recomputes to")
         return findings
 
+    async def _pull(self, record: Doc[Record]) -> None:
+        """Ask the members themselves for payloads that the store does not have."""
+        for entry in record.body.counted:
+            commitment = self._desk.rounds.by_digest(Commitment, entry.commitment)
+            if commitment is not None and not self._desk.payloads.holds(commitment.body):
+                await self._uploads.pull(commitment.body)
+
     def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
         """A counted member's parts, from this disk or the store, checked part by part. Blocks."""
         held = self._desk.payloads.read(entry.parts)
         if held is None:
-            data = self._seat.store.get(parse_cid(entry.payload_cid))
+            data = self._seat.store.get(parse_cid(entry.payload_cid), max_bytes=8 * self._seat.numel + _SLACK)
             held = split_payload(data, self._seat.numel, plan.parts, plan.codec, plan.block)
         for span, part, committed in zip(
             part_ranges(self._seat.numel, plan.block, plan.parts), held, commitment.parts, strict=True

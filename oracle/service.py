@@ -18,7 +18,7 @@ from commonweight.net import Identity, connect, split_address
 from commonweight.protocol.canonical import JsonObject
 from oracle import dataset
 from oracle.agree import Agreement
-from oracle.api import Api, Voting
+from oracle.api import Api
 from oracle.banning import Banning
 from oracle.collect import Collecting
 from oracle.coordinator import Coordinator
@@ -33,6 +33,7 @@ from oracle.replaying import Replaying
 from oracle.report import Reporting
 from oracle.seat import Seat, connect_chain, in_thread, take_seat
 from oracle.settings import OracleSettings
+from oracle.signers_api import Voting
 from oracle.submit import Submitting
 from oracle.uploads import Uploads
 from oracle.watch import Watcher
@@ -56,7 +57,8 @@ class Service:
         self._data_here = False
         self.intake = Intake(desk)
         self.offending = Offending(desk)
-        self.recount = Recount(desk)
+        uploads = Uploads(desk, self.offending)
+        self.recount = Recount(desk, uploads)
         self.replaying = Replaying(desk, self._worker)
         self.judging = Judging(desk, self.recount, self.replaying)
         self.evaluating = Evaluating(desk, self.recount, self._worker)
@@ -67,7 +69,6 @@ class Service:
         self.banning = Banning(desk, self.offending)
         self.collecting = Collecting(desk, self.intake, self.offending)
         self.submitting = Submitting(desk)
-        uploads = Uploads(desk, self.offending)
         self.coordinator = Coordinator(desk, self.offending, uploads) if desk.coordinates else None
         voting = Voting(self.agreement.vote, self.banning.vote)
         self.api = Api(desk, self.intake, self.offending, uploads, voting, self.phase)
@@ -120,15 +121,15 @@ class Service:
 
     async def watch(self) -> None:
         """Look at the chain; what is new on the finalised chain goes to disk."""
-        look = await in_thread(self._watcher.look)
-        self._watcher.apply(look, self.seat.db)
-        before, self.desk.seen = self.desk.seen, look.view
-        view, metrics = look.view, self.desk.metrics
-        metrics.finalized.set(view.finalized.number)
-        metrics.finalized_age.set(max(0.0, self.seat.clock() - view.finalized.timestamp))
-        metrics.closed_epoch.set(view.open_epoch)
-        if before is None or before.latest.number != view.latest.number:
+        seen, metrics = self.desk.seen, self.desk.metrics
+        look = await in_thread(lambda: self._watcher.look(seen))
+        if look is not None:
+            self._watcher.apply(look, self.seat.db)
+            self.desk.seen = look.view
+            metrics.finalized.set(look.view.finalized.number)
+            metrics.closed_epoch.set(look.view.open_epoch)
             self.desk.bell.ring()
+        metrics.finalized_age.set(max(0.0, self.seat.clock() - self.desk.view.finalized.timestamp))
 
     def collect(self) -> None:
         """Anchor what only this signer has receipted. Other signers' logs are followed all the time."""

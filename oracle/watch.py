@@ -100,10 +100,13 @@ class Watcher:
         self._keys: dict[int, frozenset[str]] = {}
         self._ledger = LedgerView(run)
 
-    def look(self) -> Look:
-        """Read the chain. Raises ChainError; then nothing has changed."""
+    def look(self, seen: View | None) -> Look | None:
+        """Read the chain, if there is a block since `seen`. Raises ChainError; then nothing has changed."""
         run, chain = self._run, self._run.chain
-        finalized, latest = chain.finalized_block(), chain.block()
+        latest = chain.block()
+        if seen is not None and latest.hash == seen.latest.hash:
+            return None
+        finalized = chain.finalized_block()
         at = finalized.number
         events: tuple[ChainEvent, ...] = ()
         start = run.first_block if self._next_block < 0 else self._next_block

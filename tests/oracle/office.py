@@ -29,7 +29,7 @@ from commonweight.protocol.records import Commitment, Link, PartMessage, Plan, R
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from commonweight.store import FolderStore
-from oracle.api import Api, Voting
+from oracle.api import Api
 from oracle.blobs import Blobs
 from oracle.checkpoints import Checkpoints
 from oracle.collect import Collecting
@@ -44,6 +44,7 @@ from oracle.recount import Recount
 from oracle.rounds import Rounds
 from oracle.seat import Seat
 from oracle.settings import OracleSettings
+from oracle.signers_api import Voting
 from oracle.uploads import Uploads
 from oracle.watch import View
 from tests.chain.scenario import make_params
@@ -163,9 +164,9 @@ class Office:
         )  # fmt: skip
         self.desk.seen = self.view()
         self.intake, self.offending = Intake(self.desk), Offending(self.desk)
-        self.recount = Recount(self.desk)
-        self.collecting = Collecting(self.desk, self.intake, self.offending)
         uploads = Uploads(self.desk, self.offending)
+        self.recount = Recount(self.desk, uploads)
+        self.collecting = Collecting(self.desk, self.intake, self.offending)
         self.coordinator = Coordinator(self.desk, self.offending, uploads)
 
         async def no_vote(*_: object) -> bytes:

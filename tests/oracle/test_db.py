@@ -114,7 +114,7 @@ def test_a_second_process_a_foreign_key_and_a_newer_schema_are_refused(tmp_path:
 
 def test_the_database_waits_for_a_full_disk_to_be_mended(tmp_path: Path) -> None:
     db = open_db(tmp_path)
-    pages = int(db._read("PRAGMA page_count")[0][0])  # type: ignore[call-overload]
+    pages = int(db.read("PRAGMA page_count")[0][0])  # type: ignore[call-overload]
     db._connection.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(OracleError, match="free space"):
         for n in range(1000):

@@ -1,0 +1,88 @@
+"""What a signer answers to the other signers: its log of documents, and requests to sign reports and bans."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from commonweight.errors import FormatError, PeerRefused
+from commonweight.net import Reply, Request
+from commonweight.protocol.canonical import JsonObject, dumps
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import Fields
+from oracle.desk import Desk
+from oracle.packing import read_size, split_blobs, unpack
+
+LONGEST_POLL_MS = 10_000
+_SYNC_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Voting:
+    """What other signers ask this one to sign; each answers with the signature or raises."""
+
+    report: Callable[[str, JsonObject, Mapping[str, bytes]], Awaitable[bytes]]
+    ban: Callable[[JsonObject, Signed, Mapping[str, bytes]], Awaitable[bytes]]
+
+
+class SignersApi:
+    """The methods that only signers may call."""
+
+    def __init__(self, desk: Desk, voting: Voting) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._voting = voting
+
+    async def sync(self, request: Request) -> Reply:
+        """This signer's documents after a sequence number, in the order in which they came."""
+        self._signers_only(request)
+        f = Fields(request.params, "sync")
+        after, wait_ms = f.integer("after"), f.integer("wait_ms", 0, LONGEST_POLL_MS)
+        f.done()
+        until = asyncio.get_running_loop().time() + wait_ms / 1000
+        while not (rows := self._seat.db.documents_after(after, _SYNC_PAGE)):
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await self._desk.bell.wait(left)
+        body: JsonObject = {
+            "log": self.log_name(), "last": rows[-1].seq if rows else after,
+            "documents": [{"seq": r.seq, "document": Signed.from_bytes(r.signed).to_json()} for r in rows],
+        }  # fmt: skip
+        return Reply({}, dumps(body))
+
+    def log_name(self) -> str:
+        """The name of this signer's document log: a new database has another one."""
+        name = self._seat.db.get_meta("log")
+        if name is None:
+            name = secrets.token_hex(16)
+            self._seat.db.set_meta("log", name)
+        return name
+
+    async def propose(self, request: Request) -> Reply:
+        """A report to check and sign, with its evidence: index.json and the files that it lists, in its order."""
+        self._signers_only(request)
+        f = Fields(request.params, "propose")
+        report, index_size = f.take("report"), f.integer("index_size", 0, len(request.body))
+        f.done()
+        if not isinstance(report, dict):
+            raise FormatError("A proposed report is not an object")
+        files = unpack(request.body, index_size)
+        signature = await self._voting.report(request.caller.address, report, files)
+        return Reply({"signature": "0x" + signature.hex()})
+
+    async def ban(self, request: Request) -> Reply:
+        """A ban to check and sign."""
+        self._signers_only(request)
+        f = Fields(request.params, "ban")
+        ban, offence = f.take("ban"), Signed.from_json(f.take("offence"))
+        sizes = f.objects("blobs", read_size, 0, 4096)
+        f.done()
+        if not isinstance(ban, dict):
+            raise FormatError("A proposed ban is not an object")
+        signature = await self._voting.ban(ban, offence, split_blobs(request.body, sizes))
+        return Reply({"signature": "0x" + signature.hex()})
+
+    def _signers_only(self, request: Request) -> None:
+        if request.caller.role != "signer":
+            raise PeerRefused("not-yours", "Only signers may ask this")
