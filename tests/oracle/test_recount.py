@@ -1,0 +1,95 @@
+"""Recounting: a signer believes no record that it has not recomputed, and waits for what it cannot have yet."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.records import Record, sign_body
+from oracle.db import AnchorRow
+from oracle.phases import Finish
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, Chain, Crew, Office
+from tests.oracle.test_coordinator import play, until
+
+pytestmark = pytest.mark.unit
+
+
+async def two(tmp_path: Path, change: dict[str, Any] | None = None) -> tuple[Office, Office]:
+    """A coordinator after one round, and another signer with its documents; the record is changed if it has to be."""
+    chain, crew = Chain(), {i: Crew(i) for i in range(3)}
+    first = Office(tmp_path, chain, max_rounds=1)
+    other = Office(tmp_path, chain, position=1, max_rounds=1)
+    await play(first, crew)
+    await until(first, Finish)
+    chain.now_ms += 5000
+    for row in first.seat.db.documents_after(0, 1000):
+        signed = Signed.from_bytes(row.signed)
+        if signed.kind == Record.KIND and change is not None:
+            signed = sign_body(replace(Record.from_body(signed.body), **change), SIGNER_KEYS[0], DOMAIN)
+            chain.anchors = [
+                replace(a, record_hash=digest_bytes(signed.digest)) if a.record_round else a for a in chain.anchors
+            ]
+        other.intake.accept(signed)
+    other.look()
+    return first, other
+
+
+async def test_an_honest_record_recomputes(tmp_path: Path) -> None:
+    first, other = await two(tmp_path)
+    assert await other.recount.step()
+    assert other.recount.result(1) == "ok"
+    assert other.recount.findings(1) == {}
+    held = other.desk.checkpoints.get(first.record(1).checkpoint, "")
+    assert held.manifest.round == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoint": "0x" + "ee" * 32},
+        {"results": ("0x" + "ee" * 32,) * 3},
+        {"epoch": 1},
+        {"base": "0x" + "ee" * 32},
+    ],
+)
+async def test_a_false_record_is_found_and_never_credited(tmp_path: Path, change: dict[str, Any]) -> None:
+    _, other = await two(tmp_path, change)
+    assert await other.recount.step()
+    assert other.recount.result(1) == "wrong"
+
+
+async def test_a_payload_that_cannot_be_had_is_waited_for(tmp_path: Path) -> None:
+    _, other = await two(tmp_path)
+    shutil.move(tmp_path / "store", tmp_path / "elsewhere")
+    (tmp_path / "store").mkdir()
+    other.crash()
+    other.look()
+    assert not await other.recount.step()
+    assert other.recount.result(1) is None
+    shutil.rmtree(tmp_path / "store")
+    shutil.move(tmp_path / "elsewhere", tmp_path / "store")
+    other.crash()
+    other.look()
+    assert await other.recount.step()
+    assert other.recount.result(1) == "ok"
+
+
+async def test_a_hash_that_a_corrupt_signer_anchored_first_stops_nobody(tmp_path: Path) -> None:
+    chain, crew = Chain(), {i: Crew(i) for i in range(3)}
+    office = Office(tmp_path, chain, max_rounds=2)
+    await play(office, crew)
+    bogus = AnchorRow(chain.number, 7, 1, 0, 1, bytes(32), 1, b"\x66" * 32, bytes(32))
+    chain.anchors.append(bogus)
+    await play(office, crew)
+    await until(office, Finish)
+    chain.now_ms += 5000
+    office.look()
+    assert await office.recount.step()
+    assert office.recount.result(1) == "wrong"
+    assert await office.recount.step()
+    assert office.recount.result(2) == "ok"
+    assert [a.record_round for a in chain.anchors if a.round == 2 and a.root != bytes(32)] == [0]

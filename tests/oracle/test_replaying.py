@@ -1,0 +1,196 @@
+"""Replays: drawn states are fetched at once and kept, lies fail, silence is unavailable, dead signers are replaced."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commonweight.errors import PeerRefused
+from commonweight.exact.trace import TraceBuilder
+from commonweight.net import Caller, Identity, Method, Reply, Request, Server
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.records import Commitment
+from oracle.phases import Finish
+from oracle.replaying import Replaying
+from oracle.worker import ReplayResult, WorkerError
+from tests.oracle.office import DOMAIN, RUN, Chain, Crew, Office, member_key
+from tests.oracle.test_coordinator import play, until
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass
+class Served:
+    """A member's `state` method; `forge` shows other weights, `silent` nothing."""
+
+    crew: Crew
+    forge: bool = False
+    silent: bool = False
+    asked: list[tuple[int, bool]] = field(default_factory=list)
+
+    async def state(self, request: Request) -> Reply:
+        leaf, arrays = int(str(request.params["leaf"])), request.params["arrays"] is not False
+        self.asked.append((leaf, arrays))
+        if self.silent:
+            raise PeerRefused("no-such-state", "it is gone")
+        assert self.crew.payload is not None
+        builder = TraceBuilder(None)
+        for state in self.crew.states:
+            builder.add(state.digests)
+        builder.finish(self.crew.payload.digests, self.crew.payload.new_residual_digest)
+        shown = self.crew.states[leaf]
+        shown = replace(shown, weights=shown.weights + 1) if self.forge else shown
+        params: dict[str, Any] = {
+            "digests": self.crew.states[leaf].digests.to_json(), "proof": list(builder.proof(leaf)),
+            "leaf": hex32(builder.leaves()[leaf]), "leaves": len(self.crew.states),
+        }  # fmt: skip
+        return Reply(params, shown.to_bytes() if arrays else b"")
+
+
+class Worker:
+    """Leads to the committed leaf when `exact`, elsewhere when not; then the claimed state decides."""
+
+    def __init__(self, office: Office, *, exact: bool = True, near: bool = True, broken: int = 0) -> None:
+        self.office, self.exact, self.near, self.broken = office, exact, near, broken
+        self.calls: list[bool] = []
+
+    async def replay(self, **request: Any) -> ReplayResult:
+        self.calls.append(request["claimed"] is not None)
+        if self.broken:
+            self.broken -= 1
+            raise WorkerError("the worker died")
+        assert request["state"].exists()
+        assert request["plan"].exists()
+        assert request["base"].exists()
+        wanted = (request["index"], request["segment"])
+        draw = next(d for d in self.office.seat.db.draws() if (d.member, d.segment) == wanted)
+        shown = self.office.seat.db.shown(draw)
+        assert shown is not None
+        if request["claimed"] is None:
+            return ReplayResult(True, True, 0.0, 0.0, "", shown.leaf if self.exact else "0x" + "00" * 32)
+        reason = "" if self.near else "it is other"
+        return ReplayResult(self.near, self.exact, 0.0 if self.exact else 1e-6, 0.0, reason, None)
+
+
+@dataclass
+class Scene:
+    office: Office
+    served: dict[int, Served]
+
+    def replaying(self, worker: Worker) -> Replaying:
+        return Replaying(self.office.desk, worker)  # type: ignore[arg-type]
+
+    async def finish(self, replaying: Replaying) -> list[tuple[int, str, bool]]:
+        """Work until no draw is wanted; returns (member, outcome, exact) of the verdicts."""
+        for _ in range(200):
+            self.office.look()
+            await replaying.draw()
+            while await replaying.step():
+                pass
+            if self.office.seat.db.get_meta("drawn") == "1" and not self.office.seat.db.draws(state="wanted"):
+                break
+            await asyncio.wait(replaying._fetching.values(), timeout=0.5)
+            if any(served.silent for served in self.served.values()):
+                self.office.chain.now_ms += 2000
+        verdicts = [v.body for v in self.office.desk.rounds.verdicts(1)]
+        return sorted((v.index, v.outcome, v.exact) for v in verdicts)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """One signer, one round of three members whose `state` methods really listen; every draw is this signer's."""
+    crew = {i: Crew(i) for i in range(3)}
+    office = Office(tmp_path, Chain(), max_rounds=1)
+    served, servers = {i: Served(member) for i, member in crew.items()}, []
+
+    async def anybody(_: Caller) -> None:
+        return None
+
+    await play(office, crew)
+    for index, member in served.items():
+        identity = Identity(member_key(index), RUN, DOMAIN, "member", index)
+        server = Server(identity, {"state": Method(member.state)}, anybody)
+        host, port = await server.start("127.0.0.1", 0)
+        office.seat.db.member_seen(index, f"{host}:{port}", None, office.chain.now_ms)
+        servers.append(server)
+    await until(office, Finish)
+    office.chain.now_ms += 90_000  # the other signers are silent: their draws are taken over
+    yield Scene(office, served)
+    for server in servers:
+        await server.close()
+
+
+async def test_every_member_is_replayed_also_for_signers_that_are_dead(scene: Scene) -> None:
+    worker = Worker(scene.office)
+    assert await scene.finish(scene.replaying(worker)) == [(i, "pass", True) for i in range(3)]
+    assert list((scene.office.seat.folder("states")).iterdir()) == []
+
+
+async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) -> None:
+    replaying = scene.replaying(Worker(scene.office))
+    scene.office.look()
+    await replaying.draw()
+    draw = scene.office.seat.db.draws()[0]
+    commitment = replaying._commitment(draw)
+    assert commitment is not None
+    first = await replaying._show(draw, commitment.body, 5.0)
+    assert first.claimed
+    verdict = replaying._verdict(
+        draw, commitment, scene.office.desk.rounds.plan(1), "pass", ReplayResult(True, True, 0.0, 0.0, "", None), ""  # type: ignore[arg-type]
+    )
+    replaying._sign(draw, verdict)
+    again = await replaying._show(draw, commitment.body, 5.0)
+    assert again == replace(first, claimed="")
+    for task in replaying._fetching.values():
+        task.cancel()
+
+
+async def test_another_machine_passes_within_the_tolerance_by_its_claimed_state(scene: Scene) -> None:
+    worker = Worker(scene.office, exact=False)
+    assert await scene.finish(scene.replaying(worker)) == [(i, "pass", False) for i in range(3)]
+    assert True in worker.calls
+
+
+async def test_work_that_was_not_done_fails(scene: Scene) -> None:
+    worker = Worker(scene.office, exact=False, near=False)
+    assert await scene.finish(scene.replaying(worker)) == [(i, "fail", False) for i in range(3)]
+
+
+async def test_a_forged_state_fails_and_a_missing_one_is_unavailable(scene: Scene) -> None:
+    scene.served[1].forge = True
+    scene.served[2].silent = True
+    found = await scene.finish(scene.replaying(Worker(scene.office)))
+    assert found == [(0, "pass", True), (1, "fail", False), (2, "unavailable", False)]
+
+
+async def test_what_was_fetched_before_a_crash_is_replayed_though_the_member_is_gone(scene: Scene) -> None:
+    replaying = scene.replaying(Worker(scene.office))
+    scene.office.look()
+    await replaying.draw()
+    await asyncio.wait(replaying._fetching.values())
+    for served in scene.served.values():
+        served.silent = True
+    scene.office.crash()
+    worker = Worker(scene.office)
+    assert await scene.finish(scene.replaying(worker)) == [(i, "pass", True) for i in range(3)]
+
+
+async def test_a_worker_that_dies_is_no_members_fault(scene: Scene) -> None:
+    worker = Worker(scene.office, broken=2)
+    assert await scene.finish(scene.replaying(worker)) == [(i, "pass", True) for i in range(3)]
+
+
+async def test_the_verdict_names_the_drawing_block_and_the_commitment(scene: Scene) -> None:
+    await scene.finish(scene.replaying(Worker(scene.office)))
+    plan = scene.office.desk.rounds.plan(1)
+    assert plan is not None
+    expected = scene.office.chain.first_block_after(plan.body.anchor_by_ms // 1000)
+    assert expected is not None
+    for verdict in scene.office.desk.rounds.verdicts(1):
+        assert (verdict.body.seed_block, verdict.body.seed_hash) == (expected.number, hex32(expected.hash))
+        commitment = scene.office.desk.rounds.by_digest(Commitment, verdict.body.commitment)
+        assert commitment is not None
+        assert commitment.body.index == verdict.body.index
