@@ -19,7 +19,7 @@ from commonweight.store import parse_cid
 from oracle.seat import Seat
 
 _IN_MEMORY = 4
-_ON_DISK = 64
+_ON_DISK = 16
 _MANIFEST = "manifest.json"
 
 
@@ -81,11 +81,12 @@ class Checkpoints:
         files = self._from_disk(sha256)
         if files is None:
             files = self._from_store(sha256, cid)
+            self._drop(self._place(sha256))  # what lies there is damaged or not whole
         manifest = Manifest.load(files.pop(_MANIFEST))
         return self._remember(manifest, Checkpoint.from_files(self._layout, files), cid, files)
 
     def manifest(self, sha256: str) -> bytes | None:
-        """The manifest of a checkpoint that is on this disk."""
+        """The manifest of a checkpoint that has been made or fetched here."""
         try:
             return (self._place(sha256) / _MANIFEST).read_bytes()
         except FileNotFoundError:
@@ -116,7 +117,7 @@ class Checkpoints:
 
     def _remember(self, manifest: Manifest, checkpoint: Checkpoint, cid: str, files: dict[str, bytes]) -> Held:
         folder = self._place(manifest.sha256)
-        if not (folder / _MANIFEST).exists():
+        if not all((folder / name).exists() for name in (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)):
             folder.mkdir(exist_ok=True)
             for name, data in {**files, _MANIFEST: manifest.to_bytes()}.items():  # the manifest last: it completes it
                 fresh = folder / f"{name}.new"
@@ -131,12 +132,14 @@ class Checkpoints:
         return held
 
     def _tidy(self) -> None:
-        """Keep the newest on disk; the store has them all."""
-        folders = sorted((p for p in self._folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-        for folder in folders[:-_ON_DISK]:
-            for file in folder.iterdir():
-                file.unlink(missing_ok=True)
-            folder.rmdir()
+        """Keep the newest on disk, and every manifest; the store has them all."""
+        whole = sorted(self._folder.glob(f"*/{WEIGHTS_FILE}"), key=lambda p: p.stat().st_mtime)
+        for weights in whole[:-_ON_DISK]:
+            self._drop(weights.parent)
+
+    def _drop(self, folder: Path) -> None:
+        for name in (WEIGHTS_FILE, OUTER_FILE):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _genuine(sha256: str, files: dict[str, bytes]) -> bool:

@@ -21,7 +21,7 @@ from oracle.rounds import Doc
 from oracle.seat import in_thread
 from oracle.uploads import Uploads
 
-OK, WRONG = "ok", "wrong"
+OK, WRONG, LOST = "ok", "wrong", "lost"
 _SLACK = 1 << 20
 
 
@@ -35,7 +35,7 @@ class Recount:
         self._log = logger("recount")
 
     def result(self, round_: int) -> str | None:
-        """`ok`, `wrong`, or None while the round has not been recomputed."""
+        """`ok`, `wrong`, `lost` (no record goes on from it), or None while the round has not been recomputed."""
         return self._seat.db.get_meta(f"recount/{round_}")
 
     def findings(self, round_: int) -> dict[int, str]:
@@ -51,6 +51,10 @@ class Recount:
         number = int(self._seat.db.get_meta("recounted") or "0") + 1
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
         anchor = self._seat.db.record_anchor(number)
+        if plan is not None and self._abandoned(number):
+            self._log.warning("a round was given up by another coordinator", round=number)
+            self._settle(number, {}, LOST)
+            return True
         if record is None or plan is None or anchor is None:
             return False
         if anchor.record_hash != digest_bytes(record.digest) or record.body.plan != plan.digest:
@@ -72,6 +76,12 @@ class Recount:
             self._alarm(number, str(wrong))
         self._settle(number, findings, verdict)
         return True
+
+    def _abandoned(self, number: int) -> bool:
+        """Whether the next round goes on from an earlier record than this round's: another coordinator took over."""
+        record, following = self._desk.rounds.record(number), self._desk.rounds.plan(number + 1)
+        digest = None if record is None else record.digest
+        return following is not None and following.body.previous_record != digest
 
     def _settle(self, number: int, findings: Mapping[int, str], verdict: str) -> None:
         with self._seat.db.transaction():

@@ -85,13 +85,13 @@ class Rounds:
         return self.plan(last) if last else None
 
     def record(self, round_: int) -> Doc[Record] | None:
-        """The record of a round: the anchored one if it is known, else the coordinator's."""
+        """The record of a round: the anchored one if it is known, else the coordinator's, else an earlier one's."""
         anchor = self._db.record_anchor(round_)
         anchored = None if anchor is None else self.by_digest(Record, hex32(anchor.record_hash))
         if anchored is not None:
             return anchored
         records = self._all(Record, round_)
-        return next((r for r in records if r.signer == self.coordinator), None)
+        return next((r for r in records if r.signer == self.coordinator), records[0] if records else None)
 
     def last_record(self) -> Doc[Record] | None:
         """The record with the highest round."""

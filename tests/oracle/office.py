@@ -133,8 +133,11 @@ class Chain:
 class Office:
     """One signer's desk over a directory; `reopen` is what a crash leaves."""
 
-    def __init__(self, folder: Path, chain: Chain, position: int = 0, members: int = 3, **config: Any) -> None:
+    def __init__(
+        self, folder: Path, chain: Chain, position: int = 0, members: int = 3, coordinator: int = 0, **config: Any
+    ) -> None:
         self.folder, self.chain, self.position, self.member_count = folder, chain, position, members
+        self.leader = SIGNERS[coordinator]
         self.config = make_config(**config)
         self.params = replace(
             make_params(START_S - 4000), epoch_start=START_S, epoch_length=120, last_epoch=3, anchor_window=4,
@@ -159,7 +162,7 @@ class Office:
             address_of(key), key, lambda: self.chain.now_ms / 1000,
         )  # fmt: skip
         self.desk = Desk(
-            seat, Rounds(seat.db, SIGNERS[0]), Payloads(seat), Checkpoints(seat), Blobs(seat.folder("files")),
+            seat, Rounds(seat.db, self.leader), Payloads(seat), Checkpoints(seat), Blobs(seat.folder("files")),
             Dialer(Identity(key, RUN, DOMAIN, "signer")),
         )  # fmt: skip
         self.desk.seen = self.view()

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from commonweight.errors import PeerRefused
+from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Receipt, sign_body
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
-from tests.oracle.office import DOMAIN, Chain, Crew, Office, commit, join, reduce, upload
+from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
 
 pytestmark = pytest.mark.unit
 
@@ -336,3 +337,29 @@ async def test_work_that_does_not_continue_the_members_last_state_is_not_counted
     assert [c.index for c in record.counted] == [0, 2]
     assert [(r.index, r.reason) for r in record.refused] == [(1, "wrong-first-state")]
     assert office.seat.db.offences() == []
+
+
+async def test_another_signer_takes_over_and_the_open_round_is_given_up(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    chain = Chain()
+    first = Office(tmp_path, chain, max_rounds=3)
+    second = Office(tmp_path, chain, position=1, max_rounds=3)
+    await play(first, crew)
+    await gather(first, crew)  # round 2 is planned, and then the coordinator is gone for good
+    second.look()
+    for row in first.seat.db.documents_after(0, 1000):
+        second.intake.accept(Signed.from_bytes(row.signed))
+    second.leader = SIGNERS[1]
+    second.crash()
+    chain.now_ms += 30_000
+    for _ in range(2):
+        await play(second, crew)
+    _, plan = second.plan()
+    assert plan.round == 4
+    assert [c.index for c in second.record(3).counted] == [0, 1, 2]
+    assert second.desk.rounds.plan(3).body.base == first.record(1).checkpoint  # type: ignore[union-attr]
+    await until(second, Finish)
+    chain.now_ms += 5000
+    second.look()
+    while await second.recount.step():
+        pass
+    assert [second.recount.result(n) for n in (1, 2, 3, 4)] == ["ok", "lost", "ok", "ok"]
