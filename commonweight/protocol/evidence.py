@@ -248,9 +248,7 @@ def _read_rounds(files: Mapping[str, bytes]) -> dict[int, RoundFiles]:
         number = Plan.from_body(plan.body).round
         if str(number) not in records or Record.from_body(records[str(number)].body).round != number:
             raise FormatError(f"The evidence has no record of round {number}")
-        own = {
-            kind: {n: s for n, s in found.items() if n.startswith(f"{number}-")} for kind, found in folders.items()
-        }
+        own = {kind: {n: s for n, s in found.items() if n.startswith(f"{number}-")} for kind, found in folders.items()}
         rounds[number] = RoundFiles(
             plan, records[name], tuple(own["commitments"].values()),
             tuple((n.rsplit("-", 1)[1], s) for n, s in own["receipts"].items()), tuple(own["results"].values()),

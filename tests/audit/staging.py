@@ -437,6 +437,10 @@ def stage(url: str, folder: Path) -> Staged:
         milestones=milestones,
         last_epoch=1,
         tail_epochs=2,
+        epoch_length=4 * 3600,
+        report_span=2 * 3600,  # the chain's clock follows ours: a test that waits its turn must not miss its attempt
+        attempt_length=2 * 3600,
+        dispute_period=8 * 3600,
     )
     for place, funder in enumerate(FUNDERS[1:]):
         world.by(funder).campaign.deposit((place + 1) * ETHER)
