@@ -7,6 +7,7 @@ next `facts()` follows. So the loop below is all there is: look, decide, do, unt
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from commonweight.errors import CommonweightError
 from commonweight.protocol.canonical import dumps, loads_object
@@ -74,15 +75,16 @@ class Coordinator:
         """What is known now, from disk, chain and clock."""
         seat, rounds, now = self._seat, self._desk.rounds, self._seat.now_ms()
         plan, record = self.open_plan(), rounds.last_record()
-        pending = record is not None and not self._record_anchored(record)
+        pending = self._pending_records()
         members = seat.db.members()
         ready = ready_members(members, self._desk.view, self._offenders(), self._absent(record), now)
         facts = Facts(
             now, bounds(seat.params, seat.config), ready, max((members[i].joined_ms for i in ready), default=0),
-            self.pace().train_ms, self.made(), record is not None, pending,
+            self.pace().train_ms, self.made(), record is not None, bool(pending),
         )  # fmt: skip
-        if record is not None and pending and self._record_cannot_wait(record.body, plan, now):
-            self._start(f"record/{record.body.round}", lambda: self._anchor_record(record))
+        forgotten = record is not None and bool(pending) and pending[0].body.round < record.body.round
+        if pending and (forgotten or self._record_cannot_wait(pending[0].body, plan, now)):
+            self._start(f"record/{pending[0].body.round}", lambda: self._anchor_record(pending[0]))
         if plan is None:
             return facts
         anchor = seat.promised(f"anchor/{plan.body.round}")
@@ -125,6 +127,24 @@ class Coordinator:
         missing = {m.index for m in record.body.missing if m.commitment is None} - set(late)
         return dict.fromkeys(missing, plan.body.commit_by_ms)
 
+    def _pending_records(self) -> list[Doc[Record]]:
+        """Records that the chain does not have, the oldest first.
+
+        Usually the last one at most; an older one when this process was killed before an anchor that should have
+        carried it, and another signer anchored the commitments.
+        """
+        db, found = self._seat.db, []
+        settled = before = int(db.get_meta("records_final") or "0")
+        for number in range(settled + 1, db.last_round(Record.KIND) + 1):
+            record = self._desk.rounds.record(number)
+            if record is not None and not self._record_anchored(record):
+                found.append(record)
+            elif not found and number == settled + 1 and (record is None or db.record_anchor(number) is not None):
+                settled = number
+        if settled != before:
+            db.set_meta("records_final", str(settled))
+        return found
+
     def _record_anchored(self, record: Doc[Record]) -> bool:
         """Whether the chain has the record, finalised or in a transaction of ours that can still become so."""
         if self._seat.db.record_anchor(record.body.round) is not None:
@@ -156,9 +176,8 @@ class Coordinator:
             case Close():
                 await self._close()
             case AnchorRecord():
-                record = self._desk.rounds.last_record()
-                if record is not None:
-                    self._start(f"record/{record.body.round}", lambda: self._anchor_record(record))
+                for record in self._pending_records()[:1]:
+                    self._start(f"record/{record.body.round}", partial(self._anchor_record, record))
                 await self._desk.bell.wait(_TICK_S)
 
     async def _open(self, members: tuple[int, ...]) -> None:

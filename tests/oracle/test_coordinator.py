@@ -363,3 +363,32 @@ async def test_another_signer_takes_over_and_the_open_round_is_given_up(tmp_path
     while await second.recount.step():
         pass
     assert [second.recount.result(n) for n in (1, 2, 3, 4)] == ["ok", "lost", "ok", "ok"]
+
+
+async def test_a_record_that_an_anchor_should_have_carried_is_not_forgotten(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    """The coordinator dies in a window, and another signer anchors the same commitments without the record."""
+    office = Office(tmp_path, Chain(), max_rounds=3)
+    await play(office, crew)
+    await gather(office, crew)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, Decide)
+    anchor = office.desk.rounds.anchors(2)[0].body
+    office.chain.send(("anchorRound", 2, anchor.deadline, digest_bytes(anchor.root), 0, bytes(32)), gas=1)
+    office.crash()
+    _, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(office, member)
+    await reduce(office, crew, plan.indices)
+    await until(office, Close)
+    await play(office, crew)
+    await until(office, Finish)
+    assert {a.record_round for a in office.chain.anchors} >= {1, 2, 3}
+    office.chain.now_ms += 5000
+    office.look()
+    while await office.recount.step():
+        pass
+    assert [office.recount.result(n) for n in (1, 2, 3)] == ["ok", "ok", "ok"]
