@@ -85,7 +85,10 @@ def keep(demo: Demo, run: Run, server: str) -> None:
         f"commonweight run show {where}",
         f"commonweight audit verify {common}",
         f"commonweight audit lineage {common}",
-        f"commonweight infer ask 'def main():' --url http://{server} {where} {' '.join(demo.signing(user))}",
+        (
+            f"commonweight infer ask 'def main():' --url http://{server} {where} {' '.join(demo.signing(user))}"
+            " --deposit 1 --max-amount 0.5"
+        ),
         f"curl -i http://{server}/v1/models",
     ):
         demo.screen.console.print(
