@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -294,9 +294,12 @@ def _spawn(command: list[str], log_path: Path, detached: bool) -> subprocess.Pop
 
     if detached:
         return launch(command)
-    return _launch_in_waiting_thread(
-        lambda: launch([sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command])
-    )
+    return _launch_in_waiting_thread(lambda: launch(dying_with_us(command)))
+
+
+def dying_with_us(command: Sequence[str]) -> list[str]:
+    """The command by way of a launcher, so that the kernel kills it when the thread that started it has ended."""
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
 
 
 def _launch_in_waiting_thread(launch: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:

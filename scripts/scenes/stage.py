@@ -23,19 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from commonweight.chain.local import dying_with_us
 from commonweight.errors import CommonweightError
 
 STOP_S = 12.0
 POLL_S = 0.2
 T = TypeVar("T")
-
-# argv: parent pid, command... Runs in the child, so that no Python runs between fork and exec of a threaded parent.
-_LAUNCHER = (
-    "import ctypes,os,signal,sys\n"
-    "if sys.platform=='linux': ctypes.CDLL(None).prctl(1,signal.SIGKILL)\n"
-    "if os.getppid()!=int(sys.argv[1]): sys.exit(1)\n"
-    "os.execvp(sys.argv[2],sys.argv[2:])\n"
-)
 
 
 class StageError(CommonweightError):
@@ -77,7 +70,7 @@ class Processes:
         path = self._logs / f"{name}.log"
         with path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *argv],
+                dying_with_us(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
