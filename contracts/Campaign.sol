@@ -5,11 +5,13 @@ import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.s
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ICampaign} from "./interfaces/ICampaign.sol";
+import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
 import {IERC3009} from "./interfaces/IERC3009.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
 import {Milestone, RunAddresses, RunParams} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title Campaign
 /// @notice Contributions and the escrow of one run. Its address names the run.
@@ -21,28 +23,22 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         bool returned;
     }
 
-    address public asset;
-    uint64 internal _depositDeadline;
+    uint128 internal _raised;
+    uint64 public createdBlock;
     uint16 internal _metBps;
     uint16 internal _metMask;
-    uint128 internal _cap;
-    uint128 internal _raised;
-    uint128 internal _goal;
-    uint128 internal _released;
-    uint128 internal _reserved;
-    uint128 internal _returnable;
-    uint128 internal _wagesDue;
     bool public ended;
-    uint64 public createdBlock;
-    uint256 internal _wagesDueScaled;
+    uint128 internal _released;
+    uint128 internal _returnable;
+    /// @dev Wages of final epochs that have not moved to the distributor, and what rounding up has added to them, scaled.
+    uint128 internal _wagesDue;
+    uint128 internal _wagesExcess;
     Milestone[] internal _milestones;
     mapping(address => Contribution) internal _contributions;
     mapping(address => uint256) public feeOf;
-    RunAddresses internal _addresses;
-    bytes internal _params;
 
     modifier onlyOracle() {
-        if (msg.sender != _addresses.oracle) revert NotOracle();
+        if (msg.sender != RunConstants.oracle()) revert NotOracle();
         _;
     }
 
@@ -50,14 +46,8 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         _disableInitializers();
     }
 
-    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
-        _params = abi.encode(p);
-        _addresses = a;
-        asset = p.asset;
+    function initialize(RunParams calldata p) external initializer {
         createdBlock = uint64(block.number);
-        _depositDeadline = p.depositDeadline;
-        _goal = uint128(p.goal);
-        _cap = uint128(p.cap);
         for (uint256 i = 0; i < p.milestones.length; ++i) {
             Milestone calldata m = p.milestones[i];
             _milestones.push(m);
@@ -73,15 +63,15 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function deposit(uint256 amount) external payable {
-        Assets.take(asset, amount);
+        Assets.take(RunConstants.asset(), amount);
         _credit(msg.sender, amount);
     }
 
     /// @dev A permit that someone used before us has left its allowance, so a failing one is no reason to stop.
     function depositWithPermit(uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
-        if (asset == address(0)) revert OnlyTokens();
-        try IERC20Permit(asset).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
-        Assets.take(asset, amount);
+        address asset_ = _token();
+        try IERC20Permit(asset_).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        Assets.take(asset_, amount);
         _credit(msg.sender, amount);
     }
 
@@ -95,10 +85,10 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         bytes32 r,
         bytes32 s
     ) external {
-        if (asset == address(0)) revert OnlyTokens();
-        uint256 before = IERC20(asset).balanceOf(address(this));
-        IERC3009(asset).receiveWithAuthorization(funder, address(this), amount, validAfter, validBefore, nonce, v, r, s);
-        uint256 received = IERC20(asset).balanceOf(address(this)) - before;
+        address asset_ = _token();
+        uint256 before = IERC20(asset_).balanceOf(address(this));
+        IERC3009(asset_).receiveWithAuthorization(funder, address(this), amount, validAfter, validBefore, nonce, v, r, s);
+        uint256 received = IERC20(asset_).balanceOf(address(this)) - before;
         if (received != amount) revert Assets.ReceivedOther(amount, received);
         _credit(funder, amount);
     }
@@ -109,7 +99,7 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         if (amount == 0) revert NothingDue();
         _contributions[msg.sender].amount = 0;
         emit Refunded(msg.sender, amount);
-        Assets.give(asset, msg.sender, amount);
+        Assets.give(RunConstants.asset(), msg.sender, amount);
     }
 
     function claimUnspent() external {
@@ -118,17 +108,24 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         if (amount == 0) revert NothingDue();
         _contributions[msg.sender].returned = true;
         emit UnspentReturned(msg.sender, amount);
-        Assets.give(asset, msg.sender, amount);
+        Assets.give(RunConstants.asset(), msg.sender, amount);
     }
 
     function _credit(address funder, uint256 amount) internal {
         if (amount == 0) revert ZeroAmount();
-        if (depositsClosed()) revert DepositsClosed();
-        uint256 room = _cap - _raised;
+        uint256 before = _raised;
+        uint256 room = RunConstants.cap() - before;
+        if (room == 0 || block.timestamp >= RunConstants.depositDeadline()) revert DepositsClosed();
         if (amount > room) revert CapExceeded(room);
-        _raised += uint128(amount);
+        uint256 total = before + amount;
+        _raised = uint128(total);
         _contributions[funder].amount += uint128(amount);
-        emit Deposited(funder, amount, _raised);
+        emit Deposited(funder, amount, total);
+    }
+
+    function _token() internal view returns (address token) {
+        token = RunConstants.asset();
+        if (token == address(0)) revert OnlyTokens();
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -136,20 +133,14 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function reserve(uint64 epoch) external onlyOracle returns (uint256 unlocked) {
-        unlocked = unlockedEscrow();
-        _reserved = uint128(unlocked);
+        unlocked = _unspent();
         emit EscrowReserved(epoch, unlocked);
-    }
-
-    function commitWages(uint64 epoch, uint256 amount) external onlyOracle {
-        _reserved = uint128(amount);
-        emit WagesCommitted(epoch, amount);
     }
 
     function settleEpoch(
         uint64 epoch,
         uint256 wages,
-        uint256 wagesScaled,
+        uint256 excess,
         uint256 feeEach,
         address[] calldata signers,
         uint256 creditSum,
@@ -157,10 +148,7 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         bool isFinal,
         bool isLast
     ) external onlyOracle {
-        _reserved = 0;
-        if (wages != 0) {
-            _bookWages(epoch, wages, wagesScaled, feeEach, signers);
-        }
+        if (wages != 0) _bookWages(epoch, wages, excess, feeEach, signers);
         if (ended) return;
         bool missed = _judgeMilestones(epoch, creditSum, lossMicro, isFinal);
         if (missed || isLast) {
@@ -173,13 +161,13 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     function payWages() external {
         uint256 amount = _wagesDue;
         if (amount == 0) return;
-        uint256 scaled = _wagesDueScaled;
+        uint256 excess = _wagesExcess;
         _wagesDue = 0;
-        _wagesDueScaled = 0;
+        _wagesExcess = 0;
         emit WagesPaid(amount);
-        address distributor = _addresses.distributor;
-        uint256 value = Assets.ready(asset, distributor, amount);
-        IRevenueDistributor(distributor).receiveWages{value: value}(amount, scaled);
+        address distributor = RunConstants.distributor();
+        uint256 value = Assets.ready(RunConstants.asset(), distributor, amount);
+        IRevenueDistributor(distributor).receiveWages{value: value}(amount, excess);
     }
 
     function claimFee(address signer) external {
@@ -187,14 +175,14 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         if (amount == 0) revert NothingDue();
         feeOf[signer] = 0;
         emit FeePaid(signer, amount);
-        Assets.give(asset, signer, amount);
+        Assets.give(RunConstants.asset(), signer, amount);
     }
 
-    function _bookWages(uint64 epoch, uint256 wages, uint256 wagesScaled, uint256 feeEach, address[] calldata signers) internal {
+    function _bookWages(uint64 epoch, uint256 wages, uint256 excess, uint256 feeEach, address[] calldata signers) internal {
         uint256 fee = feeEach * signers.length;
         _released += uint128(wages + fee);
         _wagesDue += uint128(wages);
-        _wagesDueScaled += wagesScaled;
+        _wagesExcess += uint128(excess);
         if (feeEach != 0) {
             for (uint256 i = 0; i < signers.length; ++i) {
                 feeOf[signers[i]] += feeEach;
@@ -224,11 +212,24 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function addresses() external view returns (RunAddresses memory) {
-        return _addresses;
+        return RunAddresses({
+            campaign: RunConstants.campaign(),
+            registry: RunConstants.registry(),
+            oracle: RunConstants.oracle(),
+            ledger: RunConstants.ledger(),
+            checkpoints: RunConstants.checkpoints(),
+            distributor: RunConstants.distributor(),
+            payments: RunConstants.payments(),
+            disputes: RunConstants.disputes()
+        });
     }
 
     function params() external view returns (RunParams memory) {
-        return abi.decode(_params, (RunParams));
+        return RunConstants.params();
+    }
+
+    function asset() external view returns (address) {
+        return RunConstants.asset();
     }
 
     function milestones() external view returns (Milestone[] memory) {
@@ -248,15 +249,15 @@ contract Campaign is ICampaign, IRunPart, Initializable {
     }
 
     function depositsClosed() public view returns (bool) {
-        return block.timestamp >= _depositDeadline || _raised == _cap;
+        return block.timestamp >= RunConstants.depositDeadline() || _raised == RunConstants.cap();
     }
 
     function succeeded() public view returns (bool) {
-        return _raised >= _goal && depositsClosed();
+        return _raised >= RunConstants.goal() && depositsClosed();
     }
 
     function failed() public view returns (bool) {
-        return _raised < _goal && block.timestamp >= _depositDeadline;
+        return _raised < RunConstants.goal() && block.timestamp >= RunConstants.depositDeadline();
     }
 
     function totalShares() external view returns (uint256) {
@@ -264,15 +265,12 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         return _raised;
     }
 
-    function unlockedEscrow() public view returns (uint256) {
-        if (ended) return 0;
-        uint256 unlocked = uint256(_raised) * _metBps / BPS;
-        uint256 taken = uint256(_released) + _reserved;
-        return unlocked > taken ? unlocked - taken : 0;
+    function unlockedEscrow() external view returns (uint256) {
+        return _unspent() - reserved();
     }
 
-    function reserved() external view returns (uint256) {
-        return _reserved;
+    function reserved() public view returns (uint256) {
+        return ICreditOracle(RunConstants.oracle()).reservedEscrow();
     }
 
     function released() external view returns (uint256) {
@@ -291,5 +289,10 @@ contract Campaign is ICampaign, IRunPart, Initializable {
         Contribution memory c = _contributions[funder];
         if (!ended || c.returned) return 0;
         return uint256(_returnable) * c.amount / _raised;
+    }
+
+    /// @dev What met milestones have unlocked, less what final epochs have taken. Each took from what was unlocked at its close.
+    function _unspent() internal view returns (uint256) {
+        return ended ? 0 : uint256(_raised) * _metBps / BPS - _released;
     }
 }

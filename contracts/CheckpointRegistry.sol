@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {ICheckpointRegistry} from "./interfaces/ICheckpointRegistry.sol";
-import {IRunPart} from "./interfaces/IRunPart.sol";
-import {Checkpoint, RunAddresses, RunParams} from "./interfaces/Types.sol";
+import {Checkpoint} from "./interfaces/Types.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title CheckpointRegistry
 /// @notice The append-only chain of attested checkpoints.
-contract CheckpointRegistry is ICheckpointRegistry, IRunPart, Initializable {
+contract CheckpointRegistry is ICheckpointRegistry {
     struct Entry {
         bytes32 manifestSha256;
         uint64 epoch;
@@ -16,20 +15,11 @@ contract CheckpointRegistry is ICheckpointRegistry, IRunPart, Initializable {
         uint64 lossMicro;
     }
 
-    address internal _oracle;
     Entry[] internal _entries;
     mapping(bytes32 => bool) public isAttested;
 
-    constructor() {
-        _disableInitializers();
-    }
-
-    function initialize(RunParams calldata, RunAddresses calldata a) external initializer {
-        _oracle = a.oracle;
-    }
-
     function append(uint64 epoch, uint64 round, bytes32 manifestSha256, uint64 lossMicro) external {
-        if (msg.sender != _oracle) revert NotOracle();
+        if (msg.sender != RunConstants.oracle()) revert NotOracle();
         uint256 position = _entries.length;
         bytes32 parent = position == 0 ? bytes32(0) : _entries[position - 1].manifestSha256;
         if (manifestSha256 == bytes32(0) || manifestSha256 == parent) return;

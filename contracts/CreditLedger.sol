@@ -1,75 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
-import {IRunPart} from "./interfaces/IRunPart.sol";
-import {FinalEpoch, Leaf, Revocation, RunAddresses, RunParams, Sibling} from "./interfaces/Types.sol";
+import {FinalEpoch, Leaf, Revocation, Sibling} from "./interfaces/Types.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 
 /// @title CreditLedger
 /// @notice Final epochs and revocations. Append-only.
-contract CreditLedger is ICreditLedger, IRunPart, Initializable {
+contract CreditLedger is ICreditLedger {
+    /// @dev Two of the four slots serve claims, root first. A wage is below 2^144 since the factory keeps `wagePerCredit` below 2^80.
     struct Entry {
         bytes32 root;
         uint64 sum;
-        uint64 epochCredits;
-        uint40 finalAt;
         uint8 depth;
+        uint40 finalAt;
+        uint144 wage;
         uint192 acc;
-        uint192 wage;
+        uint64 epochCredits;
         bytes32 reportDigest;
     }
 
-    address internal _oracle;
-    address internal _disputes;
     uint64 internal _latestEpoch;
     uint64 internal _latestSum;
-    bool internal _any;
-    uint128 internal _revokedCredits;
+    /// @dev Stops at its maximum, where no credits are left alive whatever the sum.
+    uint64 internal _revokedCredits;
     mapping(uint64 => Entry) internal _entries;
     mapping(uint32 => Revocation) internal _revoked;
-
-    constructor() {
-        _disableInitializers();
-    }
-
-    function initialize(RunParams calldata, RunAddresses calldata a) external initializer {
-        _oracle = a.oracle;
-        _disputes = a.disputes;
-    }
 
     /*//////////////////////////////////////////////////////////////
                             ORACLE, DISPUTES
     //////////////////////////////////////////////////////////////*/
 
     function record(uint64 epoch, FinalEpoch calldata f) external {
-        if (msg.sender != _oracle) revert NotOracle();
+        if (msg.sender != RunConstants.oracle()) revert NotOracle();
         _latestEpoch = epoch;
         _latestSum = uint64(f.sum);
-        _any = true;
         _entries[epoch] = Entry({
             root: f.root,
             sum: uint64(f.sum),
-            epochCredits: f.epochCredits,
-            finalAt: uint40(f.finalAt),
             depth: f.depth,
+            finalAt: uint40(f.finalAt),
+            wage: uint144(f.wage),
             acc: uint192(f.acc),
-            wage: uint192(f.wage),
+            epochCredits: f.epochCredits,
             reportDigest: f.reportDigest
         });
         emit EpochRecorded(epoch, f.root, f.sum, f.depth);
     }
 
     function revoke(uint32 index, uint64 epoch, uint64 credits, uint256 acc) external {
-        if (msg.sender != _disputes) revert NotDisputes();
+        if (msg.sender != RunConstants.disputes()) revert NotDisputes();
         Revocation storage r = _revoked[index];
         if (!r.any || epoch > r.lastEpoch) r.lastEpoch = epoch;
         r.any = true;
         r.credits += credits;
         r.accWeighted += uint256(credits) * acc;
-        _revokedCredits += credits;
+        _revokedCredits = uint64(Math.min(uint256(_revokedCredits) + credits, type(uint64).max));
         emit CreditsRevoked(index, epoch, credits, acc);
     }
 
@@ -78,8 +66,9 @@ contract CreditLedger is ICreditLedger, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function latest() external view returns (uint64 epoch, bool any, bytes32 root, uint256 sum, uint8 depth) {
-        Entry storage entry = _entries[_latestEpoch];
-        return (_latestEpoch, _any, entry.root, entry.sum, entry.depth);
+        epoch = _latestEpoch;
+        Entry storage entry = _entries[epoch];
+        return (epoch, entry.finalAt != 0, entry.root, entry.sum, entry.depth);
     }
 
     function finalEpoch(uint64 epoch) external view returns (FinalEpoch memory) {
@@ -123,7 +112,10 @@ contract CreditLedger is ICreditLedger, IRunPart, Initializable {
         returns (bytes32 root, uint256 sum, uint8 depth, Revocation memory revocation)
     {
         Entry storage entry = _final(epoch);
-        return (entry.root, entry.sum, entry.depth, _revoked[index]);
+        Revocation storage r = _revoked[index];
+        (root, sum, depth) = (entry.root, entry.sum, entry.depth);
+        // Most indices have nothing revoked, and then the second slot is not worth reading.
+        if (r.any) revocation = r;
     }
 
     function _final(uint64 epoch) internal view returns (Entry storage entry) {

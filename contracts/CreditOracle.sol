@@ -14,19 +14,18 @@ import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
-import {
-    Ban, EpochInfo, EpochState, FinalEpoch, Report, Rotation, RunAddresses, RunParams
-} from "./interfaces/Types.sol";
+import {Ban, EpochInfo, EpochState, FinalEpoch, Report, Rotation, RunParams} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
 import {CreditList} from "./libraries/CreditList.sol";
 import {Eip712} from "./libraries/Eip712.sol";
 import {ReportHash} from "./libraries/ReportHash.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 import {SumTree} from "./libraries/SumTree.sol";
+import {Wages} from "./libraries/Wages.sol";
 
 /// @title CreditOracle
 /// @notice Signers, anchors and the epoch machine of one run.
 contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
-    uint256 internal constant SCALE_BITS = 64;
     uint256 internal constant MAX_SIGNERS = 31;
     uint256 internal constant BLOCK_AGE = 256;
     bytes32 internal constant CONFIG_TAG = keccak256("commonweight.config.v1");
@@ -42,24 +41,13 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         uint32 signerMask;
     }
 
-    /// @dev The one open epoch. Its slots are reused from epoch to epoch, which keeps a report cheap.
+    /// @dev The one open epoch: what its closing fixed, and of its report what settling needs besides the report itself, which comes
+    /// back in calldata. The slots are reused from epoch to epoch, which keeps a report cheap.
     struct Pending {
-        uint192 acc;
-        uint64 epochCredits;
-        uint192 wage;
-        uint64 lossMicro;
         uint128 unlockedEscrow;
-        uint64 sum;
-        uint64 round;
-        bytes32 root;
-        bytes32 checkpoint;
+        uint64 epochCredits;
+        uint192 acc;
         bytes32 digest;
-    }
-
-    struct Last {
-        bytes32 root;
-        uint64 sum;
-        uint8 depth;
     }
 
     /// @dev `member` is one more than the last rotation whose set the signer is in, 0 if none.
@@ -80,35 +68,17 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         uint40 at;
     }
 
+    /// @dev One slot that every report reads: where the epochs stand, who signs, and sum and depth of the tree.
     uint64 public nextEpoch;
-    uint64 public finishedAt;
+    uint64 internal _lastSum;
+    uint40 internal _finishedAt;
     uint32 public rotation;
     uint32 internal _voidsInRow;
     uint16 public quorum;
-    uint16 internal _oracleBps;
-    uint8 internal _nextDepth;
-    uint64 internal _epochStart;
-    uint64 internal _epochLength;
-    uint64 internal _lastEpoch;
-    uint64 internal _tailEpochs;
-    uint64 internal _reportSpan;
-    uint64 internal _attemptLength;
-    uint64 internal _challengeWindow;
-    uint64 internal _disputePeriod;
-    uint64 internal _anchorWindow;
-    uint64 internal _rotationDelay;
-    uint64 internal _maxCreditsPerEpoch;
-    uint128 internal _signerBond;
-    uint128 internal _wagePerCredit;
-    address internal _campaign;
-    address internal _registry;
-    address internal _ledger;
-    address internal _checkpoints;
-    address internal _disputes;
-    bytes32 internal _configSha256;
+    uint8 internal _depth;
+    bytes32 internal _lastRoot;
     bytes32 public configDigest;
     Pending internal _pending;
-    Last internal _last;
     Proposal internal _proposal;
     mapping(uint64 => Epoch) internal _epochs;
     mapping(address => Signer) internal _signers;
@@ -119,7 +89,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     mapping(uint64 => bytes32) public recordOf;
 
     modifier onlyDisputes() {
-        if (msg.sender != _disputes) revert NotDisputes();
+        if (msg.sender != RunConstants.disputes()) revert NotDisputes();
         _;
     }
 
@@ -127,29 +97,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         _disableInitializers();
     }
 
-    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
-        _asset = p.asset;
-        _distributor = a.distributor;
-        _campaign = a.campaign;
-        _registry = a.registry;
-        _ledger = a.ledger;
-        _checkpoints = a.checkpoints;
-        _disputes = a.disputes;
-        _oracleBps = p.oracleBps;
-        _epochStart = p.epochStart;
-        _epochLength = p.epochLength;
-        _lastEpoch = p.lastEpoch;
-        _tailEpochs = p.tailEpochs;
-        _reportSpan = p.reportSpan;
-        _attemptLength = p.attemptLength;
-        _challengeWindow = p.challengeWindow;
-        _disputePeriod = p.disputePeriod;
-        _anchorWindow = p.anchorWindow;
-        _rotationDelay = p.rotationDelay;
-        _maxCreditsPerEpoch = p.maxCreditsPerEpoch;
-        _signerBond = uint128(p.signerBond);
-        _wagePerCredit = uint128(p.wagePerCredit);
-        _configSha256 = p.configSha256;
+    function initialize(RunParams calldata p) external initializer {
         _checkSet(p.quorum, p.signers, p.transmitters);
         _installSet(p.quorum, p.signers, p.transmitters);
     }
@@ -162,11 +110,12 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         uint32 member = rotation + 1;
         if (_signers[msg.sender].member != member && _transmitterMember[msg.sender] != member) revert NotAnchorer();
         if (commitmentsRoot == bytes32(0) && recordHash == bytes32(0)) revert NothingToAnchor();
-        if (block.timestamp <= deadline || block.timestamp > uint256(deadline) + _anchorWindow) revert OutsideAnchorWindow();
-        if (deadline < _epochStart) revert OutsideTraining();
-        uint64 epoch = (deadline - _epochStart) / _epochLength;
+        if (block.timestamp <= deadline || block.timestamp > uint256(deadline) + RunConstants.anchorWindow()) revert OutsideAnchorWindow();
+        uint64 start = RunConstants.epochStart();
+        if (deadline < start) revert OutsideTraining();
+        uint64 epoch = (deadline - start) / RunConstants.epochLength();
         if (commitmentsRoot != bytes32(0)) {
-            if (epoch > _lastEpoch) revert OutsideTraining();
+            if (epoch > RunConstants.lastEpoch()) revert OutsideTraining();
             Anchor storage anchor = _anchors[_anchorKey(round, deadline, commitmentsRoot)];
             if (anchor.time == 0) {
                 anchor.time = uint64(block.timestamp);
@@ -191,146 +140,94 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
 
     function closeEpoch(uint64 epoch) external {
         if (epoch != nextEpoch) revert WrongEpoch(nextEpoch);
-        if (epoch > _lastEpoch + _tailEpochs) revert OutsideTraining();
-        uint256 end = _epochStart + (uint256(epoch) + 1) * _epochLength;
+        if (epoch > _finalEpoch()) revert OutsideTraining();
+        uint256 end = RunConstants.epochStart() + (uint256(epoch) + 1) * RunConstants.epochLength();
         if (block.timestamp < end) revert EpochNotOver(uint64(end));
         if (epoch == 0) {
-            if (!ICampaign(_campaign).succeeded()) revert CampaignNotSucceeded();
+            if (!ICampaign(RunConstants.campaign()).succeeded()) revert CampaignNotSucceeded();
         } else {
-            _settleIfDue(epoch - 1);
+            EpochState before = _epochs[epoch - 1].state;
+            if (before == EpochState.Reported) revert NotSettled(epoch - 1);
+            if (before == EpochState.Closed) _voidLapsed(epoch - 1);
         }
+        uint32 providers = IProviderRegistry(RunConstants.registry()).providerCount();
+        uint256 acc = IRevenueDistributor(RunConstants.distributor()).closeEpoch();
+        uint256 unlocked = ICampaign(RunConstants.campaign()).reserve(epoch);
         nextEpoch = epoch + 1;
-        uint32 providers = IProviderRegistry(_registry).providerCount();
-        uint256 acc = IRevenueDistributor(_distributor).closeEpoch();
-        uint256 unlocked = ICampaign(_campaign).reserve(epoch);
+        // Never falls, since the number of providers never does.
+        _depth = SumTree.depthFor(providers);
         Epoch storage e = _epochs[epoch];
         e.state = EpochState.Closed;
         e.closedAt = uint40(block.timestamp);
         e.providerCount = providers;
         _pending.acc = uint192(acc);
         _pending.unlockedEscrow = uint128(unlocked);
-        // Never falls, since the number of providers never does.
-        _nextDepth = SumTree.depthFor(providers);
         emit EpochClosed(epoch, acc, unlocked, providers, uint64(block.timestamp));
     }
 
     function submitReport(Report calldata r, bytes calldata credits, bytes[] calldata signatures) external {
         uint64 epoch = r.epoch;
-        Epoch storage e = _epochs[epoch];
+        Epoch memory e = _epochs[epoch];
         if (epoch + 1 != nextEpoch) revert WrongEpoch(nextEpoch == 0 ? 0 : nextEpoch - 1);
         if (e.state != EpochState.Closed) revert NotClosed();
         _checkReport(r, e.closedAt);
         if (credits.length > CreditList.MAX_ENTRIES * CreditList.ENTRY) revert ListTooLong();
         if (keccak256(credits) != r.creditsHash) revert WrongListHash();
         bytes32 digest = Eip712.digest(ReportHash.report(r));
-        (address[] memory signed, uint32 mask) = _checkQuorum(digest, signatures);
+        address[] memory signed;
+        (signed, e.signerMask) = _checkQuorum(digest, signatures);
         e.state = EpochState.Reported;
-        e.openUntil = uint40(block.timestamp + _challengeWindow);
+        e.openUntil = uint40(block.timestamp + RunConstants.challengeWindow());
         e.attempt = r.attempt;
         e.rotation = rotation;
-        e.signerMask = mask;
-        uint256 wage = _accept(r, digest, signed.length);
+        _epochs[epoch] = e;
+        _pending.epochCredits = r.epochCredits;
+        _pending.digest = digest;
+        uint256 wage = _wageFor(_pending.unlockedEscrow, r.epochCredits);
         emit ReportSubmitted(epoch, r.attempt, digest, r, credits, signed, signatures, wage);
     }
 
-    function finalizeEpoch(uint64 epoch) external {
-        _finalize(epoch);
+    function finalizeEpoch(Report calldata r) external {
+        uint64 epoch = r.epoch;
+        Epoch storage e = _epochs[epoch];
+        if (e.state != EpochState.Reported) revert NotReported();
+        if (block.timestamp < e.openUntil) revert StillOpen(e.openUntil);
+        Pending memory p = _pending;
+        if (reportHash(r) != p.digest) revert WrongReport();
+        e.state = EpochState.Final;
+        e.settledAt = uint40(block.timestamp);
+        _voidsInRow = 0;
+        _lastRoot = r.root;
+        _lastSum = uint64(r.sum);
+        uint256 wage = _wageFor(p.unlockedEscrow, p.epochCredits);
+        ICreditLedger(RunConstants.ledger()).record(
+            epoch, FinalEpoch(r.root, r.sum, r.depth, p.epochCredits, uint64(block.timestamp), p.acc, wage, p.digest)
+        );
+        ICheckpointRegistry(RunConstants.checkpoints()).append(epoch, r.round, r.checkpoint, r.lossMicro);
+        emit EpochFinal(epoch, r.root, r.sum, p.epochCredits, p.acc, wage);
+        _payEpoch(r, wage, _signersOf(e.rotation, e.signerMask));
+    }
+
+    /// @dev Wages move if the asset lets them; if not, they stay due and anyone can try again.
+    function _payEpoch(Report calldata r, uint256 wage, address[] memory signed) internal {
+        (uint256 wages, uint256 excess, uint256 feeEach) = _payFor(r.epochCredits, wage, signed.length);
+        ICampaign campaign = ICampaign(RunConstants.campaign());
+        bool isLast = r.epoch == _finalEpoch();
+        campaign.settleEpoch(r.epoch, wages, excess, feeEach, signed, r.sum, r.lossMicro, true, isLast);
+        if (isLast) _finish();
+        if (wages != 0) {
+            try campaign.payWages() {} catch {}
+        }
     }
 
     function voidEpoch(uint64 epoch) external {
         _voidLapsed(epoch);
     }
 
-    function _checkReport(Report calldata r, uint256 closedAt) internal view {
-        if (block.timestamp >= closedAt + _reportSpan) revert ReportSpanOver();
-        uint32 attempt = uint32((block.timestamp - closedAt) / _attemptLength);
-        if (r.attempt != attempt) revert WrongAttempt(attempt);
-        if (r.configDigest != configDigest) revert WrongConfig(configDigest);
-        if (r.prevRoot != _last.root) revert WrongPrevRoot(_last.root);
-        if (r.depth != _nextDepth) revert WrongDepth(_nextDepth);
-        uint256 limit = creditsLimit();
-        if (r.epochCredits > limit) revert TooManyCredits(limit);
-        uint256 sum = uint256(_last.sum) + r.epochCredits;
-        if (r.sum != sum) revert WrongSum(sum);
-        if (
-            r.blockNumber >= block.number || block.number - r.blockNumber > BLOCK_AGE
-                || blockhash(r.blockNumber) != r.blockHash
-        ) revert WrongBlock();
-    }
-
-    /// @dev Stores what settling needs and reserves exactly wages plus fee.
-    function _accept(Report calldata r, bytes32 digest, uint256 signed) internal returns (uint256 wage) {
-        wage = _wageFor(_pending.unlockedEscrow, r.epochCredits);
-        _pending.epochCredits = r.epochCredits;
-        _pending.wage = uint192(wage);
-        _pending.lossMicro = r.lossMicro;
-        _pending.sum = uint64(r.sum);
-        _pending.round = r.round;
-        _pending.root = r.root;
-        _pending.checkpoint = r.checkpoint;
-        _pending.digest = digest;
-        (uint256 wages,, uint256 feeEach) = _payFor(r.epochCredits, wage, signed);
-        ICampaign(_campaign).commitWages(r.epoch, wages + feeEach * signed);
-    }
-
-    /// @dev Scaled wage per credit, so that wages and the fee on them fit the unlocked escrow.
-    function _wageFor(uint256 unlocked, uint256 epochCredits) internal view returns (uint256) {
-        if (epochCredits == 0) return 0;
-        uint256 budget = unlocked * BPS / (BPS + _oracleBps);
-        return Math.min(uint256(_wagePerCredit) << SCALE_BITS, (budget << SCALE_BITS) / epochCredits);
-    }
-
-    function _payFor(uint256 epochCredits, uint256 wage, uint256 signed)
-        internal
-        view
-        returns (uint256 wages, uint256 scaled, uint256 feeEach)
-    {
-        scaled = epochCredits * wage;
-        wages = (scaled + (1 << SCALE_BITS) - 1) >> SCALE_BITS;
-        feeEach = wages * _oracleBps / BPS / signed;
-    }
-
-    /*//////////////////////////////////////////////////////////////
-                                SETTLING
-    //////////////////////////////////////////////////////////////*/
-
-    function _settleIfDue(uint64 epoch) internal {
-        EpochState state = _epochs[epoch].state;
-        if (state == EpochState.Reported) _finalize(epoch);
-        else if (state == EpochState.Closed) _voidLapsed(epoch);
-    }
-
-    function _finalize(uint64 epoch) internal {
-        Epoch storage e = _epochs[epoch];
-        if (e.state != EpochState.Reported) revert NotReported();
-        if (block.timestamp < e.openUntil) revert StillOpen(e.openUntil);
-        e.state = EpochState.Final;
-        e.settledAt = uint40(block.timestamp);
-        _voidsInRow = 0;
-        Pending memory p = _pending;
-        _last = Last(p.root, p.sum, _nextDepth);
-        ICreditLedger(_ledger).record(
-            epoch,
-            FinalEpoch({
-                root: p.root,
-                sum: p.sum,
-                depth: _nextDepth,
-                epochCredits: p.epochCredits,
-                finalAt: uint64(block.timestamp),
-                acc: p.acc,
-                wage: p.wage,
-                reportDigest: p.digest
-            })
-        );
-        ICheckpointRegistry(_checkpoints).append(epoch, p.round, p.checkpoint, p.lossMicro);
-        emit EpochFinal(epoch, p.root, p.sum, p.epochCredits, p.acc, p.wage);
-        _settleCampaign(epoch, p, _signersOf(e.rotation, e.signerMask), true);
-    }
-
     function _voidLapsed(uint64 epoch) internal {
         Epoch storage e = _epochs[epoch];
         if (e.state != EpochState.Closed) revert NotClosed();
-        uint256 until = uint256(e.closedAt) + _reportSpan;
+        uint256 until = uint256(e.closedAt) + RunConstants.reportSpan();
         if (block.timestamp < until) revert ReportSpanOpen(uint64(until));
         _void(epoch, e, false);
     }
@@ -340,25 +237,48 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         e.settledAt = uint40(block.timestamp);
         ++_voidsInRow;
         emit EpochVoided(epoch, fraud);
-        Pending memory none;
-        _settleCampaign(epoch, none, new address[](0), false);
+        bool isLast = epoch == _finalEpoch();
+        ICampaign(RunConstants.campaign()).settleEpoch(epoch, 0, 0, 0, new address[](0), _lastSum, type(uint64).max, false, isLast);
+        if (isLast) _finish();
     }
 
-    /// @dev Wages move to the distributor if the asset lets them; if not, they stay due and anyone can try again.
-    function _settleCampaign(uint64 epoch, Pending memory p, address[] memory signed, bool isFinal) internal {
-        bool isLast = epoch == _lastEpoch + _tailEpochs;
-        uint256 wages;
-        uint256 scaled;
-        uint256 feeEach;
-        if (isFinal) (wages, scaled, feeEach) = _payFor(p.epochCredits, p.wage, signed.length);
-        ICampaign(_campaign).settleEpoch(epoch, wages, scaled, feeEach, signed, _last.sum, p.lossMicro, isFinal, isLast);
-        if (isLast) {
-            finishedAt = uint64(block.timestamp);
-            IRevenueDistributor(_distributor).finish();
-        }
-        if (wages != 0) {
-            try ICampaign(_campaign).payWages() {} catch {}
-        }
+    function _finish() internal {
+        _finishedAt = uint40(block.timestamp);
+        IRevenueDistributor(RunConstants.distributor()).finish();
+    }
+
+    function _finalEpoch() internal view returns (uint64) {
+        return RunConstants.lastEpoch() + RunConstants.tailEpochs();
+    }
+
+    function _checkReport(Report calldata r, uint256 closedAt) internal view {
+        if (block.timestamp >= closedAt + RunConstants.reportSpan()) revert ReportSpanOver();
+        uint32 attempt = uint32((block.timestamp - closedAt) / RunConstants.attemptLength());
+        if (r.attempt != attempt) revert WrongAttempt(attempt);
+        if (r.configDigest != configDigest) revert WrongConfig(configDigest);
+        if (r.prevRoot != _lastRoot) revert WrongPrevRoot(_lastRoot);
+        if (r.depth != _depth) revert WrongDepth(_depth);
+        uint256 limit = creditsLimit();
+        if (r.epochCredits > limit) revert TooManyCredits(limit);
+        uint256 sum = uint256(_lastSum) + r.epochCredits;
+        if (r.sum != sum) revert WrongSum(sum);
+        if (
+            r.blockNumber >= block.number || block.number - r.blockNumber > BLOCK_AGE
+                || blockhash(r.blockNumber) != r.blockHash
+        ) revert WrongBlock();
+    }
+
+    function _wageFor(uint256 unlocked, uint256 epochCredits) internal view returns (uint256) {
+        return Wages.perCredit(unlocked, epochCredits, RunConstants.wagePerCredit(), RunConstants.oracleBps());
+    }
+
+    function _payFor(uint256 epochCredits, uint256 wage, uint256 signed)
+        internal
+        view
+        returns (uint256 wages, uint256 excess, uint256 feeEach)
+    {
+        (wages, excess) = Wages.total(epochCredits, wage);
+        feeEach = Wages.feeEach(wages, RunConstants.oracleBps(), signed);
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -366,7 +286,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function postBond(address signer, uint256 amount) external payable {
-        Assets.take(_asset, amount);
+        Assets.take(RunConstants.asset(), amount);
         if (amount == 0) revert ZeroAmount();
         uint128 bond = _signers[signer].bond + SafeCast.toUint128(amount);
         _signers[signer].bond = bond;
@@ -375,23 +295,24 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
 
     function withdrawBond(address signer) external {
         if (msg.sender != signer && msg.sender != _signers[signer].transmitter) revert NotSigner(msg.sender);
-        if (!_bondFree(_signers[signer].member) || IDisputes(_disputes).openGames() != 0) revert BondLocked();
+        if (!_bondFree(_signers[signer].member) || IDisputes(RunConstants.disputes()).openGames() != 0) revert BondLocked();
         uint256 amount = _signers[signer].bond;
         if (amount == 0) revert NothingDue();
         _signers[signer].bond = 0;
         emit BondWithdrawn(signer, amount);
-        Assets.give(_asset, signer, amount);
+        Assets.give(RunConstants.asset(), signer, amount);
     }
 
     /// @dev `member` numbers the set that followed the signer's last one, were there any.
     function _bondFree(uint32 member) internal view returns (bool) {
-        if (member == 0 || ICampaign(_campaign).failed()) return true;
-        if (finishedAt != 0) return block.timestamp >= finishedAt + _disputePeriod;
+        if (member == 0 || ICampaign(RunConstants.campaign()).failed()) return true;
+        uint256 period = RunConstants.disputePeriod();
+        if (_finishedAt != 0) return block.timestamp >= _finishedAt + period;
         if (member > rotation) return false;
         uint64 closed = _appliedBefore[member];
         if (closed == 0) return true;
         uint256 settledAt = _epochs[closed - 1].settledAt;
-        return settledAt != 0 && block.timestamp >= settledAt + _disputePeriod;
+        return settledAt != 0 && block.timestamp >= settledAt + period;
     }
 
     function _slash(address signer, address prover) internal {
@@ -403,7 +324,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
 
     function banProvider(Ban calldata b, bytes[] calldata signatures) external {
         _checkQuorum(Eip712.digest(ReportHash.ban(configDigest, b)), signatures);
-        IProviderRegistry(_registry).ban(b.index, b.evidenceSha256, b.until);
+        IProviderRegistry(RunConstants.registry()).ban(b.index, b.evidenceSha256, b.until);
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -415,7 +336,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         _checkSet(r.quorum, r.signers, r.transmitters);
         bytes32 hash = ReportHash.rotation(configDigest, r);
         _checkQuorum(Eip712.digest(hash), signatures);
-        uint40 at = uint40(block.timestamp + _rotationDelay);
+        uint40 at = uint40(block.timestamp + RunConstants.rotationDelay());
         _proposal = Proposal(hash, at);
         emit RotationProposed(rotation + 1, r.quorum, r.signers, r.transmitters, at);
     }
@@ -462,7 +383,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
             s.transmitter = transmitters[i];
             _transmitterMember[transmitters[i]] = member;
         }
-        configDigest = keccak256(abi.encode(CONFIG_TAG, _configSha256, rotation, quorum_, set));
+        configDigest = keccak256(abi.encode(CONFIG_TAG, RunConstants.configSha256(), rotation, quorum_, set));
         emit SignerSetChanged(rotation, configDigest, quorum_, set, transmitters);
     }
 
@@ -475,7 +396,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         if (signatures.length < quorum) revert TooFewSignatures(quorum);
         signed = new address[](signatures.length);
         uint32 member = rotation + 1;
-        uint128 required = _signerBond;
+        uint128 required = RunConstants.signerBond();
         address last = address(0);
         for (uint256 i = 0; i < signatures.length; ++i) {
             address signer = ECDSA.recoverCalldata(digest, signatures[i]);
@@ -557,29 +478,45 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         info.rotation = e.rotation;
         info.signerMask = e.signerMask;
         if (e.state == EpochState.Final) {
-            FinalEpoch memory f = ICreditLedger(_ledger).finalEpoch(epoch);
+            FinalEpoch memory f = ICreditLedger(RunConstants.ledger()).finalEpoch(epoch);
             (info.epochCredits, info.acc, info.wage, info.reportDigest) = (f.epochCredits, f.acc, f.wage, f.reportDigest);
         } else if (e.state == EpochState.Closed || e.state == EpochState.Reported) {
             info.acc = _pending.acc;
             info.unlockedEscrow = _pending.unlockedEscrow;
             if (e.state == EpochState.Reported) {
                 info.epochCredits = _pending.epochCredits;
-                info.wage = _pending.wage;
+                info.wage = _wageFor(_pending.unlockedEscrow, _pending.epochCredits);
                 info.reportDigest = _pending.digest;
             }
         }
     }
 
+    function reservedEscrow() external view returns (uint256) {
+        if (nextEpoch == 0) return 0;
+        Epoch memory e = _epochs[nextEpoch - 1];
+        uint256 unlocked = _pending.unlockedEscrow;
+        if (e.state == EpochState.Closed) return unlocked;
+        if (e.state != EpochState.Reported) return 0;
+        uint256 signed = _signersOf(e.rotation, e.signerMask).length;
+        uint256 credits = _pending.epochCredits;
+        (uint256 wages,, uint256 feeEach) = _payFor(credits, _wageFor(unlocked, credits), signed);
+        return wages + feeEach * signed;
+    }
+
+    function finishedAt() external view returns (uint64) {
+        return _finishedAt;
+    }
+
     function currentAttempt(uint64 epoch) external view returns (uint32) {
         Epoch storage e = _epochs[epoch];
         if (e.state != EpochState.Closed) revert NotClosed();
-        if (block.timestamp >= uint256(e.closedAt) + _reportSpan) revert ReportSpanOver();
-        return uint32((block.timestamp - e.closedAt) / _attemptLength);
+        if (block.timestamp >= uint256(e.closedAt) + RunConstants.reportSpan()) revert ReportSpanOver();
+        return uint32((block.timestamp - e.closedAt) / RunConstants.attemptLength());
     }
 
     function creditsLimit() public view returns (uint256) {
-        uint256 cap = (uint256(_voidsInRow) + 1) * _maxCreditsPerEpoch;
-        return Math.min(cap, type(uint64).max - _last.sum);
+        uint256 cap = (uint256(_voidsInRow) + 1) * RunConstants.maxCreditsPerEpoch();
+        return Math.min(cap, type(uint64).max - _lastSum);
     }
 
     function isAnchored(uint64 round, uint64 deadline, bytes32 commitmentsRoot) external view returns (bool) {

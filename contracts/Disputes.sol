@@ -1,36 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {CreditDispute} from "./CreditDispute.sol";
 import {RootGame} from "./RootGame.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
-import {IRunPart} from "./interfaces/IRunPart.sol";
-import {FinalEpoch, Leaf, Report, RunAddresses, RunParams, Sibling} from "./interfaces/Types.sol";
+import {FinalEpoch, Leaf, Report, Sibling} from "./interfaces/Types.sol";
 import {CreditList} from "./libraries/CreditList.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 
 /// @title Disputes
 /// @notice Proofs against a report, and with them the root game and the disputes over credits.
-contract Disputes is IRunPart, RootGame, CreditDispute, Initializable {
-    constructor() {
-        _disableInitializers();
-    }
-
-    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
-        _asset = p.asset;
-        _distributor = a.distributor;
-        _oracle = a.oracle;
-        _ledger = a.ledger;
-        _registry = a.registry;
-        _answerTime = p.answerTime;
-        _disputePeriod = p.disputePeriod;
-        _challengeBond = uint128(p.challengeBond);
-        _disputeBond = uint128(p.disputeBond);
-    }
-
+contract Disputes is RootGame, CreditDispute {
     function proveWrongLeaf(
         Report calldata report,
         bytes calldata credits,
@@ -51,8 +34,8 @@ contract Disputes is IRunPart, RootGame, CreditDispute, Initializable {
         if (_isRight(c, CreditList.creditsOf(credits, index), leafHash, leafSum, last)) revert NotFraud();
         emit WrongLeafProved(digest, index, msg.sender);
         _cases[digest].fraud = true;
-        if (late) ICreditOracle(_oracle).slashSigners(c.rotation, c.signerMask, msg.sender);
-        else ICreditOracle(_oracle).voidByFraud(msg.sender);
+        if (late) ICreditOracle(RunConstants.oracle()).slashSigners(c.rotation, c.signerMask, msg.sender);
+        else ICreditOracle(RunConstants.oracle()).voidByFraud(msg.sender);
     }
 
     function proveBadList(Report calldata report, bytes calldata credits, uint256 position) external {
@@ -62,7 +45,7 @@ contract Disputes is IRunPart, RootGame, CreditDispute, Initializable {
         if (!_isBadAt(credits, position)) revert NotFraud();
         emit BadListProved(digest, position, msg.sender);
         _cases[digest].fraud = true;
-        ICreditOracle(_oracle).voidByFraud(msg.sender);
+        ICreditOracle(RunConstants.oracle()).voidByFraud(msg.sender);
     }
 
     /// @dev A report's depth is at least one, so that an empty proof can only mean an index beyond its tree.
@@ -73,7 +56,7 @@ contract Disputes is IRunPart, RootGame, CreditDispute, Initializable {
 
     function _requireLastLeaf(Case memory c, Leaf calldata last, Sibling[] calldata lastProof) internal view {
         FinalEpoch memory f;
-        if (c.prevAny) f = ICreditLedger(_ledger).finalEpoch(c.prevEpoch);
+        if (c.prevAny) f = ICreditLedger(RunConstants.ledger()).finalEpoch(c.prevEpoch);
         if (!SumTree.containsLeaf(f.root, f.sum, f.depth, last, lastProof)) revert InvalidProof();
     }
 
@@ -91,7 +74,7 @@ contract Disputes is IRunPart, RootGame, CreditDispute, Initializable {
             uint256 D = (empty ? 0 : last.D) + c * uint256(case_.acc);
             uint256 W = (empty ? 0 : last.W) + c * uint256(case_.wage);
             if (leafSum != C) return false;
-            address provider = IProviderRegistry(_registry).accountOf(last.index);
+            address provider = IProviderRegistry(RunConstants.registry()).accountOf(last.index);
             return leafHash == SumTree.leafHash(last.index, provider, C, D, W);
         }
     }

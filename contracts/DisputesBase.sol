@@ -6,6 +6,7 @@ import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
 import {IDisputes} from "./interfaces/IDisputes.sol";
 import {EpochInfo, EpochState, Report} from "./interfaces/Types.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title DisputesBase
 /// @notice What the kinds of dispute share: the run's other contracts, windows and bonds, and the facts that a report is judged by.
@@ -27,21 +28,14 @@ abstract contract DisputesBase is IDisputes, Dues {
         uint192 wage;
     }
 
-    address internal _oracle;
-    address internal _ledger;
-    address internal _registry;
-    uint64 internal _answerTime;
-    uint64 internal _disputePeriod;
-    uint128 internal _challengeBond;
-    uint128 internal _disputeBond;
     mapping(bytes32 => Case) internal _cases;
 
     function _reportDigest(Report calldata report) internal view returns (bytes32) {
-        return ICreditOracle(_oracle).reportHash(report);
+        return ICreditOracle(RunConstants.oracle()).reportHash(report);
     }
 
     function _isPending(uint64 epoch, bytes32 digest) internal view returns (bool, EpochInfo memory info) {
-        info = ICreditOracle(_oracle).epochInfo(epoch);
+        info = ICreditOracle(RunConstants.oracle()).epochInfo(epoch);
         return (info.state == EpochState.Reported && info.reportDigest == digest, info);
     }
 
@@ -52,7 +46,7 @@ abstract contract DisputesBase is IDisputes, Dues {
         if (!pending) revert WrongReport();
         c = _cases[digest];
         if (c.windowEnd != 0) return c;
-        (c.prevEpoch, c.prevAny,,,) = ICreditLedger(_ledger).latest();
+        (c.prevEpoch, c.prevAny,,,) = ICreditLedger(RunConstants.ledger()).latest();
         c.epoch = report.epoch;
         c.windowEnd = uint40(info.openUntil);
         c.depth = report.depth;

@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {IDues} from "./interfaces/IDues.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
 import {Assets} from "./libraries/Assets.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title Dues
 /// @notice Base of the contracts that hold stakes and bonds: what is slashed is booked first and paid out by pull.
@@ -11,8 +12,6 @@ abstract contract Dues is IDues {
     uint256 internal constant BPS = 10_000;
     uint256 internal constant BOUNTY_BPS = 1_000;
 
-    address internal _asset;
-    address internal _distributor;
     mapping(address => uint256) public owedTo;
 
     function payOwed(address account) external {
@@ -20,11 +19,12 @@ abstract contract Dues is IDues {
         if (amount == 0) revert NothingOwed();
         owedTo[account] = 0;
         emit OwedPaid(account, amount);
-        if (account == _distributor) {
-            uint256 value = Assets.ready(_asset, _distributor, amount);
-            IRevenueDistributor(_distributor).payCapital{value: value}(amount);
+        address asset = RunConstants.asset();
+        if (account == RunConstants.distributor()) {
+            uint256 value = Assets.ready(asset, account, amount);
+            IRevenueDistributor(account).payCapital{value: value}(amount);
         } else {
-            Assets.give(_asset, account, amount);
+            Assets.give(asset, account, amount);
         }
     }
 
@@ -38,6 +38,6 @@ abstract contract Dues is IDues {
     function _share(uint256 amount, address prover) internal {
         uint256 bounty = amount * BOUNTY_BPS / BPS;
         _owe(prover, bounty);
-        _owe(_distributor, amount - bounty);
+        _owe(RunConstants.distributor(), amount - bounty);
     }
 }

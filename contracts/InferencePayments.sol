@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IInferencePayments} from "./interfaces/IInferencePayments.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
-import {IRunPart} from "./interfaces/IRunPart.sol";
-import {Channel, RunAddresses, RunParams, VoucherClaim} from "./interfaces/Types.sol";
+import {Channel, VoucherClaim} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
 import {Eip712} from "./libraries/Eip712.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title InferencePayments
 /// @notice Channels and cumulative vouchers of one run.
-contract InferencePayments is IInferencePayments, IRunPart, Initializable {
+contract InferencePayments is IInferencePayments {
     uint256 internal constant BPS = 10_000;
     bytes32 internal constant CHANNEL_TAG = keccak256("commonweight.channel.v1");
     bytes32 internal constant VOUCHER_TYPEHASH = keccak256("Voucher(bytes32 channelId,uint256 cumulative)");
@@ -27,33 +26,19 @@ contract InferencePayments is IInferencePayments, IRunPart, Initializable {
         uint256 withdrawalAmount;
     }
 
-    address internal _asset;
-    uint64 internal _minimumDelay;
-    uint16 internal _serverBps;
-    address internal _distributor;
     mapping(bytes32 => Entry) internal _channels;
     mapping(address => uint256) public serverOwed;
-
-    constructor() {
-        _disableInitializers();
-    }
-
-    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
-        _asset = p.asset;
-        _minimumDelay = p.withdrawalDelay;
-        _serverBps = p.serverBps;
-        _distributor = a.distributor;
-    }
 
     /*//////////////////////////////////////////////////////////////
                                 CHANNELS
     //////////////////////////////////////////////////////////////*/
 
     function deposit(address payer, address server, uint64 delay, uint256 amount) external payable returns (bytes32 channelId) {
-        Assets.take(_asset, amount);
+        Assets.take(RunConstants.asset(), amount);
         if (amount == 0) revert ZeroAmount();
         if (payer == address(0) || server == address(0)) revert ZeroAddress();
-        if (delay < _minimumDelay || delay >= 1 << 40) revert DelayOutOfRange(_minimumDelay);
+        uint64 minimum = RunConstants.withdrawalDelay();
+        if (delay < minimum || delay >= 1 << 40) revert DelayOutOfRange(minimum);
         channelId = channelIdOf(payer, server, delay);
         Entry storage entry = _channels[channelId];
         if (entry.payer == address(0)) {
@@ -94,7 +79,7 @@ contract InferencePayments is IInferencePayments, IRunPart, Initializable {
         entry.withdrawalAmount = 0;
         entry.withdrawalAt = 0;
         emit Withdrawn(channelId, amount);
-        if (amount != 0) Assets.give(_asset, msg.sender, amount);
+        if (amount != 0) Assets.give(RunConstants.asset(), msg.sender, amount);
     }
 
     function _ofPayer(bytes32 channelId) internal view returns (Entry storage entry) {
@@ -112,13 +97,14 @@ contract InferencePayments is IInferencePayments, IRunPart, Initializable {
             total += _settleOne(i, claims[i]);
         }
         if (total == 0) revert ZeroAmount();
-        uint256 cut = total * _serverBps / BPS;
+        uint256 cut = total * RunConstants.serverBps() / BPS;
         uint256 revenue = total - cut;
         serverOwed[msg.sender] += cut;
         emit ServerCredited(msg.sender, cut, revenue);
         if (revenue != 0) {
-            uint256 value = Assets.ready(_asset, _distributor, revenue);
-            IRevenueDistributor(_distributor).payRevenue{value: value}(revenue);
+            address distributor = RunConstants.distributor();
+            uint256 value = Assets.ready(RunConstants.asset(), distributor, revenue);
+            IRevenueDistributor(distributor).payRevenue{value: value}(revenue);
         }
     }
 
@@ -127,19 +113,21 @@ contract InferencePayments is IInferencePayments, IRunPart, Initializable {
         if (amount == 0) revert NothingDue();
         serverOwed[server] = 0;
         emit ServerPaid(server, amount);
-        Assets.give(_asset, server, amount);
+        Assets.give(RunConstants.asset(), server, amount);
     }
 
     function _settleOne(uint256 position, VoucherClaim calldata claim) internal returns (uint256 amount) {
         Entry storage entry = _channels[claim.channelId];
-        if (entry.server != msg.sender) revert NotServer(position);
+        (address payer, uint64 delay) = (entry.payer, entry.delay);
+        // The identifier names the server, so that its slot need not be read.
+        if (payer == address(0) || channelIdOf(payer, msg.sender, delay) != claim.channelId) revert NotServer(position);
         (uint256 settled, uint256 deposited) = (entry.settled, entry.deposited);
         if (claim.amount <= settled) revert VoucherNotNew(position, settled);
         if (claim.amount > claim.cumulative) revert AmountExceedsVoucher(position, claim.cumulative);
         if (claim.amount > deposited) revert VoucherExceedsDeposit(position, deposited);
         (address signer, ECDSA.RecoverError failure,) =
             ECDSA.tryRecoverCalldata(voucherHash(claim.channelId, claim.cumulative), claim.signature);
-        if (failure != ECDSA.RecoverError.NoError || signer != entry.payer) revert BadSignature(position);
+        if (failure != ECDSA.RecoverError.NoError || signer != payer) revert BadSignature(position);
         entry.settled = uint128(claim.amount);
         amount = claim.amount - settled;
         emit VoucherSettled(claim.channelId, claim.amount, amount);
@@ -163,7 +151,7 @@ contract InferencePayments is IInferencePayments, IRunPart, Initializable {
     }
 
     function channelIdOf(address payer, address server, uint64 delay) public view returns (bytes32) {
-        return keccak256(abi.encode(CHANNEL_TAG, payer, server, _asset, delay));
+        return keccak256(abi.encode(CHANNEL_TAG, payer, server, RunConstants.asset(), delay));
     }
 
     function voucherHash(bytes32 channelId, uint256 cumulative) public view returns (bytes32) {

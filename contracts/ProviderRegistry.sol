@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Dues} from "./Dues.sol";
 import {ICampaign} from "./interfaces/ICampaign.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
-import {IRunPart} from "./interfaces/IRunPart.sol";
-import {Provider, RunAddresses, RunParams} from "./interfaces/Types.sol";
+import {Provider} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title ProviderRegistry
 /// @notice Stable indices of compute providers with keys, stakes, unbonding and bans.
-contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
+contract ProviderRegistry is IProviderRegistry, Dues {
     /// @dev A game over this many indices takes at most four answers of five levels.
     uint256 internal constant MAX_PROVIDERS = 1 << 20;
     uint256 internal constant MAX_PEER_BYTES = 512;
@@ -31,35 +30,10 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
         string peer;
     }
 
-    address internal _campaign;
-    address internal _oracle;
-    address internal _ledger;
-    address internal _disputes;
-    uint128 internal _minimumStake;
-    uint64 internal _epochStart;
-    uint64 internal _epochLength;
-    uint64 internal _disputePeriod;
     uint32 public providerCount;
     mapping(uint32 => Entry) internal _entries;
     mapping(address => uint256) internal _positionOf;
     mapping(address => uint256) internal _positionOfKey;
-
-    constructor() {
-        _disableInitializers();
-    }
-
-    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
-        _asset = p.asset;
-        _distributor = a.distributor;
-        _campaign = a.campaign;
-        _oracle = a.oracle;
-        _ledger = a.ledger;
-        _disputes = a.disputes;
-        _minimumStake = uint128(p.providerStake);
-        _epochStart = p.epochStart;
-        _epochLength = p.epochLength;
-        _disputePeriod = p.disputePeriod;
-    }
 
     /*//////////////////////////////////////////////////////////////
                                PROVIDERS
@@ -70,8 +44,9 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
         payable
         returns (uint32 index)
     {
-        Assets.take(_asset, stake);
-        if (stake < _minimumStake) revert StakeTooLow(_minimumStake);
+        Assets.take(RunConstants.asset(), stake);
+        uint256 minimum = RunConstants.providerStake();
+        if (stake < minimum) revert StakeTooLow(minimum);
         if (_positionOf[msg.sender] != 0) revert AlreadyRegistered(uint32(_positionOf[msg.sender] - 1));
         index = providerCount;
         if (index >= MAX_PROVIDERS) revert RegistryFull();
@@ -112,7 +87,7 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
     }
 
     function addStake(uint256 amount) external payable {
-        Assets.take(_asset, amount);
+        Assets.take(RunConstants.asset(), amount);
         uint32 index = indexOf(msg.sender);
         if (amount == 0) revert ZeroAmount();
         if (_entries[index].exitAt != 0) revert AlreadyExited();
@@ -137,7 +112,7 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
         if (amount == 0) revert ZeroAmount();
         entry.stake = 0;
         emit StakeWithdrawn(index, amount);
-        Assets.give(_asset, msg.sender, amount);
+        Assets.give(RunConstants.asset(), msg.sender, amount);
     }
 
     function _takeKey(uint32 index, address signingKey) internal {
@@ -156,12 +131,14 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
 
     /// @dev Work of the epoch in which the provider left is credited in that epoch's report or, were that void, in the next final one.
     function _unbonded(uint256 exitAt, uint64 settledEpoch) internal view returns (bool) {
-        if (ICampaign(_campaign).failed()) return true;
-        uint256 finishedAt = ICreditOracle(_oracle).finishedAt();
-        if (finishedAt != 0) return block.timestamp >= finishedAt + _disputePeriod;
-        uint256 exitEpoch = exitAt < _epochStart ? 0 : (exitAt - _epochStart) / _epochLength;
-        uint256 finalAt = ICreditLedger(_ledger).finalAt(settledEpoch);
-        return settledEpoch >= exitEpoch && finalAt != 0 && block.timestamp >= finalAt + _disputePeriod;
+        if (ICampaign(RunConstants.campaign()).failed()) return true;
+        uint256 period = RunConstants.disputePeriod();
+        uint256 finishedAt = ICreditOracle(RunConstants.oracle()).finishedAt();
+        if (finishedAt != 0) return block.timestamp >= finishedAt + period;
+        uint256 start = RunConstants.epochStart();
+        uint256 exitEpoch = exitAt < start ? 0 : (exitAt - start) / RunConstants.epochLength();
+        uint256 finalAt = ICreditLedger(RunConstants.ledger()).finalAt(settledEpoch);
+        return settledEpoch >= exitEpoch && finalAt != 0 && block.timestamp >= finalAt + period;
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -169,7 +146,7 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function ban(uint32 index, bytes32 evidenceSha256, uint64 until) external {
-        if (msg.sender != _oracle) revert NotOracle();
+        if (msg.sender != RunConstants.oracle()) revert NotOracle();
         if (index >= providerCount) revert UnknownProvider();
         uint64 bannedUntil = _entries[index].bannedUntil;
         if (until <= bannedUntil || until <= block.timestamp) revert BanNotLonger(bannedUntil);
@@ -178,13 +155,13 @@ contract ProviderRegistry is IProviderRegistry, IRunPart, Dues, Initializable {
     }
 
     function setChallenged(uint32 index, bool open) external {
-        if (msg.sender != _disputes) revert NotDisputes();
+        if (msg.sender != RunConstants.disputes()) revert NotDisputes();
         if (open) ++_entries[index].openChallenges;
         else --_entries[index].openChallenges;
     }
 
     function slash(uint32 index, address challenger) external returns (uint256 amount) {
-        if (msg.sender != _disputes) revert NotDisputes();
+        if (msg.sender != RunConstants.disputes()) revert NotDisputes();
         amount = _entries[index].stake;
         _entries[index].stake = 0;
         _share(amount, challenger);

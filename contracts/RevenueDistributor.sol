@@ -1,29 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ICampaign} from "./interfaces/ICampaign.sol";
 import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
-import {IRunPart} from "./interfaces/IRunPart.sol";
-import {Leaf, Revocation, RunAddresses, RunParams, Sibling} from "./interfaces/Types.sol";
+import {Leaf, Revocation, Sibling} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 
 /// @title RevenueDistributor
 /// @notice Two pools, their accumulators and claims, each in constant time at any number of holders.
 /// @dev `accCapital` follows from what was received and the fixed number of shares, so that it needs no storage and its
-/// remainder is carried exactly. A payment writes one slot.
-contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
+/// remainder is carried exactly. A payment writes one slot, a claim two.
+contract RevenueDistributor is IRevenueDistributor {
     uint256 internal constant BPS = 10_000;
     uint256 internal constant SCALE_BITS = 64;
     uint256 internal constant POOL_LIMIT = 1 << 127;
 
-    struct Pools {
-        uint128 capital;
-        uint128 compute;
+    /// @dev What the pools received. Both stay below 2^127, so that two flags fit the same slot.
+    struct Receipts {
+        uint256 capital;
+        uint256 compute;
+        bool open;
+        bool finished;
+    }
+
+    /// @dev The number of shares is fixed with the first receipt.
+    struct CapitalPool {
+        uint128 shares;
+        uint128 paid;
+    }
+
+    /// @dev `allocated`: units that the accumulator or wages have given out.
+    struct ComputePool {
+        uint128 allocated;
+        uint128 paid;
+    }
+
+    /// @dev `carry`: the scaled remainder, below one unit.
+    struct Accumulator {
+        uint192 acc;
+        uint64 carry;
     }
 
     /// @dev A funder's shares are kept with the first claim: they are fixed by then, and later claims need not ask the campaign.
@@ -32,44 +52,21 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
         uint128 claimed;
     }
 
-    address internal _asset;
-    uint128 internal _totalShares;
-    uint16 internal _capitalBps;
-    bool public finished;
-    Pools internal _received;
-    Pools internal _paid;
-    uint256 public accCompute;
-    /// @dev Units of the compute pool that the accumulator or wages have given out, and the scaled remainder.
-    uint128 internal _allocated;
-    uint128 internal _carry;
-    uint256 internal _wagePerCredit;
-    address internal _campaign;
-    address internal _registry;
-    address internal _oracle;
-    address internal _ledger;
-    address internal _disputes;
+    struct ComputeAccount {
+        uint128 claimed;
+        uint128 debt;
+    }
+
+    uint256 internal _receipts;
+    CapitalPool internal _capitalPool;
+    ComputePool internal _computePool;
+    Accumulator internal _accumulator;
     mapping(address => CapitalAccount) internal _capital;
-    mapping(uint32 => uint256) public claimedBy;
-    mapping(uint32 => uint256) public debtOf;
+    mapping(uint32 => ComputeAccount) internal _compute;
 
     modifier onlyOracle() {
-        if (msg.sender != _oracle) revert NotOracle();
+        if (msg.sender != RunConstants.oracle()) revert NotOracle();
         _;
-    }
-
-    constructor() {
-        _disableInitializers();
-    }
-
-    function initialize(RunParams calldata p, RunAddresses calldata a) external initializer {
-        _asset = p.asset;
-        _capitalBps = p.capitalBps;
-        _wagePerCredit = p.wagePerCredit;
-        _campaign = a.campaign;
-        _registry = a.registry;
-        _oracle = a.oracle;
-        _ledger = a.ledger;
-        _disputes = a.disputes;
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -77,54 +74,78 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function payRevenue(uint256 amount) external payable {
-        Assets.take(_asset, amount);
+        Assets.take(RunConstants.asset(), amount);
         if (amount == 0) revert ZeroAmount();
-        _fixShares();
-        uint256 toCapital = amount * _capitalBps / BPS;
-        uint256 live = finished ? ICreditLedger(_ledger).liveCredits() : 0;
-        if (finished && live == 0) toCapital = amount;
+        Receipts memory r = _opened();
+        uint256 toCapital = amount * RunConstants.capitalBps() / BPS;
+        uint256 live = 0;
+        if (r.finished) {
+            live = ICreditLedger(RunConstants.ledger()).liveCredits();
+            if (live == 0) toCapital = amount;
+        }
         uint256 toCompute = amount - toCapital;
-        _receive(toCapital, toCompute);
+        _receive(r, toCapital, toCompute);
         emit RevenueReceived(msg.sender, amount, toCapital, toCompute);
-        if (live != 0) _distribute(live);
+        if (live != 0) _distribute(r.compute, live);
     }
 
     function payCapital(uint256 amount) external payable {
-        Assets.take(_asset, amount);
+        Assets.take(RunConstants.asset(), amount);
         if (amount == 0) revert ZeroAmount();
-        _fixShares();
-        _receive(amount, 0);
+        _receive(_opened(), amount, 0);
         emit CapitalReceived(msg.sender, amount);
     }
 
-    function receiveWages(uint256 amount, uint256 scaled) external payable {
-        if (msg.sender != _campaign) revert NotCampaign();
-        Assets.take(_asset, amount);
-        _receive(0, amount);
-        _allocated += uint128(amount);
-        _carry += uint128((amount << SCALE_BITS) - scaled);
+    function receiveWages(uint256 amount, uint256 excess) external payable {
+        if (msg.sender != RunConstants.campaign()) revert NotCampaign();
+        Assets.take(RunConstants.asset(), amount);
+        _receive(_load(), 0, amount);
+        // Whole units of excess go back to what is pending.
+        uint256 carry = _accumulator.carry + excess;
+        _computePool.allocated += uint128(amount - (carry >> SCALE_BITS));
+        _accumulator.carry = uint64(carry);
         emit WagesReceived(amount);
     }
 
-    /// @dev The number of shares never changes once revenue is let in.
-    function _fixShares() internal {
-        if (_totalShares == 0) _totalShares = uint128(ICampaign(_campaign).totalShares());
+    /// @dev The receipts, once the number of shares is fixed: it never changes after revenue is let in.
+    function _opened() internal returns (Receipts memory r) {
+        r = _load();
+        if (r.open) return r;
+        _capitalPool.shares = uint128(ICampaign(RunConstants.campaign()).totalShares());
+        r.open = true;
     }
 
-    function _receive(uint256 toCapital, uint256 toCompute) internal {
-        uint256 capital = _received.capital + toCapital;
-        uint256 compute = _received.compute + toCompute;
-        if (capital >= POOL_LIMIT || compute >= POOL_LIMIT) revert PoolFull();
-        _received = Pools(uint128(capital), uint128(compute));
+    function _receive(Receipts memory r, uint256 toCapital, uint256 toCompute) internal {
+        r.capital += toCapital;
+        r.compute += toCompute;
+        if (r.capital >= POOL_LIMIT || r.compute >= POOL_LIMIT) revert PoolFull();
+        _store(r);
     }
 
-    /// @dev Gives all that is pending to `live` credits; what does not divide is carried, scaled.
-    function _distribute(uint256 live) internal {
-        uint256 scaled = (pendingCompute() << SCALE_BITS) + _carry;
-        _allocated = _received.compute;
-        _carry = uint128(scaled % live);
-        accCompute += scaled / live;
-        emit Distributed(accCompute, _carry);
+    /// @dev Gives all of the pool that is pending to `live` credits; what does not divide is carried, scaled.
+    function _distribute(uint256 received, uint256 live) internal {
+        Accumulator memory a = _accumulator;
+        uint256 scaled = ((received - _computePool.allocated) << SCALE_BITS) + a.carry;
+        _computePool.allocated = uint128(received);
+        a.carry = uint64(scaled % live);
+        a.acc += uint192(scaled / live);
+        _accumulator = a;
+        emit Distributed(a.acc, a.carry);
+    }
+
+    function _load() internal view returns (Receipts memory r) {
+        uint256 word = _receipts;
+        r.capital = word & (POOL_LIMIT - 1);
+        r.open = word & POOL_LIMIT != 0;
+        r.compute = (word >> 128) & (POOL_LIMIT - 1);
+        r.finished = word >> 255 != 0;
+    }
+
+    function _store(Receipts memory r) internal {
+        uint256 word = r.capital | (r.compute << 128);
+        if (r.open) word |= POOL_LIMIT;
+        if (r.finished) word |= POOL_LIMIT << 128;
+        _receipts = word;
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -133,13 +154,15 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
 
     function claimCapital(address funder) external {
         CapitalAccount memory account = _accountOf(funder);
-        uint256 amount = _capitalDue(account);
+        CapitalPool memory pool = _capitalPool;
+        uint256 amount = _capitalDue(account, pool.shares);
         if (amount == 0) revert NothingDue();
         account.claimed += uint128(amount);
+        pool.paid += uint128(amount);
         _capital[funder] = account;
-        _paid.capital += uint128(amount);
+        _capitalPool = pool;
         emit CapitalClaimed(funder, amount);
-        Assets.give(_asset, funder, amount);
+        Assets.give(RunConstants.asset(), funder, amount);
     }
 
     function claimCompute(uint64 epoch, Leaf calldata leaf, Sibling[] calldata proof) external {
@@ -148,40 +171,45 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
             bytes32 root;
             uint256 sum;
             uint8 depth;
-            (root, sum, depth, revocation) = ICreditLedger(_ledger).claimBasis(epoch, leaf.index);
+            (root, sum, depth, revocation) = ICreditLedger(RunConstants.ledger()).claimBasis(epoch, leaf.index);
             if (!SumTree.containsLeaf(root, sum, depth, leaf, proof)) revert InvalidProof();
         }
-        (uint256 due, uint256 debt) = _due(epoch, leaf, revocation);
-        if (due == 0) revert NothingDue();
         uint32 index = leaf.index;
-        claimedBy[index] += due;
-        _paid.compute += uint128(due);
+        ComputeAccount memory account = _compute[index];
+        ComputePool memory pool = _computePool;
+        (uint256 due, uint256 debt) = _due(epoch, leaf, revocation, account, pool);
+        if (due == 0) revert NothingDue();
+        account.claimed += uint128(due);
+        account.debt -= uint128(debt);
+        pool.paid += uint128(due);
+        _compute[index] = account;
+        _computePool = pool;
         if (debt != 0) {
-            debtOf[index] -= debt;
-            _receive(debt, 0);
+            _receive(_opened(), debt, 0);
             emit DebtPaid(index, debt);
         }
         uint256 amount = due - debt;
-        address payout = IProviderRegistry(_registry).payoutOf(index);
+        address payout = IProviderRegistry(RunConstants.registry()).payoutOf(index);
         emit ComputeClaimed(index, payout, amount, epoch);
-        if (amount != 0) Assets.give(_asset, payout, amount);
+        if (amount != 0) Assets.give(RunConstants.asset(), payout, amount);
     }
 
     /// @dev Units due to an index by its leaf, and how many of them go to its debt. Never more than the pool has given out.
-    function _due(uint64 epoch, Leaf calldata leaf, Revocation memory revocation)
-        internal
-        view
-        returns (uint256 due, uint256 debt)
-    {
+    function _due(
+        uint64 epoch,
+        Leaf calldata leaf,
+        Revocation memory revocation,
+        ComputeAccount memory account,
+        ComputePool memory pool
+    ) internal view returns (uint256 due, uint256 debt) {
         if (revocation.any && epoch < revocation.lastEpoch) revert RootTooOld(revocation.lastEpoch);
-        uint256 acc = accCompute;
-        if (leaf.C < revocation.credits || leaf.D > leaf.C * acc || leaf.W > (leaf.C * _wagePerCredit) << SCALE_BITS) {
-            revert LeafOutOfRange();
-        }
+        uint256 acc = _accumulator.acc;
+        uint256 wageLimit = (leaf.C * RunConstants.wagePerCredit()) << SCALE_BITS;
+        if (leaf.C < revocation.credits || leaf.D > leaf.C * acc || leaf.W > wageLimit) revert LeafOutOfRange();
         uint256 earned = (leaf.C - revocation.credits) * acc + revocation.accWeighted + leaf.W;
         earned = Math.saturatingSub(earned, leaf.D) >> SCALE_BITS;
-        due = Math.min(Math.saturatingSub(earned, claimedBy[leaf.index]), _allocated - _paid.compute);
-        debt = Math.min(due, debtOf[leaf.index]);
+        due = Math.min(Math.saturatingSub(earned, account.claimed), pool.allocated - pool.paid);
+        debt = Math.min(due, account.debt);
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -189,29 +217,34 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function closeEpoch() external onlyOracle returns (uint256 acc) {
-        uint256 live = ICreditLedger(_ledger).liveCredits();
-        if (live != 0 && pendingCompute() != 0) _distribute(live);
-        return accCompute;
-    }
-
-    function finish() external onlyOracle {
-        finished = true;
-        uint256 pending = pendingCompute();
-        if (pending == 0) return;
-        uint256 live = ICreditLedger(_ledger).liveCredits();
-        if (live != 0) {
-            _distribute(live);
-        } else {
-            _allocated += uint128(pending);
-            _paid.compute += uint128(pending);
-            _receive(pending, 0);
-            emit CapitalReceived(address(this), pending);
+        uint256 received = _load().compute;
+        if (received != _computePool.allocated) {
+            uint256 live = ICreditLedger(RunConstants.ledger()).liveCredits();
+            if (live != 0) _distribute(received, live);
         }
+        return _accumulator.acc;
     }
 
+    /// @dev Must not fail, since the run's last settlement waits for it. Money that would overfill the capital pool stays pending.
+    function finish() external onlyOracle {
+        Receipts memory r = _load();
+        r.finished = true;
+        ComputePool memory pool = _computePool;
+        uint256 pending = r.compute - pool.allocated;
+        uint256 live = pending == 0 ? 0 : ICreditLedger(RunConstants.ledger()).liveCredits();
+        if (live == 0 && r.capital + pending < POOL_LIMIT) {
+            r.capital += pending;
+            _computePool = ComputePool(uint128(r.compute), pool.paid + uint128(pending));
+            if (pending != 0) emit CapitalReceived(address(this), pending);
+        }
+        _store(r);
+        if (live != 0) _distribute(r.compute, live);
+    }
+
+    /// @dev No debt needs to exceed what the pool can ever pay.
     function addDebt(uint32 index, uint256 amount) external {
-        if (msg.sender != _disputes) revert NotDisputes();
-        debtOf[index] += amount;
+        if (msg.sender != RunConstants.disputes()) revert NotDisputes();
+        _compute[index].debt = uint128(Math.min(_compute[index].debt + amount, POOL_LIMIT));
         emit DebtAdded(index, amount);
     }
 
@@ -220,54 +253,74 @@ contract RevenueDistributor is IRevenueDistributor, IRunPart, Initializable {
     //////////////////////////////////////////////////////////////*/
 
     function claimableCapital(address funder) external view returns (uint256) {
-        return _capitalDue(_accountOf(funder));
+        return _capitalDue(_accountOf(funder), _capitalPool.shares);
     }
 
     function claimableCompute(uint64 epoch, Leaf calldata leaf) external view returns (uint256) {
-        (,,, Revocation memory revocation) = ICreditLedger(_ledger).claimBasis(epoch, leaf.index);
-        (uint256 due, uint256 debt) = _due(epoch, leaf, revocation);
+        (,,, Revocation memory revocation) = ICreditLedger(RunConstants.ledger()).claimBasis(epoch, leaf.index);
+        (uint256 due, uint256 debt) = _due(epoch, leaf, revocation, _compute[leaf.index], _computePool);
         return due - debt;
+    }
+
+    function _accountOf(address funder) internal view returns (CapitalAccount memory account) {
+        account = _capital[funder];
+        if (account.shares == 0) account.shares = uint128(ICampaign(RunConstants.campaign()).contributionOf(funder));
+    }
+
+    function _capitalDue(CapitalAccount memory account, uint256 shares) internal view returns (uint256) {
+        return ((account.shares * _accCapital(shares)) >> SCALE_BITS) - account.claimed;
+    }
+
+    function _accCapital(uint256 shares) internal view returns (uint256) {
+        if (shares == 0) return 0;
+        return (_load().capital << SCALE_BITS) / shares;
     }
 
     function capitalClaimedBy(address funder) external view returns (uint256) {
         return _capital[funder].claimed;
     }
 
-    function _accountOf(address funder) internal view returns (CapitalAccount memory account) {
-        account = _capital[funder];
-        if (account.shares == 0) account.shares = uint128(ICampaign(_campaign).contributionOf(funder));
+    function claimedBy(uint32 index) external view returns (uint256) {
+        return _compute[index].claimed;
     }
 
-    function _capitalDue(CapitalAccount memory account) internal view returns (uint256) {
-        return ((account.shares * accCapital()) >> SCALE_BITS) - account.claimed;
+    function debtOf(uint32 index) external view returns (uint256) {
+        return _compute[index].debt;
     }
 
-    function accCapital() public view returns (uint256) {
-        if (_totalShares == 0) return 0;
-        return (uint256(_received.capital) << SCALE_BITS) / _totalShares;
+    function finished() external view returns (bool) {
+        return _load().finished;
     }
 
-    function pendingCompute() public view returns (uint256) {
-        return _received.compute - _allocated;
+    function accCapital() external view returns (uint256) {
+        return _accCapital(_capitalPool.shares);
+    }
+
+    function accCompute() external view returns (uint256) {
+        return _accumulator.acc;
+    }
+
+    function pendingCompute() external view returns (uint256) {
+        return _load().compute - _computePool.allocated;
     }
 
     function capitalReceived() external view returns (uint256) {
-        return _received.capital;
+        return _load().capital;
     }
 
     function capitalPaid() external view returns (uint256) {
-        return _paid.capital;
+        return _capitalPool.paid;
     }
 
     function computeReceived() external view returns (uint256) {
-        return _received.compute;
+        return _load().compute;
     }
 
     function computePaid() external view returns (uint256) {
-        return _paid.compute;
+        return _computePool.paid;
     }
 
     function computeCarry() external view returns (uint256) {
-        return _carry;
+        return _accumulator.carry;
     }
 }

@@ -6,6 +6,7 @@ import {DisputesBase} from "./DisputesBase.sol";
 import {ICreditOracle} from "./interfaces/ICreditOracle.sol";
 import {EpochState, Report, Sibling} from "./interfaces/Types.sol";
 import {Assets} from "./libraries/Assets.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 
 /// @title RootGame
@@ -48,14 +49,14 @@ abstract contract RootGame is DisputesBase {
     //////////////////////////////////////////////////////////////*/
 
     function openGame(Report calldata report) external payable returns (uint256 game) {
-        Assets.take(_asset, _challengeBond);
+        Assets.take(RunConstants.asset(), RunConstants.challengeBond());
         bytes32 digest = _reportDigest(report);
         Case memory c = _cases[digest];
-        bool late = c.voidedAt != 0 && !c.fraud && block.timestamp < uint256(c.voidedAt) + _disputePeriod;
+        bool late = c.voidedAt != 0 && !c.fraud && block.timestamp < uint256(c.voidedAt) + RunConstants.disputePeriod();
         if (!late) {
             c = _pendingCase(report, digest);
             if (block.timestamp >= c.windowEnd) revert WindowOver();
-            ICreditOracle(_oracle).holdReport(uint64(block.timestamp + 2 * _answerTime));
+            ICreditOracle(RunConstants.oracle()).holdReport(uint64(block.timestamp + 2 * RunConstants.answerTime()));
         }
         ++c.openGames;
         _cases[digest] = c;
@@ -97,7 +98,7 @@ abstract contract RootGame is DisputesBase {
         if (c.voidedAt == 0) {
             (bool pending,) = _isPending(c.epoch, g.digest);
             if (!pending) revert NotPending();
-            ICreditOracle(_oracle).holdReport(uint64(block.timestamp + 2 * _answerTime));
+            ICreditOracle(RunConstants.oracle()).holdReport(uint64(block.timestamp + 2 * RunConstants.answerTime()));
         }
         g.level = uint8(g.level - step);
         g.position = uint32((uint256(g.position) << step) | child);
@@ -116,7 +117,7 @@ abstract contract RootGame is DisputesBase {
         if (block.timestamp < _answerDeadline(c, node)) revert TooEarly();
         c.voidedAt = uint40(block.timestamp);
         emit ReportUnanswered(g.digest, c.epoch, game);
-        ICreditOracle(_oracle).voidUnanswered();
+        ICreditOracle(RunConstants.oracle()).voidUnanswered();
     }
 
     function closeGame(uint256 game) external {
@@ -128,7 +129,7 @@ abstract contract RootGame is DisputesBase {
         --openGames;
         emit GameClosed(game, lost);
         if (lost) _forfeit(g);
-        else _owe(g.challenger, _challengeBond);
+        else _owe(g.challenger, RunConstants.challengeBond());
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -142,7 +143,7 @@ abstract contract RootGame is DisputesBase {
         Node storage node = _nodes[_nodeKey(g.digest, g.level, g.position)];
         if (c.voidedAt == 0) {
             if (node.answeredAt != 0 && block.timestamp >= _moveDeadline(g, node)) return true;
-            if (ICreditOracle(_oracle).epochInfo(c.epoch).state == EpochState.Final) return false;
+            if (ICreditOracle(RunConstants.oracle()).epochInfo(c.epoch).state == EpochState.Final) return false;
             revert TooEarly();
         }
         if (node.answeredAt != 0) {
@@ -152,13 +153,13 @@ abstract contract RootGame is DisputesBase {
         if (block.timestamp < _answerDeadline(c, node)) revert TooEarly();
         c.fraud = true;
         emit FraudByDefault(g.digest, game);
-        ICreditOracle(_oracle).slashSigners(c.rotation, c.signerMask, g.challenger);
+        ICreditOracle(RunConstants.oracle()).slashSigners(c.rotation, c.signerMask, g.challenger);
         return false;
     }
 
     /// @dev A lost bond pays each answer on the game's path once, from at most half of it; the rest goes to the capital pool.
     function _forfeit(Game storage g) internal {
-        uint256 bond = _challengeBond;
+        uint256 bond = RunConstants.challengeBond();
         uint256 purse = bond / 2;
         uint256 level = _cases[g.digest].depth;
         while (true) {
@@ -173,13 +174,13 @@ abstract contract RootGame is DisputesBase {
             if (level == g.level) break;
             level -= LEVELS;
         }
-        _owe(_distributor, bond);
+        _owe(RunConstants.distributor(), bond);
     }
 
     /// @dev Three times the gas in ETH; in a token, whose price in gas nobody knows here, an equal part of the half.
     function _rewardFor(uint256 gasUsed) internal view returns (uint256) {
-        uint256 share = uint256(_challengeBond) / 2 / MAX_ANSWERS;
-        uint256 reward = _asset == address(0) ? 3 * (gasUsed + ANSWER_OVERHEAD_GAS) * block.basefee : share;
+        uint256 share = uint256(RunConstants.challengeBond()) / 2 / MAX_ANSWERS;
+        uint256 reward = RunConstants.asset() == address(0) ? 3 * (gasUsed + ANSWER_OVERHEAD_GAS) * block.basefee : share;
         return Math.min(reward, type(uint96).max);
     }
 
@@ -214,12 +215,12 @@ abstract contract RootGame is DisputesBase {
 
     /// @dev After a void by default the whole dispute period remains to complete the answers.
     function _answerDeadline(Case storage c, Node storage node) internal view returns (uint256) {
-        uint256 deadline = uint256(node.askedAt) + _answerTime;
-        return c.voidedAt == 0 ? deadline : Math.max(deadline, uint256(c.voidedAt) + _disputePeriod);
+        uint256 deadline = uint256(node.askedAt) + RunConstants.answerTime();
+        return c.voidedAt == 0 ? deadline : Math.max(deadline, uint256(c.voidedAt) + RunConstants.disputePeriod());
     }
 
     function _moveDeadline(Game storage g, Node storage node) internal view returns (uint256) {
-        return Math.max(g.movedAt, node.answeredAt) + _answerTime;
+        return Math.max(g.movedAt, node.answeredAt) + RunConstants.answerTime();
     }
 
     function _nodeKey(bytes32 digest, uint8 level, uint32 position) internal pure returns (bytes32) {

@@ -5,6 +5,7 @@ import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {IRunFactory} from "./interfaces/IRunFactory.sol";
 import {IRunPart} from "./interfaces/IRunPart.sol";
 import {Milestone, RunAddresses, RunParams} from "./interfaces/Types.sol";
+import {RunConstants} from "./libraries/RunConstants.sol";
 
 /// @title RunFactory
 /// @notice Deploys and wires one run in one transaction.
@@ -23,6 +24,8 @@ contract RunFactory is IRunFactory {
     address internal immutable PAYMENTS;
     address internal immutable DISPUTES;
 
+    /// @dev The number of the next contract that this one creates. It gives the address, which the clones' code has to know beforehand.
+    uint24 internal _nonce = 1;
     mapping(address => bool) public isRun;
 
     constructor(RunAddresses memory a) {
@@ -45,27 +48,51 @@ contract RunFactory is IRunFactory {
         _checkMoney(p);
         _checkTimes(p);
         _checkMilestones(p);
-        RunAddresses memory a = RunAddresses({
-            campaign: Clones.clone(CAMPAIGN),
-            registry: Clones.clone(REGISTRY),
-            oracle: Clones.clone(ORACLE),
-            ledger: Clones.clone(LEDGER),
-            checkpoints: Clones.clone(CHECKPOINTS),
-            distributor: Clones.clone(DISTRIBUTOR),
-            payments: Clones.clone(PAYMENTS),
-            disputes: Clones.clone(DISPUTES)
-        });
+        RunAddresses memory a = _nextAddresses();
         campaign = a.campaign;
         isRun[campaign] = true;
         emit RunCreated(campaign, msg.sender, a, p);
-        IRunPart(a.campaign).initialize(p, a);
-        IRunPart(a.registry).initialize(p, a);
-        IRunPart(a.oracle).initialize(p, a);
-        IRunPart(a.ledger).initialize(p, a);
-        IRunPart(a.checkpoints).initialize(p, a);
-        IRunPart(a.distributor).initialize(p, a);
-        IRunPart(a.payments).initialize(p, a);
-        IRunPart(a.disputes).initialize(p, a);
+        bytes memory constants = RunConstants.pack(p, a);
+        _clone(CAMPAIGN, bytes.concat(constants, abi.encode(p)), a.campaign);
+        _clone(REGISTRY, constants, a.registry);
+        _clone(ORACLE, constants, a.oracle);
+        _clone(LEDGER, constants, a.ledger);
+        _clone(CHECKPOINTS, constants, a.checkpoints);
+        _clone(DISTRIBUTOR, constants, a.distributor);
+        _clone(PAYMENTS, constants, a.payments);
+        _clone(DISPUTES, constants, a.disputes);
+        IRunPart(a.campaign).initialize(p);
+        IRunPart(a.oracle).initialize(p);
+    }
+
+    function _nextAddresses() internal returns (RunAddresses memory) {
+        uint24 n = _nonce;
+        _nonce = n + 8;
+        return RunAddresses({
+            campaign: _created(n),
+            registry: _created(n + 1),
+            oracle: _created(n + 2),
+            ledger: _created(n + 3),
+            checkpoints: _created(n + 4),
+            distributor: _created(n + 5),
+            payments: _created(n + 6),
+            disputes: _created(n + 7)
+        });
+    }
+
+    /// @dev The address of this contract's creation number `n`: the hash of the RLP of its address and `n`.
+    function _created(uint24 n) internal view returns (address) {
+        bytes memory rlp;
+        if (n < 0x80) rlp = abi.encodePacked(hex"d694", this, uint8(n));
+        else if (n <= 0xff) rlp = abi.encodePacked(hex"d794", this, hex"81", uint8(n));
+        else if (n <= 0xffff) rlp = abi.encodePacked(hex"d894", this, hex"82", uint16(n));
+        else rlp = abi.encodePacked(hex"d994", this, hex"83", n);
+        return address(uint160(uint256(keccak256(rlp))));
+    }
+
+    function _clone(address implementation, bytes memory arguments, address expected) internal {
+        address made = Clones.cloneWithImmutableArgs(implementation, arguments);
+        assert(made == expected);
     }
 
     function implementations() external view returns (RunAddresses memory) {
@@ -83,7 +110,7 @@ contract RunFactory is IRunFactory {
         if (p.capitalBps > BPS) revert BadParameter("capitalBps");
         if (p.oracleBps > BPS) revert BadParameter("oracleBps");
         if (p.serverBps > BPS) revert BadParameter("serverBps");
-        if (p.wagePerCredit >= 1 << 127) revert BadParameter("wagePerCredit");
+        if (p.wagePerCredit >= 1 << 80) revert BadParameter("wagePerCredit");
         if (p.providerStake >= 1 << 127) revert BadParameter("providerStake");
         if (p.signerBond >= 1 << 127) revert BadParameter("signerBond");
         if (p.challengeBond >= 1 << 127) revert BadParameter("challengeBond");

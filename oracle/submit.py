@@ -13,7 +13,8 @@ from oracle.logs import logger
 from oracle.seat import in_thread
 
 _DONE_BY_ANOTHER = (
-    "WrongEpoch", "NotClosed", "NotReported", "EpochUnsettled", "StillOpen", "ReportSpanOpen", "EpochNotOver",
+    "WrongEpoch", "NotClosed", "NotReported", "NotSettled", "WrongReport", "StillOpen", "ReportSpanOpen",
+    "EpochNotOver",
 )  # fmt: skip
 
 
@@ -52,12 +53,15 @@ class Submitting:
         return block is not None and block > self._desk.view.finalized.number
 
     def duty(self) -> Duty | None:
-        """What this signer has to do on chain now."""
+        """What this signer has to do on chain now. A report is settled once its event is in a block that is final."""
         view = self._desk.view
-        return due(
+        found = due(
             self._seat.params, view.head_epoch, view.head_info, view.latest.timestamp,
             view.position(self._seat.address), len(view.signers),
         )  # fmt: skip
+        if found is not None and found.name == "finalize" and found.epoch not in view.reports:
+            return None
+        return found
 
     async def perform(self, duty: Duty) -> bool:
         """Do it, unless it turns out that another has done it. False: the chain has to be looked at before more."""
@@ -74,5 +78,6 @@ class Submitting:
 
     def _send(self, duty: Duty) -> Receipt:
         oracle = self._seat.run.oracle
-        send = {"close": oracle.close_epoch, "finalize": oracle.finalize_epoch, "void": oracle.void_epoch}
-        return send[duty.name](duty.epoch)
+        if duty.name == "finalize":
+            return oracle.finalize_epoch(self._desk.view.reports[duty.epoch].report)
+        return oracle.close_epoch(duty.epoch) if duty.name == "close" else oracle.void_epoch(duty.epoch)

@@ -196,7 +196,7 @@ class Meter:
         call = oracle.functions.submitReport(report, credits, signatures)
         self.send(call, f"report, 3 of 4 signers, {credited} credited providers" if keep else "")
         self.warp(int(self.web3.eth.get_block("latest")["timestamp"]) + 100)
-        self.send(oracle.functions.finalizeEpoch(number), "finalise an epoch" if keep else "")
+        self.send(oracle.functions.finalizeEpoch(report), "finalise an epoch" if keep else "")
         return tree
 
     def _report(self, number: int, credited: int) -> tuple[dict[str, object], bytes, SumTree]:
@@ -248,7 +248,7 @@ class Meter:
         leaf = self.leaf(index)
         row = (leaf.index, Web3.to_checksum_address(leaf.provider), leaf.C, leaf.D, leaf.W)
         proof = [(s.hash, s.sum) for s in tree.proof(index)]
-        self.send(self.parts["distributor"].functions.claimCompute(epoch, row, proof), name)
+        self.send(self.parts["distributor"].functions.claimCompute(epoch, row, proof), name, sender=index)
 
     def settle(self, name: str, cumulative: int) -> None:
         """Settle ten payers' vouchers in one transaction, funding their channels first."""
@@ -283,11 +283,11 @@ def measure(url: str) -> dict[str, int]:
     meter.claim(1, tree, 2, "")
     meter.claim(1, tree, 3, "claim by a provider, depth 16, first")
     for funder, name in ((1, ""), (2, "claim from the capital pool, first")):
-        meter.send(distributor.functions.claimCapital(meter.accounts[funder]), name)
+        meter.send(distributor.functions.claimCapital(meter.accounts[funder]), name, sender=funder)
     tree = meter.epoch(2, 1000, keep=True)
     meter.send(distributor.functions.payRevenue(10**15), value=10**15)
     meter.claim(2, tree, 3, "claim by a provider, depth 16, repeated")
-    meter.send(distributor.functions.claimCapital(meter.accounts[2]), "claim from the capital pool, repeated")
+    meter.send(distributor.functions.claimCapital(meter.accounts[2]), "claim from the capital pool, repeated", sender=2)
     meter.settle("settle 10 vouchers", 10**9)
     meter.settle("settle 10 vouchers, repeated", 2 * 10**9)
     return dict(sorted(meter.gas.items()))

@@ -1,8 +1,8 @@
 """Is the code on chain the code of this project, and are the parameters the ones the run was created with?
 
-Each of a run's contracts is an EIP-1167 clone: 45 bytes that delegate to one address for ever. Clone, implementation
-and factory are compared byte for byte with `commonweight/abi`, immutables left out; the factory is found by its own
-event.
+Each of a run's contracts is an EIP-1167 clone: 45 bytes that delegate to one address for ever, then its constants.
+Clone, implementation and factory are compared byte for byte with `commonweight/abi`, immutables left out; the factory
+is found by its own event.
 """
 
 import json
@@ -11,10 +11,12 @@ from functools import cache
 from importlib import resources
 
 from commonweight.audit.findings import Findings
+from commonweight.chain.abi import interface
 from commonweight.chain.contracts import Factory
 from commonweight.chain.deploy import IMPLEMENTATIONS
 from commonweight.chain.events import RunCreated, decode_event, topic_of
 from commonweight.chain.run import Run
+from commonweight.chain.structs import RunAddresses, RunParams
 from commonweight.chain.types import Block
 from commonweight.errors import Incomplete
 from commonweight.protocol.fields import address_bytes
@@ -48,9 +50,40 @@ def _artifact(name: str) -> _Artifact:
     return _Artifact(bytes.fromhex(str(body["deployedBytecode"]).removeprefix("0x")), masked)
 
 
-def clone_code(implementation: str) -> bytes:
-    """The code of an EIP-1167 clone of an implementation."""
-    return _CLONE_START + address_bytes(implementation) + _CLONE_END
+def clone_code(implementation: str, constants: bytes) -> bytes:
+    """The code of an EIP-1167 clone of an implementation, with the constants that it carries."""
+    return _CLONE_START + address_bytes(implementation) + _CLONE_END + constants
+
+
+def run_constants(params: RunParams, addresses: RunAddresses) -> bytes:
+    """What every clone of a run carries in its code, 442 bytes big-endian as contracts/libraries/RunConstants.sol lays
+    them out.
+    """
+    parts = (params.asset, *(getattr(addresses, field.name) for field in fields(addresses)))
+    amounts = (
+        params.goal, params.cap, params.wage_per_credit, params.provider_stake, params.signer_bond,
+        params.challenge_bond, params.dispute_bond,
+    )  # fmt: skip
+    shares = (params.capital_bps, params.oracle_bps, params.server_bps)
+    numbers = (
+        params.deposit_deadline, params.epoch_start, params.epoch_length, params.last_epoch, params.tail_epochs,
+        params.report_span, params.attempt_length, params.challenge_window, params.answer_time, params.dispute_period,
+        params.anchor_window, params.rotation_delay, params.withdrawal_delay, params.max_credits_per_epoch,
+    )  # fmt: skip
+    return b"".join(
+        (
+            *(address_bytes(part) for part in parts),
+            *(amount.to_bytes(16, "big") for amount in amounts),
+            *(share.to_bytes(2, "big") for share in shares),
+            *(number.to_bytes(8, "big") for number in numbers),
+            params.config_sha256,
+        )
+    )
+
+
+def encoded_params(params: RunParams) -> bytes:
+    """The ABI encoding of all parameters, which the campaign's code carries after the constants."""
+    return interface("RunFactory").function("createRun", 1).encode([params])[4:]
 
 
 def check_deployment(run: Run, block: Block, findings: Findings) -> None:
@@ -61,11 +94,13 @@ def check_deployment(run: Run, block: Block, findings: Findings) -> None:
         return
     factory = Factory(run.chain, created.address)
     targets = factory.implementations(block=block.number)
+    constants = run_constants(created.params, created.addresses)
     for field in fields(targets):
         contract = IMPLEMENTATIONS[field.name]
         target, clone = str(getattr(targets, field.name)), str(getattr(run.addresses, field.name))
         code = run.chain.code(clone, block.number)
-        findings.equal(CODE, f"the code of {contract} at {clone}", code, clone_code(target))
+        carried = constants + encoded_params(created.params) if contract == "Campaign" else constants
+        findings.equal(CODE, f"the code of {contract} at {clone}", code, clone_code(target, carried))
         same = _artifact(contract).matches(run.chain.code(target, block.number))
         findings.expect(CODE, same, f"the implementation of {contract} at {target} is not this project's code")
     findings.expect(CODE, factory.is_run(run.address, block=block.number), "the factory does not know the run")

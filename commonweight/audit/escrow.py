@@ -19,7 +19,6 @@ from commonweight.chain.events import (
     MilestoneMissed,
     Refunded,
     UnspentReturned,
-    WagesCommitted,
     WagesDue,
     WagesPaid,
 )
@@ -60,7 +59,6 @@ class Escrow:
         self.last_wages_paid = 0
         self.reserved_for = -1
         self.money_in = self.money_out = 0
-        self.committed: dict[int, int] = {}
         self.ended = False
         self._returned: set[str] = set()
         self._met = {
@@ -82,6 +80,10 @@ class Escrow:
             return 0
         share = sum(self._params.milestones[number].tranche_bps for number in self._met)
         return max(0, self.raised * share // BPS - self.released - self.reserved)
+
+    def reported(self, wages_and_fee: int) -> None:
+        """A report was accepted: no more than its wages and fee stay reserved."""
+        self.reserved = wages_and_fee
 
     def settled(self, settlement: Settlement) -> None:
         """An epoch became final or void: what the campaign has to emit next follows from it."""
@@ -110,8 +112,6 @@ class Escrow:
                     ESCROW, f"the escrow reserved for epoch {event.epoch}", event.amount, self.unlocked
                 )
                 self.reserved, self.reserved_for = event.amount, event.epoch
-            case WagesCommitted():
-                self.committed[event.epoch] = self.reserved = event.amount
             case WagesDue():
                 self._follows(event, (event.epoch, event.wages, event.fee))
             case MilestoneMet() | MilestoneMissed():

@@ -83,8 +83,9 @@ class Pools:
         """Book wages that came from the campaign, which paid `paid` for `scaled` scaled units."""
         self._findings.equal(POOLS, f"the wages received in block {event.block}", event.amount, paid)
         self.compute_received += event.amount
-        self.allocated += event.amount
-        self.carry += (event.amount << 64) - scaled
+        carry = self.carry + (event.amount << 64) - scaled
+        self.allocated += event.amount - (carry >> 64)  # whole units of excess wait for credits again
+        self.carry = carry % 2**64
         self.money_in += event.amount
 
     def revoke(self, event: CreditsRevoked) -> None:

@@ -101,15 +101,6 @@ class EscrowReserved(ChainEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WagesCommitted(ChainEvent):
-    """The reservation was reduced to wages and fee of an accepted report."""
-
-    CONTRACT: ClassVar[str] = "Campaign"
-    epoch: int
-    amount: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class MilestoneMet(ChainEvent):
     """A milestone was met at an epoch's settlement."""
 

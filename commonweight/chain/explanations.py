@@ -57,6 +57,8 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "Look at the position again after the next payment or final epoch.",
     ),
     "NothingOwed": ("nothing is owed to this account", _NOTHING),
+    "CloneArgumentsTooLong": ("the run's parameters are too long", "Use shorter texts."),
+    "NotSettled": ("the epoch before is reported and not settled yet", "Finalise it first, once its window is over."),
     "CampaignNotSucceeded": (
         "the campaign has not reached its goal and ended its deposits",
         "Wait; `commonweight run show` tells when.",

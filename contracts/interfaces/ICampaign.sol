@@ -22,7 +22,6 @@ interface ICampaign {
     event Deposited(address indexed funder, uint256 amount, uint256 raised);
     event Refunded(address indexed funder, uint256 amount);
     event EscrowReserved(uint64 indexed epoch, uint256 amount);
-    event WagesCommitted(uint64 indexed epoch, uint256 amount);
     event MilestoneMet(uint256 indexed milestone, uint64 indexed epoch);
     event MilestoneMissed(uint256 indexed milestone, uint64 indexed epoch);
     /// @notice The epoch's wages and fee left the escrow for good.
@@ -65,15 +64,12 @@ interface ICampaign {
                             WAGES AND FEES
     //////////////////////////////////////////////////////////////*/
 
-    /// @notice Reserves the whole unlocked escrow for `epoch`. Only the oracle.
+    /// @notice Reserves the whole unlocked escrow for `epoch`, which the oracle keeps account of until it is settled. Only the oracle.
     function reserve(uint64 epoch) external returns (uint256 unlocked);
 
-    /// @notice Reduces the reservation of `epoch` to wages plus fee of an accepted report. Only the oracle.
-    function commitWages(uint64 epoch, uint256 amount) external;
-
-    /// @notice Settles an epoch: releases the reservation, books wages and fees of a final one, judges milestones. Only the oracle.
+    /// @notice Settles an epoch: books wages and fees of a final one, judges milestones. Only the oracle.
     /// @param wages units that the epoch's credits earn, 0 if void
-    /// @param wagesScaled the exact scaled sum that the leaves carry, at most `wages * 2^64`
+    /// @param excess what rounding up added to the wages that the leaves carry, scaled
     /// @param feeEach units for each of `signers`
     /// @param creditSum sum of all final credits after this epoch
     /// @param isFinal false if the epoch is void
@@ -81,7 +77,7 @@ interface ICampaign {
     function settleEpoch(
         uint64 epoch,
         uint256 wages,
-        uint256 wagesScaled,
+        uint256 excess,
         uint256 feeEach,
         address[] calldata signers,
         uint256 creditSum,
@@ -117,6 +113,7 @@ interface ICampaign {
     function totalShares() external view returns (uint256);
     /// @notice Unlocked by milestones, neither spent nor reserved.
     function unlockedEscrow() external view returns (uint256);
+    /// @notice What the open epoch holds: `reservedEscrow` of the oracle.
     function reserved() external view returns (uint256);
     /// @notice Wages and fees of final epochs, paid out or due.
     function released() external view returns (uint256);

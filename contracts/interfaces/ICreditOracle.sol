@@ -19,6 +19,8 @@ interface ICreditOracle {
     error EpochNotOver(uint64 until);
     error NotClosed();
     error NotReported();
+    error NotSettled(uint64 epoch);
+    error WrongReport();
     error ReportSpanOver();
     error ReportSpanOpen(uint64 until);
     error StillOpen(uint64 until);
@@ -86,15 +88,16 @@ interface ICreditOracle {
                                  EPOCHS
     //////////////////////////////////////////////////////////////*/
 
-    /// @notice Closes the next epoch after its end, settling the one before it if that is due. Anyone.
+    /// @notice Closes the next epoch after its end, once the one before it is settled; voids that one if it lapsed. Anyone.
     function closeEpoch(uint64 epoch) external;
 
     /// @notice Submits the report on the closed epoch. Anyone; signatures ascend by signer and reach the quorum.
     /// @param credits packed list of uint32 index and uint64 credits, big-endian; a malformed list is fraud, not a revert
     function submitReport(Report calldata report, bytes calldata credits, bytes[] calldata signatures) external;
 
-    /// @notice Makes a reported epoch final once its window is over and no game is open. Anyone.
-    function finalizeEpoch(uint64 epoch) external;
+    /// @notice Makes a reported epoch final once its window is over and no game holds it open. Anyone.
+    /// @param report the pending report as `ReportSubmitted` emitted it: of reports storage keeps only the digest
+    function finalizeEpoch(Report calldata report) external;
 
     /// @notice Voids a closed epoch that got no report within the span. Anyone.
     function voidEpoch(uint64 epoch) external;
@@ -156,6 +159,8 @@ interface ICreditOracle {
     /// @notice The lowest epoch that has not been closed.
     function nextEpoch() external view returns (uint64);
     function currentAttempt(uint64 epoch) external view returns (uint32);
+    /// @notice What of the escrow the open epoch holds: all that was unlocked at its close, or wages and fee of its accepted report.
+    function reservedEscrow() external view returns (uint256);
     /// @notice What the open epoch's credits may sum to: the cap, added up over void epochs in a row.
     function creditsLimit() external view returns (uint256);
     /// @notice Whether the run's last epoch has been settled, and when.

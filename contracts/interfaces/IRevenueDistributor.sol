@@ -39,8 +39,8 @@ interface IRevenueDistributor {
     /// @notice Adds `amount` to the capital pool alone: slashed stakes and bonds. Anyone.
     function payCapital(uint256 amount) external payable;
 
-    /// @notice Takes the wages of final epochs, `scaled` of which the leaves carry. Only the campaign.
-    function receiveWages(uint256 amount, uint256 scaled) external payable;
+    /// @notice Takes the wages of final epochs; the leaves carry `amount * 2^64 - excess` of them. Only the campaign.
+    function receiveWages(uint256 amount, uint256 excess) external payable;
 
     /*//////////////////////////////////////////////////////////////
                                  CLAIMS
@@ -59,9 +59,11 @@ interface IRevenueDistributor {
 
     /// @notice Pays what is pending to live credits and returns the accumulator that the epoch's own credits enter at. Only the oracle.
     function closeEpoch() external returns (uint256 acc);
-    /// @notice Distributes what is pending; from now on revenue is distributed on arrival. Only the oracle.
+    /// @notice Distributes what is pending, or gives it to the capital pool if no credits live; from now on revenue is distributed on
+    /// arrival. Only the oracle.
     function finish() external;
-    /// @notice Adds a debt of `index` to the capital pool, which its claims pay first. Only the disputes contract.
+    /// @notice Adds a debt of `index` to the capital pool, which its claims pay first. It stops at 2^127, more than any pool can pay.
+    /// Only the disputes contract.
     function addDebt(uint32 index, uint256 amount) external;
 
     /*//////////////////////////////////////////////////////////////
@@ -78,7 +80,7 @@ interface IRevenueDistributor {
     function pendingCompute() external view returns (uint256);
     function accCapital() external view returns (uint256);
     function accCompute() external view returns (uint256);
-    /// @notice The scaled remainder that the next distribution takes up.
+    /// @notice The scaled remainder, below 2^64, that the next distribution takes up.
     function computeCarry() external view returns (uint256);
     function capitalClaimedBy(address funder) external view returns (uint256);
     /// @notice Units that an index has claimed, debts that it paid from them included.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {RunAddresses, RunParams} from "./Types.sol";
+import {RunParams} from "./Types.sol";
 
 /// @title IRunPart
-/// @notice What the factory asks of each clone of a run. It can be called once, in the transaction that creates the clone; the
-/// implementations themselves can never be initialised.
+/// @notice What the factory asks of a clone that starts with something in storage. It can be called once, in the transaction that
+/// creates the clone; the implementations themselves can never be initialised.
 interface IRunPart {
-    function initialize(RunParams calldata params, RunAddresses calldata addresses) external;
+    function initialize(RunParams calldata params) external;
 }

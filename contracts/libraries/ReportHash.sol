@@ -17,21 +17,20 @@ library ReportHash {
     bytes32 internal constant VERDICT_TYPEHASH =
         keccak256("Verdict(bytes32 configDigest,uint64 epoch,uint32 index,bool convicted,bytes32 evidenceSha256)");
 
-    function report(Report calldata r) internal pure returns (bytes32) {
-        bytes memory head = abi.encode(
-            REPORT_TYPEHASH, r.configDigest, r.epoch, r.attempt, r.prevRoot, r.root, r.sum, r.depth, r.epochCredits, r.creditsHash
-        );
-        bytes memory tail = abi.encode(
-            keccak256(bytes(r.evidenceCid)),
-            r.evidenceSha256,
-            r.checkpoint,
-            keccak256(bytes(r.checkpointCid)),
-            r.round,
-            r.lossMicro,
-            r.blockNumber,
-            r.blockHash
-        );
-        return keccak256(bytes.concat(head, tail));
+    /// @dev The words of the struct as they lie in calldata, the two strings replaced by their hashes. Words that are no valid encoding
+    /// give a digest that nobody signs.
+    function report(Report calldata r) internal pure returns (bytes32 result) {
+        bytes32 evidenceCid = keccak256(bytes(r.evidenceCid));
+        bytes32 checkpointCid = keccak256(bytes(r.checkpointCid));
+        bytes32 typeHash = REPORT_TYPEHASH;
+        assembly ("memory-safe") {
+            let p := mload(0x40)
+            mstore(p, typeHash)
+            calldatacopy(add(p, 0x20), r, 0x220)
+            mstore(add(p, 0x140), evidenceCid)
+            mstore(add(p, 0x1a0), checkpointCid)
+            result := keccak256(p, 0x240)
+        }
     }
 
     function ban(bytes32 configDigest, Ban calldata b) internal pure returns (bytes32) {

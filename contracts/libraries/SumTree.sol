@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Panic} from "@openzeppelin/contracts/utils/Panic.sol";
 import {Leaf, Sibling} from "../interfaces/Types.sol";
 
 /// @title SumTree
@@ -29,17 +30,34 @@ library SumTree {
     }
 
     /// @notice The root that follows from a node at `index` of its level and its siblings, leaf upwards.
+    /// @dev In assembly, since every claim and every proof of fraud runs it: own node and sibling are laid side by side, in the order
+    /// that the index's bit says, behind the tag.
     function climb(uint256 index, bytes32 hash, uint256 sum, Sibling[] calldata proof)
         internal
         pure
         returns (bytes32, uint256)
     {
-        for (uint256 k = 0; k < proof.length; ++k) {
-            bytes32 otherHash = proof[k].hash;
-            uint256 otherSum = proof[k].sum;
-            hash = (index >> k) & 1 == 1 ? nodeHash(otherHash, otherSum, hash, sum) : nodeHash(hash, sum, otherHash, otherSum);
-            sum += otherSum;
+        bytes32 tag = NODE_TAG;
+        bool overflow = false;
+        assembly ("memory-safe") {
+            let node := mload(0x40)
+            let children := add(node, 0x20)
+            mstore(node, tag)
+            let end := add(proof.offset, shl(6, proof.length))
+            for { let sibling := proof.offset } lt(sibling, end) { sibling := add(sibling, 0x40) } {
+                let side := shl(6, and(index, 1))
+                let own := add(children, side)
+                mstore(own, hash)
+                mstore(add(own, 0x20), sum)
+                calldatacopy(add(children, xor(side, 0x40)), sibling, 0x40)
+                hash := keccak256(node, 0xa0)
+                let total := add(sum, calldataload(add(sibling, 0x20)))
+                overflow := or(overflow, lt(total, sum))
+                sum := total
+                index := shr(1, index)
+            }
         }
+        if (overflow) Panic.panic(Panic.UNDER_OVERFLOW);
         return (hash, sum);
     }
 

@@ -310,14 +310,18 @@ def test_missing_money_is_refuted_and_forced_money_is_only_named(run: Staged) ->
 
 
 @pytest.mark.parametrize("part", ["campaign", "oracle", "distributor"])
-@pytest.mark.parametrize("where", ["clone", "implementation"])
+@pytest.mark.parametrize("where", ["clone", "constants", "implementation"])
 def test_other_code_is_refuted(run: Staged, part: str, where: str) -> None:
     chain = run.run.chain
     address = getattr(run.run.addresses, part)
     if where == "implementation":
         address = run.world.deployment.implementations[part].address
-    code = chain.code(address)
-    chain.rpc("anvil_setCode", address, "0x" + (code[:-1] + bytes([code[-1] ^ 1])).hex())
+    code = bytearray(chain.code(address))
+    if where == "implementation":
+        code.append(0)
+    else:
+        code[12 if where == "clone" else -1] ^= 1
+    chain.rpc("anvil_setCode", address, "0x" + code.hex())
     if (part, where) == ("campaign", "clone"):
         with pytest.raises(ChainError):  # there is nothing left that could be asked
             verify(settings_of(run))

@@ -13,6 +13,7 @@ from pathlib import Path
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
 from commonweight.chain.deploy import Deployment, deploy_factory
+from commonweight.chain.events import ReportSubmitted
 from commonweight.chain.keys import Key
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.local import dev_accounts
@@ -156,7 +157,8 @@ class World:
     def finalize(self, epoch: int) -> None:
         """Let the challenge window pass and make the epoch final."""
         self.warp(self.run.oracle.epoch_info(epoch).open_until + 1)
-        self.run.oracle.finalize_epoch(epoch)
+        (event,) = [e for e in self.run.events_of(ReportSubmitted) if e.epoch == epoch]
+        self.run.oracle.finalize_epoch(event.report)
 
     def settle(self, epoch: int, listed: Mapping[int, int]) -> None:
         """Close, report and finalize."""

@@ -276,7 +276,7 @@ def test_logs_are_the_same_whatever_the_page(world: World) -> None:
     chain = world.run.chain
     addresses = list(world.run.contract_names)
     whole = list(chain.logs(addresses))
-    assert len(whole) > 10
+    assert len(whole) > 5
     assert [(log.block, log.log_index) for log in whole] == sorted((log.block, log.log_index) for log in whole)
     for page in (1, 2, 7):
         assert list(chain.logs(addresses, page=page)) == whole

@@ -43,7 +43,7 @@ contract AttackTest is Base {
         Report memory r = honestReport(0);
         bytes memory credits = packedList();
         bytes[] memory sigs = signAll(digestOf(r), 3);
-        oracle.submitReport(r, credits, sigs);
+        submitWith(r, credits, sigs);
         vm.expectRevert(ICreditOracle.NotClosed.selector);
         oracle.submitReport(r, credits, sigs);
         finalizeNow(0);
@@ -165,7 +165,7 @@ contract AttackTest is Base {
     function test_attack_overflowAtTheEndsOfTheRanges() public {
         RunParams memory p = defaultParams();
         p.maxCreditsPerEpoch = type(uint64).max;
-        p.wagePerCredit = (1 << 127) - 1;
+        p.wagePerCredit = (1 << 80) - 1;
         p.cap = (1 << 127) - 1;
         p.goal = 1;
         p.depositDeadline = uint64(block.timestamp) + 100;

@@ -115,14 +115,14 @@ contract EpochTest is Base {
         oracle.closeEpoch(0);
     }
 
-    function test_closeSettlesTheEpochBefore() public {
+    function test_closeVoidsALapsedEpochBefore() public {
         launch(1);
         list(0, 5);
         close(0);
         submit(honestReport(0));
         clearList();
+        finalizeNow(0);
         close(1);
-        eq(uint256(oracle.epochInfo(0).state), uint256(EpochState.Final), "final");
         close(2);
         eq(uint256(oracle.epochInfo(1).state), uint256(EpochState.Void), "void");
     }
@@ -136,9 +136,10 @@ contract EpochTest is Base {
         oracle.closeEpoch(1);
         vm.roll(block.number + 1);
         submit(honestReport(0));
-        vm.expectRevert(abi.encodeWithSelector(ICreditOracle.StillOpen.selector, epochEnd(3) + 100));
-        oracle.closeEpoch(1);
         vm.warp(epochEnd(3) + 100);
+        vm.expectRevert(abi.encodeWithSelector(ICreditOracle.NotSettled.selector, 0));
+        oracle.closeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         oracle.closeEpoch(1);
     }
 
@@ -170,11 +171,11 @@ contract EpochTest is Base {
         eq(info.signerMask, 7, "signers 0, 1 and 2");
         vm.warp(info.openUntil - 1);
         vm.expectRevert(abi.encodeWithSelector(ICreditOracle.StillOpen.selector, info.openUntil));
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
         vm.expectRevert(ICreditOracle.NotClosed.selector);
         oracle.voidEpoch(0);
         vm.warp(info.openUntil);
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
         FinalEpoch memory f = ledger.finalEpoch(0);
         eq(f.root, r.root, "root");
         eq(f.sum, 16, "sum");
@@ -183,7 +184,7 @@ contract EpochTest is Base {
         eq(f.finalAt, block.timestamp, "time");
         eq(oracle.epochInfo(0).wage, f.wage, "snapshot by either view");
         vm.expectRevert(ICreditOracle.NotReported.selector);
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
     }
 
     function test_reportRefusesWrongContent() public {
@@ -584,7 +585,7 @@ contract RotationTest is Base {
         sigs = new bytes[](2);
         sigs[0] = signWith(newKeys[0], digestOf(r));
         sigs[1] = signWith(newKeys[1], digestOf(r));
-        oracle.submitReport(r, credits, sigs);
+        submitWith(r, credits, sigs);
         finalizeNow(0);
         campaign.claimFee(vm.addr(newKeys[0]));
         vm.prank(address(0x7000));
@@ -603,7 +604,7 @@ contract RotationTest is Base {
         Report memory r = honestReport(0);
         submit(r);
         _rotate();
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
         uint256 settled = block.timestamp;
         vm.prank(address(0x7000));
         vm.expectRevert(ICreditOracle.BondLocked.selector);

@@ -440,7 +440,7 @@ contract RootGameTest is RootGameSteps {
         vm.prank(carol);
         vm.expectRevert(IDisputes.WindowOver.selector);
         disputes.openGame{value: value}(bad);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         vm.prank(carol);
         vm.expectRevert(IDisputes.NotPending.selector);
         disputes.openGame{value: value}(bad);
@@ -455,7 +455,7 @@ contract RootGameTest is RootGameSteps {
         eq(oracle.epochInfo(1).openUntil, windowEnd - 1 + 40, "two answer times");
         vm.warp(windowEnd);
         vm.expectPartialRevert(ICreditOracle.StillOpen.selector);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         uint256 value = ready(dave, address(disputes), CHALLENGE_BOND);
         vm.prank(dave);
         vm.expectRevert(IDisputes.WindowOver.selector);
@@ -469,7 +469,7 @@ contract RootGameTest is RootGameSteps {
         eq(oracle.epochInfo(1).openUntil, windowEnd + 77, "held by the last move");
         ok(windowEnd + 77 <= windowEnd + 8 * 20, "within the longest game");
         vm.warp(windowEnd + 77);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         disputes.closeGame(game);
         eq(disputes.owedTo(carol), 0, "lost");
     }
@@ -493,7 +493,7 @@ contract RootGameTest is RootGameSteps {
         eq(disputes.owedTo(address(distributor)), asset == address(0) ? 500 : 875, "capital pool");
         disputes.payOwed(address(distributor));
         vm.warp(oracle.epochInfo(1).openUntil);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
     }
 
     function test_oneAnswerServesAllGames() public {
@@ -662,7 +662,7 @@ contract RootGameTest is RootGameSteps {
         close(2);
         submit(honestReport(2));
         vm.warp(oracle.epochInfo(2).openUntil);
-        oracle.finalizeEpoch(2);
+        oracle.finalizeEpoch(accepted);
         vm.warp(block.timestamp - 700);
         _answer(6, 0);
         _descend(game, 6, 0, 16);
@@ -686,7 +686,7 @@ contract RootGameTest is RootGameSteps {
         _honest();
         uint256 game = _open(carol);
         vm.warp(oracle.epochInfo(1).openUntil);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         vm.expectRevert(IDisputes.NotPending.selector);
         disputes.timeoutAnswer(game);
         disputes.closeGame(game);
@@ -702,7 +702,7 @@ contract RootGameTest is RootGameSteps {
         _answer(6, 0);
         vm.warp(windowEnd + 37);
         vm.expectPartialRevert(ICreditOracle.StillOpen.selector);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         _descend(game, 6, 0, 16);
         vm.warp(windowEnd + 56);
         _answer(1, 16);

@@ -86,7 +86,7 @@ contract Handler is Base {
         }
         if (state == EpochState.Reported) {
             vm.warp(oracle.epochInfo(next - 1).openUntil);
-            oracle.finalizeEpoch(next - 1);
+            oracle.finalizeEpoch(accepted);
             return _noteFinal(next - 1);
         }
         if (next <= 7) _close(next);

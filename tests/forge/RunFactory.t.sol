@@ -5,6 +5,7 @@ import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.s
 import {Base} from "./Base.sol";
 import {ICampaign} from "../../contracts/interfaces/ICampaign.sol";
 import {ICreditOracle} from "../../contracts/interfaces/ICreditOracle.sol";
+import {IRevenueDistributor} from "../../contracts/interfaces/IRevenueDistributor.sol";
 import {IRunFactory} from "../../contracts/interfaces/IRunFactory.sol";
 import {IRunPart} from "../../contracts/interfaces/IRunPart.sol";
 import {Milestone, RunAddresses, RunParams} from "../../contracts/interfaces/Types.sol";
@@ -18,13 +19,40 @@ contract RunFactoryTest is Base {
         ok(before - gasleft() < 16_700_000, "gas");
         ok(factory.isRun(c), "known");
         ok(!factory.isRun(address(this)), "others are not");
-        RunAddresses memory a = ICampaign(c).addresses();
+        ICampaign campaign_ = ICampaign(c);
+        RunAddresses memory a = campaign_.addresses();
         eq(a.campaign, c, "named by its campaign");
         address[8] memory all =
             [a.campaign, a.registry, a.oracle, a.ledger, a.checkpoints, a.distributor, a.payments, a.disputes];
+        eq(keccak256(abi.encode(campaign_.params())), keccak256(abi.encode(p)), "parameters");
         for (uint256 i = 0; i < 8; ++i) {
-            eq(all[i].code.length, 45, "EIP-1167 clone");
+            uint256 parameters = i == 0 ? abi.encode(p).length : 0;
+            eq(all[i].code.length, 45 + 442 + parameters, "EIP-1167 clone and constants");
         }
+    }
+
+    /// The clones' code holds their addresses, which follow from the factory's nonce: one, two and three bytes of it are encoded
+    /// differently.
+    function test_clonesKnowEachOtherAtAnyNonce() public {
+        uint24[3] memory nonces = [uint24(0x7c), 0xfc, 0xfffc];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.setNonceUnsafe(address(factory), nonces[i]);
+            vm.store(address(factory), 0, bytes32(uint256(nonces[i])));
+            address c = factory.createRun(defaultParams());
+            RunAddresses memory a = ICampaign(c).addresses();
+            eq(a.campaign, c, "campaign");
+            eq(IRevenueDistributor(a.distributor).accCapital(), 0, "distributor is there");
+            eq(ICreditOracle(a.oracle).signers().length, 4, "oracle is there");
+        }
+    }
+
+    /// Beyond the nonces that are provided for, a factory makes no more runs; anyone can deploy another.
+    function test_factoryEndsWithItsNonces() public {
+        vm.setNonceUnsafe(address(factory), 0xfffff9);
+        vm.store(address(factory), 0, bytes32(uint256(0xfffff9)));
+        RunParams memory p = defaultParams();
+        vm.expectRevert();
+        factory.createRun(p);
     }
 
     /// forge does not limit code, since its own test contracts are larger. (`forge coverage` compiles unoptimised and fails only this.)
@@ -41,13 +69,10 @@ contract RunFactoryTest is Base {
         RunParams memory p = defaultParams();
         RunAddresses memory a = campaign.addresses();
         RunAddresses memory impl = factory.implementations();
-        address[16] memory all = [
-            a.campaign, a.registry, a.oracle, a.ledger, a.checkpoints, a.distributor, a.payments, a.disputes,
-            impl.campaign, impl.registry, impl.oracle, impl.ledger, impl.checkpoints, impl.distributor, impl.payments, impl.disputes
-        ];
-        for (uint256 i = 0; i < 16; ++i) {
+        address[4] memory all = [a.campaign, a.oracle, impl.campaign, impl.oracle];
+        for (uint256 i = 0; i < 4; ++i) {
             vm.expectRevert(Initializable.InvalidInitialization.selector);
-            IRunPart(all[i]).initialize(p, a);
+            IRunPart(all[i]).initialize(p);
         }
     }
 
@@ -89,7 +114,7 @@ contract RunFactoryTest is Base {
         p.serverBps = 10_001;
         _refused(p, "serverBps");
         p = defaultParams();
-        p.wagePerCredit = 1 << 127;
+        p.wagePerCredit = 1 << 80;
         _refused(p, "wagePerCredit");
         p = defaultParams();
         p.providerStake = 1 << 127;

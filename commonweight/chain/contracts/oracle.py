@@ -36,16 +36,16 @@ class Oracle(DuesContract):
         return self._send("anchorRound", round_number, deadline, commitments_root, record_round, record_hash)
 
     def close_epoch(self, epoch: int) -> Receipt:
-        """Close the next epoch after its end, settling the one before it if that is due."""
+        """Close the next epoch after its end; voids the one before it if that lapsed, else it must be settled."""
         return self._send("closeEpoch", epoch)
 
     def submit_report(self, report: Report, credits_list: bytes, signatures: Sequence[bytes]) -> Receipt:
         """Submit the report on the closed epoch; signatures ascend by signer address."""
         return self._send("submitReport", report, credits_list, list(signatures))
 
-    def finalize_epoch(self, epoch: int) -> Receipt:
-        """Make a reported epoch final once its window is over."""
-        return self._send("finalizeEpoch", epoch)
+    def finalize_epoch(self, report: Report) -> Receipt:
+        """Make the pending report final once its window is over; `ReportSubmitted` has it as the contract wants it."""
+        return self._send("finalizeEpoch", report)
 
     def void_epoch(self, epoch: int) -> Receipt:
         """Void a closed epoch that got no report within the span."""
@@ -86,6 +86,10 @@ class Oracle(DuesContract):
     def current_attempt(self, epoch: int, *, block: BlockId = "latest") -> int:
         """The attempt that a report must carry at that block's time."""
         return self._one(int, "currentAttempt", epoch, block=block)
+
+    def reserved_escrow(self, *, block: BlockId = "latest") -> int:
+        """What of the escrow the open epoch holds: all that was unlocked, or wages and fee of its accepted report."""
+        return self._one(int, "reservedEscrow", block=block)
 
     def credits_limit(self, *, block: BlockId = "latest") -> int:
         """What the open epoch's credits may sum to."""
