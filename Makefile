@@ -143,9 +143,12 @@ ape-test: ## tests/ape in an environment of Ape's own
 	$(BIN)/python scripts/export_abi.py
 	@touch $@
 
-.PHONY: abi gas bench
+.PHONY: abi standard-json gas bench
 abi: ## write commonweight/abi/ from contracts/
 	$(call stamps,.make/abi)
+
+standard-json: setup ## write the compiler's inputs into build/standard-json/, for source verification on explorers
+	@$(BIN)/python scripts/export_abi.py --standard-json build/standard-json
 
 gas: setup ## measure gas and write snapshots/gas.json
 	@$(BIN)/python scripts/gas_snapshot.py

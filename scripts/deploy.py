@@ -18,7 +18,9 @@ from commonweight.chain.client import Chain
 from commonweight.chain.deploy import (
     COMPILER,
     IMPLEMENTATIONS,
+    artifact,
     deploy_factory,
+    deployment_gas,
     deployment_path,
     shipped_deployments,
     write_deployment,
@@ -67,9 +69,13 @@ def _deploy(options: argparse.Namespace) -> None:
     print(f"chain            {chain.chain_id} at block {block.number}")
     print(f"deployer         {key.address}, {format_amount(chain.balance(key.address))}")
     print(f"base fee         {block.base_fee_wei} wei per gas, at most {fees.cap_wei}")
+    gas = deployment_gas()
+    print(f"gas              about {gas:,}, {format_amount(gas * block.base_fee_wei)} at the present base fee")
     print(f"compiler         {COMPILER}")
     for contract in (*IMPLEMENTATIONS.values(), "RunFactory"):
-        print(f"deploys          {contract}, {len(interface(contract).bytecode)} bytes")
+        size, sources = len(interface(contract).bytecode), artifact(contract).source_sha256
+        print(f"deploys          {contract}, {size} bytes, sources {sources}")
+    print("arguments        RunFactory gets the addresses of the eight; the others take none, and nobody owns any")
     print(f"writes           {target}")
     if not options.yes:
         _ask()

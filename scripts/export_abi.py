@@ -1,10 +1,12 @@
 """Compile the contracts and write one JSON file each into commonweight/abi/.
 
 Run `python scripts/export_abi.py` after a change of a contract, or with `--check` to learn whether the committed files
-are what the sources compile to. The compiler is the one that foundry.toml names (npm solc behind native solc's command
-line), driven through its standard JSON with foundry.toml's settings, so that forge, Brownie, Ape and the wheel agree. A
-file holds `abi`, `bytecode`, `deployedBytecode`, `immutableReferences` and `sourceSha256`, the sha256 of the canonical
-JSON of compiler settings and of every source that the contract needs, as canonical JSON itself.
+are what the sources compile to. With `--standard-json FOLDER` it writes the compiler's whole input for each contract
+there, which block explorers take for source verification (`make standard-json`). The compiler is the one that
+foundry.toml names (npm solc behind native solc's command line), driven through its standard JSON with foundry.toml's
+settings, so that forge, Brownie, Ape and the wheel agree. A file holds `abi`, `bytecode`, `deployedBytecode`,
+`immutableReferences` and `sourceSha256`, the sha256 of the canonical JSON of compiler settings and of every source that
+the contract needs, as canonical JSON itself.
 """
 
 from __future__ import annotations
@@ -98,6 +100,18 @@ def closure(unit: str, sources: dict[str, str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def standard_json() -> dict[str, str]:
+    """The compiler's whole input for each contract alone: file name -> content."""
+    _, settings = load_profile()
+    files: dict[str, str] = {}
+    for name in CONTRACTS:
+        sources: dict[str, str] = {}
+        closure(f"contracts/{name}.sol", sources)
+        content = {unit: {"content": sources[unit]} for unit in sorted(sources)}
+        files[f"{name}.json"] = canonical({"language": "Solidity", "sources": content, "settings": settings})
+    return files
+
+
 def compile_all() -> dict[str, str]:
     """Compile and return file name -> file content. Raises SystemExit with the compiler's messages if it fails."""
     compiler, settings = load_profile()
@@ -137,7 +151,16 @@ def main() -> int:
     """Write the files, or with --check compare them. Exit 1 if --check finds a stale one."""
     parser = argparse.ArgumentParser(description="Write commonweight/abi/ from the contracts' sources.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a committed file is stale")
-    check = parser.parse_args().check
+    inputs = "write the compiler's input for each contract there instead"
+    parser.add_argument("--standard-json", type=Path, metavar="FOLDER", help=inputs)
+    options = parser.parse_args()
+    if options.standard_json is not None:
+        options.standard_json.mkdir(parents=True, exist_ok=True)
+        for name, content in standard_json().items():
+            (options.standard_json / name).write_text(content)
+        print(f"{len(CONTRACTS)} files in {options.standard_json}")
+        return 0
+    check = options.check
     TARGET.mkdir(parents=True, exist_ok=True)
     stale = []
     for name, content in compile_all().items():

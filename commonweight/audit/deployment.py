@@ -5,15 +5,12 @@ Clone, implementation and factory are compared byte for byte with `commonweight/
 is found by its own event.
 """
 
-import json
-from dataclasses import dataclass, fields
-from functools import cache
-from importlib import resources
+from dataclasses import fields
 
 from commonweight.audit.findings import Findings
 from commonweight.chain.abi import interface
 from commonweight.chain.contracts import Factory
-from commonweight.chain.deploy import IMPLEMENTATIONS
+from commonweight.chain.deploy import IMPLEMENTATIONS, artifact
 from commonweight.chain.events import RunCreated, decode_event, topic_of
 from commonweight.chain.run import Run
 from commonweight.chain.structs import RunAddresses, RunParams
@@ -24,30 +21,6 @@ from commonweight.protocol.fields import address_bytes
 CODE, PARAMETERS = "deployment-code", "deployment-parameters"
 _CLONE_START = bytes.fromhex("363d3d373d3d3d363d73")
 _CLONE_END = bytes.fromhex("5af43d82803e903d91602b57fd5bf3")
-
-
-@dataclass(frozen=True)
-class _Artifact:
-    code: bytes
-    masked: tuple[tuple[int, int], ...]
-
-    def matches(self, code: bytes) -> bool:
-        """Whether deployed code is this artifact's, whatever its immutables hold."""
-        return len(code) == len(self.code) and self._mask(code) == self._mask(self.code)
-
-    def _mask(self, code: bytes) -> bytes:
-        out = bytearray(code)
-        for start, length in self.masked:
-            out[start : start + length] = bytes(length)
-        return bytes(out)
-
-
-@cache
-def _artifact(name: str) -> _Artifact:
-    body = json.loads((resources.files("commonweight.abi") / f"{name}.json").read_text())
-    places = [place for group in body["immutableReferences"].values() for place in group]
-    masked = tuple((int(place["start"]), int(place["length"])) for place in places)
-    return _Artifact(bytes.fromhex(str(body["deployedBytecode"]).removeprefix("0x")), masked)
 
 
 def clone_code(implementation: str, constants: bytes) -> bytes:
@@ -101,7 +74,7 @@ def check_deployment(run: Run, block: Block, findings: Findings) -> None:
         code = run.chain.code(clone, block.number)
         carried = constants + encoded_params(created.params) if contract == "Campaign" else constants
         findings.equal(CODE, f"the code of {contract} at {clone}", code, clone_code(target, carried))
-        same = _artifact(contract).matches(run.chain.code(target, block.number))
+        same = artifact(contract).matches(run.chain.code(target, block.number))
         findings.expect(CODE, same, f"the implementation of {contract} at {target} is not this project's code")
     findings.expect(CODE, factory.is_run(run.address, block=block.number), "the factory does not know the run")
     findings.equal(PARAMETERS, "the campaign's list of contracts", run.addresses, created.addresses)
@@ -120,6 +93,6 @@ def _creation(run: Run, block: Block) -> RunCreated | None:
     if first > block.number:
         raise Incomplete("The run is newer than the block of this audit", f"it was created in block {first}")
     for log in run.chain.logs([], topics, first, min(block.number, first) if first else block.number):
-        if _artifact("RunFactory").matches(run.chain.code(log.address, block.number)):
+        if artifact("RunFactory").matches(run.chain.code(log.address, block.number)):
             return decode_event(RunCreated, log)
     return None

@@ -239,6 +239,11 @@ class Chain:
         body = self.rpc("eth_getTransactionReceipt", "0x" + tx_hash.hex())
         return None if body is None else parse_receipt(body)
 
+    def transaction_input(self, tx_hash: bytes) -> bytes | None:
+        """The data that a transaction carried, None if the node does not know it."""
+        body = self.rpc("eth_getTransactionByHash", "0x" + tx_hash.hex())
+        return None if body is None else unhex(str(body["input"]))
+
     def _sender(self) -> Sender:
         key = self._need_key()
         nonces = NonceStore(self._state_dir, self.chain_id, self._endpoints.genesis, key.address)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -37,7 +38,9 @@ IMPLEMENTATIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Deployed:
-    """One deployed contract. `code_keccak256` is of the code at the address, hashes are 0x-hex."""
+    """One deployed contract. `code_keccak256` is of the code at the address, `source_sha256` of compiler settings and
+    sources (scripts/export_abi.py); hashes are 0x-hex.
+    """
 
     contract: str
     address: str
@@ -45,6 +48,7 @@ class Deployed:
     tx: str
     arguments: tuple[str, ...]
     code_keccak256: str
+    source_sha256: str
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,51 @@ def deploy_factory(chain: Chain, progress: Callable[[str], None] | None = None) 
         if progress is not None:
             progress(contract)
         return Deployed(
-            contract, address, receipt.block_number, "0x" + receipt.tx_hash.hex(), shown, "0x" + keccak(code).hex()
-        )
+            contract, address, receipt.block_number, "0x" + receipt.tx_hash.hex(), shown, "0x" + keccak(code).hex(),
+            artifact(contract).source_sha256,
+        )  # fmt: skip
 
     with ThreadPoolExecutor(len(IMPLEMENTATIONS)) as pool:  # together they fit in one or two blocks
         made = dict(zip(IMPLEMENTATIONS, pool.map(deploy, IMPLEMENTATIONS.values()), strict=True))
     addresses = RunAddresses(**{name: made[name].address for name in IMPLEMENTATIONS})
     shown = tuple(getattr(addresses, f.name) for f in fields(RunAddresses))
     return Deployment(chain.chain_id, deploy("RunFactory", (addresses,), shown), made)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a contract of this project compiles to. `masked`: (start, length) of the immutables in `code`."""
+
+    code: bytes
+    masked: tuple[tuple[int, int], ...]
+    source_sha256: str
+
+    def matches(self, code: bytes) -> bool:
+        """Whether deployed code is this artifact's, whatever its immutables hold."""
+        return len(code) == len(self.code) and self._mask(code) == self._mask(self.code)
+
+    def _mask(self, code: bytes) -> bytes:
+        out = bytearray(code)
+        for start, length in self.masked:
+            out[start : start + length] = bytes(length)
+        return bytes(out)
+
+
+@cache
+def artifact(name: str) -> Artifact:
+    """The artifact of a contract, from commonweight/abi."""
+    body = json.loads((resources.files("commonweight.abi") / f"{name}.json").read_text())
+    places = [place for group in body["immutableReferences"].values() for place in group]
+    masked = tuple((int(place["start"]), int(place["length"])) for place in places)
+    code = bytes.fromhex(str(body["deployedBytecode"]).removeprefix("0x"))
+    return Artifact(code, masked, "0x" + str(body["sourceSha256"]))
+
+
+def deployment_gas() -> int:
+    """About what deploying everything costs: the transactions, their data and the code that they leave."""
+    contracts = (*IMPLEMENTATIONS.values(), "RunFactory")
+    data = sum(len(interface(contract).bytecode) for contract in contracts)
+    return sum(53_000 + 200 * len(artifact(contract).code) for contract in contracts) + 16 * data
 
 
 def deployment_path(directory: Path, chain_id: int) -> Path:
@@ -154,4 +195,5 @@ def _deployed(entry: Mapping[str, object]) -> Deployed:
         str(entry["tx"]),
         tuple(str(a) for a in arguments),
         str(entry["code_keccak256"]),
+        str(entry["source_sha256"]),
     )

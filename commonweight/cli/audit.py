@@ -49,6 +49,28 @@ def verify(
 
 
 @cli.command()
+def deployment(
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Deployments file (default: the one that ships for this chain).", metavar="FILE"),
+    ] = None,
+    rpc: RpcOption = None,
+    confirmations: ConfirmationsOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a deployments file with the chain: code, transactions, arguments. Exit codes as for `verify`."""
+    session = Session({"rpc": rpc, "confirmations": confirmations}, config=config, as_json=as_json, role="audit")
+    from commonweight.audit.deployed import check_deployments_file
+    from commonweight.chain.client import Chain
+    from commonweight.chain.deploy import deployment_path, read_deployment, shipped_deployments
+
+    urls = session.settings.rpc
+    path = file or deployment_path(shipped_deployments(), Chain(tuple(urls)).chain_id)
+    _conclude(session, check_deployments_file(urls, read_deployment(path), session.settings.confirmations))
+
+
+@cli.command()
 def lineage(
     run: RunOption = None,
     rpc: RpcOption = None,

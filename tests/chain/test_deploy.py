@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from eth_utils.crypto import keccak
 
+from commonweight.audit.deployed import check_deployments_file
+from commonweight.audit.findings import AuditReport
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
 from commonweight.chain.deploy import IMPLEMENTATIONS, find_factory, read_deployment, write_deployment
@@ -92,3 +94,58 @@ def test_a_parameter_out_of_bounds_is_named(world: World) -> None:
         factory.create_run(make_params(world.run.chain.timestamp(), tail_epochs=1))
     assert refused.value.name == "BadParameter"
     assert json.dumps(world.deployment.to_json())
+
+
+def verdicts(report: AuditReport) -> set[tuple[str, str]]:
+    """(check, contract) of everything that does not hold."""
+    return {(c.name, c.subject) for c in report.checks if c.verdict != "ok"}
+
+
+def test_an_honest_file_is_verified_by_the_command(world: World, tmp_path: Path) -> None:
+    path = write_deployment(world.deployment, tmp_path)
+    command = [sys.executable, "-m", "commonweight.cli.main", "audit", "deployment", "--file", str(path), "--json"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--rpc", world.url, "--confirmations", "0"],
+        env=environment, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "verified"
+    assert {c["name"] for c in found["checks"]} == {"code", "transactions", "sources", "factory"}
+
+
+LIES: dict[str, tuple[dict[str, object], set[tuple[str, str]]]] = {
+    "another block": ({"block": 1_000_000}, {("transactions", "CreditOracle")}),
+    "another address": (
+        {"address": KEYS[0].address},
+        {("code", "CreditOracle"), ("transactions", "CreditOracle"), ("factory", "")},
+    ),
+    "another hash": ({"code_keccak256": "0x" + "11" * 32}, {("code", "CreditOracle")}),
+    "other sources": ({"source_sha256": "0x" + "11" * 32}, {("sources", "CreditOracle")}),
+    "a transaction that is not there": ({"tx": "0x" + "11" * 32}, {("transactions", "CreditOracle")}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_false_entry_is_refuted_by_name(world: World, lie: str) -> None:
+    changes, expected = LIES[lie]
+    true = world.deployment
+    entry = replace(true.implementations["oracle"], **changes)  # type: ignore[arg-type]
+    false = replace(true, implementations={**true.implementations, "oracle": entry})
+    assert verdicts(check_deployments_file([world.url], false, 0)) >= expected
+
+
+def test_other_code_behind_a_true_address_is_refuted(world: World) -> None:
+    method = {"anvil": "anvil_setCode"}.get(world.run.chain.rpc("web3_clientVersion").partition("/")[0].lower())
+    if method is None:
+        method = "evm_setAccountCode"  # Ganache
+    world.run.chain.rpc(method, world.deployment.implementations["ledger"].address, "0x00")
+    assert ("code", "CreditLedger") in verdicts(check_deployments_file([world.url], world.deployment, 0))
+
+
+def test_arguments_that_were_not_the_factorys_are_refuted(world: World) -> None:
+    swapped = world.deployment.factory.arguments[::-1]
+    false = replace(world.deployment, factory=replace(world.deployment.factory, arguments=swapped))
+    found = verdicts(check_deployments_file([world.url], false, 0))
+    assert {("transactions", "RunFactory"), ("factory", "")} <= found

@@ -27,7 +27,7 @@ GROUPS = {
     "provider": {"register", "start", "status", "credits", "claim", "exit"},
     "oracle": {"start", "status", "check", "bond"},
     "infer": {"serve", "settle", "ask", "channel"},
-    "audit": {"verify", "lineage", "replay", "proof", "check-proof", "export"},
+    "audit": {"verify", "deployment", "lineage", "replay", "proof", "check-proof", "export"},
     "data": {"prepare"},
     "key": {"new", "show"},
     "dev": {"up", "down", "reset", "status"},

@@ -24,6 +24,27 @@ def test_the_abis_are_what_the_contracts_compile_to() -> None:
 
 
 @pytest.mark.unit
+def test_a_compilers_input_for_an_explorer_gives_the_committed_code(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/export_abi.py", "--standard-json", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    committed = {path.stem for path in (ROOT / "commonweight" / "abi").glob("*.json")} - {"ERC20"}
+    assert {path.stem for path in tmp_path.glob("*.json")} == committed
+    name = "CheckpointRegistry"
+    solc = [str(ROOT / "tools" / "solc" / "solc-v0.8.30"), "--standard-json"]
+    request = (tmp_path / f"{name}.json").read_text()
+    done = subprocess.run(solc, input=request, check=True, capture_output=True, text=True)
+    code = json.loads(done.stdout)["contracts"][f"contracts/{name}.sol"][name]["evm"]["bytecode"]["object"]
+    assert json.loads((ROOT / "commonweight" / "abi" / f"{name}.json").read_text())["bytecode"] == "0x" + code
+
+
+@pytest.mark.chain
+def test_the_gas_snapshot_is_what_the_contracts_use() -> None:
+    command = [sys.executable, "scripts/gas_snapshot.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\nRun `make gas` and commit the result."
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_file_names_exact_versions_and_no_registry(lock: str) -> None:
     entries = json.loads((ROOT / lock).read_text())["packages"]
