@@ -40,9 +40,9 @@ contract Disputes is RootGame, CreditDispute {
 
     function proveBadList(Report calldata report, bytes calldata credits, uint256 position) external {
         bytes32 digest = _reportDigest(report);
-        _pendingCase(report, digest);
+        Case memory c = _pendingCase(report, digest);
         if (keccak256(credits) != report.creditsHash) revert WrongList();
-        if (!_isBadAt(credits, position)) revert NotFraud();
+        if (!_isBadAt(credits, position, c.providerCount)) revert NotFraud();
         emit BadListProved(digest, position, msg.sender);
         _cases[digest].fraud = true;
         ICreditOracle(RunConstants.oracle()).voidByFraud(msg.sender);
@@ -79,12 +79,13 @@ contract Disputes is RootGame, CreditDispute {
         }
     }
 
-    /// @dev A length that is no multiple of an entry is bad at any position.
-    function _isBadAt(bytes calldata credits, uint256 position) internal pure returns (bool) {
+    /// @dev A length that is no multiple of an entry is bad at any position. An index that nobody had registered has no leaf that could be
+    /// wrong when it lies beyond the tree, so that the entry itself must be the proof.
+    function _isBadAt(bytes calldata credits, uint256 position, uint256 providerCount) internal pure returns (bool) {
         if (credits.length % CreditList.ENTRY != 0) return true;
         if (position >= credits.length / CreditList.ENTRY) return false;
         (uint32 index, uint64 c) = CreditList.entry(credits, position);
-        if (c == 0) return true;
+        if (c == 0 || index >= providerCount) return true;
         if (position == 0) return false;
         (uint32 before,) = CreditList.entry(credits, position - 1);
         return index <= before;
