@@ -1,0 +1,1 @@
+"""Mutation testing of the contracts; `scripts/mutation.py` is the program."""
