@@ -75,6 +75,12 @@ endef
 .make/ape: tests/ape/constraints.txt tools/python.sh
 	$(call framework_environment,ape,eth-ape ape-solidity ape-foundry)
 
+.make/slither: tests/slither/constraints.txt tools/python.sh
+	$(call framework_environment,slither,slither-analyzer)
+
+.make/formal: tests/formal/constraints.txt tools/python.sh
+	$(call framework_environment,formal,halmos)
+
 .PHONY: runtime setup ipfs-node
 runtime: ## what the demo needs: Python packages, local chains
 	$(call stamps,.make/python .make/node)
@@ -99,14 +105,15 @@ demo: runtime ## the whole story on this machine; CHAIN=anvil|ganache, IPFS=http
 	$(BIN)/lint-imports
 	@touch $@
 
-.PHONY: lint test test-slow test-unit test-chain test-e2e test-forge test-python brownie-test ape-test
+.PHONY: slither mutation formal lint test test-slow test-unit test-chain test-e2e test-forge test-python brownie-test ape-test
 lint: ## ruff, mypy, import-linter
 	$(call stamps,.make/lint)
 
-test: ## lint, forge and pytest, all but the slow tests; pytest's summary is the last line
+test: ## lint, slither, forge and pytest, all but the slow tests; pytest's summary is the last line
 	@$(MAKE) setup
 	@$(MAKE) ipfs-node
 	@$(MAKE) lint
+	@$(MAKE) slither
 	@$(MAKE) test-forge
 	@$(MAKE) test-python
 
@@ -137,6 +144,17 @@ ape-test: ## tests/ape in an environment of Ape's own
 	$(call stamps,.make/ape .make/node)
 	@tools/ape.sh
 
+slither: ## static analysis of the contracts, in an environment of its own
+	$(call stamps,.make/slither .make/dev .make/node)
+	@$(BIN)/python scripts/slither.py
+
+mutation: setup ## break the contracts in thousands of ways and see whether a test notices; hours, and it can be stopped
+	@$(BIN)/python scripts/mutation.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+
+formal: ## prove the sum tree, the credits list and the wages for every input, in an environment of its own
+	$(call stamps,.make/formal .make/dev .make/node)
+	@$(BIN)/python scripts/formal.py
+
 # ---------------------------------------------------------------------------------------------- generated files
 
 .make/abi: .make/dev .make/node scripts/export_abi.py foundry.toml remappings.txt $(SOLIDITY_SOURCES)
@@ -164,4 +182,4 @@ clean: ## remove what builds and tests left behind; keeps the environments
 	find $(PACKAGES) scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments too
-	rm -rf .make .venv .venv-brownie .venv-ape node_modules tools/ipfs-node/node_modules
+	rm -rf .make .mutation .venv .venv-brownie .venv-ape .venv-slither .venv-formal node_modules tools/ipfs-node/node_modules

@@ -32,7 +32,8 @@ class Compiler:
         self._process: subprocess.Popen[str] | None = None
         self._done = 0
 
-    def _answer(self, request: Mapping[str, object]) -> dict[str, object]:
+    def ask(self, request: Mapping[str, object]) -> dict[str, object]:
+        """The compiler's answer to one standard-JSON request."""
         if self._process is None or self._done >= COMPILES_PER_PROCESS:
             self.close()
             server = str(ROOT / "tools" / "solc" / "server.cjs")
@@ -61,7 +62,7 @@ class Compiler:
             "sources": {name: {"content": text} for name, text in sorted(sources.items())},
             "settings": {**settings, "outputSelection": selection},
         }
-        answer = self._answer(request)
+        answer = self.ask(request)
         errors = answer.get("errors", [])
         if not isinstance(errors, list):
             raise CompileError(f"unexpected answer: {errors}")

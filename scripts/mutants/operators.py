@@ -20,8 +20,8 @@ ASSIGNMENTS = {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "|=": "&=", "&=":
 REMOVABLE = {"+", "-", "*", "/", "%", ">>", "<<"}
 CHOOSERS = {"min", "max", "saturatingSub"}
 SKIPPED = {
-    "ArrayTypeName", "ErrorDefinition", "EventDefinition", "ImportDirective", "InheritanceSpecifier", "OverrideSpecifier",
-    "PragmaDirective", "RevertStatement", "StructDefinition", "StructuredDocumentation",
+    "ArrayTypeName", "ErrorDefinition", "EventDefinition", "ImportDirective", "InheritanceSpecifier",
+    "OverrideSpecifier", "PragmaDirective", "RevertStatement", "StructDefinition", "StructuredDocumentation",
 }  # fmt: skip
 STATEMENTS = {
     "EmitStatement", "ExpressionStatement", "ForStatement", "IfStatement", "RevertStatement", "Return", "TryStatement",
@@ -116,7 +116,7 @@ def mutate(unit: str, source: str, tree: dict[str, object]) -> list[Mutant]:
         seen.add(content)
         lo, hi = min(place.statement.start, edit.start), max(_head(place.statement), edit.end)
         before, after = _plain(data[lo:hi]), _plain(data[lo : edit.start] + edit.text + data[edit.end : hi])
-        name = "|".join((unit, place.function, edit.operator, before, after))
+        name = f"{unit}|{place.function}|{edit.operator}|{before}|{after}"
         names[name] += 1
         identity = hashlib.sha256(f"{name}|{names[name]}".encode()).hexdigest()[:12]
         line = data.count(b"\n", 0, edit.start) + 1
@@ -236,7 +236,8 @@ def _unary(node: Node, place: _Place, data: bytes) -> Iterator[Edit]:
         prefix = bool(node.raw.get("prefix"))
         yield Edit("step", node.start, node.end, other + inside if prefix else inside + other)
         if place.parent.kind != "ExpressionStatement":
-            yield Edit("order", node.start, node.end, inside + operator.encode() if prefix else operator.encode() + inside)
+            turned = inside + operator.encode() if prefix else operator.encode() + inside
+            yield Edit("order", node.start, node.end, turned)
 
 
 def _assignment(node: Node, _: _Place, data: bytes) -> Iterator[Edit]:
@@ -307,16 +308,16 @@ def _declaration(node: Node, _: _Place, __: bytes) -> Iterator[Edit]:
     yield from _verdict(node.one("initialValue"))
 
 
-def _modifier(node: Node, place: _Place, data: bytes) -> Iterator[Edit]:
+def _modifier(node: Node, _: _Place, __: bytes) -> Iterator[Edit]:
     if node.text("kind") == "modifierInvocation":
         yield Edit("modifier", node.start, node.end, b"")
 
 
-def _unchecked(node: Node, _: _Place, data: bytes) -> Iterator[Edit]:
+def _unchecked(node: Node, _: _Place, __: bytes) -> Iterator[Edit]:
     yield Edit("checked", node.start, node.start + len(b"unchecked"), b"")
 
 
-def _yul_literal(node: Node, _: _Place, data: bytes) -> Iterator[Edit]:
+def _yul_literal(node: Node, _: _Place, __: bytes) -> Iterator[Edit]:
     if node.text("kind") == "number":
         yield Edit("constant", node.start, node.end, hex(int(node.text("value"), 0) + 32).encode())
 

@@ -1,7 +1,7 @@
-"""What is known of each mutant: a JSON line each, appended when it is judged, so that a killed run goes on where it was.
+"""What is known of each mutant: a JSON line each, appended when it is judged, so that a killed run loses nothing.
 
-A verdict is good for as long as nothing that it rests on has changed: the mutated sources, and the suite that killed the
-mutant, or every test for one that survived.
+A verdict is good for as long as nothing that it rests on has changed: the mutated sources, and the suite that killed
+the mutant, or every test for one that survived.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The tests load contracts from forge's artifacts by name, and forge rebuilds only what a changed source asks for. So a
 mutant is put to the test by writing its bytecode into the copy's artifacts: nothing is compiled but the mutant. Three
 things keep a mutant from surviving because it was never run: before the first one, the compiler kept loaded must give
-forge's own bytecode; a contract that cannot be deployed must fail the tests; and after each run the artifacts must still hold the mutant.
+forge's own bytecode; a contract that cannot be deployed must fail the tests; and after each run the artifacts must
+still hold the mutant.
 """
 
 from __future__ import annotations
