@@ -24,8 +24,9 @@ SKIPPED = {
     "OverrideSpecifier", "PragmaDirective", "RevertStatement", "StructDefinition", "StructuredDocumentation",
 }  # fmt: skip
 STATEMENTS = {
-    "EmitStatement", "ExpressionStatement", "ForStatement", "IfStatement", "RevertStatement", "Return", "TryStatement",
-    "VariableDeclaration", "VariableDeclarationStatement", "WhileStatement", "YulAssignment", "YulExpressionStatement",
+    "EmitStatement", "ExpressionStatement", "ForStatement", "FunctionDefinition", "IfStatement", "Return",
+    "TryStatement", "VariableDeclaration", "VariableDeclarationStatement", "WhileStatement", "YulAssignment",
+    "YulExpressionStatement",
 }  # fmt: skip
 
 
@@ -129,9 +130,10 @@ def _plain(text: bytes) -> str:
 
 
 def _head(statement: Node) -> int:
-    """Where the part of a statement that names it ends: a condition, without what it guards."""
+    """Where the part of a statement that names it ends: a condition or a header, without what follows."""
     inner = statement.one("condition") or statement.one("externalCall")
-    return inner.end if inner else statement.end
+    body = statement.one("body") if statement.kind == "FunctionDefinition" else None
+    return body.start if body else inner.end if inner else statement.end
 
 
 def _walk(node: Node, place: _Place, data: bytes) -> Iterator[tuple[_Place, Edit]]:

@@ -40,17 +40,17 @@ class Record:
                 except (ValueError, TypeError):
                     continue  # the line that was being written when the run was killed
                 self._by_id[judged.id] = judged
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a")
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            self._file.write("\n")
+            if not path.read_bytes().endswith(b"\n"):
+                with path.open("a") as file:
+                    file.write("\n")
 
     def add(self, judged: Judged) -> None:
         """Append and keep, whatever happens next."""
         with self._lock:
-            self._file.write(json.dumps(asdict(judged)) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with self._path.open("a") as file:
+                file.write(json.dumps(asdict(judged)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             self._by_id[judged.id] = judged
 
     def get(self, identity: str) -> Judged | None:
