@@ -28,9 +28,9 @@ contract Tree {
 }
 
 /// @title SumTreeChecks
-/// @notice The sum tree for every value that fits, at depths up to three.
+/// @notice The sum tree for every value that fits, at depth two.
 contract SumTreeChecks {
-    uint256 internal constant DEPTH = 3;
+    uint256 internal constant DEPTH = 2;
     Tree internal tree = new Tree();
 
     function proofOf(bytes32[DEPTH] memory hashes, uint256[DEPTH] memory sums, uint256 depth)
@@ -41,6 +41,13 @@ contract SumTreeChecks {
         proof = new Sibling[](depth);
         for (uint256 k = 0; k < depth; ++k) {
             proof[k] = Sibling(hashes[k], sums[k]);
+        }
+    }
+
+    /// @dev One path for each place, since the library lays nodes out in memory by the index's bits.
+    function placeOf(uint32 index) internal pure returns (bool within, uint32 place) {
+        for (place = 0; place < 1 << DEPTH; ++place) {
+            if (index == place) return (true, place);
         }
     }
 
@@ -55,8 +62,8 @@ contract SumTreeChecks {
         uint256[DEPTH] memory sums
     ) external view {
         Sibling[] memory proof = proofOf(hashes, sums, DEPTH);
-        if (index >> DEPTH != 0) return;
-        if (!tree.contains(root, rootSum, uint8(DEPTH), index, hash, sum, proof)) return;
+        (bool within, uint32 place) = placeOf(index);
+        if (!within || !tree.contains(root, rootSum, uint8(DEPTH), place, hash, sum, proof)) return;
         unchecked {
             uint256 total = sum;
             for (uint256 k = 0; k < DEPTH; ++k) {
@@ -77,8 +84,10 @@ contract SumTreeChecks {
         bytes32[DEPTH] memory hashesB,
         uint256[DEPTH] memory sumsB
     ) external view {
-        (bytes32 rootA, uint256 totalA) = tree.climb(index, hash[0], sum[0], proofOf(hashesA, sumsA, DEPTH));
-        (bytes32 rootB, uint256 totalB) = tree.climb(index, hash[1], sum[1], proofOf(hashesB, sumsB, DEPTH));
+        (bool within, uint32 place) = placeOf(index);
+        if (!within) return;
+        (bytes32 rootA, uint256 totalA) = tree.climb(place, hash[0], sum[0], proofOf(hashesA, sumsA, DEPTH));
+        (bytes32 rootB, uint256 totalB) = tree.climb(place, hash[1], sum[1], proofOf(hashesB, sumsB, DEPTH));
         if (rootA != rootB) return;
         assert(totalA == totalB && hash[0] == hash[1] && sum[0] == sum[1]);
         for (uint256 k = 0; k < DEPTH; ++k) {
