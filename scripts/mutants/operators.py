@@ -23,6 +23,7 @@ SKIPPED = {
     "ArrayTypeName", "ErrorDefinition", "EventDefinition", "ImportDirective", "InheritanceSpecifier",
     "OverrideSpecifier", "PragmaDirective", "RevertStatement", "StructDefinition", "StructuredDocumentation",
 }  # fmt: skip
+STEPS = {("ForStatement", "loopExpression"), ("YulForLoop", "post")}
 STATEMENTS = {
     "EmitStatement", "ExpressionStatement", "ForStatement", "FunctionDefinition", "IfStatement", "Return",
     "TryStatement", "VariableDeclaration", "VariableDeclarationStatement", "WhileStatement", "YulAssignment",
@@ -137,7 +138,7 @@ def _head(statement: Node) -> int:
 
 
 def _walk(node: Node, place: _Place, data: bytes) -> Iterator[tuple[_Place, Edit]]:
-    if node.kind in SKIPPED or (place.field == "loopExpression" and place.parent.kind == "ForStatement"):
+    if node.kind in SKIPPED or (place.parent.kind, place.field) in STEPS:
         return
     if node.kind == "ContractDefinition" and node.text("contractKind") == "interface":
         return
