@@ -70,7 +70,7 @@ contract Disputes is RootGame, CreditDispute {
         if (c != 0 && last.index >= case_.providerCount) return false;
         bool empty = last.C == 0;
         unchecked {
-            uint256 C = empty ? c : last.C + c;
+            uint256 C = last.C + c;
             uint256 D = (empty ? 0 : last.D) + c * uint256(case_.acc);
             uint256 W = (empty ? 0 : last.W) + c * uint256(case_.wage);
             if (leafSum != C) return false;

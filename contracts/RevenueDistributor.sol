@@ -7,6 +7,7 @@ import {ICreditLedger} from "./interfaces/ICreditLedger.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
 import {IRevenueDistributor} from "./interfaces/IRevenueDistributor.sol";
 import {Leaf, Revocation, Sibling} from "./interfaces/Types.sol";
+import {Accumulator} from "./libraries/Accumulator.sol";
 import {Assets} from "./libraries/Assets.sol";
 import {RunConstants} from "./libraries/RunConstants.sol";
 import {SumTree} from "./libraries/SumTree.sol";
@@ -40,8 +41,8 @@ contract RevenueDistributor is IRevenueDistributor {
         uint128 paid;
     }
 
-    /// @dev `carry`: the scaled remainder, below one unit.
-    struct Accumulator {
+    /// @dev `acc`: what a credit has earned since the first, scaled. `carry`: the scaled remainder, below one unit.
+    struct Credited {
         uint192 acc;
         uint64 carry;
     }
@@ -60,7 +61,7 @@ contract RevenueDistributor is IRevenueDistributor {
     uint256 internal _receipts;
     CapitalPool internal _capitalPool;
     ComputePool internal _computePool;
-    Accumulator internal _accumulator;
+    Credited internal _credited;
     mapping(address => CapitalAccount) internal _capital;
     mapping(uint32 => ComputeAccount) internal _compute;
 
@@ -101,9 +102,9 @@ contract RevenueDistributor is IRevenueDistributor {
         Assets.take(RunConstants.asset(), amount);
         _receive(_load(), 0, amount);
         // Whole units of excess go back to what is pending.
-        uint256 carry = _accumulator.carry + excess;
+        uint256 carry = _credited.carry + excess;
         _computePool.allocated += uint128(amount - (carry >> SCALE_BITS));
-        _accumulator.carry = uint64(carry);
+        _credited.carry = uint64(carry);
         emit WagesReceived(amount);
     }
 
@@ -124,12 +125,12 @@ contract RevenueDistributor is IRevenueDistributor {
 
     /// @dev Gives all of the pool that is pending to `live` credits; what does not divide is carried, scaled.
     function _distribute(uint256 received, uint256 live) internal {
-        Accumulator memory a = _accumulator;
-        uint256 scaled = ((received - _computePool.allocated) << SCALE_BITS) + a.carry;
+        Credited memory a = _credited;
+        (uint256 gain, uint256 rest) = Accumulator.distribute(received - _computePool.allocated, a.carry, live);
         _computePool.allocated = uint128(received);
-        a.carry = uint64(scaled % live);
-        a.acc += uint192(scaled / live);
-        _accumulator = a;
+        a.acc += uint192(gain);
+        a.carry = uint64(rest);
+        _credited = a;
         emit Distributed(a.acc, a.carry);
     }
 
@@ -203,7 +204,7 @@ contract RevenueDistributor is IRevenueDistributor {
         ComputePool memory pool
     ) internal view returns (uint256 due, uint256 debt) {
         if (revocation.any && epoch < revocation.lastEpoch) revert RootTooOld(revocation.lastEpoch);
-        uint256 acc = _accumulator.acc;
+        uint256 acc = _credited.acc;
         uint256 wageLimit = (leaf.C * RunConstants.wagePerCredit()) << SCALE_BITS;
         if (leaf.C < revocation.credits || leaf.D > leaf.C * acc || leaf.W > wageLimit) revert LeafOutOfRange();
         uint256 earned = (leaf.C - revocation.credits) * acc + revocation.accWeighted + leaf.W;
@@ -222,7 +223,7 @@ contract RevenueDistributor is IRevenueDistributor {
             uint256 live = ICreditLedger(RunConstants.ledger()).liveCredits();
             if (live != 0) _distribute(received, live);
         }
-        return _accumulator.acc;
+        return _credited.acc;
     }
 
     /// @dev Must not fail, since the run's last settlement waits for it. Money that would overfill the capital pool stays pending.
@@ -297,7 +298,7 @@ contract RevenueDistributor is IRevenueDistributor {
     }
 
     function accCompute() external view returns (uint256) {
-        return _accumulator.acc;
+        return _credited.acc;
     }
 
     function pendingCompute() external view returns (uint256) {
@@ -321,6 +322,6 @@ contract RevenueDistributor is IRevenueDistributor {
     }
 
     function computeCarry() external view returns (uint256) {
-        return _accumulator.carry;
+        return _credited.carry;
     }
 }
