@@ -12,7 +12,7 @@ contract LedgerViewsTest is Base {
         list(0, 10);
         list(1, 20);
         runEpoch(0);
-        TreeModel old = new TreeModel();
+        TreeModel old = newTree();
         old.copyFrom(tree);
         list(1, 5);
         runEpoch(1);

@@ -82,7 +82,7 @@ contract DisputesProveWrongLeafTest is DisputeSteps {
         runEpoch(0);
         pay(uint256(revenue) + 1);
         close(1);
-        before = new TreeModel();
+        before = newTree();
         before.copyFrom(tree);
         for (uint32 i = 0; i < 4; i += 2) {
             if (credits[i + 1] % 250_000 != 0) list(i, uint64(credits[i + 1] % 250_000));

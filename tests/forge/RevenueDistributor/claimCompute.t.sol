@@ -29,7 +29,7 @@ contract DistributorClaimComputeTest is Base {
         list(0, 10);
         list(1, 10);
         runEpoch(0);
-        TreeModel old = new TreeModel();
+        TreeModel old = newTree();
         old.copyFrom(tree);
         list(0, 90);
         runEpoch(1);
@@ -154,7 +154,7 @@ contract DistributorClaimComputeTest is Base {
         launch(1);
         list(0, 10);
         runEpoch(0);
-        TreeModel old = new TreeModel();
+        TreeModel old = newTree();
         old.copyFrom(tree);
         list(0, 10);
         runEpoch(1);

@@ -44,7 +44,7 @@ contract ConvictAttackTest is CreditDisputeSteps {
     /// Claiming on a root from before a conviction is refused.
     function test_attack_claimOnARootBeforeTheConviction() public eachAsset {
         finalizeNow(0);
-        TreeModel old = new TreeModel();
+        TreeModel old = newTree();
         old.copyFrom(tree);
         list(0, 30);
         close(1);

@@ -24,7 +24,7 @@ contract SumTreeTest is Base {
 
     function setUp() public override {
         lib = new SumTreeCaller();
-        model = new TreeModel();
+        model = newTree();
     }
 
     function test_specificationVector() public {

@@ -23,12 +23,12 @@ abstract contract DisputeSteps is Base {
         runEpoch(0);
         pay(1_000);
         close(1);
-        before = new TreeModel();
+        before = newTree();
         before.copyFrom(tree);
         list(0, 5);
         list(2, 7);
         honestReport(1);
-        lie = new TreeModel();
+        lie = newTree();
         lie.copyFrom(tree);
     }
 

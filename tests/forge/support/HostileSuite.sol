@@ -136,7 +136,7 @@ abstract contract HostileSuite is Base {
         uint256 due = _payOut(other);
         vm.revertToState(start);
         token.rebase(2, 1);
-        eq(_payOut(other), due, "no more than before");
+        ok(_payOut(other) - due <= 1, "no more than before, but for the token's own rounding");
         vm.revertToState(start);
         uint256 held = token.balanceOf(target());
         // Just enough for one of the two.
