@@ -8,9 +8,9 @@ import {Sibling} from "../../../contracts/interfaces/Types.sol";
 /// @notice Disputes.closeGame: who lost, and where the bond goes.
 contract DisputesCloseGameTest is RootGameSteps {
     function test_silentChallengerLosesAndAnswersArePaid() public eachAsset {
+        vm.fee(1);
         _honest();
         uint256 game = _open(carol);
-        vm.fee(1);
         _answer(6, 0);
         vm.warp(block.timestamp + 19);
         vm.expectRevert(IDisputes.TooEarly.selector);

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {CreditDisputeSteps} from "../support/CreditDisputeSteps.sol";
+import {ICreditLedger} from "../../../contracts/interfaces/ICreditLedger.sol";
 import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
 import {Report} from "../../../contracts/interfaces/Types.sol";
 
@@ -38,7 +39,7 @@ contract DisputesEnforceVerdictTest is CreditDisputeSteps {
     function test_verdictTakesEffectOnlyWhenFinal() public eachAsset {
         _challenge(0, 0);
         _judge(0, 0, true);
-        vm.expectRevert();
+        vm.expectRevert(abi.encodeWithSelector(ICreditLedger.NotFinal.selector, 0));
         disputes.enforceVerdict(good, goodList, 0);
         vm.expectRevert(IDisputes.TooEarly.selector);
         disputes.closeChallenge(0, 0);

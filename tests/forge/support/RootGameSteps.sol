@@ -33,8 +33,9 @@ abstract contract RootGameSteps is DisputeSteps {
     function _answer(uint8 level, uint32 position) internal {
         uint8 below = level < 5 ? level : 5;
         Sibling[] memory d = lie.descendants(level, position, below);
+        bytes32 digest = digestOf(bad);
         vm.prank(dave);
-        disputes.answerNode(digestOf(bad), level, position, d);
+        disputes.answerNode(digest, level, position, d);
     }
 
     function answerAgain() external {

@@ -191,4 +191,11 @@ abstract contract World {
     function bound(uint256 x, uint256 low, uint256 high) internal pure returns (uint256) {
         return low + x % (high - low + 1);
     }
+
+    /// @dev Under another digest a signature recovers another key: no signer's, or one out of order.
+    function deadSignatures(bool accepted, bytes memory why) internal pure {
+        ok(!accepted, "accepted");
+        bytes4 reason = bytes4(why);
+        ok(reason == ICreditOracle.NotSigner.selector || reason == ICreditOracle.WrongSignatureOrder.selector, "another reason");
+    }
 }
