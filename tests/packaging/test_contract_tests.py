@@ -1,4 +1,4 @@
-"""The contracts' own tests are complete: every function, every error, every refused parameter and every attack has its test."""
+"""The contracts' own tests are complete: each function, error, refused parameter and attack has its test."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ CONTRACTS = ROOT / "contracts"
 FORGE = ROOT / "tests" / "forge"
 THREATS = ROOT / "docs" / "threat-model.md"
 PARTS = (
-    "Campaign", "CheckpointRegistry", "CreditLedger", "CreditOracle", "Disputes", "InferencePayments", "ProviderRegistry",
-    "RevenueDistributor", "RunFactory",
+    "Campaign", "CheckpointRegistry", "CreditLedger", "CreditOracle", "Disputes", "InferencePayments",
+    "ProviderRegistry", "RevenueDistributor", "RunFactory",
 )
 
 # What the issue asks to be tried, each by the attack of docs/threat-model.md that does so.
@@ -73,17 +73,16 @@ def _errors() -> Iterator[str]:
 def _state_changing(part: str) -> set[str]:
     entries = json.loads((ROOT / "commonweight" / "abi" / f"{part}.json").read_text())
     abi = entries["abi"] if isinstance(entries, dict) else entries
-    return {
-        entry["name"] for entry in abi if entry["type"] == "function" and entry["stateMutability"] in ("nonpayable", "payable")
-    }
+    functions = [entry for entry in abi if entry["type"] == "function"]
+    return {entry["name"] for entry in functions if entry["stateMutability"] in ("nonpayable", "payable")}
 
 
 @pytest.mark.unit
 def test_every_custom_error_is_expected_by_name() -> None:
-    tests = _tests()
     errors = list(_errors())
     assert len(errors) > 80
-    expected = set(re.findall(r"(?:expectRevert|expectPartialRevert|encodeWithSelector)\(\s*(\w+\.\w+)\.selector", tests))
+    expects = r"(?:expectRevert|expectPartialRevert|encodeWithSelector)\(\s*(\w+\.\w+)\.selector"
+    expected = set(re.findall(expects, _tests()))
     assert [error for error in errors if error not in expected] == []
 
 

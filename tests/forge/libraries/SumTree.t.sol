@@ -71,6 +71,13 @@ contract SumTreeTest is Base {
         ok(!lib.containsLeaf(root, sum, depth, leaf, proof), "altered");
     }
 
+    function test_proofOfAnotherLengthDoesNotProve() public {
+        model.put(1, address(1), 7, 0, 0);
+        (bytes32 root, uint256 sum) = model.rootOf(3);
+        ok(!lib.containsLeaf(root, sum, 3, model.leaf(1), model.proofOf(2, 1)), "shorter");
+        ok(!lib.containsLeaf(root, sum, 3, model.leaf(1), model.proofOf(4, 1)), "longer");
+    }
+
     function test_wrongIndexDoesNotProve(uint8 a, uint8 b) public {
         a %= 8;
         b %= 8;
