@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EXCEPTIONS = ROOT / "tests" / "forge" / "coverage-exceptions.md"
-# Coverage compiles without the optimiser, so that code is larger than on a chain. Random sequences reach nothing for sure.
+# Coverage compiles without the optimiser, so that code outgrows the limit. Random sequences reach nothing for sure.
 LEFT_OUT = ("--no-match-test", "implementationsFitTheCodeSizeLimit", "--no-match-path", "tests/forge/invariant/*")
 
 
