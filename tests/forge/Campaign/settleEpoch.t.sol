@@ -51,7 +51,7 @@ contract CampaignSettleEpochTest is EscrowSteps {
 
     function test_wagesFitTheEscrow() public eachAsset {
         RunParams memory p = defaultParams();
-        p.wagePerCredit = 1 << 100;
+        p.wagePerCredit = (1 << 80) - 1;
         createRun(p);
         launch(1);
         close(0);

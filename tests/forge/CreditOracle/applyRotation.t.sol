@@ -57,7 +57,7 @@ contract OracleApplyRotationTest is RotationSteps {
         sigs = new bytes[](2);
         sigs[0] = signWith(newKeys[0], digestOf(r));
         sigs[1] = signWith(newKeys[1], digestOf(r));
-        oracle.submitReport(r, credits, sigs);
+        submitWith(r, credits, sigs);
         finalizeNow(0);
         campaign.claimFee(vm.addr(newKeys[0]));
         vm.prank(address(0x7000));

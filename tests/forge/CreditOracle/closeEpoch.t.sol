@@ -32,14 +32,14 @@ contract OracleCloseEpochTest is Base {
         oracle.closeEpoch(0);
     }
 
-    function test_closeSettlesTheEpochBefore() public {
+    function test_closeVoidsALapsedEpochBefore() public {
         launch(1);
         list(0, 5);
         close(0);
         submit(honestReport(0));
         clearList();
+        finalizeNow(0);
         close(1);
-        eq(uint256(oracle.epochInfo(0).state), uint256(EpochState.Final), "final");
         close(2);
         eq(uint256(oracle.epochInfo(1).state), uint256(EpochState.Void), "void");
     }
@@ -53,9 +53,10 @@ contract OracleCloseEpochTest is Base {
         oracle.closeEpoch(1);
         vm.roll(block.number + 1);
         submit(honestReport(0));
-        vm.expectRevert(abi.encodeWithSelector(ICreditOracle.StillOpen.selector, epochEnd(3) + 100));
-        oracle.closeEpoch(1);
         vm.warp(epochEnd(3) + 100);
+        vm.expectRevert(abi.encodeWithSelector(ICreditOracle.NotSettled.selector, 0));
+        oracle.closeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         oracle.closeEpoch(1);
     }
 

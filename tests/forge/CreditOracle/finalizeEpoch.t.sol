@@ -24,11 +24,16 @@ contract OracleFinalizeEpochTest is Base {
         eq(info.signerMask, 7, "signers 0, 1 and 2");
         vm.warp(info.openUntil - 1);
         vm.expectRevert(abi.encodeWithSelector(ICreditOracle.StillOpen.selector, info.openUntil));
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
         vm.expectRevert(ICreditOracle.NotClosed.selector);
         oracle.voidEpoch(0);
         vm.warp(info.openUntil);
-        oracle.finalizeEpoch(0);
+        Report memory other = r;
+        other.lossMicro += 1;
+        vm.expectRevert(ICreditOracle.WrongReport.selector);
+        oracle.finalizeEpoch(other);
+        other.lossMicro -= 1;
+        oracle.finalizeEpoch(accepted);
         FinalEpoch memory f = ledger.finalEpoch(0);
         eq(f.root, r.root, "root");
         eq(f.sum, 16, "sum");
@@ -37,6 +42,6 @@ contract OracleFinalizeEpochTest is Base {
         eq(f.finalAt, block.timestamp, "time");
         eq(oracle.epochInfo(0).wage, f.wage, "snapshot by either view");
         vm.expectRevert(ICreditOracle.NotReported.selector);
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
     }
 }

@@ -18,7 +18,7 @@ contract OracleWithdrawBondTest is RotationSteps {
         Report memory r = honestReport(0);
         submit(r);
         _rotate();
-        oracle.finalizeEpoch(0);
+        oracle.finalizeEpoch(accepted);
         uint256 settled = block.timestamp;
         vm.prank(address(0x7000));
         vm.expectRevert(ICreditOracle.BondLocked.selector);

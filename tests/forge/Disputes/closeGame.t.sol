@@ -26,7 +26,7 @@ contract DisputesCloseGameTest is RootGameSteps {
         eq(disputes.owedTo(address(distributor)), asset == address(0) ? 500 : 875, "capital pool");
         disputes.payOwed(address(distributor));
         vm.warp(oracle.epochInfo(1).openUntil);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
     }
 
     function test_noGameWithoutItsNumber() public eachAsset {

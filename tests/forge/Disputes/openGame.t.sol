@@ -19,7 +19,7 @@ contract DisputesOpenGameTest is RootGameSteps {
         vm.prank(carol);
         vm.expectRevert(IDisputes.WindowOver.selector);
         disputes.openGame{value: value}(bad);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         vm.prank(carol);
         vm.expectRevert(IDisputes.NotPending.selector);
         disputes.openGame{value: value}(bad);

@@ -32,7 +32,7 @@ contract DisputesTimeoutAnswerTest is RootGameSteps {
         _honest();
         uint256 game = _open(carol);
         vm.warp(oracle.epochInfo(1).openUntil);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         vm.expectRevert(IDisputes.NotPending.selector);
         disputes.timeoutAnswer(game);
         disputes.closeGame(game);

@@ -43,6 +43,22 @@ contract DistributorFinishTest is Base {
         eq(distributor.computeReceived(), 6_000, "no more to compute");
     }
 
+    /// What would overfill the capital pool stays pending: nobody can stop the last settlement by paying too much.
+    function test_attack_fullPoolAtTheLastSettlement() public eachAsset {
+        launch(1);
+        for (uint64 e = 0; e < 7; ++e) {
+            lapseEpoch(e);
+        }
+        uint256 value = ready(carol, address(distributor), (1 << 127) - 500);
+        vm.prank(carol);
+        distributor.payCapital{value: value}((1 << 127) - 500);
+        pay(100);
+        pay(1_000);
+        lapseEpoch(7);
+        ok(campaign.ended(), "the run ends");
+        eq(distributor.pendingCompute(), 660, "stays pending");
+    }
+
     function test_onlyTheOracleFinishes() public {
         vm.expectRevert(IRevenueDistributor.NotOracle.selector);
         distributor.finish();

@@ -14,9 +14,20 @@ contract DistributorReceiveWagesTest is Base {
     function test_excessOverTheScaledSumIsCarried() public eachAsset {
         uint256 value = ready(address(campaign), address(distributor), 10);
         vm.prank(address(campaign));
-        distributor.receiveWages{value: value}(10, (10 << 64) - 7);
+        distributor.receiveWages{value: value}(10, 7);
         eq(distributor.computeReceived(), 10, "received");
         eq(distributor.pendingCompute(), 0, "given out");
         eq(distributor.computeCarry(), 7, "carried");
+    }
+
+    /// Excess that adds up to whole units goes back to what is pending.
+    function test_wholeUnitsOfExcessArePending() public eachAsset {
+        for (uint256 i = 0; i < 3; ++i) {
+            uint256 value = ready(address(campaign), address(distributor), 10);
+            vm.prank(address(campaign));
+            distributor.receiveWages{value: value}(10, 1 << 63);
+        }
+        eq(distributor.pendingCompute(), 1, "a unit and a half");
+        eq(distributor.computeCarry(), 1 << 63, "the half");
     }
 }

@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import {Base} from "../support/Base.sol";
 import {ICampaign} from "../../../contracts/interfaces/ICampaign.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
+import {IRevenueDistributor} from "../../../contracts/interfaces/IRevenueDistributor.sol";
 import {IRunFactory} from "../../../contracts/interfaces/IRunFactory.sol";
 import {Milestone, RunAddresses, RunParams} from "../../../contracts/interfaces/Types.sol";
 
@@ -16,13 +17,41 @@ contract RunFactoryCreateRunTest is Base {
         ok(before - gasleft() < 16_700_000, "gas");
         ok(factory.isRun(c), "known");
         ok(!factory.isRun(address(this)), "others are not");
-        RunAddresses memory a = ICampaign(c).addresses();
+        ICampaign campaign_ = ICampaign(c);
+        RunAddresses memory a = campaign_.addresses();
         eq(a.campaign, c, "named by its campaign");
         address[8] memory all =
             [a.campaign, a.registry, a.oracle, a.ledger, a.checkpoints, a.distributor, a.payments, a.disputes];
+        eq(keccak256(abi.encode(campaign_.params())), keccak256(abi.encode(p)), "parameters");
         for (uint256 i = 0; i < 8; ++i) {
-            eq(all[i].code.length, 45, "EIP-1167 clone");
+            uint256 parameters = i == 0 ? abi.encode(p).length : 0;
+            eq(all[i].code.length, 45 + 442 + parameters, "EIP-1167 clone and constants");
         }
+    }
+
+    /// The clones' code holds their addresses, which follow from the factory's nonce: one, two and three bytes of it are encoded
+    /// differently.
+    function test_clonesKnowEachOtherAtAnyNonce() public {
+        uint24[3] memory nonces = [uint24(0x7c), 0xfc, 0xfffc];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.setNonceUnsafe(address(factory), nonces[i]);
+            vm.store(address(factory), 0, bytes32(uint256(nonces[i])));
+            address c = factory.createRun(defaultParams());
+            RunAddresses memory a = ICampaign(c).addresses();
+            eq(a.campaign, c, "campaign");
+            eq(IRevenueDistributor(a.distributor).accCapital(), 0, "distributor is there");
+            eq(ICreditOracle(a.oracle).signers().length, 4, "oracle is there");
+        }
+    }
+
+    /// Beyond the nonces that are provided for, a factory makes no more runs; anyone can deploy another.
+    function test_factoryEndsWithItsNonces() public {
+        vm.setNonceUnsafe(address(factory), 0xfffff9);
+        vm.store(address(factory), 0, bytes32(uint256(0xfffff9)));
+        RunParams memory p = defaultParams();
+        // The number that follows would not fit.
+        vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x11));
+        factory.createRun(p);
     }
 
     function _refused(RunParams memory p, bytes32 name) internal {
@@ -52,7 +81,7 @@ contract RunFactoryCreateRunTest is Base {
         p.serverBps = 10_001;
         _refused(p, "serverBps");
         p = defaultParams();
-        p.wagePerCredit = 1 << 127;
+        p.wagePerCredit = 1 << 80;
         _refused(p, "wagePerCredit");
         p = defaultParams();
         p.providerStake = 1 << 127;

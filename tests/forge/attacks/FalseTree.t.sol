@@ -137,6 +137,16 @@ contract FalseTreeAttackTest is DisputeSteps {
         _fell();
     }
 
+    /// An index that has no place in the tree, left out of the sum too, so that no leaf is wrong: the list is false by that entry.
+    function test_attack_listedIndexBeyondTheTree() public {
+        _prepare(4);
+        list(9, 1);
+        _submitLie(12);
+        vm.prank(carol);
+        disputes.proveBadList(bad, badList, 2);
+        _fell();
+    }
+
     /// A smaller tree would drop providers, a larger one would hide leaves out of reach: the contract computes the depth.
     function test_attack_otherDepth() public {
         _prepare(4);

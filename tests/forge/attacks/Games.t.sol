@@ -67,7 +67,7 @@ contract GameAttackTest is RootGameSteps {
         close(2);
         submit(honestReport(2));
         vm.warp(oracle.epochInfo(2).openUntil);
-        oracle.finalizeEpoch(2);
+        oracle.finalizeEpoch(accepted);
         vm.warp(block.timestamp - 700);
         _answer(6, 0);
         _descend(game, 6, 0, 16);
@@ -91,7 +91,7 @@ contract GameAttackTest is RootGameSteps {
         eq(oracle.epochInfo(1).openUntil, windowEnd - 1 + 40, "two answer times");
         vm.warp(windowEnd);
         vm.expectPartialRevert(ICreditOracle.StillOpen.selector);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         uint256 value = ready(dave, address(disputes), CHALLENGE_BOND);
         vm.prank(dave);
         vm.expectRevert(IDisputes.WindowOver.selector);
@@ -105,7 +105,7 @@ contract GameAttackTest is RootGameSteps {
         eq(oracle.epochInfo(1).openUntil, windowEnd + 77, "held by the last move");
         ok(windowEnd + 77 <= windowEnd + 8 * 20, "within the longest game");
         vm.warp(windowEnd + 77);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         disputes.closeGame(game);
         eq(disputes.owedTo(carol), 0, "lost");
     }
@@ -119,7 +119,7 @@ contract GameAttackTest is RootGameSteps {
         _answer(6, 0);
         vm.warp(windowEnd + 37);
         vm.expectPartialRevert(ICreditOracle.StillOpen.selector);
-        oracle.finalizeEpoch(1);
+        oracle.finalizeEpoch(accepted);
         _descend(game, 6, 0, 16);
         vm.warp(windowEnd + 56);
         _answer(1, 16);

@@ -98,7 +98,7 @@ contract MoneyAttackTest is Base {
     function test_attack_overflowAtTheEndsOfTheRanges() public eachAsset {
         RunParams memory p = defaultParams();
         p.maxCreditsPerEpoch = type(uint64).max;
-        p.wagePerCredit = (1 << 127) - 1;
+        p.wagePerCredit = (1 << 80) - 1;
         p.cap = (1 << 127) - 1;
         p.goal = 1;
         p.depositDeadline = uint64(block.timestamp) + 100;

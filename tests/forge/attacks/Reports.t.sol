@@ -16,7 +16,7 @@ contract ReportAttackTest is ReportSteps {
         r = honestReport(0);
         credits = packedList();
         bytes[] memory sigs = signAll(digestOf(r), 3);
-        oracle.submitReport(r, credits, sigs);
+        submitWith(r, credits, sigs);
         vm.expectRevert(ICreditOracle.NotClosed.selector);
         oracle.submitReport(r, credits, sigs);
         finalizeNow(0);

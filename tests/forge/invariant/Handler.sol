@@ -309,7 +309,7 @@ contract Handler is Base {
         if (c.lie != Lie.None) return;
         uint256 until = oracle.epochInfo(e).openUntil;
         if (block.timestamp < until) vm.warp(until);
-        oracle.finalizeEpoch(e);
+        oracle.finalizeEpoch(c.report);
         TreeModel t = newTree();
         t.copyFrom(tree);
         oldTrees.push(t);

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {ICampaign} from "../../../contracts/interfaces/ICampaign.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
 import {Report, RunParams} from "../../../contracts/interfaces/Types.sol";
-import {IStage} from "./IStage.sol";
+import {Stage} from "./Stage.sol";
 import {TreeModel} from "./TreeModel.sol";
 import {World} from "./World.sol";
 
@@ -26,7 +26,7 @@ abstract contract Base is World {
 
     /// @dev What a test starts from; once for each asset it runs with.
     function arrange() internal virtual {
-        _perform(abi.encodeCall(IStage.createDefault, ()));
+        _perform(abi.encodeCall(Stage.createDefault, ()));
     }
 
     /// @dev Runs a test with ETH and then, from the same state, with a token. A contract of its own for each asset would be compiled twice.
@@ -81,98 +81,98 @@ abstract contract Base is World {
     }
 
     function deployFactory() internal {
-        _perform(abi.encodeCall(IStage.deployFactory, ()));
+        _perform(abi.encodeCall(Stage.deployFactory, ()));
     }
 
     function defaultParams() internal returns (RunParams memory p) {
-        return abi.decode(_perform(abi.encodeCall(IStage.defaultParams, ())), (RunParams));
+        return abi.decode(_perform(abi.encodeCall(Stage.defaultParams, ())), (RunParams));
     }
 
     function createRun(RunParams memory p) internal {
-        _perform(abi.encodeCall(IStage.createRun, (p)));
+        _perform(abi.encodeCall(Stage.createRun, (p)));
     }
 
     function bindRun(address c) internal {
-        _perform(abi.encodeCall(IStage.bindRun, (c)));
+        _perform(abi.encodeCall(Stage.bindRun, (c)));
     }
 
     function ready(address who, address to, uint256 amount) internal returns (uint256 value) {
-        return abi.decode(_perform(abi.encodeCall(IStage.ready, (who, to, amount))), (uint256));
+        return abi.decode(_perform(abi.encodeCall(Stage.ready, (who, to, amount))), (uint256));
     }
 
     function fund(address who, uint256 amount) internal {
-        _perform(abi.encodeCall(IStage.fund, (who, amount)));
+        _perform(abi.encodeCall(Stage.fund, (who, amount)));
     }
 
     function pay(uint256 amount) internal {
-        _perform(abi.encodeCall(IStage.pay, (amount)));
+        _perform(abi.encodeCall(Stage.pay, (amount)));
     }
 
     function postBond(address signer, uint256 amount) internal {
-        _perform(abi.encodeCall(IStage.postBond, (signer, amount)));
+        _perform(abi.encodeCall(Stage.postBond, (signer, amount)));
     }
 
     function registerOne(uint32 i) internal returns (uint32) {
-        return abi.decode(_perform(abi.encodeCall(IStage.registerOne, (i))), (uint32));
+        return abi.decode(_perform(abi.encodeCall(Stage.registerOne, (i))), (uint32));
     }
 
     function registerMany(uint32 n) internal {
-        _perform(abi.encodeCall(IStage.registerMany, (n)));
+        _perform(abi.encodeCall(Stage.registerMany, (n)));
     }
 
     function postBonds() internal {
-        _perform(abi.encodeCall(IStage.postBonds, ()));
+        _perform(abi.encodeCall(Stage.postBonds, ()));
     }
 
     function launch(uint32 n) internal {
-        _perform(abi.encodeCall(IStage.launch, (n)));
+        _perform(abi.encodeCall(Stage.launch, (n)));
     }
 
     function close(uint64 e) internal {
-        _perform(abi.encodeCall(IStage.close, (e)));
+        _perform(abi.encodeCall(Stage.close, (e)));
     }
 
     function honestReport(uint64 e) internal returns (Report memory r) {
-        return abi.decode(_perform(abi.encodeCall(IStage.honestReport, (e))), (Report));
+        return abi.decode(_perform(abi.encodeCall(Stage.honestReport, (e))), (Report));
     }
 
     function reportOn(uint64 e, TreeModel t, uint64 credits) internal view returns (Report memory r) {
-        return abi.decode(_look(abi.encodeCall(IStage.reportOn, (e, t, credits))), (Report));
+        return abi.decode(_look(abi.encodeCall(Stage.reportOn, (e, t, credits))), (Report));
     }
 
     function digestOf(Report memory r) internal view returns (bytes32) {
-        return abi.decode(_look(abi.encodeCall(IStage.digestOf, (r))), (bytes32));
+        return abi.decode(_look(abi.encodeCall(Stage.digestOf, (r))), (bytes32));
     }
 
     function structHashModel(Report memory r) internal view returns (bytes32) {
-        return abi.decode(_look(abi.encodeCall(IStage.structHashModel, (r))), (bytes32));
+        return abi.decode(_look(abi.encodeCall(Stage.structHashModel, (r))), (bytes32));
     }
 
     function signAll(bytes32 digest, uint256 count) internal view returns (bytes[] memory sigs) {
-        return abi.decode(_look(abi.encodeCall(IStage.signAll, (digest, count))), (bytes[]));
+        return abi.decode(_look(abi.encodeCall(Stage.signAll, (digest, count))), (bytes[]));
     }
 
     function submit(Report memory r) internal {
-        _look(abi.encodeCall(IStage.submit, (r)));
+        _look(abi.encodeCall(Stage.submit, (r)));
     }
 
     function submitWith(Report memory r, bytes memory credits, bytes[] memory sigs) internal {
-        _perform(abi.encodeCall(IStage.submitWith, (r, credits, sigs)));
+        _perform(abi.encodeCall(Stage.submitWith, (r, credits, sigs)));
     }
 
     function finalizeNow(uint64 e) internal {
-        _perform(abi.encodeCall(IStage.finalizeNow, (e)));
+        _perform(abi.encodeCall(Stage.finalizeNow, (e)));
     }
 
     function runEpoch(uint64 e) internal {
-        _perform(abi.encodeCall(IStage.runEpoch, (e)));
+        _perform(abi.encodeCall(Stage.runEpoch, (e)));
     }
 
     function lapseEpoch(uint64 e) internal {
-        _perform(abi.encodeCall(IStage.lapseEpoch, (e)));
+        _perform(abi.encodeCall(Stage.lapseEpoch, (e)));
     }
 
     function claimCompute(uint32 index) internal {
-        _perform(abi.encodeCall(IStage.claimCompute, (index)));
+        _perform(abi.encodeCall(Stage.claimCompute, (index)));
     }
 }

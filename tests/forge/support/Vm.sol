@@ -30,6 +30,7 @@ interface Vm {
     function getCode(string calldata) external view returns (bytes memory);
     function load(address, bytes32) external view returns (bytes32);
     function store(address, bytes32, bytes32) external;
+    function setNonceUnsafe(address, uint64) external;
     function getBlockTimestamp() external view returns (uint256);
     function getBlockNumber() external view returns (uint256);
     function snapshotState() external returns (uint256);

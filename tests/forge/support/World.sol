@@ -53,6 +53,8 @@ abstract contract World {
     address internal constant carol = address(0xCA401);
     uint32[] internal listIndices;
     uint64[] internal listCredits;
+    /// @dev The last report that was accepted, which finalising takes.
+    Report internal accepted;
     address internal stage;
     address internal firstTree;
     uint256 internal fresh;
@@ -205,8 +207,8 @@ abstract contract World {
     }
 
     /// @dev Under another digest a signature recovers another key: no signer's, or one out of order.
-    function deadSignatures(bool accepted, bytes memory why) internal pure {
-        ok(!accepted, "accepted");
+    function deadSignatures(bool taken, bytes memory why) internal pure {
+        ok(!taken, "accepted");
         bytes4 reason = bytes4(why);
         ok(reason == ICreditOracle.NotSigner.selector || reason == ICreditOracle.WrongSignatureOrder.selector, "another reason");
     }
