@@ -7,6 +7,10 @@ import {RunParams} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice Campaign: what its views tell.
 contract CampaignViewsTest is Base {
+    function test_assetIsTheRuns() public eachAsset {
+        eq(campaign.asset(), asset, "asset");
+    }
+
     function test_noRevenueSharesBeforeSuccess() public {
         fund(alice, GOAL);
         vm.expectRevert(ICampaign.DepositsOpen.selector);

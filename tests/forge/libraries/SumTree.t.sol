@@ -71,6 +71,17 @@ contract SumTreeTest is Base {
         ok(!lib.containsLeaf(root, sum, depth, leaf, proof), "altered");
     }
 
+    /// Sums that wrap would let a tree hold more than its root says.
+    function test_sumsThatOverflowAreRefused(uint8 at) public {
+        model.put(1, address(1), 7, 0, 0);
+        (bytes32 root, uint256 sum) = model.rootOf(3);
+        Leaf memory leaf = model.leaf(1);
+        Sibling[] memory proof = model.proofOf(3, 1);
+        proof[at % 3].sum = type(uint256).max - 6;
+        vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x11));
+        lib.containsLeaf(root, sum, 3, leaf, proof);
+    }
+
     function test_proofOfAnotherLengthDoesNotProve() public {
         model.put(1, address(1), 7, 0, 0);
         (bytes32 root, uint256 sum) = model.rootOf(3);
