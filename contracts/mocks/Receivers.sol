@@ -40,6 +40,10 @@ contract Actor {
         _react();
     }
 
+    function tokensReceived(uint256) external {
+        _react();
+    }
+
     receive() external payable {
         _react();
     }

@@ -79,7 +79,7 @@ contract PausableToken is ERC20("Pausable", "PSE") {
     }
 }
 
-/// @notice Calls back the sender's hook before it moves anything, as ERC-777 does.
+/// @notice Calls back the sender's hook before it moves anything and the receiver's after, as ERC-777 does.
 contract HookToken is ERC20("Hook", "HKT") {
     function mint(address to, uint256 amount) external {
         _mint(to, amount);
@@ -91,6 +91,55 @@ contract HookToken is ERC20("Hook", "HKT") {
             ok;
         }
         super._update(from, to, amount);
+        if (to.code.length != 0) {
+            (bool ok,) = to.call(abi.encodeWithSignature("tokensReceived(uint256)", amount));
+            ok;
+        }
+    }
+}
+
+/// @notice Changes everybody's balance by one factor, as rebasing tokens do.
+contract RebasingToken {
+    uint256 internal _numerator = 1;
+    uint256 internal _denominator = 1;
+    mapping(address => uint256) internal _parts;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    error TooLittle(uint256 held, uint256 amount);
+
+    /// @dev Balances become `numerator / denominator` of what they were before the first rebase.
+    function rebase(uint256 numerator, uint256 denominator) external {
+        (_numerator, _denominator) = (numerator, denominator);
+    }
+
+    function mint(address to, uint256 amount) external {
+        _parts[to] += amount;
+    }
+
+    function balanceOf(address who) public view returns (uint256) {
+        return _parts[who] * _numerator / _denominator;
+    }
+
+    function approve(address spender, uint256 amount) external returns (bool) {
+        allowance[msg.sender][spender] = amount;
+        return true;
+    }
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        return _move(msg.sender, to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external returns (bool) {
+        allowance[from][msg.sender] -= amount;
+        return _move(from, to, amount);
+    }
+
+    function _move(address from, address to, uint256 amount) internal returns (bool) {
+        if (balanceOf(from) < amount) revert TooLittle(balanceOf(from), amount);
+        uint256 parts = (amount * _denominator + _numerator - 1) / _numerator;
+        _parts[from] -= parts;
+        _parts[to] += parts;
+        return true;
     }
 }
 

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Base} from "../support/Base.sol";
+import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
+
+/// @notice CreditOracle: what its views tell.
+contract OracleViewsTest is Base {
+    function test_configDigestIsAsDocumented() public view {
+        eq(
+            oracle.configDigest(),
+            keccak256(abi.encode(keccak256("commonweight.config.v1"), keccak256("config"), uint32(0), uint16(3), signerAddresses())),
+            "digest"
+        );
+        eq(oracle.signers().length, 4, "signers");
+        eq(oracle.signersAt(0).length, 4, "signers of rotation 0");
+        eq(oracle.transmitterOf(signerAddresses()[1]), address(0x7001), "transmitter");
+        ok(oracle.domainSeparator() != bytes32(0), "domain");
+    }
+
+    function test_requireQuorum() public {
+        launch(1);
+        bytes32 hash = keccak256("anything");
+        oracle.requireQuorum(hash, signAll(typed(address(oracle), hash), 3));
+        bytes[] memory sigs = signAll(typed(address(oracle), hash), 2);
+        vm.expectRevert(abi.encodeWithSelector(ICreditOracle.TooFewSignatures.selector, 3));
+        oracle.requireQuorum(hash, sigs);
+    }
+}

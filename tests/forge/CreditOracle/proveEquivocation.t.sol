@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Base} from "../support/Base.sol";
+import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
+import {Report} from "../../../contracts/interfaces/Types.sol";
+
+/// @notice CreditOracle.proveEquivocation: two reports of one signer for one epoch and attempt.
+contract OracleProveEquivocationTest is Base {
+    function test_equivocationTakesTheBond() public eachAsset {
+        launch(2);
+        close(0);
+        list(0, 7);
+        Report memory a = honestReport(0);
+        Report memory b = honestReport(0);
+        b.lossMicro += 1;
+        submit(a);
+        bytes memory sigA = signWith(signerKeys[1], digestOf(a));
+        bytes memory sigB = signWith(signerKeys[1], digestOf(b));
+        vm.prank(carol);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+        address signer = vm.addr(signerKeys[1]);
+        eq(oracle.bondOf(signer), 0, "whole bond");
+        oracle.payOwed(carol);
+        eq(balance(carol), BOND / 10, "a tenth to the prover");
+        oracle.payOwed(address(distributor));
+        eq(distributor.capitalReceived(), BOND - BOND / 10, "the rest to the capital pool");
+        vm.prank(carol);
+        vm.expectRevert(ICreditOracle.NothingDue.selector);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+        // It voids nothing, and the signer signs again only with a full bond.
+        finalizeNow(0);
+        clearList();
+        close(1);
+        Report memory r = honestReport(1);
+        bytes[] memory sigs = signAll(digestOf(r), 3);
+        vm.expectRevert(abi.encodeWithSelector(ICreditOracle.BondNotFull.selector, signer));
+        oracle.submitReport(r, "", sigs);
+        postBond(signer, BOND);
+        submit(r);
+    }
+
+    function test_equivocationNeedsTwoReportsOfOneSignerEpochAndAttempt() public eachAsset {
+        launch(2);
+        close(0);
+        Report memory a = honestReport(0);
+        bytes memory sigA = signWith(signerKeys[1], digestOf(a));
+        vm.expectRevert(ICreditOracle.NotEquivocation.selector);
+        oracle.proveEquivocation(a, sigA, a, sigA);
+        Report memory b = honestReport(0);
+        b.lossMicro += 1;
+        bytes memory other = signWith(signerKeys[2], digestOf(b));
+        vm.expectRevert(ICreditOracle.NotEquivocation.selector);
+        oracle.proveEquivocation(a, sigA, b, other);
+        b.attempt = 1;
+        bytes memory sigB = signWith(signerKeys[1], digestOf(b));
+        vm.expectRevert(ICreditOracle.NotEquivocation.selector);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+        b.attempt = 0;
+        b.epoch = 1;
+        sigB = signWith(signerKeys[1], digestOf(b));
+        vm.expectRevert(ICreditOracle.NotEquivocation.selector);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+    }
+}

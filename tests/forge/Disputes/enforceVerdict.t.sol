@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {CreditDisputeSteps} from "../support/CreditDisputeSteps.sol";
+import {ICreditLedger} from "../../../contracts/interfaces/ICreditLedger.sol";
+import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
+import {Report} from "../../../contracts/interfaces/Types.sol";
+
+/// @notice Disputes.enforceVerdict: a conviction takes what was earned, and nobody else's.
+contract DisputesEnforceVerdictTest is CreditDisputeSteps {
+    function test_convictionTakesWhatWasEarned() public eachAsset {
+        finalizeNow(0);
+        pay(10_000);
+        close(1);
+        _challenge(0, 0);
+        eq(registry.openChallenges(0), 1, "stake is locked");
+        _judge(0, 0, true);
+        disputes.enforceVerdict(good, goodList, 0);
+        eq(ledger.liveCredits(), 40, "out of the denominator");
+        eq(distributor.debtOf(0), 600 + 3_600, "its wages and revenue are a debt");
+        eq(registry.providerAt(0).stake, 0, "stake slashed");
+        eq(registry.owedTo(carol), STAKE / 10, "a tenth to the challenger");
+        eq(disputes.owedTo(carol), DISPUTE_BOND, "bond back");
+        eq(registry.openChallenges(0), 0, "lock gone");
+        distributor.claimCompute(0, tree.leaf(0), tree.proofOf(1, 0));
+        eq(balance(payoutAddress(0)), 0, "all goes to the debt");
+        eq(distributor.capitalReceived(), 4_000 + 4_200, "to the capital pool");
+        distributor.claimCompute(0, tree.leaf(1), tree.proofOf(1, 1));
+        eq(balance(payoutAddress(1)), 400 + 2_400, "nobody else's epoch is touched");
+        // What comes later goes to the live credits alone.
+        pay(1_000);
+        vm.warp(block.timestamp + 300);
+        close(2);
+        distributor.claimCompute(0, tree.leaf(1), tree.proofOf(1, 1));
+        eq(balance(payoutAddress(1)), 400 + 2_400 + 600, "alone in the denominator");
+        eq(distributor.claimableCompute(0, tree.leaf(0)), 0, "the convicted earn no more");
+    }
+
+    function test_verdictTakesEffectOnlyWhenFinal() public eachAsset {
+        _challenge(0, 0);
+        _judge(0, 0, true);
+        vm.expectRevert(abi.encodeWithSelector(ICreditLedger.NotFinal.selector, 0));
+        disputes.enforceVerdict(good, goodList, 0);
+        vm.expectRevert(IDisputes.TooEarly.selector);
+        disputes.closeChallenge(0, 0);
+        finalizeNow(0);
+        Report memory other = good;
+        other.round += 1;
+        vm.expectRevert(IDisputes.WrongReport.selector);
+        disputes.enforceVerdict(other, goodList, 0);
+        vm.expectRevert(IDisputes.WrongList.selector);
+        disputes.enforceVerdict(good, "", 0);
+        disputes.enforceVerdict(good, goodList, 0);
+        eq(ledger.liveCredits(), 40, "revoked");
+        vm.expectRevert(IDisputes.NotConvicted.selector);
+        disputes.enforceVerdict(good, goodList, 0);
+    }
+
+    /// Convicting an index that the list does not credit changes nothing.
+    function test_convictionOfNothing() public eachAsset {
+        registerOne(2);
+        finalizeNow(0);
+        list(0, 10);
+        close(1);
+        good = honestReport(1);
+        goodList = packedList();
+        submit(good);
+        finalizeNow(1);
+        _challenge(1, 2);
+        _judge(1, 2, true);
+        disputes.enforceVerdict(good, goodList, 2);
+        eq(registry.providerAt(2).stake, STAKE, "stake untouched");
+        eq(disputes.owedTo(carol), DISPUTE_BOND, "bond back");
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {Base} from "../support/Base.sol";
+import {IRevenueDistributor} from "../../../contracts/interfaces/IRevenueDistributor.sol";
+
+/// @notice RevenueDistributor.finish: after the last settlement revenue is shared on arrival.
+contract DistributorFinishTest is Base {
+    function test_afterTheRunRevenueIsSharedOnArrival() public eachAsset {
+        launch(2);
+        list(0, 100);
+        list(1, 300);
+        runEpoch(0);
+        for (uint64 e = 1; e < 7; ++e) {
+            lapseEpoch(e);
+        }
+        close(7);
+        pay(10_000);
+        eq(distributor.pendingCompute(), 6_000, "came after the last close");
+        vm.warp(block.timestamp + 300);
+        oracle.voidEpoch(7);
+        ok(distributor.finished(), "finished");
+        eq(distributor.pendingCompute(), 0, "what was pending is given out");
+        pay(10_000);
+        eq(distributor.pendingCompute(), 0, "on arrival");
+        claimCompute(0);
+        claimCompute(1);
+        eq(balance(payoutAddress(0)), 1_000 + 3_000, "a quarter");
+        eq(balance(payoutAddress(1)), 3_000 + 9_000, "three quarters");
+    }
+
+    function test_afterARunWithoutCreditsAllGoesToCapital() public eachAsset {
+        launch(1);
+        for (uint64 e = 0; e < 7; ++e) {
+            lapseEpoch(e);
+        }
+        pay(10_000);
+        lapseEpoch(7);
+        eq(distributor.capitalReceived(), 10_000, "what was pending too");
+        eq(distributor.computePaid(), 6_000, "left the compute pool");
+        pay(10_000);
+        eq(distributor.capitalReceived(), 20_000, "all");
+        eq(distributor.computeReceived(), 6_000, "no more to compute");
+    }
+
+    /// What would overfill the capital pool stays pending: nobody can stop the last settlement by paying too much.
+    function test_attack_fullPoolAtTheLastSettlement() public eachAsset {
+        launch(1);
+        for (uint64 e = 0; e < 7; ++e) {
+            lapseEpoch(e);
+        }
+        uint256 value = ready(carol, address(distributor), (1 << 127) - 500);
+        vm.prank(carol);
+        distributor.payCapital{value: value}((1 << 127) - 500);
+        pay(100);
+        pay(1_000);
+        lapseEpoch(7);
+        ok(campaign.ended(), "the run ends");
+        eq(distributor.pendingCompute(), 660, "stays pending");
+    }
+
+    function test_onlyTheOracleFinishes() public {
+        vm.expectRevert(IRevenueDistributor.NotOracle.selector);
+        distributor.finish();
+    }
+}
