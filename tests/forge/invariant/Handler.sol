@@ -50,6 +50,7 @@ contract Handler is Base {
     mapping(uint256 => uint256) internal caseOfGame;
     Doubt[] internal doubts;
     mapping(uint64 => bool) internal equivocated;
+    mapping(uint64 => mapping(uint32 => bool)) internal wasJudged;
     TreeModel[] internal oldTrees;
     uint64[] internal oldEpochs;
     bytes32[] internal oldRoots;
@@ -115,6 +116,11 @@ contract Handler is Base {
     function deposit(uint256 seed, uint256 amount) external {
         uint256 room = CAP - campaign.raised();
         if (campaign.depositsClosed() || room == 0) return;
+        uint256 value = ready(DAVE, address(campaign), room + 1);
+        totalIn += room + 1;
+        vm.prank(DAVE);
+        (bool above,) = address(campaign).call{value: value}(abi.encodeCall(ICampaign.deposit, (room + 1)));
+        ok(!above, "a deposit above the cap");
         amount = bound(amount, 1, room < 700_000 ? room : 700_000);
         fund(_funder(seed), amount);
         totalIn += amount;
@@ -504,10 +510,16 @@ contract Handler is Base {
         if (next == 0 || doubts.length > 8) return;
         uint64 e = uint64(seed % next);
         uint32 i = uint32(index % (oracle.epochInfo(e).providerCount + 1));
+        // Now and then one that was judged already.
+        if (seed % 3 == 0 && doubts.length != 0) {
+            Doubt storage old = doubts[index % doubts.length];
+            (e, i) = (old.epoch, old.index);
+        }
         uint256 value = ready(PROVER, address(disputes), DISPUTE_BOND);
         totalIn += DISPUTE_BOND;
         vm.prank(PROVER);
         try disputes.challengeCredits{value: value}(e, i, 0) {
+            ok(!wasJudged[e][i], "credits judged once are challenged again");
             doubts.push(Doubt(e, i, false));
             _did("doubt");
         } catch {}
@@ -532,6 +544,7 @@ contract Handler is Base {
         _refillBonds();
         bytes[] memory sigs = _sign(typed(address(oracle), hash));
         disputes.submitVerdict(v, sigs);
+        wasJudged[d.epoch][d.index] = true;
         _keep(address(disputes), abi.encodeCall(disputes.submitVerdict, (v, sigs)));
         _did(convict ? "conviction" : "acquittal");
     }
