@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.ledger_model.run import Run
+from tests.ledger_model.tree import Sibling
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ _MODEL: dict[tuple[str, str], Effect] = {
     ("payments", "requestWithdrawal"): lambda r, c: r.payments.request_withdrawal(c.sender, *c.args),
     ("payments", "cancelWithdrawal"): lambda r, c: r.payments.cancel_withdrawal(c.sender, *c.args),
     ("payments", "withdraw"): lambda r, c: r.payments.withdraw(c.sender, *c.args),
-    ("disputes", "proveWrongLeaf"): lambda r, c: r.disputes.prove_wrong_leaf(c.sender, *c.args),
+    ("disputes", "proveWrongLeaf"): lambda r, c: r.disputes.prove_wrong_leaf(
+        c.sender, *c.args[:3], Sibling(c.args[3], c.args[4]), *c.args[5:]
+    ),
     ("disputes", "proveBadList"): lambda r, c: r.disputes.prove_bad_list(c.sender, *c.args),
     ("disputes", "openGame"): lambda r, c: r.disputes.open_game(c.sender, *c.args, c.value),
     ("disputes", "answerNode"): lambda r, c: r.disputes.answer_node(c.sender, *c.args),

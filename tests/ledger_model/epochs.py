@@ -83,6 +83,7 @@ class Epochs:
         self.reports: dict[bytes, Epoch] = {}  # every report ever accepted, by digest
         self.trees: dict[bytes, Tree] = {}  # what signers know: the tree behind a root
         self.finished_at = 0
+        self.close_finalizes = False
 
     @property
     def next(self) -> int:
@@ -116,10 +117,14 @@ class Epochs:
         rules.need(self.run.now >= self.p.epoch_end(number), "EpochNotOver", self.p.epoch_end(number))
         if before is not None and before.report is None:
             rules.need(self.run.now >= self.span_end(before), "ReportSpanOpen", self.span_end(before))
+        elif before is not None and self.close_finalizes:
+            rules.need(self.run.now >= before.open_until, "StillOpen", before.open_until)
         elif before is not None:
             rules.need(False, "NotSettled", before.number)
         rules.hold()
-        if before is not None:
+        if before is not None and before.report is not None:
+            self.finalize(before.report)
+        elif before is not None:
             self._settle(before, State.VOID)
         acc = self.run.distributor.close_epoch()
         escrow = self.run.campaign.unlocked

@@ -92,9 +92,9 @@ class Tree:
     """A whole tree: leaves by index, everything else empty. `fixed` puts a node at a leaf that no leaf need have."""
 
     def __init__(self, leaves: Mapping[int, Leaf], depth: int, fixed: Mapping[int, Sibling] | None = None) -> None:
-        self.leaves, self.depth = dict(leaves), depth
+        self.leaves, self.depth, self.fixed = dict(leaves), depth, dict(fixed or {})
         level = [leaf_node(self.leaf(i)) for i in range(2**depth)] if depth else [EMPTY]
-        for index, node in (fixed or {}).items():
+        for index, node in self.fixed.items():
             level[index] = node
         self.levels = [level]
         for _ in range(depth):
