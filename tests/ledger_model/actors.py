@@ -103,8 +103,8 @@ class Actors:
 
     @property
     def payouts(self) -> tuple[str, ...]:
-        """Payout addresses of the first providers."""
-        return tuple(payout_of(k) for k in range(6))
+        """Every payout address."""
+        return tuple(payout_of(k) for k in range(len(self.providers)))
 
     def watched(self, count: int) -> tuple[int, ...]:
         """The indices whose figures are compared: the first six and the last."""

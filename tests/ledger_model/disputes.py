@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class Node:
     answered_at: int = 0
     answer: tuple[Sibling, ...] = ()
     answerer: str = ""
+    paid: bool = False
 
 
 @dataclass
@@ -87,6 +88,8 @@ class Disputes:
     def right_leaf(self, epoch: Epoch, index: int) -> Leaf | None:
         """What anyone can compute of any index: last final leaf, listed credits, acc, wage, the registry. None: none is."""
         last = epoch.before.leaf(index)
+        if last.C:
+            last = replace(last, provider=self.run.registry.account(index))
         listed = sum(c for i, c in unpack_list(epoch.packed) if i == index)
         if not listed:
             return last
@@ -118,8 +121,10 @@ class Disputes:
         self.run.epochs.void_by_fraud(epoch, sender)
 
     def prove_bad_list(self, sender: str, report: Report, packed: bytes, position: int) -> None:
-        """A list that is malformed at a position: fraud."""
+        """A list of the pending report that is malformed at a position: fraud."""
         epoch = self._accused(report)
+        if self.standing(epoch) != Standing.PENDING:
+            raise self._no_such_report(report)
         need(keccak(packed) == report.credits_hash, "WrongList")
         need(bad_entry(packed, position), "NotFraud")
         self.run.epochs.void_by_fraud(epoch, sender)
@@ -159,16 +164,18 @@ class Disputes:
         """Asks for the root's descendants: in the original window, or within a dispute period after a default."""
         epoch = self.run.epochs.reports.get(self.run.signers.digest(report.struct_hash()))
         standing = self.standing(epoch) if epoch else None
-        if epoch is None or standing not in (Standing.PENDING, Standing.DEFAULTED):
-            raise self._no_such_report(report)
-        rules = Rules()
-        if standing == Standing.PENDING:
-            rules.need(self.run.now < epoch.window_end, "WindowOver")
-        elif self.run.now >= epoch.settled_at + self.p.dispute_period:
-            rules.broken += self._no_such_report(report).broken
-        bond = self.p.challenge_bond
+        rules, bond = Rules(), self.p.challenge_bond
         rules.need(not wrong_value(self.run, bond, value), "WrongValue", bond if self.run.native else 0)
+        if epoch is not None and standing == Standing.PENDING:
+            rules.need(self.run.now < epoch.window_end, "WindowOver")
+        elif (
+            epoch is None
+            or standing != Standing.DEFAULTED
+            or self.run.now >= epoch.settled_at + self.p.dispute_period
+        ):
+            rules.broken += self._no_such_report(report).broken
         rules.hold()
+        assert epoch is not None
         game = Game(epoch.digest, sender, report.depth, 0, self.run.now)
         self.games.append(game)
         self._ask(game, Sibling(report.root, report.sum))
@@ -193,25 +200,22 @@ class Disputes:
         if node is None:
             raise refuse("UnknownNode")
         epoch = self.run.epochs.reports[digest]
-        rules, standing = Rules(), self.standing(epoch)
+        rules = Rules()
         rules.need(not node.answered_at, "AlreadyAnswered")
-        if rules.need(standing in (Standing.PENDING, Standing.DEFAULTED), "NotPending"):
-            rules.need(self.run.now < self.answer_deadline(epoch, node), "TooLate")
-        else:
-            rules.need(False, "TooLate")
+        rules.need(self.run.now < self.answer_deadline(epoch, node), "TooLate")
         right = len(nodes) == 2 ** min(level, ANSWER_LEVELS) and ancestor(nodes) == Sibling(node.hash, node.sum)
         rules.need(right, "WrongAnswer")
         rules.hold()
         node.answered_at, node.answer, node.answerer = self.run.now, nodes, sender
-        if standing == Standing.PENDING:
+        if self.standing(epoch) == Standing.PENDING:
             self.run.epochs.hold(self.run.now + self.p.answer_time)
 
     def descend(self, sender: str, number: int, nodes: tuple[Sibling, ...], child: int) -> None:
         """The challenger names the descendant that differs; at the leaves only a proof goes on."""
         game = self._game(number)
         node, rules = self.nodes[game.digest, game.level, game.position], Rules()
-        standing = self.standing(self.run.epochs.reports[game.digest])
-        rules.need(standing in (Standing.PENDING, Standing.DEFAULTED), "NotPending")
+        epoch = self.run.epochs.reports[game.digest]
+        rules.need(self.standing(epoch) == Standing.PENDING or epoch.unanswered, "NotPending")
         rules.need(sender == game.challenger, "NotChallenger")
         rules.need(game.level > ANSWER_LEVELS, "AtLeaf")
         if rules.need(node.answered_at > 0, "NotAnswered"):
@@ -257,19 +261,19 @@ class Disputes:
             self._lose(game)
 
     def _lose(self, game: Game) -> None:
-        """Answerers get three times their gas up to half of the bond, the capital pool the rest.
+        """Answerers get three times their gas up to half of the bond, once for each answer; the capital pool the rest.
 
         The gas of these transactions is worth far more than half of the small bond, so in ETH the half is paid whole. In
         tokens, whose price in gas nobody knows, an answer is worth an eighth.
         """
-        left = self.p.challenge_bond
-        answers = [n for place in game.path if (n := self.nodes[game.digest, *place]).answered_at]
-        for number, node in enumerate(answers):
-            due = self.p.challenge_bond // 8
-            if self.run.native:
-                due = self.p.challenge_bond // 2 if number == 0 else 0
-            self.dues.owe(node.answerer, due)
-            left -= due
+        purse, left = self.p.challenge_bond // 2, self.p.challenge_bond
+        for place in game.path:
+            node = self.nodes[game.digest, *place]
+            if node.answered_at and not node.paid and purse:
+                due = purse if self.run.native else self.p.challenge_bond // 8
+                node.paid = True
+                purse, left = purse - due, left - due
+                self.dues.owe(node.answerer, due)
         self.dues.owe(self.run.at("distributor"), left)
 
     def _game(self, number: int) -> Game:
@@ -288,7 +292,7 @@ class Disputes:
             epoch.state == State.REPORTED
             or (epoch.state == State.FINAL and self.run.now <= epoch.settled_at + self.p.dispute_period)
         )
-        rules.need(in_time and index < len(self.run.registry.providers), "NotJudgeable")
+        rules.need(epoch is not None and in_time and index < epoch.provider_count, "NotJudgeable")
         rules.need((number, index) not in self.challenges, "AlreadyChallenged")
         bond = self.p.dispute_bond
         rules.need(not wrong_value(self.run, bond, value), "WrongValue", bond if self.run.native else 0)

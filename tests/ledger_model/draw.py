@@ -69,10 +69,14 @@ def weights(run: Run) -> dict[str, int]:
         w |= {"report": 40, "void": 8}
     else:
         w |= {"finalize": 22, "open_game": 8, "prove_leaf": 7, "prove_list": 4}
+    if run.ledger.finals:
+        w |= {"doubt": 7, "leave": 3, "withdraw_stake": 3}
     if run.disputes.open_games:
         w |= {"answer": 16, "descend": 12, "timeout": 8, "close_game": 14, "prove_leaf": 12, "open_game": 6}
     if any(not c.over for c in run.disputes.challenges.values()):
-        w |= {"judge": 14, "enforce": 10, "close_challenge": 4, "defend": 3}
+        w |= {"judge": 16, "enforce": 3, "close_challenge": 4, "defend": 3}
+    if any(c.convicted and not c.over for c in run.disputes.challenges.values()):
+        w |= {"enforce": 20, "judge": 4}
     if any(sum(d.owed.values()) for d in (run.registry.dues, run.signers.dues, run.disputes.dues)):
         w["pay_owed"] = 9
     if run.signers.proposed:
@@ -87,7 +91,7 @@ def draw(random: Random, run: Run) -> Move:
     chances = weights(run)
     name = random.choices(list(chances), list(chances.values()))[0]
     at, kind = due(run, name), random.random()
-    if at is not None and at - run.now > 0 and kind < 0.85:
+    if at is not None and at - run.now > 0 and kind < (0.1 if name == "doubt" else 0.85):
         wait = at - run.now + random.choice((-1, 0, 0, 0, 0, 1, 7))
     else:
         wait = random.choice((1, 1, 2, 5, 19)) if kind < 0.95 else random.randrange(1, LONG)

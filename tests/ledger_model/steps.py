@@ -213,12 +213,13 @@ def report(s: Scene, a: int, b: int, c: int) -> Call | None:
         return Call("oracle", "submitReport", s.actors.crank, one(s.signed, a))  # an old one once more
     entries = draw_list(s, epoch, a)
     packed = pack_list(entries)
-    leaves = dict(s.run.ledger.tree.leaves)
+    accounts = s.run.registry.account
+    leaves = {i: replace(leaf, provider=accounts(i)) if leaf.C else leaf for i, leaf in s.run.ledger.tree.leaves.items()}
     total = sum(credits for _, credits in entries)
     wage = _wage(s, epoch, total)
     depth = depth_for(epoch.provider_count, s.run.ledger.depth)
     for index, credits in entries:
-        leaves[index] = leaves.get(index, Leaf(index)).credited(s.run.registry.account(index), credits, epoch.acc, wage)
+        leaves[index] = leaves.get(index, Leaf(index)).credited(accounts(index), credits, epoch.acc, wage)
     fixed = dict(s.run.ledger.tree.fixed)
     lie = LIES[b % len(LIES)] if b >= 100 else None
     if lie is not None:

@@ -186,7 +186,7 @@ def _disputes(run: Run) -> Iterator[tuple[Read, object]]:
         row = (n.hash, n.sum, n.asked_at, n.answered_at, ANY, n.answerer or ZERO)
         yield ("disputes", "nodeAt", (digest, level, position)), row
     for (epoch, index), c in d.challenges.items():
-        row = (ANY, c.until, c.judged, c.convicted) if c.over else (c.challenger, c.until, c.judged, c.convicted)
+        row = (ANY, c.until, c.judged, ANY) if c.over else (c.challenger, c.until, c.judged, c.convicted)
         yield ("disputes", "challengeOf", (epoch, index)), row
 
 
