@@ -285,7 +285,7 @@ class Disputes:
     # ------------------------------------------------------------------------------------------- 4.5
 
     def challenge_credits(self, sender: str, number: int, index: int, value: int) -> None:
-        """While the report is pending or within a dispute period of finality, once for each epoch and index."""
+        """While the report is pending or within a dispute period of finality; again only if nobody judged it."""
         rules, epochs = Rules(), self.run.epochs
         epoch = epochs.all[number] if number < epochs.next else None
         in_time = epoch is not None and (
@@ -293,7 +293,8 @@ class Disputes:
             or (epoch.state == State.FINAL and self.run.now <= epoch.settled_at + self.p.dispute_period)
         )
         rules.need(epoch is not None and in_time and index < epoch.provider_count, "NotJudgeable")
-        rules.need((number, index) not in self.challenges, "AlreadyChallenged")
+        earlier = self.challenges.get((number, index))
+        rules.need(earlier is None or (earlier.over and not earlier.judged), "AlreadyChallenged")
         bond = self.p.dispute_bond
         rules.need(not wrong_value(self.run, bond, value), "WrongValue", bond if self.run.native else 0)
         rules.hold()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.ledger_model.epochs import State
+from tests.ledger_model.disputes import Standing
 from tests.ledger_model.run import Run
 from tests.ledger_model.steps import STEPS
 
@@ -54,35 +54,41 @@ def due(run: Run, name: str) -> int | None:
 
 
 def weights(run: Run) -> dict[str, int]:
-    """How likely each step is where the run stands."""
-    w = dict.fromkeys(STEPS, 2)
-    w |= {"pay_revenue": 8, "claim_compute": 9, "claim_capital": 4, "fund_channel": 4, "settle": 6, "post_bond": 5, "doubt": 4}
-    funded = run.campaign.shares_fixed
-    open_ = run.epochs.open
-    if not funded:
-        w |= {"deposit": 40, "register": 10, "refund": 6 if not run.campaign.failed else 20, "post_bond": 8}
-    elif open_ is None:
-        w |= {"close": 30, "withdraw_stake": 4, "claim_unspent": 4}
-        if run.epochs.finished_at:
-            w |= {"close": 2, "claim_unspent": 10, "withdraw_stake": 8, "withdraw_bond": 8}
-    elif open_.state == State.CLOSED:
-        w |= {"report": 40, "void": 8}
-    else:
-        w |= {"finalize": 22, "open_game": 8, "prove_leaf": 7, "prove_list": 4}
-    if run.ledger.finals:
-        w |= {"doubt": 7, "leave": 3, "withdraw_stake": 3}
-    if run.disputes.open_games:
-        w |= {"answer": 16, "descend": 12, "timeout": 8, "close_game": 14, "prove_leaf": 12, "open_game": 6}
-    if any(not c.over for c in run.disputes.challenges.values()):
-        w |= {"judge": 16, "enforce": 3, "close_challenge": 4, "defend": 3}
-    if any(c.convicted and not c.over for c in run.disputes.challenges.values()):
-        w |= {"enforce": 20, "judge": 4}
-    if any(sum(d.owed.values()) for d in (run.registry.dues, run.signers.dues, run.disputes.dues)):
-        w["pay_owed"] = 9
-    if run.signers.proposed:
-        w["apply"] = 8
-    if run.payments.channels:
-        w |= {"settle": 8, "request_withdrawal": 3, "withdraw": 3, "claim_server": 3}
+    """How likely each step is where the run stands, in tenths; what can only be refused keeps a tenth of a chance."""
+    w = dict.fromkeys(STEPS, 15)
+    w |= {"pay_revenue": 80, "claim_capital": 30, "fund_channel": 40, "post_bond": 30, "propose": 8, "add_stake": 8, "ban": 8}
+    disputes, epochs, open_ = run.disputes, run.epochs, run.epochs.open
+    dues = (run.registry.dues, run.signers.dues, disputes.dues)
+    undecided = [c for c in disputes.challenges.values() if not c.over]
+    reported = [disputes.standing(e) for e in epochs.reports.values()]
+    hot = Standing.PENDING in reported or Standing.DEFAULTED in reported
+    possible = {
+        ("deposit", "refund"): not run.campaign.shares_fixed,
+        ("claim_compute", "doubt"): bool(run.ledger.finals),
+        ("claim_unspent",): run.campaign.ended,
+        ("report", "void"): open_ is not None and open_.report is None,
+        ("finalize", "prove_leaf", "prove_list", "open_game"): hot,
+        ("answer", "descend", "timeout", "close_game"): disputes.open_games > 0,
+        ("judge", "enforce", "defend", "close_challenge"): bool(undecided),
+        ("settle", "request_withdrawal", "withdraw", "cancel_withdrawal"): bool(run.payments.channels),
+        ("apply",): run.signers.proposed is not None,
+        ("pay_owed",): any(sum(d.owed.values()) for d in dues),
+        ("claim_fee",): sum(run.campaign.fees.values()) > 0,
+        ("claim_server",): sum(run.payments.server_owed.values()) > 0,
+        ("equivocate",): bool(reported),
+    }
+    w |= {"deposit": 400, "refund": 200 if run.campaign.failed else 30, "claim_compute": 100, "doubt": 50, "claim_unspent": 80}
+    w |= {"report": 400, "void": 80, "finalize": 220, "prove_leaf": 70, "prove_list": 40, "open_game": 80}
+    w |= {"answer": 160, "descend": 120, "timeout": 80, "close_game": 120, "judge": 120, "settle": 80, "pay_owed": 90, "apply": 80}
+    if any(c.convicted for c in undecided):
+        w |= {"enforce": 250, "judge": 40}
+    if open_ is None:
+        w |= {"close": 300 if run.campaign.shares_fixed else 15, "withdraw_stake": 40, "leave": 30}
+    if epochs.finished_at:
+        w |= {"close": 10, "withdraw_stake": 80, "withdraw_bond": 80}
+    for names, may in possible.items():
+        if not may:
+            w |= dict.fromkeys(names, 1)
     return w
 
 

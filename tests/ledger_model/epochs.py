@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from tests.ledger_model.ledger import FinalEpoch
-from tests.ledger_model.rules import BPS, SCALE, Broken, Refused, Rules, need, refuse
+from tests.ledger_model.rules import BPS, SCALE, Refused, Rules, need, refuse
 from tests.ledger_model.tree import ENTRY_BYTES, MAX_ENTRIES, Sibling, Tree, depth_for, keccak
 from tests.ledger_model.typed import Report
 
@@ -83,7 +83,6 @@ class Epochs:
         self.reports: dict[bytes, Epoch] = {}  # every report ever accepted, by digest
         self.trees: dict[bytes, Tree] = {}  # what signers know: the tree behind a root
         self.finished_at = 0
-        self.close_finalizes = False
 
     @property
     def next(self) -> int:
@@ -117,14 +116,10 @@ class Epochs:
         rules.need(self.run.now >= self.p.epoch_end(number), "EpochNotOver", self.p.epoch_end(number))
         if before is not None and before.report is None:
             rules.need(self.run.now >= self.span_end(before), "ReportSpanOpen", self.span_end(before))
-        elif before is not None and self.close_finalizes:
-            rules.need(self.run.now >= before.open_until, "StillOpen", before.open_until)
         elif before is not None:
             rules.need(False, "NotSettled", before.number)
         rules.hold()
-        if before is not None and before.report is not None:
-            self.finalize(before.report)
-        elif before is not None:
+        if before is not None:
             self._settle(before, State.VOID)
         acc = self.run.distributor.close_epoch()
         escrow = self.run.campaign.unlocked
@@ -203,7 +198,7 @@ class Epochs:
         if epoch is None or report.epoch != epoch.number:
             raise refuse("NotReported")
         if epoch.digest != digest:
-            raise Refused([Broken("WrongReport", None)])
+            raise refuse("WrongReport")
         need(self.run.now >= epoch.open_until, "StillOpen", epoch.open_until)
         assert epoch.report is not None
         assert epoch.tree is not None

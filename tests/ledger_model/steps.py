@@ -18,7 +18,7 @@ from tests.ledger_model.epochs import Epoch, State
 from tests.ledger_model.payments import VoucherClaim
 from tests.ledger_model.rules import ZERO
 from tests.ledger_model.run import Run
-from tests.ledger_model.tree import ANSWER_LEVELS, Leaf, Sibling, Tree, depth_for, keccak, pack_list, well_formed
+from tests.ledger_model.tree import ANSWER_LEVELS, Leaf, Sibling, Tree, depth_for, keccak, pack_list, unpack_list, well_formed
 
 T = TypeVar("T")
 Signed = tuple[typed.Report, bytes, tuple[bytes, ...]]
@@ -434,14 +434,15 @@ def pay_owed(s: Scene, a: int, b: int, c: int) -> Call:
 
 def fund_channel(s: Scene, a: int, b: int, c: int) -> Call:
     amount = 0 if c % 10 == 1 else b % 900 + 1
-    delay = s.run.p.withdrawal_delay + one((0, 0, 0, 7, -1, 2**40), c // 2)
+    delay = s.run.p.withdrawal_delay + one((0, 0, 7, 0, 0, -1, 2**40), c // 2)
     payer = ZERO if c % 20 == 3 else s.actors.payer
     return Call("payments", "deposit", s.actors.rival, (payer, one(s.actors.servers, a), delay, amount), s.amount(amount))
 
 
 def settle(s: Scene, a: int, b: int, c: int) -> Call:
     """One or two vouchers of a server's channels."""
-    server, claims = one(s.actors.servers, a), []
+    funded, claims = [ch.server for ch in s.run.payments.channels.values()], []
+    server = one(funded, a) if funded and c % 8 != 2 else one(s.actors.servers, a)
     channels = [(k, ch) for k, ch in s.run.payments.channels.items() if ch.server == server or c % 8 == 1]
     for number, (key, channel) in enumerate(channels[: 1 + b % 2]):
         amount = channel.settled + one((b % 300 + 1, max(1, channel.deposited - channel.settled), 1, 0, channel.deposited + 1), c)
@@ -584,9 +585,12 @@ def close_game(s: Scene, a: int, b: int, c: int) -> Call:
 
 def doubt(s: Scene, a: int, b: int, c: int) -> Call:
     reported = [e.number for e in s.run.epochs.all if e.report]
-    number = one(reported, -1 - a % 2) if reported and c % 8 else a % 7
+    live = [n for n in reported if s.run.epochs.all[n].state != State.VOID]
+    number = one(live or reported, -1 - a % 2) if reported and c % 8 else a % 7
+    listed = [i for i, _ in unpack_list(s.run.epochs.all[number].packed)] if number < s.run.epochs.next else []
+    index = one(listed, b) if listed and c % 8 else b % 5
     value = s.amount(s.run.p.dispute_bond) + (1 if c % 16 == 1 else 0)
-    return Call("disputes", "challengeCredits", s.actors.watcher, (number, b % 5, keccak(b"why")), value)
+    return Call("disputes", "challengeCredits", s.actors.watcher, (number, index, keccak(b"why")), value)
 
 
 def _doubted(s: Scene, a: int) -> tuple[int, int]:
