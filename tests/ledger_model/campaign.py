@@ -116,9 +116,6 @@ class Campaign:
             self.released += epoch.wages + fees
             for signer in epoch.signed_by:
                 self.fees[signer] += epoch.fee_each
-            if epoch.wages:
-                self.run.bank.move(self.run.at("campaign"), self.run.at("distributor"), epoch.wages)
-                self.run.distributor.receive_wages(epoch.wages, epoch.credits * epoch.wage)
         missed = False
         for k, milestone in enumerate(self.p.milestones):
             if k in self.met or epoch.number > milestone.deadline_epoch:
@@ -131,3 +128,9 @@ class Campaign:
         if (missed or last) and not self.ended:
             self.ended = True
             self.returnable = self.raised - self.released
+
+    def pay_wages(self, epoch: Epoch) -> None:
+        """A final epoch's wages move to the compute pool."""
+        if epoch.wages:
+            self.run.bank.move(self.run.at("campaign"), self.run.at("distributor"), epoch.wages)
+            self.run.distributor.receive_wages(epoch.wages, epoch.credits * epoch.wage)

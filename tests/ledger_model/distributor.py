@@ -71,10 +71,11 @@ class Distributor:
         assert 0 <= exact - self.acc_capital < 1, "the carried remainder loses nothing"
 
     def receive_wages(self, amount: int, scaled: int) -> None:
-        """Wages of a final epoch; what rounding up brought beyond the leaves joins the remainder."""
+        """Wages of a final epoch; what rounding up brought beyond the leaves joins the remainder, whole units of it what is pending."""
         assert 0 <= amount * SCALE - scaled < SCALE
         self.compute_received += amount
-        self.carry += amount * SCALE - scaled
+        units, self.carry = divmod(self.carry + amount * SCALE - scaled, SCALE)
+        self.pending += units
 
     def distribute(self) -> None:
         """Pays what is pending to the live credits; with none it stays pending."""

@@ -237,3 +237,5 @@ class Epochs:
         if last:
             self.finished_at = self.run.now
             self.run.distributor.finish()
+        if state == State.FINAL:
+            self.run.campaign.pay_wages(epoch)

@@ -36,7 +36,7 @@ class Parameters:
     cap: int = 3_001
     deposit_deadline: int = T0 + 500
     capital_bps: int = 4_100
-    wage_per_credit: int = 3
+    wage_per_credit: int = 5
     oracle_bps: int = 700
     server_bps: int = 1_900
     epoch_start: int = T0 + 500

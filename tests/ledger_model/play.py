@@ -32,8 +32,8 @@ class Mismatch(AssertionError):
 class Stage:
     """One run on one node. Every sequence starts from a copy of a prefix's scene and the chain's snapshot of it."""
 
-    def __init__(self, node: Node, asset: str) -> None:
-        self.node, self.asset = node, asset
+    def __init__(self, node: Node, asset: str, compare_every: int = 1) -> None:
+        self.node, self.asset, self.compare_every = node, asset, compare_every
         self.actors = Actors.over(node.accounts)
         self.contracts = Contracts(node)
         signers = tuple(k.address for k in self.actors.first)
@@ -50,7 +50,9 @@ class Stage:
             run.bank.balances[account] = int.from_bytes(data, "big")
         self.scene = Scene(run, self.actors)
         self.total = sum(run.bank.balances.values())
-        self._saw_head(run)
+        head = node.latest()
+        run.block = int(head["number"], 16)
+        run.blocks[run.block] = bytes.fromhex(head["hash"][2:])
         self._base = copy.deepcopy(self.scene)
         self._base_total = self.total
         self._snapshot = node.rpc("evm_snapshot")
@@ -111,6 +113,8 @@ class Stage:
     def _checked(self, move: Move, so_far: Sequence[Move]) -> str:
         try:
             outcome = self._move(move)
+            if len(so_far) % self.compare_every == 0:
+                self.compare()
         except AssertionError as error:
             raise Mismatch(so_far, str(error)) from error
         self.outcomes[f"{move[0]}: {outcome}"] += 1
@@ -146,16 +150,14 @@ class Stage:
             outcome = "done"
             run.blocks[run.block] = bytes.fromhex(receipt["blockHash"][2:])
             assert int(receipt["blockNumber"], 16) == run.block, "one block for each move"
-        figures = compare(run, self.actors, self.contracts)
-        honest = not any(f.digest in scene.dishonest for f in run.ledger.finals.values())
-        invariants.check(figures, run, self.actors, self.total, honest)
         return outcome
 
-    def _saw_head(self, run: Run) -> None:
-        head = self.node.latest()
-        run.block = int(head["number"], 16)
-        run.blocks[run.block] = bytes.fromhex(head["hash"][2:])
-        assert int(head["timestamp"], 16) == run.now, "the node's time is the model's"
+    def compare(self) -> None:
+        """Every view and every balance, and section 4.6 on what the chain says."""
+        run = self.scene.run
+        figures = compare(run, self.actors, self.contracts)
+        honest = not any(f.digest in self.scene.dishonest for f in run.ledger.finals.values())
+        invariants.check(figures, run, self.actors, self.total, honest)
 
 
 def script(prefix: str, asset: str, kind: str, mismatch: Mismatch) -> str:

@@ -43,6 +43,7 @@ PREFIXES: dict[str, list[Move]] = {
     "an honest report is pending": [*TWO_EPOCHS, *_report(12)],
     "a dishonest report is pending": [*TWO_EPOCHS, *_report(12, MORE_WAGES)],
     "a conviction waits": [*TWO_EPOCHS, ("doubt", 1, 0, 0, USUAL), ("judge", 1, 0, 1, 0)],
+    "an escrow that wages use up": [*_funded(), *_final(4), *_final(7)],
     "after a void epoch": [*_funded(), *_final(4), *REVENUE, *_close(), ("void", None, 0, 0, USUAL), *REVENUE],
     "a hidden tree in a crowd": [*_funded(CROWD), *_final(4), *REVENUE, *_report(9, HIDDEN), ("open_game", 1, 0, 0, USUAL)],
     "the last epoch": [*_funded(), *_final(4), *REVENUE, *_final(7), *_final(8), *REVENUE, *_final(9), *_final(10), *REVENUE, *_close()],
