@@ -1,4 +1,4 @@
-"""The funders' money: contributions and refunds, the escrow, its milestones, wages, fees, and the return of the unspent."""
+"""The funders' money: contributions, refunds, escrow, milestones, wages, fees, the return of the unspent."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The run on a node: raw JSON-RPC over one connection, time set for each block, all views in one eth_call.
 
-A call that the model refuses is only tried, in a block of its time, and must give one of the refused names; one that the
-model allows is sent and must succeed. Gas is paid for real and booked in the model from the receipt, so that balances
-agree to the wei.
+A call that the model refuses is only tried, in a block of its time, and must give one of the refused names; one that
+the model allows is sent and must succeed. Gas is paid for real and booked in the model from the receipt, so that
+balances agree to the wei.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Node:
         self.time = 0
 
     def rpc(self, method: str, *params: object) -> Any:
-        """One call. Raises RpcReplyError. Plain HTTP over one socket: a client library would take longer than the node does."""
+        """One call. Raises RpcReplyError. Plain HTTP over one socket: an HTTP library takes longer than the node."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
         head = f"POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         self._socket.sendall(head.encode() + body)
@@ -96,9 +96,17 @@ class Node:
         self.rpc("evm_mine", time if self.kind == "ganache" else hex(time))
         self.time = time
 
-    def send(self, sender: str, to: str | None, data: bytes, time: int, value: int = 0, gas: int = GAS) -> Mapping[str, Any]:
+    def send(
+        self, sender: str, to: str | None, data: bytes, time: int, value: int = 0, gas: int = GAS
+    ) -> Mapping[str, Any]:
         """Mine one transaction in a block of this time and return its receipt, whatever its status."""
-        body = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas), "gasPrice": hex(GAS_PRICE), "value": hex(value)}
+        body = {
+            "from": sender,
+            "data": "0x" + data.hex(),
+            "gas": hex(gas),
+            "gasPrice": hex(GAS_PRICE),
+            "value": hex(value),
+        }
         if to is not None:
             body["to"] = to
         while True:
@@ -143,18 +151,29 @@ def compiled() -> dict[str, tuple[list[dict[str, Any]], bytes]]:
         "settings": {
             "evmVersion": "shanghai",
             "optimizer": {"enabled": True},
-            "outputSelection": {"*": {"Batch": ["abi", "evm.bytecode.object"], "PlainToken": ["abi", "evm.bytecode.object"]}},
+            "outputSelection": {
+                "*": {"Batch": ["abi", "evm.bytecode.object"], "PlainToken": ["abi", "evm.bytecode.object"]}
+            },
         },
     }
     for path in (ROOT / "node_modules/@openzeppelin/contracts").glob("**/*.sol"):
         name = str(path.relative_to(ROOT / "node_modules"))
-        if any(part in name for part in ("ERC20/ERC20.sol", "IERC20.sol", "IERC20Metadata.sol", "Context.sol", "draft-IERC6093.sol")):
+        if any(
+            part in name
+            for part in ("ERC20/ERC20.sol", "IERC20.sol", "IERC20Metadata.sol", "Context.sol", "draft-IERC6093.sol")
+        ):
             cast(dict[str, Any], request["sources"])[name] = {"content": path.read_text()}
     compiler = ROOT / "tools/solc/solc-v0.8.30"
-    done = subprocess.run([str(compiler), "--standard-json"], input=json.dumps(request), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(compiler), "--standard-json"], input=json.dumps(request), capture_output=True, text=True, check=True
+    )
     found = json.loads(done.stdout)["contracts"]
     pairs = {name: contract for file in found.values() for name, contract in file.items()}
-    return {n: (c["abi"], bytes.fromhex(c["evm"]["bytecode"]["object"])) for n, c in pairs.items() if n in ("Batch", "PlainToken")}
+    return {
+        n: (c["abi"], bytes.fromhex(c["evm"]["bytecode"]["object"]))
+        for n, c in pairs.items()
+        if n in ("Batch", "PlainToken")
+    }
 
 
 def decode_revert(data: bytes) -> Revert:
@@ -238,7 +257,9 @@ class Contracts:
         to, data = self.addresses[call.contract], self.encode(call.contract, call.function, call.args)
         receipt = self.node.send(call.sender, to, data, time, call.value)
         if int(receipt["status"], 16) != 1:
-            raise AssertionError(f"the contract refuses what the model allows: {self.why(call.sender, to, data, call.value)}")
+            raise AssertionError(
+                f"the contract refuses what the model allows: {self.why(call.sender, to, data, call.value)}"
+            )
         return receipt
 
     def attempt(self, call: Call, time: int) -> Revert | None:
@@ -253,7 +274,8 @@ class Contracts:
             self.node.call(sender, to, data, value)
         except RpcReplyError as reply:
             found = revert_data(reply)
-            assert found is not None, f"no revert: {reply}"
+            if found is None:
+                raise
             return decode_revert(found)
         return None
 
@@ -271,7 +293,7 @@ class Contracts:
         return out
 
     def _read(self, read: tuple[str, str, tuple[object, ...]]) -> bytes:
-        contract, function, args = read
+        contract, _, args = read
         if not contract:
             address = bytes.fromhex(str(args[0])[2:])
             if not self.token:

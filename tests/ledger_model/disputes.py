@@ -86,7 +86,7 @@ class Disputes:
     # ------------------------------------------------------------------------------------------- 4.4.1
 
     def right_leaf(self, epoch: Epoch, index: int) -> Leaf | None:
-        """What anyone can compute of any index: last final leaf, listed credits, acc, wage, the registry. None: none is."""
+        """What anyone can compute of any index: last final leaf, list, acc, wage, registry. None: no leaf is right."""
         last = epoch.before.leaf(index)
         if last.C:
             last = replace(last, provider=self.run.registry.account(index))
@@ -114,7 +114,9 @@ class Disputes:
         rules.need(keccak(packed) == report.credits_hash, "WrongList")
         inside = index >> report.depth == 0 and len(proof) == report.depth
         rules.need(inside and fold(node, index, proof) == Sibling(report.root, report.sum), "InvalidProof")
-        rules.need(last.index == index and proof_holds(last, last_proof, epoch.before_root, epoch.before.depth), "InvalidProof")
+        rules.need(
+            last.index == index and proof_holds(last, last_proof, epoch.before_root, epoch.before.depth), "InvalidProof"
+        )
         rules.hold()
         right = self.right_leaf(epoch, index)
         need(right is None or leaf_node(right) != node, "NotFraud")
@@ -169,9 +171,7 @@ class Disputes:
         if epoch is not None and standing == Standing.PENDING:
             rules.need(self.run.now < epoch.window_end, "WindowOver")
         elif (
-            epoch is None
-            or standing != Standing.DEFAULTED
-            or self.run.now >= epoch.settled_at + self.p.dispute_period
+            epoch is None or standing != Standing.DEFAULTED or self.run.now >= epoch.settled_at + self.p.dispute_period
         ):
             rules.broken += self._no_such_report(report).broken
         rules.hold()
@@ -261,10 +261,10 @@ class Disputes:
             self._lose(game)
 
     def _lose(self, game: Game) -> None:
-        """Answerers get three times their gas up to half of the bond, once for each answer; the capital pool the rest.
+        """Answerers get three times their gas, together up to half of the bond; the capital pool gets the rest.
 
-        The gas of these transactions is worth far more than half of the small bond, so in ETH the half is paid whole. In
-        tokens, whose price in gas nobody knows, an answer is worth an eighth.
+        The gas of these transactions is worth far more than half of the small bond, so in ETH the half is paid whole.
+        In tokens, whose price in gas nobody knows, an answer is worth an eighth.
         """
         purse, left = self.p.challenge_bond // 2, self.p.challenge_bond
         for place in game.path:
@@ -326,7 +326,7 @@ class Disputes:
             self.dues.owe(self.run.registry.providers[verdict.index].payout, self.p.dispute_bond)
 
     def enforce_verdict(self, report: Report, packed: bytes, index: int) -> None:
-        """A conviction of a final epoch: credits leave the denominator, what they earned is a debt, the stake is slashed."""
+        """Credits leave the denominator, what they earned is a debt, the stake is slashed; once the epoch is final."""
         challenge = self.challenges.get((report.epoch, index))
         if challenge is None or not challenge.convicted or challenge.over:
             raise refuse("NotConvicted")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Distributor:
-    """Section 4.1. Accumulators and leaves are scaled by 2^64; fractions keep beside them what an infinite scale would."""
+    """Section 4.1. Accumulators and leaves are scaled by 2^64."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.p = run, run.p
@@ -71,7 +71,7 @@ class Distributor:
         assert 0 <= exact - self.acc_capital < 1, "the carried remainder loses nothing"
 
     def receive_wages(self, amount: int, scaled: int) -> None:
-        """Wages of a final epoch; what rounding up brought beyond the leaves joins the remainder, whole units of it what is pending."""
+        """Wages of a final epoch; what rounding up brought joins the remainder, whole units of it what is pending."""
         assert 0 <= amount * SCALE - scaled < SCALE
         self.compute_received += amount
         units, self.carry = divmod(self.carry + amount * SCALE - scaled, SCALE)
@@ -126,7 +126,7 @@ class Distributor:
         revoked = self.run.ledger.revocations[leaf.index]
         rules = Rules()
         rules.need(not revoked.any or epoch >= revoked.last_epoch, "RootTooOld", revoked.last_epoch)
-        possible = leaf.W <= leaf.C * self.p.wage_per_credit * SCALE and leaf.D <= leaf.C * self.acc_compute
+        possible = leaf.C * self.p.wage_per_credit * SCALE >= leaf.W and leaf.C * self.acc_compute >= leaf.D
         rules.need(possible, "LeafOutOfRange")
         rules.hold()
         given_out = self.compute_received - self.pending - self.compute_paid

@@ -56,7 +56,15 @@ def due(run: Run, name: str) -> int | None:
 def weights(run: Run) -> dict[str, int]:
     """How likely each step is where the run stands, in tenths; what can only be refused keeps a tenth of a chance."""
     w = dict.fromkeys(STEPS, 15)
-    w |= {"pay_revenue": 80, "claim_capital": 30, "fund_channel": 40, "post_bond": 30, "propose": 8, "add_stake": 8, "ban": 8}
+    w |= {
+        "pay_revenue": 80,
+        "claim_capital": 30,
+        "fund_channel": 40,
+        "post_bond": 30,
+        "propose": 8,
+        "add_stake": 8,
+        "ban": 8,
+    }
     disputes, epochs, open_ = run.disputes, run.epochs, run.epochs.open
     dues = (run.registry.dues, run.signers.dues, disputes.dues)
     undecided = [c for c in disputes.challenges.values() if not c.over]
@@ -77,9 +85,24 @@ def weights(run: Run) -> dict[str, int]:
         ("claim_server",): sum(run.payments.server_owed.values()) > 0,
         ("equivocate",): bool(reported),
     }
-    w |= {"deposit": 400, "refund": 200 if run.campaign.failed else 30, "claim_compute": 100, "doubt": 50, "claim_unspent": 80}
+    w |= {
+        "deposit": 400,
+        "refund": 200 if run.campaign.failed else 30,
+        "claim_compute": 100,
+        "doubt": 50,
+        "claim_unspent": 80,
+    }
     w |= {"report": 400, "void": 80, "finalize": 220, "prove_leaf": 70, "prove_list": 40, "open_game": 80}
-    w |= {"answer": 160, "descend": 120, "timeout": 80, "close_game": 120, "judge": 120, "settle": 80, "pay_owed": 90, "apply": 80}
+    w |= {
+        "answer": 160,
+        "descend": 120,
+        "timeout": 80,
+        "close_game": 120,
+        "judge": 120,
+        "settle": 80,
+        "pay_owed": 90,
+        "apply": 80,
+    }
     if any(c.convicted for c in undecided):
         w |= {"enforce": 250, "judge": 40}
     if open_ is None:
@@ -101,9 +124,9 @@ def draw(random: Random, run: Run) -> Move:
         wait = at - run.now + random.choice((-1, 0, 0, 0, 0, 1, 7))
     else:
         wait = random.choice((1, 1, 2, 5, 19)) if kind < 0.95 else random.randrange(1, LONG)
-    choice = [random.randrange(10_000) for _ in range(3)]
+    a, b, c = (random.randrange(10_000) for _ in range(3))
     if name == "report":  # honest and flawless most of the time
-        choice[1] = random.choice((*[0] * 9, random.randrange(50, 100), *[random.randrange(100, 10_000)] * 3))
+        b = random.choice((*[0] * 9, random.randrange(50, 100), *[random.randrange(100, 10_000)] * 3))
     if random.random() < 0.6:  # the usual variant of a step, signed by the usual quorum
-        choice[2] = 96 * (choice[2] // 96) + 5 if name not in ("report", "judge", "ban", "propose") else 0
-    return name, max(1, wait), *choice
+        c = 96 * (c // 96) + 5 if name not in ("report", "judge", "ban", "propose") else 0
+    return name, max(1, wait), a, b, c

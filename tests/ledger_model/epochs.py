@@ -149,14 +149,16 @@ class Epochs:
         return min(self.p.max_credits_per_epoch * (voids + 1), MAX_CREDITS - self.run.ledger.sum)
 
     def submit(self, report: Report, packed: bytes, signatures: tuple[bytes, ...]) -> None:
-        """Accepts what a quorum signed for the closed epoch and the current attempt. A malformed list is fraud, not a refusal."""
+        """Accepts what a quorum signed for the closed epoch and attempt. A malformed list is fraud, not refused."""
         number = max(0, self.next - 1)
         if report.epoch != number or self.next == 0:
             raise refuse("WrongEpoch", number)
         epoch, ledger = self.all[number], self.run.ledger
         need(epoch.state == State.CLOSED, "NotClosed")
         rules = Rules()
-        rules.need(report.config_digest == self.run.signers.config_digest, "WrongConfig", self.run.signers.config_digest)
+        rules.need(
+            report.config_digest == self.run.signers.config_digest, "WrongConfig", self.run.signers.config_digest
+        )
         if rules.need(self.run.now < self.span_end(epoch), "ReportSpanOver"):
             rules.need(report.attempt == self.attempt(number), "WrongAttempt", self.attempt(number))
         rules.need(report.prev_root == ledger.root, "WrongPrevRoot", ledger.root)
@@ -204,7 +206,16 @@ class Epochs:
         assert epoch.tree is not None
         r = epoch.report
         entry = FinalEpoch(
-            epoch.number, epoch.tree, r.root, r.sum, r.depth, r.epoch_credits, self.run.now, epoch.acc, epoch.wage, digest
+            epoch.number,
+            epoch.tree,
+            r.root,
+            r.sum,
+            r.depth,
+            r.epoch_credits,
+            self.run.now,
+            epoch.acc,
+            epoch.wage,
+            digest,
         )
         self.run.ledger.record(entry)
         self.run.ledger.attest(epoch.number, r.round, r.loss_micro, r.checkpoint)

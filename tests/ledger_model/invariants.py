@@ -12,8 +12,7 @@ from tests.ledger_model.views import HELD, Figures
 
 
 def check(figures: Figures, run: Run, actors: Actors, total: int, honest: bool) -> None:
-    """All invariants. `total` is what the compared accounts and contracts held at first, less gas; `honest` whether every
-    final report was."""
+    """All invariants. `total` is what all accounts held at first, less gas; `honest` whether every final report was."""
 
     def said(contract: str, name: str, *args: object) -> Any:
         values = figures[contract, name, args]
@@ -45,7 +44,9 @@ def _money(said: Said, owed: Callable[[str], int], run: Run, actors: Actors, tot
     else:
         escrow = said("campaign", "raised") - said("campaign", "released")
     assert balance["campaign"] >= escrow + fees + said("campaign", "wagesDue")
-    stakes = sum(p.stake for k, p in enumerate(run.registry.providers) if k not in actors.watched(len(run.registry.providers)))
+    stakes = sum(
+        p.stake for k, p in enumerate(run.registry.providers) if k not in actors.watched(len(run.registry.providers))
+    )
     stakes += sum(said("registry", "providerAt", i)[6] for i in actors.watched(len(run.registry.providers)))
     assert balance["registry"] >= stakes + owed("registry")
     assert balance["oracle"] >= sum(said("oracle", "bondOf", s) for s in actors.signers) + owed("oracle")

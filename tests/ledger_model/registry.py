@@ -88,7 +88,7 @@ class Registry:
         provider.exit_at = self.run.now
 
     def withdraw_stake(self, sender: str, epoch: int) -> None:
-        """Free once an epoch not before the exit's has been final for a dispute period, or the run is over, or it failed."""
+        """Free when an epoch not before the exit's is final for a dispute period, or the run is over or failed."""
         provider = self.own(sender)
         rules = Rules()
         rules.need(provider.exit_at > 0, "NotExited")

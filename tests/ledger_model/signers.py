@@ -31,7 +31,8 @@ class Signers:
         self.sets = [SignerSet(self.p.quorum, self.p.signers, self.p.transmitters)]
         self.transmitter_of = dict(zip(self.p.signers, self.p.transmitters, strict=True))
         self.bonds: defaultdict[str, int] = defaultdict(int)
-        self.liable_for: dict[str, int] = {}  # signers that left: the last epoch whose report they can have signed, -1 none
+        # Signers that left: the last epoch whose report they can have signed, -1 for none.
+        self.liable_for: dict[str, int] = {}
         self.proposed: typed.Rotation | None = None
         self.proposed_at = 0
         self.dues = Dues(run, "oracle")
@@ -57,7 +58,7 @@ class Signers:
         return typed.digest(self.domain, struct_hash)
 
     def quorum_of(self, struct_hash: bytes, signatures: tuple[bytes, ...]) -> tuple[str, ...]:
-        """Who signed: distinct fully bonded signers in office, ascending, at least the quorum. Refuses anything else."""
+        """Who signed: distinct fully bonded signers in office, ascending, at least the quorum."""
         message = self.digest(struct_hash)
         rules, found, before = Rules(), [], ""
         rules.need(len(signatures) >= self.office.quorum, "TooFewSignatures", self.office.quorum)
@@ -162,5 +163,3 @@ class Signers:
         self.sets.append(SignerSet(rotation.quorum, rotation.signers, rotation.transmitters))
         self.transmitter_of.update(zip(rotation.signers, rotation.transmitters, strict=True))
         self.proposed = None
-
-

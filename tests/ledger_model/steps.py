@@ -1,7 +1,7 @@
 """What actors try: each step is a name, a wait and three numbers, and means the same call wherever the run stands.
 
-The numbers choose among what there is (a funder, an index, a lie, an amount at the edge of a rule), so a printed sequence can be
-played again and stays meaningful when steps are taken out of it.
+The numbers choose among what there is (a funder, an index, a lie, an amount at the edge of a rule), so a printed
+sequence can be played again and stays meaningful when steps are taken out of it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,22 @@ from tests.ledger_model import typed
 from tests.ledger_model.actors import Actors, payout_of, signing_key_of
 from tests.ledger_model.calls import Call
 from tests.ledger_model.disputes import Game, Node, Standing
-from tests.ledger_model.epochs import Epoch, State
+from tests.ledger_model.epochs import Epoch, State, wage_for
+from tests.ledger_model.lies import LIES, Draft
 from tests.ledger_model.payments import VoucherClaim
 from tests.ledger_model.rules import ZERO
 from tests.ledger_model.run import Run
-from tests.ledger_model.tree import ANSWER_LEVELS, Leaf, Sibling, Tree, depth_for, keccak, pack_list, unpack_list, well_formed
+from tests.ledger_model.tree import (
+    ANSWER_LEVELS,
+    Leaf,
+    Sibling,
+    Tree,
+    depth_for,
+    keccak,
+    pack_list,
+    unpack_list,
+    well_formed,
+)
 
 T = TypeVar("T")
 Signed = tuple[typed.Report, bytes, tuple[bytes, ...]]
@@ -114,21 +125,22 @@ def withdraw_stake(s: Scene, a: int, b: int, c: int) -> Call:
 def ban(s: Scene, a: int, b: int, c: int) -> Call:
     index = a % (len(s.run.registry.providers) + 1)
     wanted = typed.Ban(index, keccak(bytes([a % 256])), s.run.now + b % 1_000 - 50)
-    return Call("oracle", "banProvider", s.actors.crank, (wanted, sign(s, wanted.struct_hash(s.run.signers.config_digest), c)))
+    return Call(
+        "oracle", "banProvider", s.actors.crank, (wanted, sign(s, wanted.struct_hash(s.run.signers.config_digest), c))
+    )
 
 
 # ----------------------------------------------------------------------------------------------- signers
 
 
 def sign(s: Scene, struct_hash: bytes, how: int) -> tuple[bytes, ...]:
-    """Signatures by a quorum in office; at times too few, twice the same, out of order, by a stranger, broken, or by all."""
+    """Signatures by a quorum in office; at times too few, doubled, unordered, a stranger's, broken, or by all."""
     office, keys = s.run.signers.office, s.actors.keys
     message = s.run.signers.digest(struct_hash)
     signers = list(office.signers)
+    chosen = signers
     if how % 16 < 10:
         chosen = signers[: office.quorum] if how % 16 < 6 else signers[-office.quorum :]
-    else:
-        chosen = signers
     made = [keys[x].sign(message) for x in chosen]
     match how % 32:
         case 11:
@@ -161,14 +173,21 @@ def withdraw_bond(s: Scene, a: int, b: int, c: int) -> Call:
 def rotation(s: Scene, c: int) -> typed.Rotation:
     """The other set."""
     first = s.run.signers.rotation % 2 == 1
-    keys, transmitters = (s.actors.first, s.actors.first_transmitters) if first else (s.actors.second, s.actors.second_transmitters)
+    keys, transmitters = (
+        (s.actors.first, s.actors.first_transmitters) if first else (s.actors.second, s.actors.second_transmitters)
+    )
     quorum = (3 if first else 2) - (1 if c % 8 == 1 else 0)
     return typed.Rotation(quorum, tuple(k.address for k in keys), transmitters)
 
 
 def propose(s: Scene, a: int, b: int, c: int) -> Call:
     wanted = rotation(s, b)
-    return Call("oracle", "proposeRotation", s.actors.crank, (wanted, sign(s, wanted.struct_hash(s.run.signers.config_digest), c)))
+    return Call(
+        "oracle",
+        "proposeRotation",
+        s.actors.crank,
+        (wanted, sign(s, wanted.struct_hash(s.run.signers.config_digest), c)),
+    )
 
 
 def apply(s: Scene, a: int, b: int, c: int) -> Call:
@@ -179,10 +198,15 @@ def equivocate(s: Scene, a: int, b: int, c: int) -> Call | None:
     if not s.signed:
         return None
     first = one(s.signed, a)[0]
-    second = first if c % 5 == 1 else replace(first, loss_micro=first.loss_micro + 1, attempt=first.attempt + (c % 5 == 2))
+    second = (
+        first if c % 5 == 1 else replace(first, loss_micro=first.loss_micro + 1, attempt=first.attempt + (c % 5 == 2))
+    )
     key = one(list(s.actors.keys.values()), b)
     other = one(list(s.actors.keys.values()), b + (c % 5 == 3))
-    signatures = key.sign(s.run.signers.digest(first.struct_hash())), other.sign(s.run.signers.digest(second.struct_hash()))
+    signatures = (
+        key.sign(s.run.signers.digest(first.struct_hash())),
+        other.sign(s.run.signers.digest(second.struct_hash())),
+    )
     return Call("oracle", "proveEquivocation", s.actors.watcher, (first, signatures[0], second, signatures[1]))
 
 
@@ -195,7 +219,8 @@ def close(s: Scene, a: int, b: int, c: int) -> Call:
 
 def draw_list(s: Scene, epoch: Epoch, seed: int) -> list[tuple[int, int]]:
     """Which providers are credited, and how much: at most what the cap allows together, at times all of it."""
-    tree, limit, entries = s.run.ledger.tree, s.run.epochs.credits_limit, []
+    tree, limit = s.run.ledger.tree, s.run.epochs.credits_limit
+    entries: list[tuple[int, int]] = []
     for index in range(epoch.provider_count):
         share = keccak(b"%d/%d" % (seed, index))[0]
         if share >= 90 and index not in tree.fixed and (credits := min(limit, share if seed % 3 else limit // 3)):
@@ -214,18 +239,20 @@ def report(s: Scene, a: int, b: int, c: int) -> Call | None:
     entries = draw_list(s, epoch, a)
     packed = pack_list(entries)
     accounts = s.run.registry.account
-    leaves = {i: replace(leaf, provider=accounts(i)) if leaf.C else leaf for i, leaf in s.run.ledger.tree.leaves.items()}
+    leaves = {
+        i: replace(leaf, provider=accounts(i)) if leaf.C else leaf for i, leaf in s.run.ledger.tree.leaves.items()
+    }
     total = sum(credits for _, credits in entries)
-    wage = _wage(s, epoch, total)
+    wage = wage_for(epoch.escrow, total, s.run.p.wage_per_credit, s.run.p.oracle_bps)
     depth = depth_for(epoch.provider_count, s.run.ledger.depth)
     for index, credits in entries:
         leaves[index] = leaves.get(index, Leaf(index)).credited(accounts(index), credits, epoch.acc, wage)
-    fixed = dict(s.run.ledger.tree.fixed)
+    draft = Draft(epoch, depth, s.run.epochs.credits_limit, leaves, dict(s.run.ledger.tree.fixed), packed, total)
     lie = LIES[b % len(LIES)] if b >= 100 else None
     if lie is not None:
-        packed, total = lie(s, epoch, leaves, fixed, entries, packed, total)
-    tree = Tree(leaves, depth, fixed)
-    made = _report_on(s, epoch, tree, packed, total, a)
+        lie(draft, s.actors.rival, accounts)
+    packed, tree = draft.packed, Tree(leaves, depth, draft.fixed)
+    made = _report_on(s, epoch, tree, packed, draft.total, a)
     if 50 <= b < 100:
         made, packed = _mistake(s, made, packed, b)
     s.run.epochs.trees.setdefault(made.root, tree)
@@ -234,12 +261,6 @@ def report(s: Scene, a: int, b: int, c: int) -> Call | None:
     if lie is not None:
         s.dishonest.add(s.run.signers.digest(made.struct_hash()))
     return Call("oracle", "submitReport", s.actors.crank, signed)
-
-
-def _wage(s: Scene, epoch: Epoch, total: int) -> int:
-    from tests.ledger_model.epochs import wage_for
-
-    return wage_for(epoch.escrow, total, s.run.p.wage_per_credit, s.run.p.oracle_bps)
 
 
 def _report_on(s: Scene, epoch: Epoch, tree: Tree, packed: bytes, total: int, seed: int) -> typed.Report:
@@ -290,86 +311,6 @@ def _mistake(s: Scene, r: typed.Report, packed: bytes, b: int) -> tuple[typed.Re
         case 9:
             r = replace(r, block_number=r.block_number + 1)
     return r, packed
-
-
-Lie = Callable[[Scene, Epoch, dict[int, Leaf], dict[int, Sibling], list[tuple[int, int]], bytes, int], tuple[bytes, int]]
-
-
-def _target(leaves: dict[int, Leaf]) -> Leaf | None:
-    return next((leaf for leaf in leaves.values() if leaf.C), None)
-
-
-def _more_wages(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    if leaf := _target(leaves):
-        leaves[leaf.index] = replace(leaf, W=leaf.W + 1)
-    return packed, total
-
-
-def _less_debt(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    if leaf := _target(leaves):
-        leaves[leaf.index] = replace(leaf, D=leaf.D - 1 if leaf.D else 2**70)
-    return packed, total
-
-
-def _another_provider(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    if leaf := _target(leaves):
-        leaves[leaf.index] = replace(leaf, provider=s.actors.rival)
-    return packed, total
-
-
-def _moved_credits(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    if (leaf := _target(leaves)) and leaf.C > 1:
-        leaves[leaf.index] = replace(leaf, C=leaf.C - 1)
-        last = e.provider_count - 1
-        other = leaves.get(last, Leaf(last))
-        leaves[last] = replace(other, provider=s.run.registry.account(last), C=other.C + 1)
-    return packed, total
-
-
-def _false_sum(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    if leaf := _target(leaves):
-        leaves[leaf.index] = replace(leaf, C=leaf.C + 1)
-    return packed, total
-
-
-def _hidden(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    if leaf := _target(leaves):
-        fixed[leaf.index] = Sibling(keccak(b"no preimage"), leaf.C)
-    return packed, total
-
-
-def _stranger(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    index = e.provider_count
-    if index >> depth_for(e.provider_count, s.run.ledger.depth) == 0 and total < s.run.epochs.credits_limit:
-        leaves[index] = Leaf(index, s.actors.rival, 1, e.acc, 0)
-        return packed + pack_list([(index, 1)]), total + 1
-    return packed, total
-
-
-def _zero_entry(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    return packed + pack_list([(e.provider_count + 5, 0)]), total
-
-
-def _twice(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    return packed + packed[-12:], total
-
-
-def _broken_tail(s: Scene, e: Epoch, leaves: dict[int, Leaf], fixed: dict[int, Sibling], entries: list[tuple[int, int]], packed: bytes, total: int) -> tuple[bytes, int]:
-    return packed + b"\1", total
-
-
-LIES: tuple[Lie, ...] = (
-    _more_wages,
-    _less_debt,
-    _another_provider,
-    _moved_credits,
-    _false_sum,
-    _hidden,
-    _stranger,
-    _zero_entry,
-    _twice,
-    _broken_tail,
-)
 
 
 def finalize(s: Scene, a: int, b: int, c: int) -> Call | None:
@@ -424,7 +365,12 @@ def claim_compute(s: Scene, a: int, b: int, c: int) -> Call | None:
 
 def pay_owed(s: Scene, a: int, b: int, c: int) -> Call:
     dues = one((s.run.registry.dues, s.run.signers.dues, s.run.disputes.dues), b)
-    waiting = [(d.contract, account) for d in (s.run.registry.dues, s.run.signers.dues, s.run.disputes.dues) for account, amount in d.owed.items() if amount]
+    waiting = [
+        (d.contract, account)
+        for d in (s.run.registry.dues, s.run.signers.dues, s.run.disputes.dues)
+        for account, amount in d.owed.items()
+        if amount
+    ]
     contract, account = one(waiting, a) if waiting and c % 8 else (dues.contract, s.actors.watcher)
     return Call(contract, "payOwed", s.actors.crank, (account,))
 
@@ -436,7 +382,9 @@ def fund_channel(s: Scene, a: int, b: int, c: int) -> Call:
     amount = 0 if c % 10 == 1 else b % 900 + 1
     delay = s.run.p.withdrawal_delay + one((0, 0, 7, 0, 0, -1, 2**40), c // 2)
     payer = ZERO if c % 20 == 3 else s.actors.payer
-    return Call("payments", "deposit", s.actors.rival, (payer, one(s.actors.servers, a), delay, amount), s.amount(amount))
+    return Call(
+        "payments", "deposit", s.actors.rival, (payer, one(s.actors.servers, a), delay, amount), s.amount(amount)
+    )
 
 
 def settle(s: Scene, a: int, b: int, c: int) -> Call:
@@ -445,7 +393,9 @@ def settle(s: Scene, a: int, b: int, c: int) -> Call:
     server = one(funded, a) if funded and c % 8 != 2 else one(s.actors.servers, a)
     channels = [(k, ch) for k, ch in s.run.payments.channels.items() if ch.server == server or c % 8 == 1]
     for number, (key, channel) in enumerate(channels[: 1 + b % 2]):
-        amount = channel.settled + one((b % 300 + 1, max(1, channel.deposited - channel.settled), 1, 0, channel.deposited + 1), c)
+        amount = channel.settled + one(
+            (b % 300 + 1, max(1, channel.deposited - channel.settled), 1, 0, channel.deposited + 1), c
+        )
         ceiling = amount + one((0, 0, 100, -1), b // 2)
         digest = typed.digest(s.run.payments.domain, typed.voucher_hash(key, max(ceiling, 0)))
         signer = s.actors.first[0] if c % 16 == 9 and number == 0 else s.actors.payer_key
@@ -481,7 +431,7 @@ def withdraw(s: Scene, a: int, b: int, c: int) -> Call:
 
 def _accused(s: Scene, a: int) -> Epoch | None:
     """A report to fight over: the pending one, else one that a default voided, else any."""
-    reported = [e for e in s.run.epochs.reports.values()]
+    reported = list(s.run.epochs.reports.values())
     hot = [e for e in reported if s.run.disputes.standing(e) in (Standing.PENDING, Standing.DEFAULTED)]
     return one(hot or reported, a) if reported else None
 
@@ -511,7 +461,12 @@ def prove_leaf(s: Scene, a: int, b: int, c: int) -> Call | None:
             last = replace(last, C=last.C + 1)
         case 9:
             node = Sibling(keccak(node.hash), node.sum)
-    return Call("disputes", "proveWrongLeaf", s.actors.watcher, (made, packed, index, node.hash, node.sum, proof, last, last_proof))
+    return Call(
+        "disputes",
+        "proveWrongLeaf",
+        s.actors.watcher,
+        (made, packed, index, node.hash, node.sum, proof, last, last_proof),
+    )
 
 
 def prove_list(s: Scene, a: int, b: int, c: int) -> Call | None:
@@ -520,7 +475,12 @@ def prove_list(s: Scene, a: int, b: int, c: int) -> Call | None:
         return None
     entries = max(1, -(-len(epoch.packed) // 12))
     packed = epoch.packed + (b"\0" if c % 12 == 1 else b"")
-    return Call("disputes", "proveBadList", s.actors.watcher, (epoch.report, packed, entries - 1 if c % 3 else b % (entries + 1)))
+    return Call(
+        "disputes",
+        "proveBadList",
+        s.actors.watcher,
+        (epoch.report, packed, entries - 1 if c % 3 else b % (entries + 1)),
+    )
 
 
 def open_game(s: Scene, a: int, b: int, c: int) -> Call | None:
@@ -570,7 +530,9 @@ def descend(s: Scene, a: int, b: int, c: int) -> Call | None:
     child = b % (len(row) + 1) if c % 4 == 0 else 0
     if c % 12 == 1:
         row = row[:-1]
-    return Call("disputes", "descend", s.actors.keeper if c % 12 == 2 else game.challenger, (number, row, child if low else 0))
+    return Call(
+        "disputes", "descend", s.actors.keeper if c % 12 == 2 else game.challenger, (number, row, child if low else 0)
+    )
 
 
 def timeout(s: Scene, a: int, b: int, c: int) -> Call:
@@ -580,7 +542,9 @@ def timeout(s: Scene, a: int, b: int, c: int) -> Call:
 
 def close_game(s: Scene, a: int, b: int, c: int) -> Call:
     found = _game(s, a)
-    return Call("disputes", "closeGame", s.actors.crank, (found[0] if found and c % 16 else len(s.run.disputes.games) + 1,))
+    return Call(
+        "disputes", "closeGame", s.actors.crank, (found[0] if found and c % 16 else len(s.run.disputes.games) + 1,)
+    )
 
 
 def doubt(s: Scene, a: int, b: int, c: int) -> Call:
@@ -607,7 +571,12 @@ def defend(s: Scene, a: int, b: int, c: int) -> Call:
 def judge(s: Scene, a: int, b: int, c: int) -> Call:
     number, index = _doubted(s, a)
     verdict = typed.Verdict(number, index, b % 3 != 0, keccak(b"verdict"))
-    return Call("disputes", "submitVerdict", s.actors.crank, (verdict, sign(s, verdict.struct_hash(s.run.signers.config_digest), c)))
+    return Call(
+        "disputes",
+        "submitVerdict",
+        s.actors.crank,
+        (verdict, sign(s, verdict.struct_hash(s.run.signers.config_digest), c)),
+    )
 
 
 def enforce(s: Scene, a: int, b: int, c: int) -> Call | None:

@@ -7,7 +7,6 @@ sequence that was found, to be given to REPLAY.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from random import Random
 
 import pytest

@@ -27,6 +27,11 @@ def word(value: int | bytes | str) -> bytes:
     return value if isinstance(value, bytes) else bytes.fromhex(value[2:]).rjust(32, b"\0")
 
 
+def words(*values: int | bytes | str) -> bytes:
+    """The ABI encoding of static values."""
+    return b"".join(word(value) for value in values)
+
+
 LEAF_TAG = keccak(b"commonweight.leaf.v1")
 NODE_TAG = keccak(b"commonweight.node.v1")
 
@@ -62,7 +67,7 @@ def leaf_node(leaf: Leaf) -> Sibling:
     """The tree's node for a leaf; empty if and only if C is 0."""
     if leaf.C == 0:
         return EMPTY
-    inner = b"".join(map(word, (LEAF_TAG, leaf.index, leaf.provider, leaf.C, leaf.D, leaf.W)))
+    inner = words(LEAF_TAG, leaf.index, leaf.provider, leaf.C, leaf.D, leaf.W)
     return Sibling(keccak(keccak(inner)), leaf.C)
 
 
@@ -71,7 +76,7 @@ def parent(left: Sibling, right: Sibling) -> Sibling:
     """The node above two."""
     total = left.sum + right.sum
     assert total < 2**256
-    packed = b"".join(map(word, (NODE_TAG, left.hash, left.sum, right.hash, right.sum)))
+    packed = words(NODE_TAG, left.hash, left.sum, right.hash, right.sum)
     return Sibling(keccak(packed), total)
 
 

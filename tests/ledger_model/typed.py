@@ -1,4 +1,4 @@
-"""What signers and payers sign: the EIP-712 structs of section 7 of the specification and of docs/protocol.md, by hand."""
+"""What signers and payers sign: the EIP-712 structs of docs/protocol.md, by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 
 from coincurve import PrivateKey, PublicKey
 
-from tests.ledger_model.tree import keccak, word
+from tests.ledger_model.tree import keccak, words
 
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 REPORT = keccak(
@@ -47,11 +47,18 @@ class Report:
 
     def struct_hash(self) -> bytes:
         """hashStruct of EIP-712."""
-        fields: list[int | bytes | str] = [REPORT, self.config_digest, self.epoch, self.attempt, self.prev_root, self.root]
+        fields: list[int | bytes | str] = [
+            REPORT,
+            self.config_digest,
+            self.epoch,
+            self.attempt,
+            self.prev_root,
+            self.root,
+        ]
         fields += [self.sum, self.depth, self.epoch_credits, self.credits_hash, keccak(self.evidence_cid.encode())]
         fields += [self.evidence_sha256, self.checkpoint, keccak(self.checkpoint_cid.encode()), self.round]
         fields += [self.loss_micro, self.block_number, self.block_hash]
-        return keccak(b"".join(map(word, fields)))
+        return keccak(words(*fields))
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Ban:
 
     def struct_hash(self, config: bytes) -> bytes:
         """hashStruct under a configuration digest."""
-        return keccak(b"".join(map(word, (BAN, config, self.index, self.evidence_sha256, self.until))))
+        return keccak(words(BAN, config, self.index, self.evidence_sha256, self.until))
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,8 @@ class Rotation:
 
     def struct_hash(self, config: bytes) -> bytes:
         """hashStruct under a configuration digest."""
-        arrays = [keccak(b"".join(map(word, array))) for array in (self.signers, self.transmitters)]
-        return keccak(b"".join(map(word, (ROTATION, config, self.quorum, *arrays))))
+        arrays = [keccak(words(*array)) for array in (self.signers, self.transmitters)]
+        return keccak(words(ROTATION, config, self.quorum, *arrays))
 
 
 @dataclass(frozen=True)
@@ -93,13 +100,13 @@ class Verdict:
     def struct_hash(self, config: bytes) -> bytes:
         """hashStruct under a configuration digest."""
         fields = (VERDICT, config, self.epoch, self.index, int(self.convicted), self.evidence_sha256)
-        return keccak(b"".join(map(word, fields)))
+        return keccak(words(*fields))
 
 
 def domain(chain_id: int, contract: str) -> bytes:
     """The domain separator."""
     kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-    return keccak(b"".join(map(word, (kind, keccak(b"Commonweight"), keccak(b"1"), chain_id, contract))))
+    return keccak(words(kind, keccak(b"Commonweight"), keccak(b"1"), chain_id, contract))
 
 
 def digest(separator: bytes, struct_hash: bytes) -> bytes:
@@ -109,18 +116,18 @@ def digest(separator: bytes, struct_hash: bytes) -> bytes:
 
 def voucher_hash(channel_id: bytes, cumulative: int) -> bytes:
     """hashStruct of a voucher."""
-    return keccak(b"".join(map(word, (VOUCHER, channel_id, cumulative))))
+    return keccak(words(VOUCHER, channel_id, cumulative))
 
 
 def config_digest(config_sha256: bytes, rotation: int, quorum: int, signers: tuple[str, ...]) -> bytes:
-    """What binds a signature to the run's file and the signer set: keccak of abi.encode with a dynamic array at the end."""
+    """What binds a signature to the run's file and the signer set. The array of signers is encoded at the end."""
     head = (CONFIG, config_sha256, rotation, quorum, 5 * 32, len(signers))
-    return keccak(b"".join(map(word, (*head, *signers))))
+    return keccak(words(*head, *signers))
 
 
 def channel_id(payer: str, server: str, asset: str, delay: int) -> bytes:
     """A channel's name."""
-    return keccak(b"".join(map(word, (CHANNEL, payer, server, asset, delay))))
+    return keccak(words(CHANNEL, payer, server, asset, delay))
 
 
 class Key:

@@ -1,4 +1,4 @@
-"""What every view of the run must answer, by the model: compared with the chain after each step, each balance to the wei."""
+"""What every view must answer, by the model: compared with the chain after each step, balances to the wei."""
 
 from __future__ import annotations
 
@@ -105,9 +105,21 @@ def _oracle(run: Run, actors: Actors) -> Iterator[tuple[Read, object]]:
     yield ("oracle", "currentAttempt", (max(0, e.next - 1),)), attempt
     for epoch in e.all:
         kept = epoch.state != State.VOID
-        row: list[object] = [int(epoch.state), epoch.closed_at, ANY, epoch.settled_at, epoch.provider_count, ANY, ANY, ANY]
+        row: list[object] = [
+            int(epoch.state),
+            epoch.closed_at,
+            ANY,
+            epoch.settled_at,
+            epoch.provider_count,
+            ANY,
+            ANY,
+            ANY,
+        ]
         row += [epoch.credits if kept else 0, epoch.acc if kept else 0, epoch.wage if kept else 0]
-        row += [epoch.escrow if epoch.state in (State.CLOSED, State.REPORTED) else ANY, epoch.digest.ljust(32, b"\0") if kept else bytes(32)]
+        row += [
+            epoch.escrow if epoch.state in (State.CLOSED, State.REPORTED) else ANY,
+            epoch.digest.ljust(32, b"\0") if kept else bytes(32),
+        ]
         if epoch.state == State.REPORTED:
             assert epoch.report is not None
             members = s.sets[epoch.rotation].signers
@@ -186,8 +198,8 @@ def _disputes(run: Run) -> Iterator[tuple[Read, object]]:
         row = (n.hash, n.sum, n.asked_at, n.answered_at, ANY, n.answerer or ZERO)
         yield ("disputes", "nodeAt", (digest, level, position)), row
     for (epoch, index), c in d.challenges.items():
-        row = (ANY, c.until, c.judged, ANY) if c.over else (c.challenger, c.until, c.judged, c.convicted)
-        yield ("disputes", "challengeOf", (epoch, index)), row
+        who, convicted = (ANY, ANY) if c.over else (c.challenger, c.convicted)
+        yield ("disputes", "challengeOf", (epoch, index)), (who, c.until, c.judged, convicted)
 
 
 Figures = dict[Read, Any]
