@@ -93,11 +93,10 @@ class Stage:
         except Mismatch as mismatch:
             raise self._shortened(mismatch) from None
 
-    def replay(self, moves: Sequence[Move]) -> None:
-        """Play given moves from the prefix."""
+    def replay(self, moves: Sequence[Move]) -> list[str]:
+        """Play given moves from the prefix. Returns what became of each."""
         self.again()
-        for k, move in enumerate(moves):
-            self._checked(move, moves[: k + 1])
+        return [self._checked(move, moves[: k + 1]) for k, move in enumerate(moves)]
 
     def _shortened(self, mismatch: Mismatch) -> Mismatch:
         """A mismatch by fewer moves: each is left out, and its wait given to the next, if it still fails without it."""
@@ -129,12 +128,13 @@ class Stage:
     def _move(self, move: Move) -> str:
         name, wait, *choice = move
         scene, run = self.scene, self.scene.run
-        at = due(run, name) if wait is None else run.now + wait
-        run.now = max(run.now + 1, at or 0)
+        before = run.now
+        at = due(run, name) if wait is None else before + wait
+        run.now = max(before + 1, at or 0)
         run.block += 1
         call = STEPS[name](scene, *choice)
         if call is None:
-            run.block -= 1
+            run.now, run.block = before, run.block - 1
             return "skipped"
         try:
             call.apply(run)
@@ -169,8 +169,8 @@ class Stage:
 
 def script(prefix: str, asset: str, kind: str, mismatch: Mismatch) -> str:
     """How to see it again."""
-    lines = "\n".join(f"    {move!r}," for move in mismatch.moves)
+    lines = "\n".join(f'        ({move!r}, "done"),' for move in mismatch.moves)
     return (
-        f"{mismatch}\n\nTo see it again, give tests/ledger_model/test_sequences.py this as REPLAY:\n"
-        f"REPLAY = ({prefix!r}, {asset!r}, {kind!r}, [\n{lines}\n])"
+        f"{mismatch}\n\nTo see it again ({kind}, {asset}), put into KNOWN of tests/ledger_model/test_sequences.py:\n"
+        f"({prefix!r}, [\n{lines}\n    ]),"
     )

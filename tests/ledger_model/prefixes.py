@@ -42,7 +42,7 @@ PREFIXES: dict[str, list[Move]] = {
     "after two epochs with revenue": TWO_EPOCHS,
     "an honest report is pending": [*TWO_EPOCHS, *_report(12)],
     "a dishonest report is pending": [*TWO_EPOCHS, *_report(12, MORE_WAGES)],
-    "a conviction waits": [*TWO_EPOCHS, ("doubt", 1, 0, 0, USUAL), ("judge", 1, 0, 1, 0)],
+    "a conviction waits": [*TWO_EPOCHS, ("doubt", 1, 0, 1, USUAL), ("judge", 1, 0, 1, 0)],
     "an escrow that wages use up": [*_funded(), *_final(4), *_final(7)],
     "after a void epoch": [*_funded(), *_final(4), *REVENUE, *_close(), ("void", None, 0, 0, USUAL), *REVENUE],
     "a hidden tree in a crowd": [
