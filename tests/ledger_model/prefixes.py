@@ -65,3 +65,12 @@ PREFIXES: dict[str, list[Move]] = {
         *_close(),
     ],
 }
+
+# Starting points of single sequences.
+LEFT_EARLY: list[Move] = [
+    *[*_funded(), *_final(4), ("leave", 1, 3, 0, USUAL), *_final(7), *_final(8), *_final(9), *_final(10)],
+    *[*_close(), ("void", None, 0, 0, USUAL)],
+]
+ROTATED_BEFORE_A_REPORT: list[Move] = [
+    *[*_funded(), *_close(), ("propose", 1, 0, 0, 0), ("apply", None, 0, 0, USUAL), ("void", None, 0, 0, USUAL)]
+]

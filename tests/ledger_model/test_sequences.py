@@ -18,7 +18,7 @@ from tests.ledger_model.actors import ACCOUNTS
 from tests.ledger_model.chain import Node
 from tests.ledger_model.draw import Move
 from tests.ledger_model.play import Mismatch, Stage, script
-from tests.ledger_model.prefixes import PREFIXES, USUAL
+from tests.ledger_model.prefixes import LEFT_EARLY, PREFIXES, ROTATED_BEFORE_A_REPORT, USUAL
 
 LENGTH = 20
 # Sequences that must come out so, whatever else the drawing reaches: prefix, moves, what becomes of each.
@@ -106,6 +106,26 @@ def test_known_sequences(start: Callable[[Kind], Node]) -> None:
     for prefix, moves in KNOWN:
         stage.start(PREFIXES[prefix])
         assert stage.replay([move for move, _ in moves]) == [outcome for _, outcome in moves]
+
+
+@pytest.mark.chain
+@pytest.mark.timeout(1_200)
+@pytest.mark.xfail(strict=True, raises=Mismatch, reason="the run's end locks again what a dispute period had freed")
+def test_stake_freed_before_the_end_stays_free(start: Callable[[Kind], Node]) -> None:
+    stage = Stage(start("anvil"), "token")
+    stage.start(LEFT_EARLY)
+    assert stage.replay([("withdraw_stake", 1, 0, 1, 3)]) == ["done"]
+
+
+@pytest.mark.chain
+@pytest.mark.timeout(1_200)
+@pytest.mark.xfail(
+    strict=True, raises=Mismatch, reason="an epoch without a report holds bonds of a set that cannot sign it"
+)
+def test_bond_waits_for_no_report_that_its_signer_cannot_have_signed(start: Callable[[Kind], Node]) -> None:
+    stage = Stage(start("anvil"), "token")
+    stage.start(ROTATED_BEFORE_A_REPORT)
+    assert stage.replay([("withdraw_bond", 1, 0, 0, USUAL)]) == ["done"]
 
 
 @pytest.mark.chain
