@@ -240,10 +240,10 @@ class Contracts:
         fields = event.decode(topics, bytes.fromhex(log["data"][2:]))
         self.addresses = {part: str(fields["addresses"][part]).lower() for part in PARTS}
 
-    def approve(self, holders: Iterable[str]) -> None:
-        """Let every contract that takes payments take tokens of these holders."""
+    def approve(self, holders: Iterable[str], parts: Iterable[str]) -> None:
+        """Let these contracts take tokens of these holders."""
         for holder in holders:
-            for part in ("campaign", "registry", "oracle", "distributor", "payments", "disputes"):
+            for part in parts:
                 self._token(holder, "approve", self.addresses[part], 2**256 - 1)
 
     # ------------------------------------------------------------------------------------------- calls

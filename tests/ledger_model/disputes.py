@@ -128,7 +128,7 @@ class Disputes:
         if self.standing(epoch) != Standing.PENDING:
             raise self._no_such_report(report)
         need(keccak(packed) == report.credits_hash, "WrongList")
-        need(bad_entry(packed, position), "NotFraud")
+        need(bad_entry(packed, position, epoch.provider_count), "NotFraud")
         self.run.epochs.void_by_fraud(epoch, sender)
 
     def _accused(self, report: Report) -> Epoch:

@@ -76,6 +76,15 @@ def stranger(draft: Draft, friend: str, account: Accounts) -> None:
         draft.total += 1
 
 
+def beyond_the_tree(draft: Draft, friend: str, account: Accounts) -> None:
+    """Credits at an index that has no leaf, taken up by the last leaf so that the sums agree."""
+    leaf = draft.victim
+    if leaf and draft.total < draft.limit:
+        draft.packed += pack_list([(2**draft.depth + 3, 1)])
+        draft.total += 1
+        draft.change(C=leaf.C + 1)
+
+
 def zero_entry(draft: Draft, friend: str, account: Accounts) -> None:
     draft.packed += pack_list([(draft.epoch.provider_count + 5, 0)])
 
@@ -96,6 +105,7 @@ LIES: tuple[Lie, ...] = (
     false_sum,
     hidden_leaf,
     stranger,
+    beyond_the_tree,
     zero_entry,
     listed_twice,
     broken_tail,

@@ -43,7 +43,9 @@ class Stage:
             parameters = replace(parameters, asset=self.contracts.make_token(self.actors.accounts, TOKENS))
         self.contracts.create(parameters)
         if asset == "token":
-            self.contracts.approve(self.actors.accounts)
+            payers = ("campaign", "oracle", "distributor", "payments", "disputes")
+            self.contracts.approve(self.actors.accounts[:9], payers)
+            self.contracts.approve(self.actors.providers, ["registry"])
         run = Run(parameters, self.contracts.addresses, node.chain_id, self.contracts.time)
         accounts = [*self.actors.accounts, *self.actors.signers]
         held = self.contracts.read([("", "balance", (account,)) for account in accounts])

@@ -150,17 +150,20 @@ def unpack_list(packed: bytes) -> list[tuple[int, int]]:
     return [(int.from_bytes(packed[s : s + 4], "big"), int.from_bytes(packed[s + 4 : s + 12], "big")) for s in starts]
 
 
-def bad_entry(packed: bytes, position: int) -> bool:
-    """Whether a list is fraud by this position: a wrong length, zero credits, or an index not above the one before."""
+def bad_entry(packed: bytes, position: int, providers: int = 2**32) -> bool:
+    """Whether a list is fraud by this position.
+
+    A wrong length is, zero credits are, and an index that nobody had registered, or that is not above the one before.
+    """
     if len(packed) % ENTRY_BYTES:
         return True
     entries = unpack_list(packed)
     if position >= len(entries):
         return False
     index, credits = entries[position]
-    return credits == 0 or (position > 0 and index <= entries[position - 1][0])
+    return credits == 0 or index >= providers or (position > 0 and index <= entries[position - 1][0])
 
 
 def well_formed(packed: bytes) -> bool:
-    """Whether a list is one that an honest signer signs."""
+    """Whether a list says one thing of each index."""
     return not len(packed) % ENTRY_BYTES and not any(bad_entry(packed, k) for k in range(len(unpack_list(packed))))
