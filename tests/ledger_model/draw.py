@@ -103,6 +103,8 @@ def weights(run: Run) -> dict[str, int]:
         "pay_owed": 90,
         "apply": 80,
     }
+    if any(run.signers.bonds[signer] for signer in run.signers.liable_for):
+        w |= {"withdraw_bond": 60}
     if any(c.convicted for c in undecided):
         w |= {"enforce": 250, "judge": 40}
     if open_ is None:

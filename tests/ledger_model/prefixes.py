@@ -45,6 +45,16 @@ PREFIXES: dict[str, list[Move]] = {
     "a conviction waits": [*TWO_EPOCHS, ("doubt", 1, 0, 1, USUAL), ("judge", 1, 0, 1, 0)],
     "an escrow that wages use up": [*_funded(), *_final(4), *_final(7)],
     "after a void epoch": [*_funded(), *_final(4), *REVENUE, *_close(), ("void", None, 0, 0, USUAL), *REVENUE],
+    "a new set while a report is pending": [
+        *[
+            *_funded(),
+            *_report(4),
+            ("propose", 1, 0, 0, 0),
+            ("apply", None, 0, 0, USUAL),
+            ("finalize", None, 0, 0, USUAL),
+        ],
+        *[*_bonds(3), *REVENUE],
+    ],
     "a hidden tree in a crowd": [
         *_funded(CROWD),
         *_final(4),

@@ -165,7 +165,8 @@ def post_bond(s: Scene, a: int, b: int, c: int) -> Call:
 
 
 def withdraw_bond(s: Scene, a: int, b: int, c: int) -> Call:
-    signer = one(s.actors.signers, a)
+    left = [x for x in s.run.signers.liable_for if s.run.signers.bonds[x]]
+    signer = one(left or list(s.actors.signers), a)
     sender = s.run.signers.transmitter_of.get(signer, s.actors.crank) if c % 8 else s.actors.crank
     return Call("oracle", "withdrawBond", sender, (signer,))
 

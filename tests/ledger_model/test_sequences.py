@@ -24,6 +24,14 @@ LENGTH = 20
 # Sequences that must come out so, whatever else the drawing reaches: prefix, moves, what becomes of each.
 KNOWN: list[tuple[str, list[tuple[Move, str]]]] = [
     (
+        "a new set while a report is pending",
+        [
+            (("withdraw_bond", 1, 0, 0, USUAL), "BondLocked"),
+            (("withdraw_bond", None, 0, 0, USUAL), "done"),
+            (("withdraw_bond", 1, 0, 0, 0), "NotSigner"),
+        ],
+    ),
+    (
         "a conviction waits",
         [
             (("claim_compute", 1, 0, 1, USUAL), "done"),
