@@ -101,6 +101,8 @@ class Signers:
             return False
         if self.run.campaign.failed or self.run.finished_for_a_dispute_period:
             return True
+        if self.run.locks_longer and self.run.epochs.finished_at:
+            return False
         if signer in self.office.signers:
             return False
         last = self.liable_for.get(signer, -1)
@@ -156,7 +158,8 @@ class Signers:
             raise refuse("RotationNotDue", self.proposed_at)
         epochs = self.run.epochs
         pending = epochs.open
-        last = len(epochs.all) - 1 if pending is None or pending.report else len(epochs.all) - 2
+        can_have_signed = pending is None or pending.report is not None or self.run.locks_longer
+        last = len(epochs.all) - (1 if can_have_signed else 2)
         for signer in self.office.signers:
             if signer not in rotation.signers:
                 self.liable_for[signer] = last
