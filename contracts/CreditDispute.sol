@@ -31,7 +31,7 @@ abstract contract CreditDispute is DisputesBase {
         Assets.take(RunConstants.asset(), RunConstants.disputeBond());
         EpochInfo memory info = ICreditOracle(RunConstants.oracle()).epochInfo(epoch);
         bool open = info.state == EpochState.Reported
-            || (info.state == EpochState.Final && block.timestamp <= uint256(info.settledAt) + RunConstants.disputePeriod());
+            || (info.state == EpochState.Final && block.timestamp < uint256(info.settledAt) + RunConstants.disputePeriod());
         if (!open || index >= info.providerCount) revert NotJudgeable();
         Challenge storage c = _challenges[epoch][index];
         if (c.challenger != address(0) || c.judged) revert AlreadyChallenged();

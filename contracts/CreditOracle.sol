@@ -87,6 +87,8 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     mapping(uint32 => uint64) internal _appliedBefore;
     mapping(bytes32 => Anchor) internal _anchors;
     mapping(uint64 => bytes32) public recordOf;
+    /// @dev Signer, epoch and attempt of each equivocation that has been proved.
+    mapping(bytes32 => bool) internal _equivocations;
 
     modifier onlyDisputes() {
         if (msg.sender != RunConstants.disputes()) revert NotDisputes();
@@ -123,9 +125,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
             }
         }
         if (recordHash != bytes32(0)) {
-            bytes32 first = recordOf[recordRound];
-            if (first == bytes32(0)) recordOf[recordRound] = recordHash;
-            else if (first != recordHash) revert RecordAlreadyAnchored(recordRound, first);
+            if (recordOf[recordRound] == bytes32(0)) recordOf[recordRound] = recordHash;
         }
         emit RoundAnchored(round, epoch, deadline, commitmentsRoot, recordRound, recordHash, msg.sender);
     }
@@ -208,7 +208,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         _payEpoch(r, wage, _signersOf(e.rotation, e.signerMask));
     }
 
-    /// @dev Wages move if the asset lets them; if not, they stay due and anyone can try again.
+    /// @dev Wages move if the asset lets them; if not, they stay due, anyone can try again, and no provider is paid until they have.
     function _payEpoch(Report calldata r, uint256 wage, address[] memory signed) internal {
         (uint256 wages, uint256 excess, uint256 feeEach) = _payFor(r.epochCredits, wage, signed.length);
         ICampaign campaign = ICampaign(RunConstants.campaign());
@@ -216,7 +216,10 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         campaign.settleEpoch(r.epoch, wages, excess, feeEach, signed, r.sum, r.lossMicro, true, isLast);
         if (isLast) _finish();
         if (wages != 0) {
-            try campaign.payWages() {} catch {}
+            try campaign.payWages() {}
+            catch {
+                IRevenueDistributor(RunConstants.distributor()).awaitWages();
+            }
         }
     }
 
@@ -307,7 +310,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     function _bondFree(uint32 member) internal view returns (bool) {
         if (member == 0 || ICampaign(RunConstants.campaign()).failed()) return true;
         uint256 period = RunConstants.disputePeriod();
-        if (_finishedAt != 0) return block.timestamp >= _finishedAt + period;
+        if (_finishedAt != 0 && block.timestamp >= _finishedAt + period) return true;
         if (member > rotation) return false;
         uint64 closed = _appliedBefore[member];
         if (closed == 0) return true;
@@ -346,7 +349,10 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         if (block.timestamp < _proposal.at) revert RotationNotDue(_proposal.at);
         delete _proposal;
         ++rotation;
-        _appliedBefore[rotation] = nextEpoch;
+        // A closed epoch without a report is the new set's to report.
+        uint64 closed = nextEpoch;
+        if (closed != 0 && _epochs[closed - 1].state == EpochState.Closed) --closed;
+        _appliedBefore[rotation] = closed;
         _installSet(r.quorum, r.signers, r.transmitters);
     }
 
@@ -358,7 +364,10 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
             a.epoch != b.epoch || a.attempt != b.attempt || digestA == digestB
                 || ECDSA.recoverCalldata(digestB, signatureB) != signer
         ) revert NotEquivocation();
+        bytes32 key = keccak256(abi.encode(signer, a.epoch, a.attempt));
+        if (_equivocations[key]) revert AlreadyProved();
         if (_signers[signer].bond == 0) revert NothingDue();
+        _equivocations[key] = true;
         _slash(signer, msg.sender);
     }
 

@@ -24,28 +24,35 @@ contract Disputes is RootGame, CreditDispute {
         Leaf calldata last,
         Sibling[] calldata lastProof
     ) external {
-        bytes32 digest = _reportDigest(report);
-        bool late = _cases[digest].voidedAt != 0 && !_cases[digest].fraud && _cases[digest].openGames != 0;
-        Case memory c = late ? _cases[digest] : _pendingCase(report, digest);
-        if (keccak256(credits) != report.creditsHash) revert WrongList();
+        (bytes32 digest, Case memory c) = _accused(report, credits);
         if (last.index != index) revert InvalidProof();
         _requireNewNode(report, index, leafHash, leafSum, proof);
         _requireLastLeaf(c, last, lastProof);
         if (_isRight(c, CreditList.creditsOf(credits, index), leafHash, leafSum, last)) revert NotFraud();
         emit WrongLeafProved(digest, index, msg.sender);
-        _cases[digest].fraud = true;
-        if (late) ICreditOracle(RunConstants.oracle()).slashSigners(c.rotation, c.signerMask, msg.sender);
-        else ICreditOracle(RunConstants.oracle()).voidByFraud(msg.sender);
+        _punish(digest, c);
     }
 
     function proveBadList(Report calldata report, bytes calldata credits, uint256 position) external {
-        bytes32 digest = _reportDigest(report);
-        Case memory c = _pendingCase(report, digest);
-        if (keccak256(credits) != report.creditsHash) revert WrongList();
+        (bytes32 digest, Case memory c) = _accused(report, credits);
         if (!_isBadAt(credits, position, c.providerCount)) revert NotFraud();
         emit BadListProved(digest, position, msg.sender);
+        _punish(digest, c);
+    }
+
+    /// @dev The case of a report that can still be fraud: the pending one, or one that a default has voided, as long as a game on it is open.
+    function _accused(Report calldata report, bytes calldata credits) internal view returns (bytes32 digest, Case memory c) {
+        digest = _reportDigest(report);
+        c = _cases[digest];
+        if (c.voidedAt == 0 || c.fraud || c.openGames == 0) c = _pendingCase(report, digest);
+        if (keccak256(credits) != report.creditsHash) revert WrongList();
+    }
+
+    function _punish(bytes32 digest, Case memory c) internal {
         _cases[digest].fraud = true;
-        ICreditOracle(RunConstants.oracle()).voidByFraud(msg.sender);
+        ICreditOracle oracle = ICreditOracle(RunConstants.oracle());
+        if (c.voidedAt != 0) oracle.slashSigners(c.rotation, c.signerMask, msg.sender);
+        else oracle.voidByFraud(msg.sender);
     }
 
     /// @dev A report's depth is at least one, so that an empty proof can only mean an index beyond its tree.

@@ -134,7 +134,7 @@ contract ProviderRegistry is IProviderRegistry, Dues {
         if (ICampaign(RunConstants.campaign()).failed()) return true;
         uint256 period = RunConstants.disputePeriod();
         uint256 finishedAt = ICreditOracle(RunConstants.oracle()).finishedAt();
-        if (finishedAt != 0) return block.timestamp >= finishedAt + period;
+        if (finishedAt != 0 && block.timestamp >= finishedAt + period) return true;
         uint256 start = RunConstants.epochStart();
         uint256 exitEpoch = exitAt < start ? 0 : (exitAt - start) / RunConstants.epochLength();
         uint256 finalAt = ICreditLedger(RunConstants.ledger()).finalAt(settledEpoch);

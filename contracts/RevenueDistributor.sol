@@ -35,10 +35,11 @@ contract RevenueDistributor is IRevenueDistributor {
         uint128 paid;
     }
 
-    /// @dev `allocated`: units that the accumulator or wages have given out.
+    /// @dev `allocated`: units that the accumulator or wages have given out. Both figures stay below 2^127, so that a flag fits the slot.
     struct ComputePool {
-        uint128 allocated;
-        uint128 paid;
+        uint256 allocated;
+        uint256 paid;
+        bool wagesMissing;
     }
 
     /// @dev `acc`: what a credit has earned since the first, scaled. `carry`: the scaled remainder, below one unit.
@@ -60,7 +61,7 @@ contract RevenueDistributor is IRevenueDistributor {
 
     uint256 internal _receipts;
     CapitalPool internal _capitalPool;
-    ComputePool internal _computePool;
+    uint256 internal _computePool;
     Credited internal _credited;
     mapping(address => CapitalAccount) internal _capital;
     mapping(uint32 => ComputeAccount) internal _compute;
@@ -103,7 +104,10 @@ contract RevenueDistributor is IRevenueDistributor {
         _receive(_load(), 0, amount);
         // Whole units of excess go back to what is pending.
         uint256 carry = _credited.carry + excess;
-        _computePool.allocated += uint128(amount - (carry >> SCALE_BITS));
+        ComputePool memory pool = _loadPool();
+        pool.allocated += amount - (carry >> SCALE_BITS);
+        pool.wagesMissing = false;
+        _storePool(pool);
         _credited.carry = uint64(carry);
         emit WagesReceived(amount);
     }
@@ -126,8 +130,10 @@ contract RevenueDistributor is IRevenueDistributor {
     /// @dev Gives all of the pool that is pending to `live` credits; what does not divide is carried, scaled.
     function _distribute(uint256 received, uint256 live) internal {
         Credited memory a = _credited;
-        (uint256 gain, uint256 rest) = Accumulator.distribute(received - _computePool.allocated, a.carry, live);
-        _computePool.allocated = uint128(received);
+        ComputePool memory pool = _loadPool();
+        (uint256 gain, uint256 rest) = Accumulator.distribute(received - pool.allocated, a.carry, live);
+        pool.allocated = received;
+        _storePool(pool);
         a.acc += uint192(gain);
         a.carry = uint64(rest);
         _credited = a;
@@ -135,18 +141,33 @@ contract RevenueDistributor is IRevenueDistributor {
     }
 
     function _load() internal view returns (Receipts memory r) {
-        uint256 word = _receipts;
-        r.capital = word & (POOL_LIMIT - 1);
-        r.open = word & POOL_LIMIT != 0;
-        r.compute = (word >> 128) & (POOL_LIMIT - 1);
-        r.finished = word >> 255 != 0;
+        (r.capital, r.compute, r.open, r.finished) = _unpack(_receipts);
     }
 
     function _store(Receipts memory r) internal {
-        uint256 word = r.capital | (r.compute << 128);
-        if (r.open) word |= POOL_LIMIT;
-        if (r.finished) word |= POOL_LIMIT << 128;
-        _receipts = word;
+        _receipts = _pack(r.capital, r.compute, r.open, r.finished);
+    }
+
+    function _loadPool() internal view returns (ComputePool memory pool) {
+        (pool.allocated, pool.paid, pool.wagesMissing,) = _unpack(_computePool);
+    }
+
+    function _storePool(ComputePool memory pool) internal {
+        _computePool = _pack(pool.allocated, pool.paid, pool.wagesMissing, false);
+    }
+
+    /// @dev Two figures below 2^127 and two flags in one word.
+    function _pack(uint256 low, uint256 high, bool lowFlag, bool highFlag) internal pure returns (uint256 word) {
+        word = low | (high << 128);
+        if (lowFlag) word |= POOL_LIMIT;
+        if (highFlag) word |= POOL_LIMIT << 128;
+    }
+
+    function _unpack(uint256 word) internal pure returns (uint256 low, uint256 high, bool lowFlag, bool highFlag) {
+        low = word & (POOL_LIMIT - 1);
+        high = (word >> 128) & (POOL_LIMIT - 1);
+        lowFlag = word & POOL_LIMIT != 0;
+        highFlag = word >> 255 != 0;
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -177,14 +198,15 @@ contract RevenueDistributor is IRevenueDistributor {
         }
         uint32 index = leaf.index;
         ComputeAccount memory account = _compute[index];
-        ComputePool memory pool = _computePool;
+        ComputePool memory pool = _loadPool();
+        if (pool.wagesMissing) revert WagesMissing();
         (uint256 due, uint256 debt) = _due(epoch, leaf, revocation, account, pool);
         if (due == 0) revert NothingDue();
         account.claimed += uint128(due);
         account.debt -= uint128(debt);
-        pool.paid += uint128(due);
+        pool.paid += due;
         _compute[index] = account;
-        _computePool = pool;
+        _storePool(pool);
         if (debt != 0) {
             _receive(_opened(), debt, 0);
             emit DebtPaid(index, debt);
@@ -211,6 +233,8 @@ contract RevenueDistributor is IRevenueDistributor {
         earned = Math.saturatingSub(earned, leaf.D) >> SCALE_BITS;
         due = Math.min(Math.saturatingSub(earned, account.claimed), pool.allocated - pool.paid);
         debt = Math.min(due, account.debt);
+        // A full capital pool takes no debt; it waits, and so does what it is paid from.
+        if (debt != 0 && debt + _load().capital >= POOL_LIMIT) (due, debt) = (due - debt, 0);
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -219,7 +243,7 @@ contract RevenueDistributor is IRevenueDistributor {
 
     function closeEpoch() external onlyOracle returns (uint256 acc) {
         uint256 received = _load().compute;
-        if (received != _computePool.allocated) {
+        if (received != _loadPool().allocated) {
             uint256 live = ICreditLedger(RunConstants.ledger()).liveCredits();
             if (live != 0) _distribute(received, live);
         }
@@ -230,16 +254,24 @@ contract RevenueDistributor is IRevenueDistributor {
     function finish() external onlyOracle {
         Receipts memory r = _load();
         r.finished = true;
-        ComputePool memory pool = _computePool;
+        ComputePool memory pool = _loadPool();
         uint256 pending = r.compute - pool.allocated;
         uint256 live = pending == 0 ? 0 : ICreditLedger(RunConstants.ledger()).liveCredits();
         if (live == 0 && r.capital + pending < POOL_LIMIT) {
             r.capital += pending;
-            _computePool = ComputePool(uint128(r.compute), pool.paid + uint128(pending));
+            pool.allocated = r.compute;
+            pool.paid += pending;
+            _storePool(pool);
             if (pending != 0) emit CapitalReceived(address(this), pending);
         }
         _store(r);
         if (live != 0) _distribute(r.compute, live);
+    }
+
+    function awaitWages() external onlyOracle {
+        ComputePool memory pool = _loadPool();
+        pool.wagesMissing = true;
+        _storePool(pool);
     }
 
     /// @dev No debt needs to exceed what the pool can ever pay.
@@ -259,7 +291,9 @@ contract RevenueDistributor is IRevenueDistributor {
 
     function claimableCompute(uint64 epoch, Leaf calldata leaf) external view returns (uint256) {
         (,,, Revocation memory revocation) = ICreditLedger(RunConstants.ledger()).claimBasis(epoch, leaf.index);
-        (uint256 due, uint256 debt) = _due(epoch, leaf, revocation, _compute[leaf.index], _computePool);
+        ComputePool memory pool = _loadPool();
+        if (pool.wagesMissing) return 0;
+        (uint256 due, uint256 debt) = _due(epoch, leaf, revocation, _compute[leaf.index], pool);
         return due - debt;
     }
 
@@ -302,7 +336,7 @@ contract RevenueDistributor is IRevenueDistributor {
     }
 
     function pendingCompute() external view returns (uint256) {
-        return _load().compute - _computePool.allocated;
+        return _load().compute - _loadPool().allocated;
     }
 
     function capitalReceived() external view returns (uint256) {
@@ -318,7 +352,7 @@ contract RevenueDistributor is IRevenueDistributor {
     }
 
     function computePaid() external view returns (uint256) {
-        return _computePool.paid;
+        return _loadPool().paid;
     }
 
     function computeCarry() external view returns (uint256) {

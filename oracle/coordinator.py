@@ -139,7 +139,7 @@ class Coordinator:
             record = self._desk.rounds.record(number)
             if record is not None and not self._record_anchored(record):
                 found.append(record)
-            elif not found and number == settled + 1 and (record is None or db.record_anchor(number) is not None):
+            elif not found and number == settled + 1 and (record is None or self._desk.rounds.anchored_record(number)):
                 settled = number
         if settled != before:
             db.set_meta("records_final", str(settled))
@@ -147,7 +147,7 @@ class Coordinator:
 
     def _record_anchored(self, record: Doc[Record]) -> bool:
         """Whether the chain has the record, finalised or in a transaction of ours that can still become so."""
-        if self._seat.db.record_anchor(record.body.round) is not None:
+        if self._desk.rounds.anchored_record(record.body.round) is not None:
             return True
         mined = self._seat.db.get_meta(f"mined/record/{record.body.round}")
         return mined is not None and int(mined) > self._desk.view.finalized.number
@@ -336,9 +336,9 @@ class Coordinator:
             self._desk.bell.ring()
 
     def _anchor(self, anchor: Anchor, record: Doc[Record] | None) -> int:
-        """Blocks. A record that somebody anchored already, right or wrong, must not keep the root from the chain."""
+        """Blocks. Whatever somebody else anchored as the record, ours goes next to it, unless it is there already."""
         number, hash_ = (record.body.round, digest_bytes(record.digest)) if record is not None else (0, bytes(32))
-        if number and self._seat.run.oracle.record_of(number) != bytes(32):
+        if number and self._seat.run.oracle.record_of(number) == hash_:
             number, hash_ = 0, bytes(32)
         return self._send(anchor.round, anchor.deadline, digest_bytes(anchor.root), number, hash_)
 

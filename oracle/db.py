@@ -148,13 +148,12 @@ class Database(DatabaseCore):
             rows = self.read("SELECT * FROM anchors ORDER BY block, log")
         return [row_of(AnchorRow, r) for r in rows]
 
-    def record_anchor(self, round_: int) -> AnchorRow | None:
-        """The anchor that made a record the record of its round: the first that names one."""
+    def record_anchors(self, round_: int) -> list[AnchorRow]:
+        """The anchors that name a hash as the record of a round, first ones first. Any signer can name anything."""
         rows = self.read(
-            "SELECT * FROM anchors WHERE record_round=? AND record_hash<>zeroblob(32) ORDER BY block, log LIMIT 1",
-            round_,
+            "SELECT * FROM anchors WHERE record_round=? AND record_hash<>zeroblob(32) ORDER BY block, log", round_
         )
-        return row_of(AnchorRow, rows[0]) if rows else None
+        return [row_of(AnchorRow, row) for row in rows]
 
     # --- replay draws ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
-from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Counted, Plan, Record
 from commonweight.protocol.structure import check_record, check_trace
@@ -50,15 +49,17 @@ class Recount:
         """
         number = int(self._seat.db.get_meta("recounted") or "0") + 1
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
-        anchor = self._seat.db.record_anchor(number)
+        anchored = self._desk.rounds.anchored_record(number)
         if plan is not None and self._abandoned(number):
             self._log.warning("a round was given up by another coordinator", round=number)
             self._settle(number, {}, LOST)
             return True
-        if record is None or plan is None or anchor is None:
+        if record is None or plan is None or not self._seat.db.record_anchors(number):
             return False
-        if anchor.record_hash != digest_bytes(record.digest) or record.body.plan != plan.digest:
-            self._log.warning("another record is anchored", round=number, hash=anchor.record_hash.hex())
+        if anchored is None and self._desk.rounds.anchored_record(number + 1) is None:
+            return False  # a hash whose record nobody has may be anybody's: the coordinator's own is still to come
+        if anchored is None or record.body.plan != plan.digest:
+            self._log.warning("another record is anchored", round=number)
             self._settle(number, {}, WRONG)
             return True
         try:

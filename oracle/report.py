@@ -110,12 +110,12 @@ class Reporting:
         """
         params, db, closed = self._seat.params, self._seat.db, view.closed[epoch]
         roots = {n: {(a.deadline, hex32(a.root)) for a in db.anchors(round_=n) if a.root != bytes(32)} for n in rounds}
-        found = {n: db.record_anchor(n) for n in rounds}
-        records = {n: hex32(anchor.record_hash) for n, anchor in found.items() if anchor is not None}
+        records = {n: tuple(hex32(anchor.record_hash) for anchor in db.record_anchors(n)) for n in rounds}
         return Facts(
             domain=self._seat.domain, run=self._seat.campaign, config=self._seat.config, epoch_of=params.epoch_of,
             signers=view.signers, in_office=view.signers, keys=lambda index: view.keys.get(index, frozenset()),
-            roots=lambda number: roots.get(number, set()), record_of=records.get, seed=seeds.get, credited=credited,
+            roots=lambda number: roots.get(number, set()), records_of=lambda number: records.get(number, ()),
+            seed=seeds.get, credited=credited,
             leaves=view.leaves,
             accounts={i: lower_address(p.account) for i, p in enumerate(view.providers)}, acc=closed.acc,
             wage_of=lambda n: wage_scaled(params.wage_per_credit, closed.unlocked_escrow, params.oracle_bps, n),

@@ -86,12 +86,16 @@ class Rounds:
 
     def record(self, round_: int) -> Doc[Record] | None:
         """The record of a round: the anchored one if it is known, else the coordinator's, else an earlier one's."""
-        anchor = self._db.record_anchor(round_)
-        anchored = None if anchor is None else self.by_digest(Record, hex32(anchor.record_hash))
+        anchored = self.anchored_record(round_)
         if anchored is not None:
             return anchored
         records = self._all(Record, round_)
         return next((r for r in records if r.signer == self.coordinator), records[0] if records else None)
+
+    def anchored_record(self, round_: int) -> Doc[Record] | None:
+        """The record of this round whose digest was anchored first; None if no such record is known here."""
+        named = (self.by_digest(Record, hex32(anchor.record_hash)) for anchor in self._db.record_anchors(round_))
+        return next((record for record in named if record is not None and record.body.round == round_), None)
 
     def last_record(self) -> Doc[Record] | None:
         """The record with the highest round."""

@@ -41,7 +41,8 @@ def measure() -> str:
     """Runs the tests and returns their lcov report. Ends the program if a test fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "lcov.info"
-        command = [ROOT / "tools" / "forge.sh", "coverage", "--report", "lcov", "--report-file", report, *LEFT_OUT]
+        output = ["--report", "lcov", "--report-file", str(report)]
+        command = [str(ROOT / "tools" / "forge.sh"), "coverage", *output, *LEFT_OUT]
         environment = {**os.environ, "FOUNDRY_FUZZ_RUNS": "16"}
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
         if done.returncode != 0 or not report.exists():

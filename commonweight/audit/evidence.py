@@ -161,7 +161,7 @@ class EvidenceAudit:
             in_office=tuple(sorted(signer.lower() for signer in reported.signer_sets[-1].signers)),
             keys=lambda index: self.replay.providers.keys_by(index, at),
             roots=lambda number: _roots(anchors, number),
-            record_of=lambda number: _record(anchors, number),
+            records_of=lambda number: _records(anchors, number),
             seed=self._seed,
             credited={number for evidence in earlier for number in evidence.rounds},
             leaves=reported.leaves,
@@ -218,6 +218,6 @@ def _roots(anchors: Iterable[RoundAnchored], number: int) -> set[tuple[int, str]
     }
 
 
-def _record(anchors: Iterable[RoundAnchored], number: int) -> str | None:
-    hashes = [event.record_hash for event in anchors if event.record_round == number and event.record_hash != bytes(32)]
-    return hex32(hashes[0]) if hashes else None
+def _records(anchors: Iterable[RoundAnchored], number: int) -> set[str]:
+    named = (event.record_hash for event in anchors if event.record_round == number)
+    return {hex32(digest) for digest in named if digest != bytes(32)}

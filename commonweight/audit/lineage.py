@@ -105,8 +105,8 @@ class _Walk:
         subject = f"round {number}"
         with self.findings.checking(ROUNDS, subject):
             plan, record = Plan.from_body(files.plan.body), Record.from_body(files.record.body)
-            anchored = self.replay.records.get(number)
-            if anchored is None or hex32(anchored.record_hash) != files.record.digest:
+            anchored = {hex32(event.record_hash) for event in self.replay.records.get(number, ())}
+            if files.record.digest not in anchored:
                 raise Refuted(f"The record of {subject} is not the one that was anchored")
             if record.plan != files.plan.digest:
                 raise Refuted(f"The record of {subject} belongs to another plan")

@@ -94,7 +94,11 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "this time or epoch is outside the run's training",
         "Check the epoch; `commonweight run show` lists the bounds.",
     ),
-    "RecordAlreadyAnchored": ("a record for this round is anchored already and stays", "Take the anchored record."),
+    "AlreadyProved": ("this signer's equivocation of that epoch and attempt has been proved before", _NOTHING),
+    "WagesMissing": (
+        "wages of the last final epoch have not arrived at the distributor yet",
+        "Call payWages of the campaign, which anyone can, and repeat the claim.",
+    ),
     "WrongEpoch": ("epochs are closed and reported strictly in order", _AGAIN),
     "EpochNotOver": ("the epoch has not ended", "Wait until the time shown (Unix seconds)."),
     "NotClosed": ("the epoch is not closed, or has a report already", _AGAIN),

@@ -56,9 +56,9 @@ class Facts:
     """What the chain says, up to a finalised block.
 
     `signers` are all that were ever in office, `in_office` those who share the draws, ascending; `keys(index)` is every
-    signing key that a provider had, `roots(round)` the anchored (deadline, root) pairs of a round, `record_of(round)`
-    the first anchored record, `seed(anchor_by_s)` the block that draws, `credited` the rounds of earlier final reports,
-    `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of the closed epoch.
+    signing key that a provider had, `roots(round)` the anchored (deadline, root) pairs of a round, `records_of(round)`
+    what was anchored as its record, `seed(anchor_by_s)` the block that draws, `credited` the rounds of earlier final
+    reports, `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of the closed epoch.
     """
 
     domain: Domain
@@ -69,7 +69,7 @@ class Facts:
     in_office: tuple[str, ...]
     keys: Callable[[int], Collection[str]]
     roots: Callable[[int], Collection[tuple[int, str]]]
-    record_of: Callable[[int], str | None]
+    records_of: Callable[[int], Collection[str]]
     seed: Callable[[int], Seed | None]
     credited: Collection[int]
     leaves: tuple[Leaf, ...]
@@ -135,7 +135,8 @@ def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Fact
         commitments[signed.digest] = commitment
     _same("omission", f"anchored commitments of round {number}", set(commitments), anchored)
     record = _by_signer(Record, files.record, facts)
-    _same("wrong-record", f"record of round {number}", files.record.digest, facts.record_of(number))
+    if files.record.digest not in facts.records_of(number):
+        raise RuleBroken("wrong-record", f"The record of round {number} is not anchored")
     check_record(record, plan, files.plan.digest, facts.config, commitments, anchored)
     _check_receipts(files, plan, record, facts)
     _check_links(files, plan, record, facts)

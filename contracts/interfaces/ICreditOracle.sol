@@ -13,7 +13,6 @@ interface ICreditOracle {
     error NothingToAnchor();
     error OutsideAnchorWindow();
     error OutsideTraining();
-    error RecordAlreadyAnchored(uint64 round, bytes32 recordHash);
     error CampaignNotSucceeded();
     error WrongEpoch(uint64 expected);
     error EpochNotOver(uint64 until);
@@ -42,6 +41,7 @@ interface ICreditOracle {
     error NotProposed();
     error RotationNotDue(uint64 at);
     error NotEquivocation();
+    error AlreadyProved();
     error ZeroAmount();
     error BondLocked();
     error NothingDue();
@@ -79,7 +79,8 @@ interface ICreditOracle {
     //////////////////////////////////////////////////////////////*/
 
     /// @notice Anchors the receipted commitments of a round, the record of an earlier one, or both, within the window after
-    /// `deadline`. By a signer or transmitter of the current set. The first record anchored for a round is its record.
+    /// `deadline`. By a signer or transmitter of the current set. The record of a round is the first of those anchored for it that is
+    /// the digest of a signed record: no signer can take the place of one with something else.
     /// @param commitmentsRoot zero: only a record is anchored, which may happen after the last epoch too
     /// @param recordHash zero: no record
     function anchorRound(uint64 round, uint64 deadline, bytes32 commitmentsRoot, uint64 recordRound, bytes32 recordHash) external;
@@ -128,7 +129,7 @@ interface ICreditOracle {
     function applyRotation(Rotation calldata r) external;
 
     /// @notice Takes the bond of a signer of two different reports for one epoch and attempt: a tenth to the caller, the rest to
-    /// the capital pool. Voids nothing. Anyone, at any time.
+    /// the capital pool. Voids nothing. Anyone, at any time, once for each signer, epoch and attempt.
     function proveEquivocation(Report calldata a, bytes calldata signatureA, Report calldata b, bytes calldata signatureB) external;
 
     /*//////////////////////////////////////////////////////////////
@@ -168,6 +169,7 @@ interface ICreditOracle {
     function isAnchored(uint64 round, uint64 deadline, bytes32 commitmentsRoot) external view returns (bool);
     /// @notice When a root was anchored and in which block, zeros if it was not.
     function anchorOf(uint64 round, uint64 deadline, bytes32 commitmentsRoot) external view returns (uint64 time, uint64 blockNumber);
+    /// @notice The first hash that was anchored as the record of a round; the events have all of them.
     function recordOf(uint64 round) external view returns (bytes32);
     function rotation() external view returns (uint32);
     function configDigest() external view returns (bytes32);

@@ -65,8 +65,8 @@ interface IDisputes {
         Sibling[] calldata lastProof
     ) external;
 
-    /// @notice Proves that the pending report's list is malformed at entry `position`: a wrong length (any position), zero credits, an
-    /// index that nobody had registered when the epoch was closed, or one that is not above the one before it.
+    /// @notice Proves that a report's list is malformed at entry `position`: a wrong length (any position), zero credits, an index that
+    /// nobody had registered when the epoch was closed, or one that is not above the one before it. When, as for `proveWrongLeaf`.
     function proveBadList(Report calldata report, bytes calldata credits, uint256 position) external;
 
     /*//////////////////////////////////////////////////////////////

@@ -19,6 +19,7 @@ interface IRevenueDistributor {
     error LeafOutOfRange();
     error RootTooOld(uint64 epoch);
     error NothingDue();
+    error WagesMissing();
 
     event RevenueReceived(address indexed payer, uint256 amount, uint256 toCapital, uint256 toCompute);
     event CapitalReceived(address indexed from, uint256 amount);
@@ -50,7 +51,8 @@ interface IRevenueDistributor {
     function claimCapital(address funder) external;
 
     /// @notice Pays a provider what its leaf in the final tree of `epoch` has earned so far. Anyone may call; the payout address
-    /// of the registry is paid. Refused when the root is older than the index's last revoked epoch.
+    /// of the registry is paid. Refused when the root is older than the index's last revoked epoch, and while wages of a final epoch have
+    /// not arrived (`payWages` of the campaign brings them): the leaves count them already.
     function claimCompute(uint64 epoch, Leaf calldata leaf, Sibling[] calldata proof) external;
 
     /*//////////////////////////////////////////////////////////////
@@ -62,6 +64,8 @@ interface IRevenueDistributor {
     /// @notice Distributes what is pending, or gives it to the capital pool if no credits live; from now on revenue is distributed on
     /// arrival. Only the oracle.
     function finish() external;
+    /// @notice Stops claims of providers until the wages of the last final epoch have arrived. Only the oracle.
+    function awaitWages() external;
     /// @notice Adds a debt of `index` to the capital pool, which its claims pay first. It stops at 2^127, more than any pool can pay.
     /// Only the disputes contract.
     function addDebt(uint32 index, uint256 amount) external;

@@ -317,7 +317,7 @@ class Staged:
             in_office=tuple(s.address.lower() for s in SIGNERS),
             keys=lambda index: {address_of(member_key(index))},
             roots=lambda number: set(),
-            record_of=lambda number: None,
+            records_of=lambda number: (),
             seed=lambda at: None,
             credited=set(),
             leaves=view.tree().leaves,

@@ -23,7 +23,7 @@ INTERNAL = {
     "CreditOracle": {"initialize", "voidByFraud", "requireQuorum", "voidUnanswered", "slashSigners", "holdReport"},
     "CreditLedger": {"record", "revoke"},
     "CheckpointRegistry": {"append"},
-    "RevenueDistributor": {"receiveWages", "closeEpoch", "finish", "addDebt"},
+    "RevenueDistributor": {"receiveWages", "closeEpoch", "finish", "awaitWages", "addDebt"},
     "InferencePayments": set(),
     "Disputes": set(),
     "RunFactory": set(),

@@ -596,7 +596,7 @@ def evidence() -> dict[str, bytes]:
         in_office=tuple(address_of(key) for key in keys),
         keys=lambda i: {address_of(g.member_key(i))},
         roots=lambda _: {(root.deadline, root.root)},
-        record_of=lambda _: made.record.digest,
+        records_of=lambda _: {made.record.digest},
         seed=lambda _: seed,
         credited=(),
         leaves=(),

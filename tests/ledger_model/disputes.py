@@ -123,10 +123,8 @@ class Disputes:
         self.run.epochs.void_by_fraud(epoch, sender)
 
     def prove_bad_list(self, sender: str, report: Report, packed: bytes, position: int) -> None:
-        """A list of the pending report that is malformed at a position: fraud."""
+        """A list that is malformed at a position: fraud."""
         epoch = self._accused(report)
-        if self.standing(epoch) != Standing.PENDING:
-            raise self._no_such_report(report)
         need(keccak(packed) == report.credits_hash, "WrongList")
         need(bad_entry(packed, position, epoch.provider_count), "NotFraud")
         self.run.epochs.void_by_fraud(epoch, sender)
@@ -290,7 +288,7 @@ class Disputes:
         epoch = epochs.all[number] if number < epochs.next else None
         in_time = epoch is not None and (
             epoch.state == State.REPORTED
-            or (epoch.state == State.FINAL and self.run.now <= epoch.settled_at + self.p.dispute_period)
+            or (epoch.state == State.FINAL and self.run.now < epoch.settled_at + self.p.dispute_period)
         )
         rules.need(epoch is not None and in_time and index < epoch.provider_count, "NotJudgeable")
         earlier = self.challenges.get((number, index))

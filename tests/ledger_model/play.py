@@ -64,12 +64,11 @@ class Stage:
 
     # ------------------------------------------------------------------------------------------- starting points
 
-    def start(self, prefix: Sequence[Move], *, locks_longer: bool = True) -> None:
+    def start(self, prefix: Sequence[Move]) -> None:
         """Play a prefix from the new run and remember where it ends."""
         assert self.node.rpc("evm_revert", self._snapshot)
         self._snapshot = self.node.rpc("evm_snapshot")
         self.scene, self.total = copy.deepcopy(self._base), self._base_total
-        self.scene.run.locks_longer = locks_longer
         for k, move in enumerate(prefix):
             outcome = self._checked(move, prefix[: k + 1])
             assert outcome == "done", f"the prefix's move {move} is {outcome}"

@@ -102,8 +102,6 @@ class Registry:
     def _unbonded(self, provider: Provider, epoch: int) -> bool:
         if self.run.campaign.failed or self.run.finished_for_a_dispute_period:
             return True
-        if self.run.locks_longer and self.run.epochs.finished_at:
-            return False
         entry = self.run.ledger.finals.get(epoch)
         if entry is None or epoch < self.p.epoch_of(provider.exit_at):
             return False

@@ -23,9 +23,6 @@ class Run:
 
     def __init__(self, parameters: Parameters, addresses: Mapping[str, str], chain_id: int, now: int) -> None:
         self.p, self.addresses, self.chain_id, self.now = parameters, dict(addresses), chain_id, now
-        # The contracts lock stakes and bonds longer than the specification asks; False is the specification (see
-        # test_stake_freed_before_the_end_stays_free and the test after it).
-        self.locks_longer = True
         self.block = 0
         self.blocks: dict[int, bytes] = {}
         self.bank = Bank(parameters.asset)

@@ -31,6 +31,7 @@ class Signers:
         self.sets = [SignerSet(self.p.quorum, self.p.signers, self.p.transmitters)]
         self.transmitter_of = dict(zip(self.p.signers, self.p.transmitters, strict=True))
         self.bonds: defaultdict[str, int] = defaultdict(int)
+        self.equivocations: set[tuple[str, int, int]] = set()
         # Signers that left: the last epoch whose report they can have signed, -1 for none.
         self.liable_for: dict[str, int] = {}
         self.proposed: typed.Rotation | None = None
@@ -101,8 +102,6 @@ class Signers:
             return False
         if self.run.campaign.failed or self.run.finished_for_a_dispute_period:
             return True
-        if self.run.locks_longer and self.run.epochs.finished_at:
-            return False
         if signer in self.office.signers:
             return False
         last = self.liable_for.get(signer, -1)
@@ -126,7 +125,11 @@ class Signers:
         same = signer is not None and signer == typed.recover(second, signature_b)
         need(first != second and same and (a.epoch, a.attempt) == (b.epoch, b.attempt), "NotEquivocation")
         assert signer is not None
-        need(self.bonds[signer] > 0, "NothingDue")
+        rules, case = Rules(), (signer, a.epoch, a.attempt)
+        rules.need(case not in self.equivocations, "AlreadyProved")
+        rules.need(self.bonds[signer] > 0, "NothingDue")
+        rules.hold()
+        self.equivocations.add(case)
         self.slash((signer,), sender)
 
     def ban_provider(self, ban: typed.Ban, signatures: tuple[bytes, ...]) -> None:
@@ -158,7 +161,7 @@ class Signers:
             raise refuse("RotationNotDue", self.proposed_at)
         epochs = self.run.epochs
         pending = epochs.open
-        can_have_signed = pending is None or pending.report is not None or self.run.locks_longer
+        can_have_signed = pending is None or pending.report is not None
         last = len(epochs.all) - (1 if can_have_signed else 2)
         for signer in self.office.signers:
             if signer not in rotation.signers:

@@ -118,21 +118,17 @@ def test_known_sequences(start: Callable[[Kind], Node]) -> None:
 
 @pytest.mark.chain
 @pytest.mark.timeout(1_200)
-@pytest.mark.xfail(strict=True, raises=Mismatch, reason="the run's end locks again what a dispute period had freed")
 def test_stake_freed_before_the_end_stays_free(start: Callable[[Kind], Node]) -> None:
     stage = Stage(start("anvil"), "eth")
-    stage.start(LEFT_EARLY, locks_longer=False)
+    stage.start(LEFT_EARLY)
     assert stage.replay([("withdraw_stake", 1, 0, 1, 3)]) == ["done"]
 
 
 @pytest.mark.chain
 @pytest.mark.timeout(1_200)
-@pytest.mark.xfail(
-    strict=True, raises=Mismatch, reason="an epoch without a report holds bonds of a set that cannot sign it"
-)
 def test_bond_waits_for_no_report_that_its_signer_cannot_have_signed(start: Callable[[Kind], Node]) -> None:
     stage = Stage(start("anvil"), "eth")
-    stage.start(ROTATED_BEFORE_A_REPORT, locks_longer=False)
+    stage.start(ROTATED_BEFORE_A_REPORT)
     assert stage.replay([("withdraw_bond", 1, 0, 0, USUAL)]) == ["done"]
 
 

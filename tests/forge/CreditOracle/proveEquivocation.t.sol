@@ -26,6 +26,11 @@ contract OracleProveEquivocationTest is Base {
         oracle.payOwed(address(distributor));
         eq(distributor.capitalReceived(), BOND - BOND / 10, "the rest to the capital pool");
         vm.prank(carol);
+        vm.expectRevert(ICreditOracle.AlreadyProved.selector);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+        (a.attempt, b.attempt) = (1, 1);
+        sigA = signWith(signerKeys[1], digestOf(a));
+        sigB = signWith(signerKeys[1], digestOf(b));
         vm.expectRevert(ICreditOracle.NothingDue.selector);
         oracle.proveEquivocation(a, sigA, b, sigB);
         // It voids nothing, and the signer signs again only with a full bond.

@@ -19,7 +19,7 @@ contract DisputesChallengeCreditsTest is CreditDisputeSteps {
         disputes.challengeCredits{value: bond}(1, 0, 0);
         vm.stopPrank();
         finalizeNow(0);
-        vm.warp(block.timestamp + 2_000);
+        vm.warp(block.timestamp + 1_999);
         vm.startPrank(carol);
         disputes.challengeCredits{value: bond}(0, 0, 0);
         vm.warp(block.timestamp + 1);

@@ -160,6 +160,20 @@ contract GameAttackTest is RootGameSteps {
         eq(disputes.owedTo(carol), CHALLENGE_BOND, "the watcher's bond comes back");
     }
 
+    /// A friend lets the game over a bad list default at once: the list is still fraud by its position while a game is open.
+    function test_attack_badListAfterAFriendlyDefault() public eachAsset {
+        _prepare(40);
+        listIndices[1] = 0;
+        _submitLie(12);
+        uint256 friendly = _open(bob);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(friendly);
+        vm.prank(carol);
+        disputes.proveBadList(bad, badList, 1);
+        _slashed();
+        eq(disputes.owedTo(carol) + oracle.owedTo(carol), 3 * BOND / 10, "the bounty");
+    }
+
     /// The signers' bonds cannot leave before the game is settled.
     function test_attack_bondsLeaveBeforeTheGameEnds() public eachAsset {
         _prepare(40);

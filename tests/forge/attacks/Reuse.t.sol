@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {DisputeSteps} from "../support/DisputeSteps.sol";
+import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
+import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
+import {IRevenueDistributor} from "../../../contracts/interfaces/IRevenueDistributor.sol";
+import {Leaf, Report, Sibling} from "../../../contracts/interfaces/Types.sol";
+import {PausableToken} from "../../../contracts/mocks/Tokens.sol";
+
+/// @notice Attacks that use a thing twice, take another's place, or meet at the edge of a range or a time.
+contract ReuseAttackTest is DisputeSteps {
+    /// The same two reports take a bond once, however often it is paid again; the next attempt's take it again.
+    function test_attack_equivocationProvedTwice() public eachAsset {
+        launch(2);
+        close(0);
+        (Report memory a, Report memory b) = (honestReport(0), honestReport(0));
+        b.lossMicro += 1;
+        _equivocate(a, b);
+        (bytes memory sigA, bytes memory sigB) = (signWith(signerKeys[1], digestOf(a)), signWith(signerKeys[1], digestOf(b)));
+        vm.expectRevert(ICreditOracle.AlreadyProved.selector);
+        oracle.proveEquivocation(b, sigB, a, sigA);
+        (a.attempt, b.attempt) = (1, 1);
+        _equivocate(a, b);
+    }
+
+    function _equivocate(Report memory a, Report memory b) internal {
+        oracle.proveEquivocation(a, signWith(signerKeys[1], digestOf(a)), b, signWith(signerKeys[1], digestOf(b)));
+        eq(oracle.bondOf(vm.addr(signerKeys[1])), 0, "slashed");
+        postBond(vm.addr(signerKeys[1]), BOND);
+    }
+
+    /// One transmitter names junk as the records of rounds to come: the true records still find their place in the events.
+    function test_attack_junkRecords() public {
+        vm.warp(T0 + 200);
+        for (uint64 round = 1; round < 4; ++round) {
+            vm.prank(address(0x7000));
+            oracle.anchorRound(0, uint64(block.timestamp) - 1, bytes32(0), round, keccak256("junk"));
+        }
+        vm.warp(T0 + 900);
+        vm.prank(address(0x7001));
+        vm.expectEmit(true, true, true, true, address(oracle));
+        emit ICreditOracle.RoundAnchored(4, 0, T0 + 899, bytes32(uint256(1)), 3, keccak256("true"), address(0x7001));
+        oracle.anchorRound(4, T0 + 899, bytes32(uint256(1)), 3, keccak256("true"));
+        eq(oracle.recordOf(3), keccak256("junk"), "the first is kept as the first");
+    }
+
+    /// Leaves count wages from the epoch's end on. While the asset keeps the wages from moving, nobody draws them from what others earned.
+    function test_attack_wagesDrawnBeforeTheyMove() public {
+        PausableToken token = new PausableToken();
+        asset = address(token);
+        createRun(defaultParams());
+        launch(2);
+        list(0, 100);
+        list(1, 100);
+        runEpoch(0);
+        pay(10_000);
+        close(1);
+        token.block_(address(distributor), true);
+        clearList();
+        list(0, 600);
+        submit(honestReport(1));
+        finalizeNow(1);
+        eq(campaign.wagesDue(), 6_000, "the wages of epoch 1 cannot move");
+        Leaf memory leaf = tree.leaf(0);
+        Sibling[] memory proof = tree.proofOf(1, 0);
+        vm.expectRevert(IRevenueDistributor.WagesMissing.selector);
+        distributor.claimCompute(1, leaf, proof);
+        eq(distributor.claimableCompute(1, leaf), 0, "nothing for now");
+        token.block_(address(distributor), false);
+        campaign.payWages();
+        uint256 other = distributor.claimableCompute(1, tree.leaf(1));
+        eq(other, 1_000 + 3_000, "wages and revenue of the other");
+        claimCompute(0);
+        eq(distributor.claimableCompute(1, tree.leaf(1)), other, "are whole");
+        claimCompute(1);
+    }
+
+    /// A capital pool at the end of its range takes no debt; the debtor's other earnings go through, and the debt stays.
+    function test_attack_fullPoolAgainstADebtor() public eachAsset {
+        launch(1);
+        list(0, 100);
+        runEpoch(0);
+        vm.prank(address(disputes));
+        distributor.addDebt(0, 10);
+        uint256 value = ready(carol, address(distributor), (1 << 127) - 1);
+        vm.prank(carol);
+        distributor.payCapital{value: value}((1 << 127) - 1);
+        eq(distributor.claimableCompute(0, tree.leaf(0)), 990, "all but the debt");
+        claimCompute(0);
+        eq(distributor.debtOf(0), 10, "the debt stays");
+        eq(distributor.claimedBy(0), 990, "and what would pay it");
+    }
+
+    /// In the second in which a stake may leave, nobody can doubt its credits any more.
+    function test_attack_stakeLeavesWhileChallengeable() public eachAsset {
+        launch(2);
+        vm.prank(providerAccount(1));
+        registry.exit();
+        list(1, 5);
+        runEpoch(0);
+        vm.warp(block.timestamp + 500);
+        vm.prank(providerAccount(1));
+        registry.withdrawStake(0);
+        uint256 value = ready(carol, address(disputes), 1_000);
+        vm.prank(carol);
+        vm.expectRevert(IDisputes.NotJudgeable.selector);
+        disputes.challengeCredits{value: value}(0, 1, 0);
+    }
+}
