@@ -31,8 +31,8 @@ export function region(element, key, build) {
   if (focused) find(focused)?.focus();
 }
 
-export const definitions = (rows) =>
-  h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value, note]) =>
+export const definitions = (rows, kind = "facts") =>
+  h("dl", { class: kind }, rows.filter(Boolean).map(([name, value, note]) =>
     h("div", {}, h("dt", {}, name), h("dd", {}, value, note && h("span", { class: "note" }, note)))));
 
 /** A table that scrolls by itself on a narrow screen and can be reached by the keyboard to do so. */
@@ -68,6 +68,11 @@ export function say(text) {
   place.textContent = "";
   requestAnimationFrame(() => { place.textContent = text; });
 }
+
+/** Empty places by name, for `columns` to lay out and `region` to fill. */
+export const slots = (...names) => Object.fromEntries(names.map((name) => [name, h("div", { class: "slot" })]));
+
+export const columns = (left, right) => h("div", { class: "columns" }, h("div", { class: "column" }, left), h("div", { class: "column" }, right));
 
 export const badge = (kind, text) => h("span", { class: `badge ${kind}` }, text);
 

@@ -190,7 +190,7 @@ async function walletChanged() {
   region(corner, [account, wallet.info?.name], () => (account
     ? h("button", { type: "button", id: "connect", class: "account", onclick: () => account_dialog() },
         h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "unseen" }, "Connected: "), shorten(account))
-    : h("button", { type: "button", id: "connect", class: "quiet", onclick: () => pick() }, "Connect a wallet")));
+    : h("button", { type: "button", id: "connect", class: "quiet", onclick: () => pick() }, "Connect", h("span", { class: "long" }, " a wallet"))));
   if (app.run) await redraw();
 }
 

@@ -1,6 +1,6 @@
 // An auditor's side: every report with who signed it, and checks that run in this browser.
 
-import { badge, copyable, definitions, h, region, table } from "../dom.js";
+import { badge, columns, copyable, definitions, h, region, slots, table } from "../dom.js";
 import { group, nats } from "../money.js";
 import { relative, when } from "../time.js";
 import { checkDocument, checkFile, checkLeaf, checkReport, leafProof } from "../verify.js";
@@ -10,17 +10,17 @@ import { address, card } from "./parts.js";
 const FILE_LIMIT = 1 << 30;
 
 export function audit(app) {
-  const slots = Object.fromEntries(["reports", "signers", "doubts", "contracts"].map((id) => [id, h("div", { class: `slot wide ${id}` })]));
+  const places = slots("reports", "signers", "doubts", "contracts");
   const outcomes = new Map();
-  const root = h("div", { class: "grid" }, slots.reports, checks(app), slots.signers, slots.doubts, slots.contracts);
+  const root = h("div", { class: "stackup" }, places.reports, checks(app), columns([places.doubts, places.signers], [places.contracts]));
   return {
     root,
     update() {
       const { ledger, snapshot: s, run, log } = app;
-      region(slots.reports, [...ledger.reports.values()].map((r) => r.digest).concat(s.ledger.sum.toString(), String(ledger.epochs.size)), () => reports(app, outcomes));
-      region(slots.signers, [s.signers, s.quorum, s.rotation], () => signers(app));
-      region(slots.doubts, doubts(app).map((e) => e.tx + e.index), () => doubtTable(app));
-      region(slots.contracts, [run.campaign, log.all.length > 0], () => contracts(app));
+      region(places.reports, [...ledger.reports.values()].map((r) => r.digest).concat(s.ledger.sum.toString(), String(ledger.epochs.size)), () => reports(app, outcomes));
+      region(places.signers, [s.signers, s.quorum, s.rotation], () => signers(app));
+      region(places.doubts, doubts(app).map((e) => e.tx + e.index), () => doubtTable(app));
+      region(places.contracts, [run.campaign, log.all.length > 0], () => contracts(app));
     },
   };
 }
@@ -56,7 +56,7 @@ function reportCard(app, epoch, entry, outcomes) {
       ["Evidence", [link(app, report.evidenceCid), " ", copyable(report.evidenceSha256, "digest of index.json")]],
       ["Checkpoint", [link(app, report.checkpointCid), " ", copyable(report.checkpoint, "manifest digest")]],
       ["Submitted", `block ${entry.block}`, [" ", copyable(entry.tx, "transaction")]],
-    ]),
+    ], "tiles"),
     h("div", { class: "buttons" }, button), results);
 }
 
@@ -107,9 +107,9 @@ function checks(app) {
     if (chosen.size > FILE_LIMIT) results.file.replaceChildren(line({ name: "The file is small enough for a browser", ok: false, detail: "It is over 1 GiB: compare its digest with `sha256sum`." }));
     else runChecks(file, results.file, () => checkFile(app, chosen));
   } });
-  return h("div", { class: "slot wide grid three" },
+  return h("div", { class: "three" },
     card("check-leaf", "Check a leaf",
-      h("p", { id: "leaf-hint", class: "hint" }, "A provider's credits with its proof, as JSON with epoch, leaf and siblings; also a file of `commonweight audit proof`."),
+      h("p", { id: "leaf-hint", class: "hint" }, "A provider's credits with its proof, as JSON with epoch, leaf and siblings; also a file of ", h("code", {}, "commonweight audit proof"), "."),
       h("div", { class: "field" }, h("label", { for: "leaf-index" }, "Provider's index"), h("div", { class: "row" }, index, h("button", { type: "button", id: "leaf-make", onclick: make }, "Make its proof"))),
       h("div", { class: "field" }, h("label", { for: "leaf-text" }, "Leaf and proof"), leafText),
       h("div", { class: "buttons" }, leafButton), results.leaf),

@@ -3,7 +3,7 @@
 import { planDeposit } from "../paying.js";
 import { review } from "../actions.js";
 import { explain } from "../errors.js";
-import { definitions, h, region, say } from "../dom.js";
+import { columns, definitions, h, region, say } from "../dom.js";
 import { exact, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
 import { relative, when } from "../time.js";
@@ -17,7 +17,7 @@ export function funding(app) {
   const { form, note, submit, check } = depositForm(app);
   const lookup = lookupForm(app, () => { loader.forget(); update(); });
   const loader = new Loader(() => app.redraw());
-  const root = h("div", { class: "grid two" }, depositSlot, h("div", { class: "slot" }, positionSlot, lookup.root));
+  const root = columns([depositSlot], [positionSlot, lookup.root]);
 
   function update() {
     const { run, snapshot: s, state, wallet } = app;

@@ -1,7 +1,7 @@
 // The first thing people see: where the run stands, where the money is and what may happen to it, in plain words.
 
 import { lossCurve } from "../chart.js";
-import { badge, definitions, h, region, table } from "../dom.js";
+import { badge, columns, definitions, h, region, slots, table } from "../dom.js";
 import { bps, exact, group, nats, percent, readable, tenths } from "../money.js";
 import { relative, span, when } from "../time.js";
 import { breakdown, card, money } from "./parts.js";
@@ -9,22 +9,23 @@ import { breakdown, card, money } from "./parts.js";
 export const ANY_LOSS = (1n << 64n) - 1n;
 
 export function overview(app) {
-  const slots = Object.fromEntries(["progress", "escrow", "uses", "split", "loss", "revenue", "doubts", "terms"].map((id) => [id, h("div", { class: `slot ${id}` })]));
-  const root = h("div", { class: "grid" }, Object.values(slots));
+  const places = slots("progress", "escrow", "uses", "split", "loss", "revenue", "doubts", "terms");
+  const root = h("div", { class: "stackup" }, places.progress,
+    columns([places.escrow, places.uses, places.split], [places.loss, places.revenue, places.doubts, places.terms]));
   return {
     root,
     update() {
       const { run, snapshot: s, state, log } = app;
       const backers = new Set(log.of("Campaign.Deposited").map((e) => e.args.funder)).size;
       const minute = s.time / 60n;
-      region(slots.progress, [s.raised, state, backers, minute], () => progress(app, backers));
-      region(slots.escrow, [s.raised, s.released, s.reserved, s.unlockedEscrow, s.returnable, state], () => escrow(app));
-      region(slots.uses, [s.milestonesMet, log.of("Campaign.MilestoneMissed").length], () => uses(app));
-      region(slots.split, [run.campaign], () => split(app));
-      region(slots.loss, lossPoints(app), () => card("loss", "Does the model get better?", lossCurve(lossPoints(app))));
-      region(slots.revenue, [s.capitalReceived, s.computeReceived, s.capitalPaid, s.computePaid, s.pendingCompute], () => revenue(app));
-      region(slots.doubts, [doubts(app).length, s.openGames], () => challenges(app));
-      region(slots.terms, [run.campaign], () => terms(app));
+      region(places.progress, [s.raised, state, backers, minute], () => progress(app, backers));
+      region(places.escrow, [s.raised, s.released, s.reserved, s.unlockedEscrow, s.returnable, state], () => escrow(app));
+      region(places.uses, [s.milestonesMet, log.of("Campaign.MilestoneMissed").length], () => uses(app));
+      region(places.split, [run.campaign], () => split(app));
+      region(places.loss, lossPoints(app), () => card("loss", "Does the model get better?", lossCurve(lossPoints(app))));
+      region(places.revenue, [s.capitalReceived, s.computeReceived, s.capitalPaid, s.computePaid, s.pendingCompute], () => revenue(app));
+      region(places.doubts, [doubts(app).length, s.openGames], () => challenges(app));
+      region(places.terms, [run.campaign], () => terms(app));
     },
   };
 }
@@ -52,7 +53,7 @@ function progress(app, backers) {
   const whole = cap > 0n ? cap : s.raised;
   return card("progress", "Funding",
     h("p", { class: "figure" }, money(run, s.raised), h("span", { class: "of" }, ` raised of a goal of ${readable(goal, run.asset.decimals)} ${run.asset.symbol}`)),
-    h("div", { class: "progress", role: "img", "aria-label": `${percent(s.raised, goal)} of the goal, ${percent(s.raised, cap)} of the cap` },
+    h("div", { class: "meter", role: "img", "aria-label": `${percent(s.raised, goal)} of the goal, ${percent(s.raised, cap)} of the cap` },
       h("span", { class: "done", "data-tenths": tenths(s.raised, whole) }), h("span", { class: "goal", "data-at": tenths(goal, whole) })),
     h("p", {}, sentence),
     h("ul", { class: "figures" },
@@ -133,7 +134,8 @@ function revenue(app) {
   const wages = log.of("RevenueDistributor.WagesReceived").reduce((total, e) => total + e.args.amount, 0n);
   const other = log.of("RevenueDistributor.CapitalReceived").reduce((total, e) => total + e.args.amount, 0n);
   return card("revenue", "What the model has earned",
-    h("p", { class: "figure" }, money(run, sum("amount")), h("span", { class: "of" }, ` in ${group(BigInt(payments.length))} payment${payments.length === 1 ? "" : "s"}, after the server's cut`)),
+    h("p", { class: "figure" }, money(run, sum("amount"))),
+    h("p", { class: "muted" }, `paid in by users in ${group(BigInt(payments.length))} payment${payments.length === 1 ? "" : "s"}, after the server's cut`),
     definitions([
       ["to the funders", money(run, sum("toCapital")), `${readable(s.capitalPaid, run.asset.decimals)} taken out so far`],
       other > 0n && ["slashed stakes and bonds, to the funders", money(run, other)],

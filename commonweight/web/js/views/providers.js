@@ -12,10 +12,10 @@ import { Loader, address, card, exactly, money, pending } from "./parts.js";
 const READ = 10;  // epochs whose itemised credits are read
 
 export function providers(app) {
-  const mineSlot = h("div", { class: "slot wide" });
-  const boardSlot = h("div", { class: "slot wide" });
+  const mineSlot = h("div", { class: "slot" });
+  const boardSlot = h("div", { class: "slot" });
   const lookup = lookupForm(() => { loader.forget(); itemised.forget(); app.redraw(); });
-  const root = h("div", { class: "grid" }, mineSlot, lookup.root, boardSlot);
+  const root = h("div", { class: "stackup" }, mineSlot, lookup.root, boardSlot);
   const loader = new Loader(() => app.redraw());
   const itemised = new Loader(() => app.redraw());
 
@@ -102,7 +102,7 @@ function mine(app, index, found, lines) {
       ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, open to challenge`],
       ["Claimed so far", exactly(run, claimed)],
       debt > 0n && ["Owed to the funders", exactly(run, debt), "from a conviction; claims pay it first"],
-    ]),
+    ], "tiles"),
     h("div", { class: "due", id: "compute" },
       h("div", {}, h("span", { class: "label" }, "Wages and revenue to claim"), h("strong", {}, claimable === null ? "not to be told now" : exactly(run, claimable)),
         h("span", { class: "note" }, "paid to the payout address, whoever sends the transaction")),

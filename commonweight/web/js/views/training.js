@@ -1,7 +1,7 @@
 // The training: rounds, who takes part and how they stand, what the exchange costs, and the chain of checkpoints.
 
 import { lossCurve } from "../chart.js";
-import { copyable, h, region, table } from "../dom.js";
+import { columns, copyable, h, region, slots, table } from "../dom.js";
 import { bytes, exact, group, nats } from "../money.js";
 import { relative, span, when } from "../time.js";
 import { lossPoints } from "./overview.js";
@@ -21,8 +21,9 @@ const STATES = {
 };
 
 export function training(app) {
-  const slots = Object.fromEntries(["now", "loss", "members", "traffic", "rounds", "lineage"].map((id) => [id, h("div", { class: `slot ${id}` })]));
-  const root = h("div", { class: "grid" }, Object.values(slots));
+  const places = slots("now", "loss", "members", "traffic", "rounds", "lineage");
+  const root = h("div", { class: "stackup" }, places.now,
+    columns([places.members, places.rounds], [places.loss, places.traffic, places.lineage]));
   const loader = new Loader(() => app.redraw());
   const live = new Live(app);
 
@@ -35,12 +36,12 @@ export function training(app) {
       const rounds = evidence === null ? null : loader.get(ledger.reports.get(epoch).digest, () => evidence.rounds());
       const status = live.status();
       const key = rounds instanceof Error ? rounds.message : rounds?.map((r) => r.number) ?? null;
-      region(slots.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
-      region(slots.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
-      region(slots.members, [key, s.time / 10n, status, log.all.length], () => members(app, epoch, rounds, status));
-      region(slots.traffic, [key, epoch], () => traffic(app, epoch, rounds));
-      region(slots.rounds, [key, epoch], () => roundTable(app, epoch, rounds));
-      region(slots.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
+      region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
+      region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
+      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, epoch, rounds, status));
+      region(places.traffic, [key, epoch], () => traffic(app, epoch, rounds));
+      region(places.rounds, [key, epoch], () => roundTable(app, epoch, rounds));
+      region(places.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
     },
   };
 }
@@ -152,7 +153,7 @@ function traffic(app, epoch, rounds) {
     const sent = known.reduce((sum, t) => sum + t.sent, 0n);
     const synchronous = known.reduce((sum, t) => sum + t.synchronous, 0n);
     return [
-      h("p", { class: "figure" }, `${exact((synchronous * 10n) / sent, 1)} ×`, h("span", { class: "of" }, " less than training in step")),
+      h("p", { class: "figure" }, `${exact((synchronous * 10n) / sent, 1)} times less`),
       h("p", {}, `In the ${known.length} round${known.length === 1 ? "" : "s"} of epoch ${epoch}, members sent each other about ${bytes(sent)}. fp32 synchronous data parallel would have sent ${bytes(synchronous)} for the same steps.`),
       h("p", { class: "note" }, "Both count one all-reduce, 2 (n − 1) / n of the vector for each of n members: the committed payload once a round, or four bytes a parameter at every step. Joining, checks by signers and retransmissions are not in it."),
     ];
@@ -180,7 +181,7 @@ function lineage(app) {
   const attested = app.log.of("CheckpointRegistry.CheckpointAttested");
   const { run } = app;
   return card("lineage", "Checkpoints",
-    h("p", { class: "muted" }, "Each one names its parent, so the chain cannot be rewritten. `commonweight audit lineage` recomputes all of them."),
+    h("p", { class: "muted" }, "Each one names its parent, so the chain cannot be rewritten. ", h("code", {}, "commonweight audit lineage"), " recomputes all of them."),
     attested.length === 0 ? h("p", { class: "empty" }, "No checkpoint is attested yet.") :
       h("ol", { class: "lineage" }, [...attested].reverse().map(({ args, block }) => {
         const cid = app.ledger.reports.get(Number(args.epoch))?.report.checkpointCid;
