@@ -31,19 +31,19 @@ export async function planDeposit(app, amount) {
   return { call, first: [domain ? permitStep(domain, token, amount) : allowanceStep(token, amount)] };
 }
 
-/** The EIP-712 domain of a token's permits, null where it takes none or tells another domain than it uses. */
+/** The EIP-712 domain of a token's permits: the one that hashes to its DOMAIN_SEPARATOR. Null where none does. */
 async function permitDomain({ rpc, run, wallet }, token) {
   const [nonce, separator, told, name, version] = await views(rpc, [
     [token, "ERC20.nonces", [wallet.account]], [token, "ERC20.DOMAIN_SEPARATOR"], [token, "ERC20.eip712Domain"],
     [token, "ERC20.name"], [token, "ERC20.version"],
   ], "latest", { settle: true }).catch(() => []);
   if (nonce == null || separator == null) return null;
-  const domain = {
-    name: told?.name ?? name, version: told?.version ?? version ?? "1", chainId: run.chainId, verifyingContract: token,
-  };
-  if (domain.name == null) return null;
+  const here = { chainId: run.chainId, verifyingContract: token };
+  const shown = told?.name ?? name ?? "";
+  const candidates = [{ name: shown, version: told?.version ?? version ?? "1", ...here }, { name: shown, ...here }, here];
   const { TypedDataEncoder } = await ethers();
-  return TypedDataEncoder.hashDomain(domain) === separator ? { domain, nonce } : null;
+  const domain = candidates.find((one) => TypedDataEncoder.hashDomain(one) === separator);
+  return domain === undefined ? null : { domain, nonce };
 }
 
 function permitStep({ domain, nonce }, token, amount) {
@@ -54,7 +54,7 @@ function permitStep({ domain, nonce }, token, amount) {
       const { run, wallet, snapshot } = app;
       const deadline = snapshot.time + PERMIT_LIFE_S;
       const message = { owner: wallet.account, spender: run.campaign, value: amount, nonce, deadline };
-      const text = JSON.stringify({ types: { EIP712Domain: DOMAIN, ...PERMIT }, primaryType: "Permit", domain, message },
+      const text = JSON.stringify({ types: { EIP712Domain: DOMAIN.filter(({ name }) => name in domain), ...PERMIT }, primaryType: "Permit", domain, message },
         (_, value) => (typeof value === "bigint" ? value.toString() : value));
       let signature;
       try {
