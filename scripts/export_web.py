@@ -3,7 +3,7 @@
 `abi.js` holds the functions, events and structs that the page uses, with their selectors, cut from commonweight/abi/;
 `explanations.js` every error of the contracts with the words of commonweight/chain/explanations.py, so that page and
 command line say the same. Run `python scripts/export_web.py`, or with `--check` to learn whether the committed files are fresh.
-No compiler is needed; scripts/export_abi.py runs it after its own work.
+No compiler is needed; `make abi` runs it after scripts/export_abi.py.
 """
 
 from __future__ import annotations
