@@ -167,6 +167,10 @@ class Visit:
         await self.page.click("#picker .wallets button")
         await self.page.wait_for_selector("#connect.account")
 
+    async def wallet_is(self, account: str) -> None:
+        """Before connecting: the account that the wallet offers."""
+        self.wallet.accounts = [account.lower()]
+
     async def confirm(self) -> None:
         """Confirm what the review shows, and wait until it is sent."""
         await self.page.click("#review .primary")

@@ -39,7 +39,7 @@ export const definitions = (rows, kind = "facts") =>
 export const table = (caption, heads, rows, empty) =>
   rows.length === 0
     ? h("p", { class: "empty" }, empty)
-    : h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    : h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${caption}, table` },
         h("table", {},
           h("caption", { class: "unseen" }, caption),
           h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
@@ -51,14 +51,14 @@ export const shorten = (hex) => (hex.length > 20 ? `${hex.slice(0, 8)}…${hex.s
 /** A long hex value or CID: short to the eye, whole to the clipboard. */
 export function copyable(value, name) {
   const button = h("button", {
-    type: "button", class: "copy", title: value, "aria-label": `Copy ${name} ${value}`,
+    type: "button", class: "copy", title: value,
     onclick: async () => {
       await navigator.clipboard?.writeText(value);
       say(`Copied ${name}.`);
       button.classList.add("done");
       setTimeout(() => button.classList.remove("done"), 1200);
     },
-  }, h("code", {}, shorten(value)));
+  }, h("code", {}, shorten(value)), h("span", { class: "unseen" }, `, copy ${name}`));
   return button;
 }
 

@@ -189,7 +189,7 @@ async function walletChanged() {
   const account = wallet.account;
   region(corner, [account, wallet.info?.name], () => (account
     ? h("button", { type: "button", id: "connect", class: "account", onclick: () => account_dialog() },
-        h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "unseen" }, "Connected: "), shorten(account))
+        h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "unseen" }, "Connected: "), `${account.slice(0, 6)}…${account.slice(-4)}`)
     : h("button", { type: "button", id: "connect", class: "quiet", onclick: () => pick() }, "Connect", h("span", { class: "long" }, " a wallet"))));
   if (app.run) await redraw();
 }

@@ -101,7 +101,7 @@ function checks(app) {
   };
   const documentText = h("textarea", { id: "document-text", rows: 6, spellcheck: "false", "aria-describedby": "document-hint" });
   const documentButton = h("button", { type: "button", id: "document-check", onclick: () => runChecks(documentButton, results.document, () => checkDocument(app, documentText.value)) }, "Check the receipt");
-  const file = h("input", { id: "file", type: "file", "aria-describedby": "file-hint", onchange: () => {
+  const file = h("input", { id: "file", type: "file", "aria-describedby": "file-hint", onclick: () => { file.value = ""; }, onchange: () => {
     const [chosen] = file.files;
     if (!chosen) return;
     if (chosen.size > FILE_LIMIT) results.file.replaceChildren(line({ name: "The file is small enough for a browser", ok: false, detail: "It is over 1 GiB: compare its digest with `sha256sum`." }));
