@@ -89,18 +89,14 @@ class Api:
         )  # fmt: skip
 
     def _members(self) -> list[Json]:
-        """Members as this signer sees them now, for whoever watches: at work, with their work handed in, ready, silent."""
-        last, now = self._desk.rounds.last_plan(), self._seat.now_ms()
-        open_ = last is not None and self._desk.rounds.record(last.body.round) is None
-        planned = set(last.body.indices) if last is not None and open_ else set()
-        done = {c.body.index for c in self._desk.rounds.receipted(last.body.round).values()} if last is not None else set()
-        known = self._seat.db.members()
-        found: list[Json] = []
-        for index in sorted(planned | set(known)):
-            here = index in known and now - known[index].seen_ms <= HEARTBEAT_MS
-            state = ("committed" if index in done else "training") if index in planned else "ready" if here else "silent"
-            found.append({"index": index, "state": state})
-        return found
+        """Members as this signer sees them now: at work, with their work handed in, ready, silent."""
+        rounds, now, known = self._desk.rounds, self._seat.now_ms(), self._seat.db.members()
+        states = {i: "ready" if now - m.seen_ms <= HEARTBEAT_MS else "silent" for i, m in known.items()}
+        last = rounds.last_plan()
+        if last is not None and rounds.record(last.body.round) is None:
+            done = {c.body.index for c in rounds.receipted(last.body.round).values()}
+            states |= {i: "committed" if i in done else "training" for i in last.body.indices}
+        return [{"index": index, "state": state} for index, state in sorted(states.items())]
 
     async def join(self, request: Request) -> Reply:
         """A member is ready, or still is."""

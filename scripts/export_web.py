@@ -2,8 +2,8 @@
 
 `abi.js` holds the functions, events and structs that the page uses, with their selectors, cut from commonweight/abi/;
 `explanations.js` every error of the contracts with the words of commonweight/chain/explanations.py, so that page and
-command line say the same. Run `python scripts/export_web.py`, or with `--check` to learn whether the committed files are fresh.
-No compiler is needed; `make abi` runs it after scripts/export_abi.py.
+command line say the same. Run `python scripts/export_web.py`, or with `--check` to learn whether the committed files
+are fresh. No compiler is needed; `make abi` runs it after scripts/export_abi.py.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ EVENTS: Mapping[str, Sequence[str]] = {
     ),
     "ProviderRegistry": ("ProviderRegistered", "KeyRotated", "Banned", "Slashed", "ExitRequested", "StakeWithdrawn"),
     "CreditOracle": (
-        "RoundAnchored", "EpochClosed", "ReportSubmitted", "EpochFinal", "EpochVoided", "BondSlashed", "SignerSetChanged",
+        "RoundAnchored", "EpochClosed", "ReportSubmitted", "EpochFinal", "EpochVoided", "BondSlashed",
+        "SignerSetChanged",
     ),
     "CheckpointRegistry": ("CheckpointAttested",),
     "RevenueDistributor": ("RevenueReceived", "CapitalReceived", "WagesReceived", "CapitalClaimed", "ComputeClaimed"),
@@ -86,7 +87,7 @@ PERMIT = (
         ],
     },
 )
-HEADER = "// Written by scripts/export_web.py from commonweight/abi/ and commonweight/chain/explanations.py. Do not edit.\n"
+HEADER = "// Written by scripts/export_web.py from commonweight/abi/ and chain/explanations.py. Do not edit.\n"
 
 
 def load(contract: str) -> list[dict[str, Any]]:
@@ -155,7 +156,10 @@ def explanations_module() -> str:
 
 
 def _export(name: str, value: Mapping[str, object]) -> str:
-    lines = (f"  {json.dumps(k)}: {json.dumps(v, separators=(',', ':'), ensure_ascii=False)}," for k, v in value.items())
+    lines = [
+        f"  {json.dumps(key)}: {json.dumps(entry, separators=(',', ':'), ensure_ascii=False)},"
+        for key, entry in value.items()
+    ]
     return f"export const {name} = {{\n" + "\n".join(lines) + "\n};\n"
 
 

@@ -1,8 +1,9 @@
 """`commonweight dashboard`: serves the web page, and the content store by CID, from this computer.
 
-The page is static and works from any web server. What this one adds: its `config.json` names the run, the RPC address and
-itself as a content gateway; answers are compressed; the content security policy names exactly the addresses that the page
-may speak to. No figure about money passes through here: the page asks the chain itself, and hashes every block of content.
+The page is static and works from any web server. What this one adds: its `config.json` names the run, the RPC address
+and itself as a content gateway; answers are compressed; the content security policy names exactly the addresses that
+the page may speak to; and it passes on what a signer says of the round under way. No figure about money passes through
+here: the page asks the chain itself, and hashes every block of content.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
@@ -24,7 +25,9 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from commonweight.cli.options import ConfigOption, JsonOption, ListenOption, RpcOption, RunOption, StoreOption
+from commonweight.cli.provider import read_peers
 from commonweight.cli.session import Session
+from commonweight.cli.watching import Watch, watch
 from commonweight.errors import CommonweightError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +38,10 @@ DEFAULT_LISTEN = "127.0.0.1:8600"
 GatewayOption = Annotated[
     str | None,
     typer.Option("--gateway", help="More content gateways for the page, separated by commas.", metavar="URL"),
+]
+PeersOption = Annotated[
+    Path | None,
+    typer.Option("--peers", help="JSON file: signer address to HOST:PORT, for the round now (default: the run's own)."),
 ]
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -49,8 +56,9 @@ _ASK_AGAIN = "no-cache"
 _CONTENT = re.compile(r"/ipfs/(b[a-z2-7]{58})")
 _ORIGIN = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; connect-src 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; "
+    "connect-src 'self'"
 )
 
 
@@ -60,17 +68,19 @@ def dashboard(
     store: StoreOption = None,
     listen: ListenOption = None,
     gateway: GatewayOption = None,
+    peers: PeersOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the web page of a run until interrupted. Visitors' browsers are told the RPC address: give one without a key."""
+    """Serve the web page of a run until interrupted. Visitors are told the RPC address: give one without a key."""
     session = Session({"run": run, "rpc": rpc, "store": store, "listen": listen}, config=config, as_json=as_json)
     settings = session.settings
     gateways = tuple(part.strip() for part in (gateway or "").split(",") if part.strip())
     served: dict[str, object] = {"rpc": list(settings.rpc), "gateways": [".", *gateways]}
     if settings.run is not None:
-        served["run"] = settings.run
-    site = Site(served, session.store)
+        served.update(run=settings.run, live="live.json")
+    named = read_peers(peers)
+    site = Site(served, session.store, Live(lambda: watch(session, named)))
     server = make_server(site, settings.listen or DEFAULT_LISTEN)
     host, port = str(server.server_address[0]), int(server.server_address[1])
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -87,7 +97,7 @@ def dashboard(
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer, ready to be sent; `packed` is the body compressed, None where that would not make it smaller."""
+    """An HTTP answer, ready to be sent; `packed` is the body compressed, None where that would not make it smaller."""
 
     body: bytes
     kind: str
@@ -105,11 +115,30 @@ def answer(body: bytes, kind: str, caching: str, status: HTTPStatus = HTTPStatus
 
 
 @dataclass
+class Live:
+    """What signers tell about the round under way; the watch is made when first asked for, again should that fail."""
+
+    make: Callable[[], Watch]
+    _watch: Watch | None = field(default=None, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def told(self) -> Mapping[str, object]:
+        """The status, or `error` with the reason why there is none."""
+        with self._lock:
+            try:
+                self._watch = self._watch or self.make()
+            except CommonweightError as error:
+                return {"error": str(error)}
+        return self._watch.told()
+
+
+@dataclass
 class Site:
     """What is served: the page's files, `config.json`, and blocks of a content store."""
 
     config: Mapping[str, object]
     store: ContentStore
+    live: Live | None = None
     page: Path = PAGE
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -117,6 +146,8 @@ class Site:
         """The answer for a path."""
         if path == "/config.json":
             return answer(json.dumps(self.config).encode(), _TYPES[".json"], "no-store")
+        if path == "/live.json" and self.live is not None:
+            return answer(json.dumps(self.live.told()).encode(), _TYPES[".json"], "no-store")
         content = _CONTENT.fullmatch(path)
         if content is not None:
             return self._block(content[1])
@@ -165,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send its headers."""
         self._send(with_body=False)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has there
         """Say nothing: a visitor's address is nobody's business."""
 
     def _send(self, *, with_body: bool) -> None:
@@ -203,7 +234,8 @@ def make_server(site: Site, listen: str) -> ThreadingHTTPServer:
     import socket
 
     handler = type("SiteHandler", (Handler,), {"site": site})
-    kind = type("Server", (ThreadingHTTPServer,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     try:
         server: ThreadingHTTPServer = kind((host, int(port)), handler)
     except (OSError, OverflowError) as error:

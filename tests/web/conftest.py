@@ -30,9 +30,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+REPORT_VIOLATIONS = "addEventListener('securitypolicyviolation', e => console.error(`policy: ${e.violatedDirective}`))"
 SLOW_MS = 30_000  # how long a condition may take on a machine that does much else; nothing waits for it in vain
 
 
@@ -123,13 +124,19 @@ def staged_site(stage_now: Stage, sites: Sites) -> Served:
     return sites.serve(stage_now.staged.world, stage_now.staged.store)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """The session's Chromium."""
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser's program."""
     if not CHROMIUM.exists():
         pytest.fail("Chromium is not installed: run `tools/chromium.sh` as root (`make test` does it).", pytrace=False)
+    return CHROMIUM
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: Path) -> AsyncIterator[Browser]:
+    """The session's Chromium."""
     async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        found = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield found
         await found.close()
 
@@ -194,7 +201,7 @@ async def visit(browser: Browser, stage_now: Stage) -> AsyncIterator[Visit]:
     found = Visit(page, context, wallet)
     page.on("console", lambda m: found.errors.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: found.errors.append(str(error)))
-    await page.add_init_script("addEventListener('securitypolicyviolation', e => console.error(`policy: ${e.violatedDirective}`))")
+    await page.add_init_script(REPORT_VIOLATIONS)
     yield found
     await context.close()
     assert found.errors == []

@@ -273,7 +273,9 @@ async def test_a_token_without_permits_takes_an_allowance_of_exactly_the_amount(
     assert world.run.chain.call(allowed) == (0,)
 
 
-async def test_a_link_with_settings_of_its_own_is_pointed_out(open_site: Served, visit: Visit, stage_now: Stage) -> None:
+async def test_a_link_with_settings_of_its_own_is_pointed_out(
+    open_site: Served, visit: Visit, stage_now: Stage
+) -> None:
     await visit.go(open_site, query=f"?run={stage_now.staged.run.address}")
     await visit.see("This link brings its own settings", "#notices")
     await visit.see("nano", "#run-name")

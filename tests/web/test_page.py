@@ -1,22 +1,24 @@
-"""What holds for the whole page: its weight, its policy, keyboard and screen readers, small screens, both colour schemes."""
+"""What holds for the whole page: weight, policy, keyboard and screen readers, small screens, both colour schemes."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chain.scenario import KEYS
-from tests.web.conftest import ROOT, Served, Visit
+from commonweight.store import FolderStore
+from tests.chain.scenario import KEYS, make_world
+from tests.web.conftest import ROOT, Served, Sites, Stage, Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 TABS = ("overview", "funding", "training", "providers", "audit")
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 FIRST_LOAD_BYTES = 300_000
 LINK_BYTES_PER_S, ROUND_TRIP_S = 1_600_000 / 8, 0.15  # a slow phone: 1.6 Mbit/s, 150 ms
-CONNECTIONS = 6
 
 
 class Transfers:
@@ -53,13 +55,11 @@ async def test_the_first_load_is_light_and_leaves_the_wallet_library_out(staged_
     assert sum(sent.values()) < FIRST_LOAD_BYTES
     assert all(sent.values())
     # All that the first look needs is named by the page itself, so that it comes in one wave after it.
-    needed = await visit.page.evaluate(
-        "performance.getEntriesByType('resource').filter(e => e.name.endsWith('.js')).map(e => [e.name, e.initiatorType])"
-    )
-    assert {kind for _, kind in needed} <= {"link", "script"}
-    # Usable on a slow link within a second: page, then everything else, then three questions to the chain one after the other.
-    waves = 1 + 1 + -(-len(sent) // CONNECTIONS) + 3
-    assert sum(sent.values()) / LINK_BYTES_PER_S + (2 + 3) * ROUND_TRIP_S < 1.25, (sum(sent.values()), waves)
+    needed = await visit.page.evaluate("performance.getEntriesByType('resource').map(e => [e.name, e.initiatorType])")
+    assert {kind for name, kind in needed if name.endswith(".js")} <= {"link", "script"}
+    # So it can be read on a slow phone's link within a second: the page, then all that it names, then two questions to
+    # the chain, one after the other. (Time itself is not asserted: the machine may be busy.)
+    assert sum(sent.values()) / LINK_BYTES_PER_S + 4 * ROUND_TRIP_S < 1
 
     await visit.page.goto(f"{staged_site.url}#providers")
     await visit.wallet_is(KEYS[1].address)
@@ -83,7 +83,8 @@ async def test_a_second_visit_transfers_next_to_nothing(staged_site: Served, vis
 
 async def serious(visit: Visit) -> list[str]:
     """What axe-core finds that is serious or critical; minor and moderate findings too, since there are none."""
-    found: dict[str, Any] = await visit.page.evaluate(f"{AXE.read_text()}\n;axe.run(document, {{resultTypes: ['violations']}})")
+    script = f"{await asyncio.to_thread(AXE.read_text)}\n;axe.run(document, {{resultTypes: ['violations']}})"
+    found: dict[str, Any] = await visit.page.evaluate(script)
     return [f"{v['impact']} {v['id']}: {n['html'][:160]}" for v in found["violations"] for n in v["nodes"]]
 
 
@@ -169,10 +170,9 @@ async def test_the_page_follows_the_chain_and_keeps_what_is_typed(
     assert await visit.page.input_value("#amount") == "0.25"
 
 
-async def test_what_the_chain_says_is_text_and_nothing_else(visit: Visit, sites: Any, stage_now: Any, tmp_path: Any) -> None:
-    from commonweight.store import FolderStore
-    from tests.chain.scenario import make_world
-
+async def test_what_the_chain_says_is_text_and_nothing_else(
+    visit: Visit, sites: Sites, stage_now: Stage, tmp_path: Path
+) -> None:
     name = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     world = make_world(stage_now.chain.url, tmp_path / "nonces", name=name)
     await visit.go(sites.serve(world, FolderStore(tmp_path / "store")))

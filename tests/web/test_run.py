@@ -1,4 +1,4 @@
-"""A run that trains, as readers, providers and auditors see it: from the chain and the published evidence, nothing made up."""
+"""A run that trains, as readers, providers and auditors see it: from chain and evidence, and nothing made up."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ async def test_a_false_tree_and_a_changed_file_are_found(
     staged = stage_now.staged
     staged.world.finalize(1)
     staged.world.close(2)
-    staged.world.report(2, {0: 7}, root=b"\x66" * 32, evidence_cid=LedgerView.of(staged.run).reports[1].report.evidence_cid)
+    evidence_cid = LedgerView.of(staged.run).reports[1].report.evidence_cid
+    staged.world.report(2, {0: 7}, root=b"\x66" * 32, evidence_cid=evidence_cid)
     await visit.go(sites.serve(staged.world, staged.store), "audit")
     await visit.page.click("#check-2")
     await visit.page.wait_for_selector("#check-2:not([disabled])")

@@ -57,14 +57,14 @@ class Wallet:
             if method in self.declines:
                 self.declines.remove(method)
                 raise Refusal(4001, "User rejected the request.")
-            result = await (self._own(source["page"], method, params) if method in OWN else self._forward(method, params))
+            result = await (self._own(method, params) if method in OWN else self._forward(method, params))
         except Refusal as refusal:
             return json.dumps({"error": refusal.body})
         if method == "eth_sendTransaction":
             self.sent.append(str(result))
         return json.dumps({"result": result})
 
-    async def _own(self, page: Page, method: str, params: list[Any]) -> object:
+    async def _own(self, method: str, params: list[Any]) -> object:
         if method == "eth_requestAccounts":
             self.connected = True
         if method in ("eth_requestAccounts", "eth_accounts"):

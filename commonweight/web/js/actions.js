@@ -5,7 +5,7 @@ import { checksum } from "./crypto.js";
 import { copyable, definitions, find, h, say } from "./dom.js";
 import { declined, explain } from "./errors.js";
 import { exact } from "./money.js";
-import { chainName } from "./wallet.js";
+import { chainName } from "./run.js";
 
 /**
  * Show what a transaction does and send it if the person says so.

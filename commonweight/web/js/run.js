@@ -3,7 +3,13 @@
 import { decodeLog, decodeResult, encodeCall } from "./abi.js";
 import { RpcError } from "./rpc.js";
 
+const CHAINS = new Map([
+  [1n, "Ethereum"], [10n, "OP Mainnet"], [8453n, "Base"], [42161n, "Arbitrum One"], [11155111n, "Sepolia"],
+  [1337n, "a local Ganache chain"], [31337n, "a local Anvil chain"],
+]);
 const ZERO = `0x${"0".repeat(40)}`;
+
+export const chainName = (id) => CHAINS.get(id) ?? `chain ${id}`;
 
 /** The run is not there, in words for people. */
 export class NoRun extends Error {}
@@ -114,9 +120,12 @@ export class EventLog {
     this.all = [];
   }
 
-  async advance(snapshot) {
-    const { number, finalNumber } = snapshot;
-    const logs = await this.#logs(this.#next, number);
+  /** The logs that are not final yet, up to a block. */
+  read(number) {
+    return this.#logs(this.#next, number);
+  }
+
+  take(logs, { number, finalNumber }) {
     const events = [];
     for (const log of logs) {
       const decoded = decodeLog(log);
@@ -126,7 +135,6 @@ export class EventLog {
     this.#final.push(...events.filter((e) => e.block <= finalNumber));
     if (finalNumber >= this.#next) this.#next = (finalNumber < number ? finalNumber : number) + 1n;
     this.all = [...this.#final, ...events.filter((e) => e.block > finalNumber)];
-    return this.all;
   }
 
   of(name) {

@@ -19,6 +19,10 @@ export class Transactions {
     return this.#list;
   }
 
+  get unsettled() {
+    return this.#list.some((t) => !["final", "replaced"].includes(t.state));
+  }
+
   onChange(listener) {
     this.#listeners.push(listener);
   }

@@ -1,14 +1,9 @@
 // Wallets: found by EIP-6963 (and window.ethereum where none announces itself), spoken to by EIP-1193.
 
 import { declined, unknownChain } from "./errors.js";
+import { chainName } from "./run.js";
 
 const REMEMBERED = "commonweight.wallet";
-const NAMES = new Map([
-  [1n, "Ethereum"], [10n, "OP Mainnet"], [8453n, "Base"], [42161n, "Arbitrum One"], [11155111n, "Sepolia"],
-  [1337n, "a local Ganache chain"], [31337n, "a local Anvil chain"],
-]);
-
-export const chainName = (id) => NAMES.get(id) ?? `chain ${id}`;
 
 export class Wallet {
   #found = new Map(); #provider = null; #listeners = [];
@@ -74,7 +69,7 @@ export class Wallet {
       } catch (error) {
         if (!unknownChain(error)) throw error;
         await this.request("wallet_addEthereumChain", [{
-          chainId: id, chainName: NAMES.get(chainId) ?? `Chain ${chainId}`, rpcUrls,
+          chainId: id, chainName: chainName(chainId), rpcUrls,
           nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
         }]);
         await this.request("wallet_switchEthereumChain", [{ chainId: id }]);

@@ -1,4 +1,4 @@
-// Written by scripts/export_web.py from commonweight/abi/ and commonweight/chain/explanations.py. Do not edit.
+// Written by scripts/export_web.py from commonweight/abi/ and chain/explanations.py. Do not edit.
 export const FUNCTIONS = {
   "RunFactory.isRun": ["0xe74f7435",[["","address"]],[["","bool"]]],
   "Campaign.addresses": ["0xda0321cd",[],[["","tuple",[["campaign","address"],["registry","address"],["oracle","address"],["ledger","address"],["checkpoints","address"],["distributor","address"],["payments","address"],["disputes","address"]]]]],

@@ -1,4 +1,4 @@
-// Written by scripts/export_web.py from commonweight/abi/ and commonweight/chain/explanations.py. Do not edit.
+// Written by scripts/export_web.py from commonweight/abi/ and chain/explanations.py. Do not edit.
 export const ERRORS = {
   "0x006b5708": ["RootTooOld",[["epoch","uint64"]],"credits were revoked since; the epoch shown is the oldest that can be used","Claim on a later epoch."],
   "0x04e05bf8": ["WrongDepth",[["expected","uint8"]],"the report's depth does not fit the provider count","Check how the tree was built."],

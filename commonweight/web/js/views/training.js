@@ -10,6 +10,7 @@ import { Loader, address, card, pending, unavailable } from "./parts.js";
 const LIVE_MS = 5_000;
 const STATES = {
   training: ["●", "in the round", "a signer sees it at work now"],
+  committed: ["◆", "handed in", "a signer has its work of this round"],
   ready: ["◐", "ready", "it has joined and waits for the next round"],
   counted: ["✓", "counted", "its work counts in the last published round"],
   refused: ["✕", "refused", "its work in the last published round was refused"],
