@@ -49,7 +49,8 @@ def test_trees_proofs_and_lists_are_those_of_the_golden_vectors() -> None:
       const made = new Map(leaves.map((l) => [l.index, { ...l, C: BigInt(l.C), D: BigInt(l.D), W: BigInt(l.W) }]));
       const tree = makeTree(made, depth, hashing);
       const climbs = [...made].map(([index, l]) => climb(hashing.leaf(l), index, tree.proof(index), hashing));
-      return { root: tree.root, climbs, proofs: Object.fromEntries(Object.keys(proofs).map((index) => [index, tree.proof(Number(index))])) };
+      const again = Object.fromEntries(Object.keys(proofs).map((index) => [index, tree.proof(Number(index))]));
+      return { root: tree.root, climbs, proofs: again };
     });
     const depths = data.depths.map(([count, previous]) => depthFor(count, previous));
     const refused = data.refused.filter((hex) => { try { decodeList(hex); return false; } catch { return true; } });

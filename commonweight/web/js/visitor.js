@@ -61,7 +61,7 @@ function walletChanged() {
   region(corner, ["ready", account, wallet.info?.name], () => (account
     ? h("button", { type: "button", id: "connect", class: "account", onclick: () => accountDialog() },
         h("span", { class: "dot", "aria-hidden": "true" }), h("span", { class: "unseen" }, "Connected: "), `${account.slice(0, 6)}…${account.slice(-4)}`)
-    : h("button", { type: "button", id: "connect", class: "quiet", onclick: () => pick() }, "Connect", h("span", { class: "long" }, " a wallet"))));
+    : h("button", { type: "button", id: "connect", class: "quiet", onclick: () => pick() }, "Connect", h("span", { class: "long" }, "\u00a0a wallet"))));
   app.redraw();
 }
 

@@ -7,6 +7,7 @@ import { checkDocument, checkFile, checkLeaf, checkReport, leafProof } from "../
 import { doubts } from "./overview.js";
 import { address, card } from "./parts.js";
 
+const SHOWN = 3;
 const FILE_LIMIT = 1 << 30;
 
 export function audit(app) {
@@ -35,7 +36,9 @@ function reports(app, outcomes) {
     h("p", { class: "muted" }, "One for each epoch, signed by a quorum. “Check it here” recomputes digests, signatures, the credit tree and the evidence in this browser; the credits themselves and the weights are recomputed by ",
       h("code", {}, "commonweight audit verify"), " and ", h("code", {}, "commonweight audit lineage"), "."),
     list.length === 0 && h("p", { class: "empty" }, "No report has been submitted yet."),
-    list.map(([epoch, entry]) => reportCard(app, epoch, entry, outcomes)),
+    list.slice(0, SHOWN).map(([epoch, entry]) => reportCard(app, epoch, entry, outcomes)),
+    list.length > SHOWN && h("details", { id: "older" }, h("summary", {}, `Older reports (${list.length - SHOWN})`),
+      list.slice(SHOWN).map(([epoch, entry]) => reportCard(app, epoch, entry, outcomes))),
     voids.length > 0 && h("p", { class: "note" }, `Epochs without a report: ${voids.map(([epoch]) => epoch).join(", ")}. They are void; their work may be credited later.`));
 }
 

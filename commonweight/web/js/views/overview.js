@@ -11,7 +11,7 @@ export const ANY_LOSS = (1n << 64n) - 1n;
 export function overview(app) {
   const places = slots("progress", "escrow", "uses", "split", "loss", "revenue", "doubts", "terms");
   const root = h("div", { class: "stackup" }, places.progress,
-    columns([places.escrow, places.uses, places.split], [places.loss, places.revenue, places.doubts, places.terms]));
+    columns([places.escrow, places.uses, places.split], [places.loss, places.revenue, places.doubts]), places.terms);
   return {
     root,
     update() {
@@ -81,7 +81,7 @@ function escrow(app) {
       ["reserved", "reserved for the open epoch", s.reserved],
       ["free", "unlocked for coming work", s.unlockedEscrow],
       ["locked", "locked until milestones are met", locked > 0n ? locked : 0n],
-      ...(s.ended ? [["returned", "returned to the funders", returnable, "each takes out its own share"]] : []),
+      ...(s.ended ? [["returned", "goes back to the funders", returnable, "each takes out its own share"]] : []),
     ], s.raised));
 }
 
@@ -107,7 +107,7 @@ function uses(app) {
 export function condition({ deadlineEpoch, minCredits, maxLossMicro }) {
   if (minCredits === 0n && maxLossMicro === ANY_LOSS) return "from the start";
   const parts = [
-    minCredits > 0n && `${group(minCredits)} credits are final`,
+    minCredits > 0n && `${group(minCredits)} ${minCredits === 1n ? "credit is" : "credits are"} final`,
     maxLossMicro < ANY_LOSS && `the held-out loss is at most ${nats(maxLossMicro)} nats`,
   ].filter(Boolean);
   return `${parts.join(" and ")}, by epoch ${deadlineEpoch}`;
@@ -140,7 +140,7 @@ function revenue(app) {
       ["to the funders", money(run, sum("toCapital")), `${readable(s.capitalPaid, run.asset.decimals)} taken out so far`],
       other > 0n && ["slashed stakes and bonds, to the funders", money(run, other)],
       ["to the providers", money(run, sum("toCompute")), s.pendingCompute > 0n ? `of which ${readable(s.pendingCompute, run.asset.decimals)} wait for the next closing` : null],
-      ["wages paid into the providers' pool", money(run, wages), `${readable(s.computePaid, run.asset.decimals)} taken out of the pool so far`],
+      ["wages to the providers", money(run, wages), `${readable(s.computePaid, run.asset.decimals)} taken out by providers so far`],
     ]));
 }
 
@@ -177,5 +177,5 @@ function terms(app) {
     ["Licence of the data", p.dataLicence || "none named"],
     ["Licence of the weights", p.weightsLicence || "none named"],
     ["Evidence is kept for", span(p.evidenceRetention)],
-  ]));
+  ], "tiles"));
 }

@@ -8,6 +8,7 @@ import { lossPoints } from "./overview.js";
 import { Loader, address, card, pending, unavailable } from "./parts.js";
 
 const LIVE_MS = 5_000;
+const READ = 8;  // epochs whose evidence is read
 const STATES = {
   training: ["●", "in the round", "a signer sees it at work now"],
   committed: ["◆", "handed in", "a signer has its work of this round"],
@@ -32,23 +33,37 @@ export function training(app) {
     root,
     update() {
       const { snapshot: s, log, ledger } = app;
-      const epoch = newest(ledger);
-      const evidence = epoch === null ? null : app.evidence(epoch);
-      const rounds = evidence === null ? null : loader.get(ledger.reports.get(epoch).digest, () => evidence.rounds());
+      const epochs = withRounds(ledger);
+      const read = epochs.length === 0 ? [] : loader.get(epochs.map((epoch) => ledger.reports.get(epoch).digest).join(), () => readRounds(app, epochs));
       const status = live.status();
-      const key = rounds instanceof Error ? rounds.message : rounds?.map((r) => r.number) ?? null;
+      const key = read?.map((one) => one.missing ?? one.rounds.map((r) => r.number)) ?? "under way";
       region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
       region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
-      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, epoch, rounds, status));
-      region(places.traffic, [key, epoch], () => traffic(app, epoch, rounds));
-      region(places.rounds, [key, epoch], () => roundTable(app, epoch, rounds));
+      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, read, status));
+      region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", read, traffic)));
+      region(places.rounds, [key], () => card("rounds", "Rounds", published("The rounds", read, roundTable)));
       region(places.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
     },
   };
 }
 
-/** The epoch whose report is the newest: pending or final. Null before the first. */
-export const newest = (ledger) => (ledger.reports.size === 0 ? null : Math.max(...ledger.reports.keys()));
+/** The newest epochs whose report brought rounds, newest first: one without any repeats the round of the report before. */
+function withRounds(ledger) {
+  const reports = [...ledger.reports].sort(([a], [b]) => a - b);
+  const brought = reports.filter(([, { report }], place) => report.round > (place === 0 ? 0n : reports[place - 1][1].report.round));
+  return brought.map(([epoch]) => epoch).reverse().slice(0, READ);
+}
+
+/** The rounds of each epoch in order, or by name why an epoch's cannot be had. */
+function readRounds(app, epochs) {
+  return Promise.all(epochs.map(async (epoch) => {
+    try {
+      return { epoch, rounds: await app.evidence(epoch).rounds() };
+    } catch (error) {
+      return { epoch, missing: error };
+    }
+  }));
+}
 
 /** What a signer says of itself when this site passes it on; null where it does not. */
 class Live {
@@ -102,28 +117,27 @@ function liveLine({ config }, status) {
 
 // --- members ----------------------------------------------------------------------------------------------------------
 
-function members(app, epoch, rounds, status) {
+function members(app, read, status) {
   const { ledger, log, snapshot: s } = app;
-  const last = Array.isArray(rounds) ? rounds.at(-1) : null;
+  const last = read?.find((one) => one.rounds?.length > 0)?.rounds.at(-1) ?? null;
   const rows = [...ledger.accounts].map(([index, account]) => {
     const [state, detail] = standing(index, { log, last, status, time: s.time });
     const [sign, word] = STATES[state];
     return [`#${index}`, h("span", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`, detail && h("span", { class: "note" }, detail)), address(account, "account"), group(ledger.leaves.get(index)?.C ?? 0n)];
   });
   return card("members", "Members",
-    h("p", { class: "muted" }, memberSource(epoch, rounds, last, status)),
-    rounds instanceof Error && unavailable(`Who took part in the rounds of epoch ${epoch}`, rounds),
+    h("p", { class: "muted" }, memberSource(read, last, status)),
+    !last && read?.length > 0 && unavailable(`Who took part in the rounds of epoch ${read[0].epoch}`, read[0].missing ?? new Error("Its evidence names no round.")),
     table("Members and their states", ["Index", "State", "Account", "Final credits"], rows, "No provider has registered yet."),
     h("details", { id: "legend", open: true }, h("summary", {}, "What the states mean"),
       h("dl", { class: "states" }, Object.entries(STATES).map(([state, [sign, word, meaning]]) => h("div", {},
         h("dt", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`), h("dd", {}, meaning))))));
 }
 
-function memberSource(epoch, rounds, last, status) {
+function memberSource(read, last, status) {
   if (status && !status.error) return "From a signer now, the last published round, and the registry on chain.";
-  if (last) return `From round ${last.number}, the last that is published (epoch ${epoch}), and the registry on chain.`;
-  if (epoch !== null && rounds === undefined) return "Reading the published evidence…";
-  return "From the registry on chain; no round is published yet.";
+  if (last) return `From round ${last.number}, the last that is published, and the registry on chain.`;
+  return read === undefined ? "Reading the published evidence…" : "From the registry on chain; no round can be read.";
 }
 
 function standing(index, { log, last, status, time }) {
@@ -139,40 +153,37 @@ function standing(index, { log, last, status, time }) {
     const found = last?.[state].find((m) => m.index === index);
     if (found) return [state, found.reason.replaceAll("-", " ")];
   }
-  return ["silent", null];
+  return ["silent", until > 0n ? `it was banned until ${when(until)}` : null];
 }
 
 // --- traffic and rounds -----------------------------------------------------------------------------------------------
 
-function traffic(app, epoch, rounds) {
-  const body = () => {
-    if (epoch === null) return h("p", { class: "empty" }, "Known with the first report.");
-    if (rounds === undefined) return pending("Reading the published evidence…");
-    if (rounds instanceof Error) return unavailable(`The traffic of epoch ${epoch}`, rounds);
-    const known = rounds.map((r) => r.traffic).filter(Boolean);
-    if (known.length === 0) return h("p", { class: "empty" }, `No round of epoch ${epoch} had two members or more.`);
-    const sent = known.reduce((sum, t) => sum + t.sent, 0n);
-    const synchronous = known.reduce((sum, t) => sum + t.synchronous, 0n);
-    return [
-      h("p", { class: "figure" }, `${exact((synchronous * 10n) / sent, 1)} times less`),
-      h("p", {}, `In the ${known.length} round${known.length === 1 ? "" : "s"} of epoch ${epoch}, members sent each other about ${bytes(sent)}. fp32 synchronous data parallel would have sent ${bytes(synchronous)} for the same steps.`),
-      h("p", { class: "note" }, "Both count one all-reduce, 2 (n − 1) / n of the vector for each of n members: the committed payload once a round, or four bytes a parameter at every step. Joining, checks by signers and retransmissions are not in it."),
-    ];
-  };
-  return card("traffic", "Traffic saved", body());
+/** What is published of the rounds, with what cannot be had by name. */
+function published(what, read, show) {
+  if (read === undefined) return pending("Reading the published evidence…");
+  if (read.length === 0) return h("p", { class: "empty" }, "Known with the first report that brings a round.");
+  const rounds = read.flatMap(({ epoch, rounds: found = [] }) => found.map((round) => ({ ...round, epoch })));
+  return [
+    read.filter((one) => one.missing).map(({ epoch, missing }) => unavailable(`${what} of epoch ${epoch}`, missing)),
+    rounds.length > 0 && show(rounds.sort((a, b) => b.number - a.number)),
+  ];
 }
 
-function roundTable(app, epoch, rounds) {
-  const body = () => {
-    if (epoch === null) return h("p", { class: "empty" }, "The first report publishes the first rounds.");
-    if (rounds === undefined) return pending("Reading the published evidence…");
-    if (rounds instanceof Error) return unavailable(`The rounds of epoch ${epoch}`, rounds);
-    return table(`Rounds of epoch ${epoch}`, ["Round", "Counted", "Refused", "Missing", "Tokens"], rounds.map((r) => [
-      String(r.number), who(r.counted), who(r.refused), who(r.missing), group(r.counted.reduce((sum, m) => sum + BigInt(m.tokens), 0n)),
-    ]), "This epoch has no rounds.");
-  };
-  return card("rounds", epoch === null ? "Rounds" : `Rounds of epoch ${epoch}`, body());
+function traffic(rounds) {
+  const known = rounds.map((r) => r.traffic).filter(Boolean);
+  if (known.length === 0) return h("p", { class: "empty" }, "No published round had two members or more.");
+  const sent = known.reduce((sum, t) => sum + t.sent, 0n);
+  const synchronous = known.reduce((sum, t) => sum + t.synchronous, 0n);
+  return [
+    h("p", { class: "figure" }, `${exact((synchronous * 10n) / sent, 1)} times less`),
+    h("p", {}, `In ${known.length === 1 ? "one round" : `the last ${known.length} rounds`} published, members sent each other about ${bytes(sent)}. fp32 synchronous data parallel would have sent ${bytes(synchronous)} for the same steps.`),
+    h("p", { class: "note" }, `Both count one all-reduce, ${known[0].ways === 2n ? "2 (n − 1) / n" : "its way out only, (n − 1) / n"} of the vector for each of n members: the committed payload once a round, or four bytes a parameter at every step. Joining, what signers are sent to check the work, and retransmissions are not in it.`),
+  ];
 }
+
+const roundTable = (rounds) => table("Rounds, newest first", ["Round", "Epoch", "Counted", "Refused", "Missing", "Tokens"], rounds.map((r) => [
+  String(r.number), String(r.epoch), who(r.counted), who(r.refused), who(r.missing), group(r.counted.reduce((sum, m) => sum + BigInt(m.tokens), 0n)),
+]), "No round is published yet.");
 
 const who = (list) => (list.length === 0 ? "–" : list.map((m) => `#${m.index}${m.reason ? ` (${m.reason.replaceAll("-", " ")})` : ""}`).join(", "));
 
