@@ -48,8 +48,8 @@ async function present(context) {
   const [contract, from] = await Promise.all([checksum(action.call.to), checksum(wallet.account)]);
   const rows = [
     ...action.rows,
-    ["Contract", copyable(contract, "contract address"), action.call.name.replace(".", ", function ")],
-    ["From", copyable(from, "your address")],
+    ["Contract", copyable(contract, "contract address", true), action.call.name.replace(".", ", function ")],
+    ["From", copyable(from, "your address", true)],
     ["Chain", `${chainName(run.chainId)} (${run.chainId})`],
   ];
   let fee = ["Network fee", "known after the first step"];

@@ -48,8 +48,8 @@ export const table = (caption, heads, rows, empty) =>
 
 export const shorten = (hex) => (hex.length > 20 ? `${hex.slice(0, 8)}…${hex.slice(-6)}` : hex);
 
-/** A long hex value or CID: short to the eye, whole to the clipboard. */
-export function copyable(value, name) {
+/** A long hex value or CID: short to the eye (unless `whole`), whole to the clipboard. */
+export function copyable(value, name, whole = false) {
   const button = h("button", {
     type: "button", class: "copy", title: value,
     onclick: async () => {
@@ -58,7 +58,7 @@ export function copyable(value, name) {
       button.classList.add("done");
       setTimeout(() => button.classList.remove("done"), 1200);
     },
-  }, h("code", {}, shorten(value)), h("span", { class: "unseen" }, `, copy ${name}`));
+  }, h("code", {}, whole ? value : shorten(value)), h("span", { class: "unseen" }, `, copy ${name}`));
   return button;
 }
 
