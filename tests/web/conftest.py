@@ -19,7 +19,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from commonweight.chain.local import LocalChain, start_local
-from commonweight.cli.dashboard import Site, make_server
+from commonweight.cli.dashboard import Live, Site, make_server
 from commonweight.store import ContentStore, FolderStore
 from tests.audit.staging import Staged, stage
 from tests.chain.scenario import ETHER, KEYS, World, make_world
@@ -61,10 +61,12 @@ class Sites:
     def __init__(self) -> None:
         self._servers: list[Any] = []
 
-    def serve(self, world: World, store: ContentStore, **config: object) -> Served:
+    def serve(self, world: World, store: ContentStore, live: Live | None = None) -> Served:
         """Serve a run's page."""
-        served = {"rpc": [world.url], "run": world.run.address, "gateways": ["."], **config}
-        site = Site(served, store)
+        served: dict[str, object] = {"rpc": [world.url], "run": world.run.address, "gateways": ["."]}
+        if live is not None:
+            served["live"] = "live.json"
+        site = Site(served, store, live)
         server = make_server(site, "127.0.0.1:0")
         threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.05), daemon=True).start()
         self._servers.append(server)
