@@ -102,6 +102,12 @@ async def test_a_report_is_checked_in_the_browser(staged_site: Served, visit: Vi
         await visit.page.wait_for_selector(f"#check-{epoch}:not([disabled])")
     verdicts = await visit.page.locator(".report .checks .verdict").all_inner_texts()
     assert verdicts == ["right"] * 16
+    await visit.page.click("#files-0 summary")
+    async with visit.page.expect_download() as started:
+        await visit.page.click("#files-0 button >> text=credits.json")
+    saved = await (await started.value).path()
+    event, store = LedgerView.of(staged_site.world.run).reports[0], staged_site.site.store
+    assert saved.read_bytes() == store.get_file(parse_cid(event.report.evidence_cid), "credits.json")
 
 
 async def test_a_false_tree_and_a_changed_file_are_found(

@@ -78,6 +78,7 @@ async def test_the_page_shows_the_round_under_way(
     await visit.go(sites.serve(stage_now.staged.world, stage_now.staged.store, live), "training")
     await visit.see("A signer says: round 1", "#live-now")
     await visit.page.wait_for_selector("#members table .member.committed")
+    await visit.page.wait_for_selector("#members table .member.missing")  # from the evidence, which comes on its own
     rows = await visit.page.locator("#members table .member").all_inner_texts()
     words = [row.split("\n")[0].split(" ", 1)[1] for row in rows]
     assert words == ["handed in", "handed in", "in the round", "missing"]

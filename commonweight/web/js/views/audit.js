@@ -1,11 +1,11 @@
 // An auditor's side: every report with who signed it, and checks that run in this browser.
 
-import { badge, columns, copyable, definitions, h, region, slots, table } from "../dom.js";
-import { group, nats } from "../money.js";
+import { badge, columns, copyable, definitions, h, region, say, slots, table } from "../dom.js";
+import { bytes, group, nats } from "../money.js";
 import { relative, when } from "../time.js";
 import { checkDocument, checkFile, checkLeaf, checkReport, leafProof } from "../verify.js";
 import { doubts } from "./overview.js";
-import { address, card } from "./parts.js";
+import { address, card, pending, unavailable } from "./parts.js";
 
 const SHOWN = 3;
 const FILE_LIMIT = 1 << 30;
@@ -60,7 +60,35 @@ function reportCard(app, epoch, entry, outcomes) {
       ["Checkpoint", [link(app, report.checkpointCid), " ", copyable(report.checkpoint, "manifest digest")]],
       ["Submitted", `block ${entry.block}`, [" ", copyable(entry.tx, "transaction")]],
     ], "tiles"),
-    h("div", { class: "buttons" }, button), results);
+    h("div", { class: "buttons" }, button), results, evidenceFiles(app, epoch));
+}
+
+/** The files of the evidence, read when they are asked for; each is checked against the report's digest before it is handed out. */
+function evidenceFiles(app, epoch) {
+  const list = h("div", {});
+  const load = async () => {
+    if (list.childNodes.length > 0) return;
+    list.replaceChildren(pending("Reading the published evidence…"));
+    try {
+      const files = [...(await app.evidence(epoch).index()).values()];
+      list.replaceChildren(h("ul", { class: "files" }, files.map(({ path, size }) => h("li", {},
+        h("button", { type: "button", class: "copy", onclick: () => save(app, epoch, path) }, path), h("span", { class: "note" }, ` ${bytes(BigInt(size))}`)))));
+    } catch (error) {
+      list.replaceChildren(unavailable(`The evidence of epoch ${epoch}`, error));
+    }
+  };
+  return h("details", { id: `files-${epoch}`, ontoggle: load }, h("summary", {}, "Evidence, file by file"), list);
+}
+
+async function save(app, epoch, path) {
+  try {
+    const url = URL.createObjectURL(new Blob([await app.evidence(epoch).bytes(path)]));
+    h("a", { href: url, download: `epoch-${epoch}-${path.replaceAll("/", "-")}` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    say(`${path} has the digest that was signed.`);
+  } catch (error) {
+    say(error.message);
+  }
 }
 
 /** A link to the content where a gateway is named that shows it; else the identifier alone. */
