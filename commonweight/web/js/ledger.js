@@ -28,23 +28,38 @@ export function depthFor(providerCount, previous) {
   return depth;
 }
 
+const READ = new Set(["ProviderRegistry.ProviderRegistered", "CreditOracle.EpochClosed", "CreditOracle.ReportSubmitted", "CreditOracle.EpochVoided", "CreditOracle.EpochFinal"]);
+
+/** A text that changes when `rebuild` would give something else: how many events it reads, and which of them are not final. */
+export function ledgerKey(events, finalNumber) {
+  const read = events.filter(({ name }) => READ.has(name));
+  return `${read.length} ${read.filter(({ block }) => block > finalNumber).map(({ tx, index, block }) => `${tx}${index}@${block}`).join()}`;
+}
+
 /** Settled epochs, the pending report and each provider's leaf, from events in chain order. */
 export function rebuild(events) {
   const accounts = new Map();
   const closed = new Map();
   const reports = new Map();
   const epochs = new Map();
-  let leaves = new Map();
+  const leaves = new Map();
   let depth = 0;
   let lastFinal = null;
-  const grown = (listed, acc, wage) => {
-    const next = new Map(leaves);
+  const grow = (into, listed, acc, wage) => {
+    for (const index of listed.keys()) if (!accounts.has(index)) throw new Error(`Index ${index} is credited and not registered.`);
     for (const [index, credits] of listed) {
-      if (!accounts.has(index)) throw new Error(`Index ${index} is credited and not registered.`);
-      const old = next.get(index) ?? { index, provider: accounts.get(index), C: 0n, D: 0n, W: 0n };
-      next.set(index, { ...old, C: old.C + credits, D: old.D + credits * acc, W: old.W + credits * wage });
+      const old = into.get(index) ?? { index, provider: accounts.get(index), C: 0n, D: 0n, W: 0n };
+      into.set(index, { ...old, C: old.C + credits, D: old.D + credits * acc, W: old.W + credits * wage });
     }
-    return next;
+    return into;
+  };
+  /** The leaves of the final tree of an epoch, made anew: only the last tree is kept. */
+  const leavesAt = (epoch) => {
+    const found = new Map();
+    for (const [number, { state, wellFormed, credits, acc, wage }] of epochs) {
+      if (number <= epoch && state === "final" && wellFormed) grow(found, credits, acc, wage);
+    }
+    return found;
   };
   for (const { name, args, block, tx } of events) {
     if (name === "ProviderRegistry.ProviderRegistered") accounts.set(args.index, args.account);
@@ -59,14 +74,15 @@ export function rebuild(events) {
       let wellFormed = true;
       try {
         credits = decodeList(report.credits);
-        leaves = grown(credits, args.acc, args.wage);
+        grow(leaves, credits, args.acc, args.wage);
       } catch {
+        credits = new Map();
         wellFormed = false;  // a false report that nobody challenged in time: kept, and never genuine
       }
       depth = report.report.depth;
       lastFinal = epoch;
       epochs.set(epoch, {
-        state: "final", credits, wage: args.wage, acc: args.acc, root: args.root, sum: args.sum, depth, wellFormed, leaves,
+        state: "final", credits, wage: args.wage, acc: args.acc, root: args.root, sum: args.sum, depth, wellFormed,
       });
     }
   }
@@ -78,11 +94,11 @@ export function rebuild(events) {
     const { acc, providerCount } = closed.get(epoch);
     try {
       credits = decodeList(report.credits);
-      after = grown(credits, acc, report.wage);
+      after = grow(new Map(leaves), credits, acc, report.wage);
     } catch { credits = null; }
     pending = { epoch, report, credits, leaves: after, depth: depthFor(providerCount, depth), wage: report.wage };
   }
-  return { accounts, closed, reports, epochs, leaves, depth, lastFinal, pending };
+  return { accounts, closed, reports, epochs, leaves, leavesAt, depth, lastFinal, pending };
 }
 
 // --- the Merkle-sum tree ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import { readConfig } from "./config.js";
 import { applyWidths, find, h, region } from "./dom.js";
-import { rebuild } from "./ledger.js";
+import { ledgerKey, rebuild } from "./ledger.js";
 import { EventLog, NoRun, chainName, openRun, readSnapshot, stateOf } from "./run.js";
 import { Rpc, Unreachable, masked } from "./rpc.js";
 import { relative, when } from "./time.js";
@@ -67,7 +67,9 @@ async function lookOnce() {
       app.log.take(logs, snapshot);
       app.snapshot = snapshot;
       app.state = stateOf(app.run, snapshot);
-      app.ledger = rebuild(app.log.all);
+      const key = ledgerKey(app.log.all, snapshot.finalNumber);
+      if (key !== app.ledgerKey) app.ledger = rebuild(app.log.all);
+      app.ledgerKey = key;
     }
     app.trouble = null;
     if (changed || app.transactions?.unsettled) await app.transactions?.refresh(app.snapshot);

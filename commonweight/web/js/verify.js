@@ -35,10 +35,10 @@ export async function* checkReport(app, epoch) {
   yield* checkEvidence(app, epoch, leaves);
 }
 
-function treeOf({ epochs, pending }, epoch) {
+function treeOf({ epochs, leavesAt, pending }, epoch) {
   if (pending?.epoch === epoch) return [pending.leaves, pending.depth];
   const entry = epochs.get(epoch);
-  return entry?.state === "final" && entry.wellFormed ? [entry.leaves, entry.depth] : [null, 0];
+  return entry?.state === "final" && entry.wellFormed ? [leavesAt(epoch), entry.depth] : [null, 0];
 }
 
 async function* checkEvidence(app, epoch, leaves) {
@@ -75,10 +75,11 @@ async function* checkEvidence(app, epoch, leaves) {
 export async function leafProof({ ledger }, epoch, index) {
   const entry = ledger.epochs.get(epoch);
   if (entry?.state !== "final") throw new Error(`Epoch ${epoch} is not final.`);
-  const leaf = entry.leaves.get(index);
+  const leaves = ledger.leavesAt(epoch);
+  const leaf = leaves.get(index);
   if (!leaf) throw new Error(`Provider #${index} has no credits up to epoch ${epoch}.`);
   const { keccak256 } = await ethers();
-  const siblings = makeTree(entry.leaves, entry.depth, hasher(keccak256)).proof(index);
+  const siblings = makeTree(leaves, entry.depth, hasher(keccak256)).proof(index);
   return JSON.stringify({ epoch, leaf, siblings }, (_, value) => (typeof value === "bigint" ? value.toString() : value), 2);
 }
 

@@ -9,6 +9,7 @@ import { views } from "../run.js";
 import { when } from "../time.js";
 import { Loader, address, card, exactly, money, pending } from "./parts.js";
 
+const SHOWN = 100;
 const READ = 10;  // epochs whose itemised credits are read
 
 export function providers(app) {
@@ -147,9 +148,9 @@ function roundsTable(lines) {
 async function claim(app, index, amount, payout) {
   const { ledger, run } = app;
   const entry = ledger.epochs.get(ledger.lastFinal);
-  const leaf = entry.leaves.get(index);
+  const leaf = ledger.leaves.get(index);
   const { keccak256 } = await ethers();
-  const tree = makeTree(entry.leaves, entry.depth, hasher(keccak256));
+  const tree = makeTree(ledger.leaves, entry.depth, hasher(keccak256));
   const genuine = entry.wellFormed && tree.root.hash === entry.root && tree.root.sum === entry.sum;
   await review(app, {
     title: `Claim ${exactly(run, amount)} for provider #${index}`,
@@ -171,7 +172,8 @@ function leaderboard(app) {
     .sort((a, b) => (a.final === b.final ? a.index - b.index : a.final > b.final ? -1 : 1));
   return card("leaderboard", "Leaderboard",
     h("p", { class: "muted" }, "By final credits, all epochs together. A credit is a thousand million training FLOPs that the signers verified."),
-    table("Leaderboard", ["Place", "Provider", "Account", "Final credits", "Part", "Open to challenge"], rows.map((r, place) => [
+    rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(rows.length))}; look any other up above.`),
+    table("Leaderboard", ["Place", "Provider", "Account", "Final credits", "Part", "Open to challenge"], rows.slice(0, SHOWN).map((r, place) => [
       `${place + 1}`, `#${r.index}`, address(r.account, "account"), group(r.final), percent(r.final, s.ledger.sum), r.pending > 0n ? `+ ${group(r.pending)}` : "–",
     ]), "No provider has registered yet."));
 }

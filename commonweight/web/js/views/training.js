@@ -8,6 +8,7 @@ import { lossPoints } from "./overview.js";
 import { Loader, address, card, pending, unavailable } from "./parts.js";
 
 const LIVE_MS = 5_000;
+const SHOWN = 100;
 const READ = 8;  // epochs whose evidence is read
 const STATES = {
   training: ["●", "in the round", "a signer sees it at work now"],
@@ -120,7 +121,8 @@ function liveLine({ config }, status) {
 function members(app, read, status) {
   const { ledger, log, snapshot: s } = app;
   const last = read?.find((one) => one.rounds?.length > 0)?.rounds.at(-1) ?? null;
-  const rows = [...ledger.accounts].map(([index, account]) => {
+  const listed = [...ledger.accounts].slice(0, SHOWN);
+  const rows = listed.map(([index, account]) => {
     const [state, detail] = standing(index, { log, last, status, time: s.time });
     const [sign, word] = STATES[state];
     return [`#${index}`, h("span", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`, detail && h("span", { class: "note" }, detail)), address(account, "account"), group(ledger.leaves.get(index)?.C ?? 0n)];
@@ -128,6 +130,7 @@ function members(app, read, status) {
   return card("members", "Members",
     h("p", { class: "muted" }, memberSource(read, last, status)),
     !last && read?.length > 0 && unavailable(`Who took part in the rounds of epoch ${read[0].epoch}`, read[0].missing ?? new Error("Its evidence names no round.")),
+    ledger.accounts.size > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(ledger.accounts.size))}; any other can be looked up under Providers.`),
     table("Members and their states", ["Index", "State", "Account", "Final credits"], rows, "No provider has registered yet."),
     h("details", { id: "legend", open: true }, h("summary", {}, "What the states mean"),
       h("dl", { class: "states" }, Object.entries(STATES).map(([state, [sign, word, meaning]]) => h("div", {},
