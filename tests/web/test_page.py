@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import http.server
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from commonweight.cli.dashboard import PAGE
 from commonweight.store import FolderStore
 from tests.chain.scenario import KEYS, make_world
 from tests.web.conftest import ROOT, Served, Sites, Stage, Visit
@@ -168,6 +173,32 @@ async def test_the_page_follows_the_chain_and_keeps_what_is_typed(
     await visit.page.reload()
     await visit.page.wait_for_selector("#amount")
     assert await visit.page.input_value("#amount") == "0.25"
+
+
+@pytest.fixture
+def plain_site() -> Iterator[str]:
+    """The same files from a web server that knows nothing of them."""
+    handler = functools.partial(Quiet, directory=str(PAGE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
+async def test_any_web_server_will_do(plain_site: str, staged_site: Served, visit: Visit) -> None:
+    """The run and the RPC address come from the page's address, the content from a gateway elsewhere."""
+    world = staged_site.world
+    query = urlencode({"rpc": world.url, "run": world.run.address, "gateway": staged_site.url})
+    await visit.page.goto(f"{plain_site}?{query}#training")
+    await visit.see("Both count one all-reduce", "#traffic")
+    assert "nano" in await visit.text("#run-name")
 
 
 async def test_what_the_chain_says_is_text_and_nothing_else(
