@@ -60,6 +60,11 @@ help: ## list the targets
 		npm ci --prefix tools/ipfs-node --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+.make/chromium: tools/chromium.sh
+	@mkdir -p .make
+	@$(LOG) .make/chromium.log "Looking for Chromium, which the browser tests drive" tools/chromium.sh
+	@touch $@
+
 # $(1): framework, $(2): what to install
 define framework_environment
 	@mkdir -p .make
@@ -81,7 +86,7 @@ endef
 .make/formal: tests/formal/constraints.txt tools/python.sh
 	$(call framework_environment,formal,halmos)
 
-.PHONY: runtime setup ipfs-node
+.PHONY: runtime setup ipfs-node chromium
 runtime: ## what the demo needs: Python packages, local chains
 	$(call stamps,.make/python .make/node)
 
@@ -90,6 +95,9 @@ setup: ## everything for development, but for the IPFS node
 
 ipfs-node: ## the real IPFS node of the tests
 	$(call stamps,.make/ipfs)
+
+chromium: ## the browser of the tests, as root or by `sudo -n`
+	$(call stamps,.make/chromium)
 
 # ---------------------------------------------------------------------------------------------- running
 
@@ -112,6 +120,7 @@ lint: ## ruff, mypy, import-linter
 test: ## lint, slither, forge and pytest, all but the slow tests; pytest's summary is the last line
 	@$(MAKE) setup
 	@$(MAKE) ipfs-node
+	-@$(MAKE) chromium
 	@$(MAKE) lint
 	@$(MAKE) slither
 	@$(MAKE) test-forge
@@ -132,6 +141,11 @@ test-chain: setup ## pytest -m chain, against Anvil and Ganache
 
 test-e2e: setup ipfs-node ## pytest -m e2e
 	@$(PYTEST) -m 'e2e and not slow'
+
+.PHONY: test-browser
+test-browser: setup ## pytest -m browser, in a real Chromium
+	-@$(MAKE) chromium
+	@$(PYTEST) -m 'browser and not slow'
 
 test-forge: setup ## unit, fuzz and invariant tests of the contracts
 	@$(FORGE) test
@@ -160,12 +174,13 @@ formal: ## prove the sum tree, the credits list and the wages for every input, i
 
 # ---------------------------------------------------------------------------------------------- generated files
 
-.make/abi: .make/dev .make/node scripts/export_abi.py foundry.toml remappings.txt $(SOLIDITY_SOURCES)
+.make/abi: .make/dev .make/node scripts/export_abi.py scripts/export_web.py commonweight/chain/explanations.py foundry.toml remappings.txt $(SOLIDITY_SOURCES)
 	$(BIN)/python scripts/export_abi.py
+	$(BIN)/python scripts/export_web.py
 	@touch $@
 
 .PHONY: abi standard-json gas bench
-abi: ## write commonweight/abi/ from contracts/
+abi: ## write commonweight/abi/ and what the page needs of it from contracts/
 	$(call stamps,.make/abi)
 
 standard-json: setup ## write the compiler's inputs into build/standard-json/, for source verification on explorers

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from commonweight.errors import PeerRefused, RuleBroken
 from commonweight.exact.codecs import encoded_size
 from commonweight.net import Caller, Limits, Method, Reply, Request, Server
-from commonweight.protocol.canonical import JsonObject, dumps
+from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
@@ -19,6 +19,7 @@ from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
 from oracle.packing import BODY_LIMIT, read_size, split_blobs
+from oracle.planning import HEARTBEAT_MS
 from oracle.rounds import Doc
 from oracle.signers_api import LONGEST_POLL_MS, SignersApi, Voting
 from oracle.uploads import Uploads
@@ -83,9 +84,19 @@ class Api:
                 "run": self._seat.campaign, "signer": self._seat.address, "coordinator": self._desk.rounds.coordinator,
                 "round": last.body.round if last else 0, "phase": self._phase(),
                 "finalized_block": self._desk.view.finalized.number, "closed_epoch": self._desk.view.open_epoch,
-                "waiting_draws": len(self._seat.db.draws(state="wanted")),
+                "waiting_draws": len(self._seat.db.draws(state="wanted")), "members": self._members(),
             }
         )  # fmt: skip
+
+    def _members(self) -> list[Json]:
+        """Members as this signer sees them now: at work, with their work handed in, ready, silent."""
+        rounds, now, known = self._desk.rounds, self._seat.now_ms(), self._seat.db.members()
+        states = {i: "ready" if now - m.seen_ms <= HEARTBEAT_MS else "silent" for i, m in known.items()}
+        last = rounds.last_plan()
+        if last is not None and rounds.record(last.body.round) is None:
+            done = {c.body.index for c in rounds.receipted(last.body.round).values()}
+            states |= {i: "committed" if i in done else "training" for i in last.body.indices}
+        return [{"index": index, "state": state} for index, state in sorted(states.items())]
 
     async def join(self, request: Request) -> Reply:
         """A member is ready, or still is."""

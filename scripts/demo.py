@@ -83,6 +83,7 @@ def keep(demo: Demo, run: Run, server: str) -> None:
     demo.screen.phase("Everything stays up until Ctrl-C")
     for line in (
         f"commonweight run show {where}",
+        f"commonweight dashboard {common}",
         f"commonweight audit verify {common}",
         f"commonweight audit lineage {common}",
         (

@@ -58,7 +58,7 @@ def test_help_shows_every_group(user: User) -> None:
     code, modules, text = probe(user, "--help")
     assert code == 0
     assert not modules & set(HEAVY)
-    assert all(f" {group} " in text for group in (*GROUPS, "version"))
+    assert all(f" {group} " in text for group in (*GROUPS, "version", "dashboard"))
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -84,6 +84,7 @@ def test_help_of_every_command_imports_nothing_heavy_and_names_json(user: User) 
 
     words = [[group, command, "--help"] for group, commands in GROUPS.items() for command in sorted(commands)]
     words += [["infer", "channel", command, "--help"] for command in ("open", "show", "withdraw")]
+    words += [["dashboard", "--help"]]
     done = subprocess.run(
         [sys.executable, "-c", _ALL, json.dumps(words)],
         env=user.environment,

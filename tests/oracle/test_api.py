@@ -66,6 +66,10 @@ async def test_a_member_joins_gets_the_plan_commits_and_gets_its_receipt(desk: D
     assert isinstance(roster, dict)
     assert [m["index"] for m in roster["members"]] == [0, 1, 2]  # type: ignore[index, call-overload, union-attr]
     assert len(roster["commitments"]) == 2  # type: ignore[arg-type]
+    watcher = await connect(desk.address, SIGNERS[0], Identity(os.urandom(32), RUN, DOMAIN, "observer"))
+    told = (await watcher.call("status")).params["members"]
+    assert told == [{"index": i, "state": "committed" if i < 2 else "training"} for i in range(3)]
+    await watcher.close()
     assert (await peer.call("record", {"round": 1, "wait_ms": 10})).body == b""
     await peer.close()
 

@@ -1,0 +1,83 @@
+// Elements without innerHTML: text from chain, store and wallets is only ever text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value") element.value = value;
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const find = (id) => document.getElementById(id);
+
+const keys = new WeakMap();
+
+/** Rebuild `element`'s children when `key` has changed; the focus stays on the element with the same id. */
+export function region(element, key, build) {
+  const text = JSON.stringify(key, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
+  if (keys.get(element) === text) return;
+  keys.set(element, text);
+  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  const open = new Set([...element.querySelectorAll("details[open][id]")].map((d) => d.id));
+  element.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
+  for (const id of open) element.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
+  if (focused) find(focused)?.focus();
+}
+
+export const definitions = (rows, kind = "facts") =>
+  h("dl", { class: kind }, rows.filter(Boolean).map(([name, value, note]) =>
+    h("div", {}, h("dt", {}, name), h("dd", {}, value, note && h("span", { class: "note" }, note)))));
+
+/** A table that scrolls by itself on a narrow screen and can be reached by the keyboard to do so. */
+export const table = (caption, heads, rows, empty) =>
+  rows.length === 0
+    ? h("p", { class: "empty" }, empty)
+    : h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${caption}, table` },
+        h("table", {},
+          h("caption", { class: "unseen" }, caption),
+          h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+          h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, place) =>
+            place === 0 ? h("th", { scope: "row" }, cell) : h("td", {}, cell)))))));
+
+export const shorten = (hex) => (hex.length > 20 ? `${hex.slice(0, 8)}…${hex.slice(-6)}` : hex);
+
+/** A long hex value or CID: short to the eye (unless `whole`), whole to the clipboard. */
+export function copyable(value, name, whole = false) {
+  const button = h("button", {
+    type: "button", class: "copy", title: value,
+    onclick: async () => {
+      await navigator.clipboard?.writeText(value);
+      say(`Copied ${name}.`);
+      button.classList.add("done");
+      setTimeout(() => button.classList.remove("done"), 1200);
+    },
+  }, h("code", {}, whole ? value : shorten(value)), h("span", { class: "unseen" }, `, copy ${name}`));
+  return button;
+}
+
+/** What a screen reader says aloud. */
+export function say(text) {
+  const place = find("spoken");
+  place.textContent = "";
+  requestAnimationFrame(() => { place.textContent = text; });
+}
+
+/** Empty places by name, for `columns` to lay out and `region` to fill. */
+export const slots = (...names) => Object.fromEntries(names.map((name) => [name, h("div", { class: "slot" })]));
+
+export const columns = (left, right) => h("div", { class: "columns" }, h("div", { class: "column" }, left), h("div", { class: "column" }, right));
+
+export const badge = (kind, text) => h("span", { class: `badge ${kind}` }, text);
+
+/** Widths go through the CSSOM: the content security policy allows no style attributes. */
+export function applyWidths(root) {
+  for (const piece of root.querySelectorAll("[data-tenths]")) piece.style.width = `${Math.min(Number(piece.dataset.tenths), 1000) / 10}%`;
+  for (const mark of root.querySelectorAll("[data-at]")) mark.style.left = `${Math.min(Number(mark.dataset.at), 1000) / 10}%`;
+}

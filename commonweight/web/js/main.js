@@ -1,0 +1,169 @@
+// The page from top to bottom: what it is told, the run, the first look; then the visitor's side, and a look at every new block.
+
+import { readConfig } from "./config.js";
+import { applyWidths, find, h, region } from "./dom.js";
+import { ledgerKey, rebuild } from "./ledger.js";
+import { EventLog, NoRun, chainName, openRun, readSnapshot, stateOf } from "./run.js";
+import { Rpc, Unreachable, masked } from "./rpc.js";
+import { relative, when } from "./time.js";
+import { overview } from "./views/overview.js";
+
+const LOOK_MS = 2_500;
+const TABS = {
+  overview: async () => overview,
+  funding: async () => (await import("./views/funding.js")).funding,
+  training: async () => (await import("./views/training.js")).training,
+  providers: async () => (await import("./views/providers.js")).providers,
+  audit: async () => (await import("./views/audit.js")).audit,
+};
+const STATES = {
+  funding: "collecting money", "goal-met": "goal met, still collecting", failed: "goal missed: refunds are open",
+  funded: "funded, training begins soon", training: "training", trained: "trained",
+};
+
+/** What all parts share. `visitor` brings wallet, transactions and content, once the first look is on the screen. */
+const app = { views: {}, shown: "overview", trouble: null, waiting: [], visitor: null };
+
+async function start() {
+  app.config = await readConfig();
+  const { rpc, run } = app.config;
+  if (rpc.length === 0 || run === "") return ask();
+  app.rpc = new Rpc(rpc);
+  app.look = look;
+  app.nextLook = () => new Promise((resolve) => app.waiting.push(resolve));
+  app.redraw = redraw;
+  app.notices = notices;
+  globalThis.addEventListener("hashchange", () => route(true));
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+  route(false);
+  await look();
+  setInterval(() => { if (!document.hidden) look(); }, LOOK_MS);
+}
+
+// --- looking at the chain ---------------------------------------------------------------------------------------------
+
+let looking = null;
+
+/** Look at the chain once; one look at a time, and what is asked for meanwhile is looked for again. */
+function look() {
+  looking ??= lookOnce().finally(() => {
+    looking = null;
+    for (const resolve of app.waiting.splice(0)) resolve();
+  });
+  return looking;
+}
+
+async function lookOnce() {
+  try {
+    const asked = app.rpc.call("eth_getBlockByNumber", ["latest", false]);
+    if (!app.run) {
+      [app.run] = await Promise.all([openRun(app.rpc, app.config.run), asked]);
+      app.log = new EventLog(app.rpc, app.run);
+    }
+    const head = await asked;
+    const changed = head.hash !== app.snapshot?.hash;
+    if (changed) {
+      const [snapshot, logs] = await Promise.all([readSnapshot(app.rpc, app.run, head), app.log.read(BigInt(head.number))]);
+      app.log.take(logs, snapshot);
+      app.snapshot = snapshot;
+      app.state = stateOf(app.run, snapshot);
+      const key = ledgerKey(app.log.all, snapshot.finalNumber);
+      if (key !== app.ledgerKey) app.ledger = rebuild(app.log.all);
+      app.ledgerKey = key;
+    }
+    app.trouble = null;
+    if (changed || app.transactions?.unsettled) await app.transactions?.refresh(app.snapshot);
+  } catch (error) {
+    app.trouble = await troubleOf(error);
+  }
+  await redraw();
+  if (app.run) app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app));
+}
+
+async function troubleOf(error) {
+  if (error instanceof NoRun) return { title: "There is no such run", why: error.message, fix: "" };
+  if (error instanceof Unreachable) return { title: "The chain cannot be read", why: error.message, fix: "Trying again every few seconds." };
+  return (await import("./errors.js")).explain(error);
+}
+
+// --- drawing ----------------------------------------------------------------------------------------------------------
+
+async function route(byPerson) {
+  const wanted = location.hash.slice(1);
+  if (wanted === "main") return;
+  app.shown = wanted in TABS ? wanted : "overview";
+  for (const link of document.querySelectorAll(".tabs a")) {
+    if (link.hash === `#${app.shown}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
+  }
+  if (app.run) {
+    await redraw();
+    if (byPerson) find("main").focus({ preventScroll: true });
+  }
+}
+
+async function redraw() {
+  notices();
+  if (!app.snapshot) return;
+  heading();
+  const name = app.shown;
+  if (name !== "overview") await (app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app)));
+  if (!(name in app.views)) app.views[name] = (await TABS[name]())(app);
+  if (name !== app.shown) return;
+  const main = find("main");
+  const view = app.views[name];
+  view.update();
+  if (main.firstChild !== view.root || main.childNodes.length !== 1) main.replaceChildren(view.root);
+  applyWidths(main);
+  document.body.dataset.block = app.snapshot.number.toString();
+}
+
+function heading() {
+  const { run, snapshot, state } = app;
+  const name = run.params.name || "A run without a name";
+  find("run-name").textContent = name;
+  document.title = `${name} · Commonweight`;
+  region(find("run-line"), [state], () => [h("span", { class: `state ${state}` }, STATES[state]), ` on ${chainName(run.chainId)}`]);
+  find("as-of").textContent = `As of block ${snapshot.number}, ${when(snapshot.time)}; blocks up to ${snapshot.finalNumber} are final. Read from ${app.config.rpc.map(masked).join(", ")}.`;
+}
+
+function notices() {
+  const { wallet, run, trouble, config, snapshot } = app;
+  const wrong = Boolean(run && wallet?.connected && wallet.chainId !== run.chainId);
+  const sent = app.transactions?.list ?? [];
+  region(find("notices"), [trouble, config.foreign, wrong, wallet?.chainId, sent, snapshot && trouble ? snapshot.number : 0], () => [
+    trouble && h("div", { class: "notice bad", role: "alert", id: "trouble" }, h("strong", {}, trouble.title), ` ${trouble.why} ${trouble.fix}`,
+      snapshot && h("p", {}, `What you see is as of block ${snapshot.number}, ${relative(snapshot.time, BigInt(Math.floor(Date.now() / 1000)))}.`)),
+    config.foreign.length > 0 && h("div", { class: "notice warn" }, h("strong", {}, "This link brings its own settings."),
+      ` The ${config.foreign.join(" and ")} come from the link and are not what this site serves. Check where you got it before you send money.`),
+    wrong && h("div", { class: "notice warn", id: "wrong-chain" }, h("strong", {}, "Your wallet is on another chain."),
+      ` It is on ${chainName(wallet.chainId)}, this run lives on ${chainName(run.chainId)}. `,
+      h("button", { type: "button", id: "switch-chain", onclick: app.switchChain }, `Switch to ${chainName(run.chainId)}`)),
+    sent.map((one) => app.transactionNotice(one)),
+  ]);
+}
+
+// --- no run named -----------------------------------------------------------------------------------------------------
+
+function ask() {
+  find("run-line").textContent = "Which run do you want to see?";
+  const { rpc, givenRun } = app.config;
+  const field = (id, label, hint, value) => h("div", { class: "field" }, h("label", { for: id }, label),
+    h("input", { id, name: id, value, autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": `${id}-hint` }),
+    h("p", { class: "hint", id: `${id}-hint` }, hint));
+  const form = h("form", { class: "card", onsubmit: (event) => {
+    event.preventDefault();
+    const query = new URLSearchParams({ rpc: form.elements.rpc.value.trim(), run: form.elements.run.value.trim() });
+    location.search = query.toString();
+  } },
+    h("h2", {}, "Name a run"),
+    givenRun && !/^0x[0-9a-fA-F]{40}$/.test(givenRun) && h("p", { class: "problem", role: "alert" }, `“${givenRun.slice(0, 60)}” is not an address: that is 0x and 40 hex digits.`),
+    field("rpc", "RPC address of the chain", "The page reads everything from it, for example http://127.0.0.1:8545.", rpc.join(",")),
+    field("run", "The run", "The address of its campaign; `commonweight run list` shows the runs.", givenRun),
+    h("div", { class: "buttons" }, h("button", { class: "primary" }, "Show this run")));
+  find("main").replaceChildren(form);
+}
+
+start();

@@ -1,0 +1,163 @@
+// The run as the chain has it: what never changes, a snapshot at one block, and all events up to it.
+
+import { decodeLog, decodeResult, encodeCall } from "./abi.js";
+import { RpcError } from "./rpc.js";
+
+const CHAINS = new Map([
+  [1n, "Ethereum"], [10n, "OP Mainnet"], [8453n, "Base"], [42161n, "Arbitrum One"], [11155111n, "Sepolia"],
+  [1337n, "a local Ganache chain"], [31337n, "a local Anvil chain"],
+]);
+const ZERO = `0x${"0".repeat(40)}`;
+
+export const chainName = (id) => CHAINS.get(id) ?? `chain ${id}`;
+
+/** The run is not there, in words for people. */
+export class NoRun extends Error {}
+
+const request = (to, name, values, block) => ["eth_call", [{ to, data: encodeCall(name, values) }, block]];
+
+/** Several views at one block; an entry is [address, "Contract.function", values]. A revert gives null with `settle`. */
+export async function views(rpc, calls, block, { settle = false } = {}) {
+  const answers = await rpc.batch(calls.map(([to, name, values]) => request(to, name, values, block)), { settle: true });
+  return answers.map((answer, place) => {
+    if (answer instanceof RpcError) {
+      if (settle) return null;
+      throw answer;
+    }
+    return decodeResult(calls[place][1], answer);
+  });
+}
+
+/** What is fixed: chain, addresses, parameters, asset. */
+export async function openRun(rpc, campaign) {
+  const [chainId, code, ...rest] = await rpc.batch([
+    ["eth_chainId", []],
+    ["eth_getCode", [campaign, "latest"]],
+    request(campaign, "Campaign.addresses", [], "latest"),
+    request(campaign, "Campaign.params", [], "latest"),
+    request(campaign, "Campaign.createdBlock", [], "latest"),
+  ], { settle: true });
+  if (chainId instanceof RpcError) throw chainId;
+  const why = `Chain ${BigInt(chainId)} has no run at ${campaign}. Check the run's address and the RPC address.`;
+  if (code === "0x" || rest.some((one) => one instanceof RpcError)) throw new NoRun(why);
+  const [addresses, params, createdBlock] = rest.map((one, place) =>
+    decodeResult(["Campaign.addresses", "Campaign.params", "Campaign.createdBlock"][place], one));
+  if (addresses.campaign !== campaign) throw new NoRun(`The contract at ${campaign} is not a run's campaign.`);
+  const native = params.asset === ZERO;
+  let [symbol, decimals] = ["ETH", 18];
+  if (!native) {
+    [symbol, decimals] = await views(rpc, [[params.asset, "ERC20.symbol"], [params.asset, "ERC20.decimals"]], "latest");
+  }
+  return {
+    chainId: BigInt(chainId), campaign, addresses, params, createdBlock,
+    asset: { address: params.asset, native, symbol: symbol.slice(0, 12), decimals },
+  };
+}
+
+const FIGURES = {
+  raised: ["campaign", "Campaign.raised"],
+  succeeded: ["campaign", "Campaign.succeeded"],
+  failed: ["campaign", "Campaign.failed"],
+  depositsClosed: ["campaign", "Campaign.depositsClosed"],
+  milestonesMet: ["campaign", "Campaign.milestonesMet"],
+  unlockedEscrow: ["campaign", "Campaign.unlockedEscrow"],
+  reserved: ["campaign", "Campaign.reserved"],
+  released: ["campaign", "Campaign.released"],
+  wagesDue: ["campaign", "Campaign.wagesDue"],
+  ended: ["campaign", "Campaign.ended"],
+  returnable: ["campaign", "Campaign.returnable"],
+  nextEpoch: ["oracle", "CreditOracle.nextEpoch"],
+  finishedAt: ["oracle", "CreditOracle.finishedAt"],
+  signers: ["oracle", "CreditOracle.signers"],
+  quorum: ["oracle", "CreditOracle.quorum"],
+  rotation: ["oracle", "CreditOracle.rotation"],
+  ledger: ["ledger", "CreditLedger.latest"],
+  liveCredits: ["ledger", "CreditLedger.liveCredits"],
+  providerCount: ["registry", "ProviderRegistry.providerCount"],
+  capitalReceived: ["distributor", "RevenueDistributor.capitalReceived"],
+  capitalPaid: ["distributor", "RevenueDistributor.capitalPaid"],
+  computeReceived: ["distributor", "RevenueDistributor.computeReceived"],
+  computePaid: ["distributor", "RevenueDistributor.computePaid"],
+  pendingCompute: ["distributor", "RevenueDistributor.pendingCompute"],
+  openGames: ["disputes", "Disputes.openGames"],
+};
+
+/** Every figure of one block. `finalNumber` is the newest block that the node calls final. */
+export async function readSnapshot(rpc, run, head) {
+  const tag = head.number;
+  const [finalized, ...figures] = await rpc.batch([
+    ["eth_getBlockByNumber", ["finalized", false]],
+    ...Object.values(FIGURES).map(([part, name]) => request(run.addresses[part], name, [], tag)),
+  ], { settle: true });
+  const snapshot = { number: BigInt(tag), hash: head.hash, time: BigInt(head.timestamp) };
+  Object.entries(FIGURES).forEach(([key, [, name]], place) => {
+    if (figures[place] instanceof RpcError) throw figures[place];
+    snapshot[key] = decodeResult(name, figures[place]);
+  });
+  // A node that knows no finality says so by an error: then nothing is called final before 32 blocks lie on it.
+  const known = finalized !== null && !(finalized instanceof RpcError);
+  const fallback = snapshot.number > 32n ? snapshot.number - 32n : 0n;
+  snapshot.finalNumber = known ? BigInt(finalized.number) : fallback;
+  return snapshot;
+}
+
+/** Where a run stands, as `commonweight run show` says it. */
+export function stateOf(run, snapshot) {
+  if (snapshot.failed) return "failed";
+  if (!snapshot.depositsClosed) return snapshot.succeeded ? "goal-met" : "funding";
+  if (snapshot.finishedAt > 0n) return "trained";
+  return snapshot.time >= run.params.epochStart ? "training" : "funded";
+}
+
+/** All events of a run in chain order. Those of blocks that are not final are read again each time, so no reorg stays. */
+export class EventLog {
+  #rpc; #run; #final = []; #next; #span = null;
+
+  constructor(rpc, run) {
+    this.#rpc = rpc;
+    this.#run = run;
+    this.#next = run.createdBlock;
+    this.all = [];
+  }
+
+  /** The logs that are not final yet, up to a block. */
+  read(number) {
+    return this.#logs(this.#next, number);
+  }
+
+  take(logs, { number, finalNumber }) {
+    const events = [];
+    for (const log of logs) {
+      const decoded = decodeLog(log);
+      if (decoded === null) continue;
+      events.push({ ...decoded, block: BigInt(log.blockNumber), tx: log.transactionHash, index: Number(log.logIndex) });
+    }
+    this.#final.push(...events.filter((e) => e.block <= finalNumber));
+    if (finalNumber >= this.#next) this.#next = (finalNumber < number ? finalNumber : number) + 1n;
+    this.all = [...this.#final, ...events.filter((e) => e.block > finalNumber)];
+  }
+
+  of(name) {
+    return this.all.filter((event) => event.name === name);
+  }
+
+  async #logs(from, to) {
+    if (from > to) return [];
+    const { campaign, registry, oracle, ledger, checkpoints, distributor, disputes } = this.#run.addresses;
+    const address = [campaign, registry, oracle, ledger, checkpoints, distributor, disputes];
+    const found = [];
+    let start = from;
+    while (start <= to) {
+      const end = this.#span === null || start + this.#span > to ? to : start + this.#span - 1n;
+      try {
+        const range = { address, fromBlock: `0x${start.toString(16)}`, toBlock: `0x${end.toString(16)}` };
+        found.push(...(await this.#rpc.call("eth_getLogs", [range])));
+        start = end + 1n;
+      } catch (error) {
+        if (!(error instanceof RpcError) || end === start) throw error;
+        this.#span = (end - start + 1n) / 2n;  // nodes limit ranges, each in its own words
+      }
+    }
+    return found;
+  }
+}

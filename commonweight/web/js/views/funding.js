@@ -1,0 +1,189 @@
+// A funder's side: put money in, take it back, be paid. Amounts are exact here.
+
+import { planDeposit } from "../paying.js";
+import { review } from "../actions.js";
+import { explain } from "../errors.js";
+import { columns, definitions, h, region, say } from "../dom.js";
+import { exact, parseAmount, percent, readable } from "../money.js";
+import { views } from "../run.js";
+import { relative, when } from "../time.js";
+import { Loader, card, exactly, pending } from "./parts.js";
+
+const TYPED = "commonweight.typed-amount";
+
+export function funding(app) {
+  const depositSlot = h("div", { class: "slot" });
+  const positionSlot = h("div", { class: "slot" });
+  const { form, note, submit, check } = depositForm(app);
+  const lookup = lookupForm(app, () => { loader.forget(); update(); });
+  const loader = new Loader(() => app.redraw());
+  const root = columns([depositSlot], [positionSlot, lookup.root]);
+
+  function update() {
+    const { run, snapshot: s, state, wallet } = app;
+    const open = !s.depositsClosed;
+    region(depositSlot, [open, state, s.raised, s.time / 60n], () => [open ? depositCard(app, form) : closedCard(app)]);
+    submit.textContent = wallet.connected ? "Review the deposit" : "Connect a wallet to deposit";
+    note.hidden = false;
+    check();
+    const owner = lookup.address() ?? wallet.account;
+    if (owner === null) {
+      region(positionSlot, ["none"], () => card("position", "My position", h("p", {}, "Connect a wallet to see what is yours, or look an address up below.")));
+      return;
+    }
+    const found = loader.get(`${owner} ${s.hash}`, () => readPosition(app, owner));
+    if (found !== undefined) region(positionSlot, [owner, found instanceof Error ? found.message : found, state, wallet.account, wallet.chainId], () => [position(app, owner, found)]);
+    else if (positionSlot.childNodes.length === 0) positionSlot.replaceChildren(card("position", "My position", pending("Reading the chain…")));
+  }
+  return { root, update };
+}
+
+async function readPosition({ run, rpc, snapshot }, owner) {
+  const { campaign, distributor } = run.addresses;
+  const tag = `0x${snapshot.number.toString(16)}`;
+  const [contribution, unspent, claimable, claimed] = await views(rpc, [
+    [campaign, "Campaign.contributionOf", [owner]], [campaign, "Campaign.unspentOf", [owner]],
+    [distributor, "RevenueDistributor.claimableCapital", [owner]], [distributor, "RevenueDistributor.capitalClaimedBy", [owner]],
+  ], tag);
+  return { contribution, unspent, claimable, claimed };
+}
+
+function position(app, owner, found) {
+  if (found instanceof Error) return card("position", "My position", h("p", { class: "problem" }, `It cannot be read: ${found.message}`));
+  const { run, snapshot: s, state, wallet, log } = app;
+  const { contribution, unspent, claimable, claimed } = found;
+  const mine = owner === wallet.account;
+  const deposited = log.of("Campaign.Deposited").filter((e) => e.args.funder === owner).reduce((sum, e) => sum + e.args.amount, 0n);
+  const refunded = log.of("Campaign.Refunded").filter((e) => e.args.funder === owner).reduce((sum, e) => sum + e.args.amount, 0n);
+  const returned = log.of("Campaign.UnspentReturned").filter((e) => e.args.funder === owner).reduce((sum, e) => sum + e.args.amount, 0n);
+  const refundable = s.failed ? contribution : 0n;
+  const row = (id, label, amount, note, action) => h("div", { class: "due", id },
+    h("div", {}, h("span", { class: "label" }, label), h("strong", {}, exactly(run, amount)), note && h("span", { class: "note" }, note)),
+    mine && amount > 0n && action && h("button", { type: "button", id: `${id}-button`, class: "primary", onclick: action.act }, action.label));
+  return card("position", mine ? "My position" : "Position",
+    h("p", { class: "muted" }, h("code", { class: "whole" }, owner)),
+    definitions([
+      ["Deposited", exactly(run, deposited)],
+      ["Capital shares", s.failed ? "none: the goal was missed" : `${contribution}`, s.failed ? null : `one for each smallest unit of ${run.asset.symbol}; ${percent(contribution, s.raised)} of all so far`],
+    ]),
+    s.failed || refundable > 0n || refunded > 0n
+      ? row("refund", "Can be taken back", refundable, refunded > 0n ? `${exactly(run, refunded)} taken back already` : "the goal was missed", { label: "Take it back", act: () => refund(app, refundable) })
+      : h("p", { class: "note" }, state === "funding" ? "Until the goal is met nothing is spent; if it is missed by the deadline, all of it can be taken back here." : "The goal was met, so there are no refunds; what is not spent comes back to you here when the run ends."),
+    row("claim", "Revenue to claim", claimable, claimed > 0n ? `${exactly(run, claimed)} claimed so far` : null, { label: "Claim", act: () => claim(app, owner, claimable) }),
+    row("unspent", "Unspent money to take back", unspent, returned > 0n ? `${exactly(run, returned)} taken back already` : s.ended ? null : "known when the run has ended or missed a milestone", { label: "Take it back", act: () => takeUnspent(app, unspent) }));
+}
+
+const act = (app, action) => review(app, action);
+const refund = (app, amount) => act(app, {
+  title: `Take back ${exactly(app.run, amount)}`,
+  rows: [["You get", exactly(app.run, amount)], ["Why", "the goal was missed; this is your whole contribution, to the last unit"]],
+  call: { to: app.run.campaign, name: "Campaign.refund", values: [] },
+});
+const claim = (app, owner, amount) => act(app, {
+  title: `Claim ${exactly(app.run, amount)}`,
+  rows: [["You get", `${exactly(app.run, amount)} or more`, "what comes in until it is mined is paid too"], ["Your shares", "stay yours and go on earning"]],
+  call: { to: app.run.addresses.distributor, name: "RevenueDistributor.claimCapital", values: [owner] },
+});
+const takeUnspent = (app, amount) => act(app, {
+  title: `Take back ${exactly(app.run, amount)} unspent`,
+  rows: [["You get", exactly(app.run, amount)], ["Why", "the escrow has ended; this is your part of what was not spent"], ["Your shares", "stay yours and go on earning"]],
+  call: { to: app.run.campaign, name: "Campaign.claimUnspent", values: [] },
+});
+
+// --- deposit ----------------------------------------------------------------------------------------------------------
+
+function depositCard(app, form) {
+  const { run, snapshot: s } = app;
+  const room = run.params.cap - s.raised;
+  return card("deposit", "Put money in",
+    h("p", {}, `Deposits are open ${relative(run.params.depositDeadline, s.time).replace("in ", "for another ")}, until ${when(run.params.depositDeadline)}. There is room for `, h("strong", {}, exactly(run, room)), "."),
+    form,
+    h("details", { id: "what-happens" }, h("summary", {}, "What happens to this money?"),
+      h("ul", { class: "plain" },
+        h("li", {}, `If less than ${exactly(run, run.params.goal)} come together by the deadline, you take back exactly what you put in.`),
+        h("li", {}, "If the goal is met, it cannot be taken back. It pays verified training work, step by step as milestones are met, and what is not spent comes back to you."),
+        h("li", {}, "In return you own capital shares: your part of the funders' share of everything that the model earns, for as long as it earns."),
+        h("li", {}, "It can be lost: the model may earn nothing. The contracts have had no outside audit."))));
+}
+
+function closedCard(app) {
+  const { run, snapshot: s, state } = app;
+  return card("deposit", "Put money in",
+    h("p", {}, state === "failed" ? "Deposits have ended and the goal was missed. If you put money in, take it back on this page." :
+      `Deposits have ended: ${readable(s.raised, run.asset.decimals)} ${run.asset.symbol} came together. Nothing can be added.`));
+}
+
+function depositForm(app) {
+  const { run } = app;
+  const input = h("input", {
+    id: "amount", name: "amount", inputmode: "decimal", autocomplete: "off", placeholder: "0.0", "aria-describedby": "amount-note",
+    value: sessionStorage.getItem(TYPED) ?? "",
+  });
+  const note = h("p", { class: "hint", id: "amount-note", "aria-live": "polite" });
+  const submit = h("button", { class: "primary", id: "deposit-button" }, "Connect a wallet to deposit");
+  const form = h("form", { novalidate: true },
+    h("div", { class: "field" }, h("label", { for: "amount" }, `Amount in ${run.asset.symbol}`), input, note),
+    h("div", { class: "buttons" }, submit));
+
+  function problemOf() {
+    if (input.value.trim() === "") return "";
+    try {
+      const amount = parseAmount(input.value, run.asset.decimals);
+      const room = run.params.cap - app.snapshot.raised;
+      return amount > room ? `More than the room that is left: ${exactly(run, room)}.` : "";
+    } catch (error) { return error.message; }
+  }
+  function check() {
+    const text = problemOf();
+    if (note.textContent !== text) note.textContent = text;
+    input.setAttribute("aria-invalid", text === "" ? "false" : "true");
+  }
+  input.addEventListener("input", () => { sessionStorage.setItem(TYPED, input.value); check(); });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (!app.wallet.connected && !(await app.connect())) return;
+    check();
+    if (input.value.trim() === "") note.textContent = "Write an amount first.";
+    if (note.textContent !== "") return input.focus();
+    const amount = parseAmount(input.value, run.asset.decimals);
+    try {
+      await review(app, await depositAction(app, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
+    } catch (error) {
+      const { title, why } = await explain(error);
+      note.textContent = `${title}. ${why}`;
+      say(note.textContent);
+    }
+  });
+  return { form, note, submit, check };
+}
+
+async function depositAction(app, amount, sent) {
+  const { run, snapshot: s } = app;
+  const { call, first } = await planDeposit(app, amount);
+  const goal = run.params.goal;
+  return {
+    title: `Deposit ${exactly(run, amount)}`,
+    rows: [
+      ["You pay", exactly(run, amount)],
+      ["You get", `${amount} capital shares`, `one for each smallest unit; ${percent(amount, s.raised + amount)} of all shares as of now, less as others join`],
+      ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
+      ["If it is met", "it cannot be taken back, but for your part of what is not spent", s.raised >= goal ? "the goal is met already" : `${exact(goal - s.raised, run.asset.decimals)} ${run.asset.symbol} are missing to it now`],
+    ],
+    call, first, sent,
+  };
+}
+
+function lookupForm(app, changed) {
+  let chosen = null;
+  const input = h("input", { id: "lookup", name: "lookup", autocomplete: "off", spellcheck: "false", placeholder: "0x…" });
+  const note = h("p", { class: "hint", role: "status" });
+  const root = h("form", { class: "lookup", onsubmit: (event) => {
+    event.preventDefault();
+    const text = input.value.trim();
+    chosen = /^0x[0-9a-fA-F]{40}$/.test(text) ? text.toLowerCase() : null;
+    note.textContent = text === "" || chosen ? "" : "An address is 0x and 40 hex digits.";
+    changed();
+  } },
+    h("div", { class: "field" }, h("label", { for: "lookup" }, "Look up another address"), h("div", { class: "row" }, input, h("button", {}, "Look up")), note));
+  return { root, address: () => chosen };
+}

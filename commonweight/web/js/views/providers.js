@@ -1,0 +1,191 @@
+// A provider's side: credits with the reasons, the stake, the claim; and the leaderboard.
+
+import { review } from "../actions.js";
+import { ethers } from "../crypto.js";
+import { badge, definitions, h, region, table } from "../dom.js";
+import { hasher, makeTree } from "../ledger.js";
+import { group, percent } from "../money.js";
+import { views } from "../run.js";
+import { when } from "../time.js";
+import { Loader, address, card, exactly, money, pending } from "./parts.js";
+
+const SHOWN = 100;
+const READ = 10;  // epochs whose itemised credits are read
+
+export function providers(app) {
+  const mineSlot = h("div", { class: "slot" });
+  const boardSlot = h("div", { class: "slot" });
+  const lookup = lookupForm(() => { loader.forget(); itemised.forget(); app.redraw(); });
+  const root = h("div", { class: "stackup" }, mineSlot, lookup.root, boardSlot);
+  const loader = new Loader(() => app.redraw());
+  const itemised = new Loader(() => app.redraw());
+
+  return {
+    root,
+    update() {
+      const { ledger, snapshot: s, wallet } = app;
+      region(boardSlot, [s.ledger.sum, ledger.accounts.size, ledger.pending?.report.digest], () => leaderboard(app));
+      const index = indexOf(app, lookup.wanted() ?? wallet.account);
+      if (index === null) {
+        region(mineSlot, ["none", wallet.account, lookup.wanted()], () => nobody(app, lookup.wanted()));
+        return;
+      }
+      const found = loader.get(`${index} ${s.hash}`, () => readProvider(app, index));
+      const lines = itemised.get(`${index} ${[...ledger.reports.values()].map((r) => r.digest).join()}`, () => readLines(app, index));
+      if (found === undefined) {
+        if (mineSlot.childNodes.length === 0) mineSlot.replaceChildren(card("mine", "My work", pending("Reading the chain…")));
+        return;
+      }
+      region(mineSlot, [index, found instanceof Error ? found.message : found, lines ?? null, wallet.account, ledger.pending?.report.digest, s.ledger.sum],
+        () => mine(app, index, found, lines));
+    },
+  };
+}
+
+/** A provider's index from its account, or from an index as people type it; null where there is none. */
+function indexOf({ ledger }, wanted) {
+  if (wanted === null) return null;
+  const text = wanted.replace(/^#/, "");
+  if (/^\d{1,9}$/.test(text)) return ledger.accounts.has(Number(text)) ? Number(text) : null;
+  for (const [index, account] of ledger.accounts) if (account === wanted.toLowerCase()) return index;
+  return null;
+}
+
+function nobody({ wallet, run }, wanted) {
+  const text = wanted ? `${wanted} is no provider of this run.`
+    : wallet.connected ? "Your account is no provider of this run." : "Connect a provider's wallet to see its work, or look a provider up below.";
+  return card("mine", "My work", h("p", {}, text),
+    h("p", { class: "muted" }, "Lend a GPU: ", h("code", {}, "commonweight provider register"), ` posts the stake of `, money(run, run.params.providerStake), ", ", h("code", {}, "commonweight provider start"), " trains."));
+}
+
+async function readProvider({ run, rpc, snapshot, ledger }, index) {
+  const { registry, distributor } = run.addresses;
+  const leaf = ledger.leaves.get(index);
+  const calls = [
+    [registry, "ProviderRegistry.providerAt", [index]],
+    [distributor, "RevenueDistributor.claimedBy", [index]],
+    [distributor, "RevenueDistributor.debtOf", [index]],
+  ];
+  if (leaf) calls.push([distributor, "RevenueDistributor.claimableCompute", [BigInt(ledger.lastFinal), leaf]]);
+  const [provider, claimed, debt, claimable = 0n] = await views(rpc, calls, `0x${snapshot.number.toString(16)}`, { settle: true });
+  if (provider === null) throw new Error(`There is no provider ${index}.`);
+  return { provider, claimed, debt, claimable };
+}
+
+/** Itemised lines of the index by epoch, from the evidence; an Error in place where an epoch's cannot be had. */
+async function readLines(app, index) {
+  const epochs = [...app.ledger.reports.keys()].sort((a, b) => b - a).slice(0, READ);
+  return Promise.all(epochs.map(async (epoch) => {
+    try {
+      const { lines } = await app.evidence(epoch).credits();
+      return { epoch, lines: lines.filter((line) => line.index === index) };
+    } catch (error) {
+      return { epoch, missing: error.message };
+    }
+  }));
+}
+
+function mine(app, index, found, lines) {
+  if (found instanceof Error) return card("mine", "My work", h("p", { class: "problem" }, `It cannot be read: ${found.message}`));
+  const { run, ledger, snapshot: s, wallet } = app;
+  const { provider, claimed, debt, claimable } = found;
+  const own = provider.account === wallet.account;
+  const leaf = ledger.leaves.get(index);
+  const state = provider.bannedUntil > s.time ? badge("bad", `banned until ${when(provider.bannedUntil)}`)
+    : provider.exitAt > 0n ? badge("open", "leaving") : badge("good", "registered");
+  return card("mine", own ? `My work, provider #${index}` : `Provider #${index}`,
+    definitions([
+      ["State", state],
+      ["Account", address(provider.account, "account")],
+      ["Paid to", address(provider.payout, "payout address")],
+      ["Stake", exactly(run, provider.stake), "taken if an offence is proved; paid back a dispute period after the last credited epoch"],
+      ["Final credits", group(leaf?.C ?? 0n), leaf ? `${percent(leaf.C, s.ledger.sum)} of all` : null],
+      ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, open to challenge`],
+      ["Claimed so far", exactly(run, claimed)],
+      debt > 0n && ["Owed to the funders", exactly(run, debt), "from a conviction; claims pay it first"],
+    ], "tiles"),
+    h("div", { class: "due", id: "compute" },
+      h("div", {}, h("span", { class: "label" }, "Wages and revenue to claim"), h("strong", {}, claimable === null ? "not to be told now" : exactly(run, claimable)),
+        h("span", { class: "note" }, "paid to the payout address, whoever sends the transaction")),
+      wallet.connected && claimable > 0n && h("button", { type: "button", id: "compute-button", class: "primary", onclick: () => claim(app, index, claimable, provider.payout) }, "Claim")),
+    h("h3", {}, "Credits by epoch"),
+    epochsTable(app, index),
+    h("h3", {}, "Rounds, and why"),
+    roundsTable(lines));
+}
+
+function epochsTable({ run, ledger }, index) {
+  const rows = [];
+  if (ledger.pending?.credits?.has(index)) {
+    const credits = ledger.pending.credits.get(index);
+    rows.push([`${ledger.pending.epoch}`, badge("open", "open to challenge"), group(credits), money(run, (credits * ledger.pending.wage) >> 64n)]);
+  }
+  for (const [epoch, entry] of [...ledger.epochs].reverse()) {
+    if (!entry.credits.has(index)) continue;
+    const credits = entry.credits.get(index);
+    rows.push([`${epoch}`, badge("good", "final"), group(credits), money(run, (credits * entry.wage) >> 64n)]);
+  }
+  return table("Credits by epoch", ["Epoch", "State", "Credits", "Wages"], rows, "No report lists this provider yet.");
+}
+
+function roundsTable(lines) {
+  if (lines === undefined) return pending("Reading the published evidence…");
+  if (lines instanceof Error) return h("p", { class: "problem" }, lines.message);
+  const missing = lines.filter((one) => one.missing);
+  const rows = lines.flatMap(({ epoch, lines: found }) => (found ?? []).map((line) => [
+    `${line.round}`, `${epoch}`, group(BigInt(line.tokens)), group(BigInt(line.credits)), `${line.bandwidth} / ${line.latency}`,
+    line.refused === "" ? "counted" : h("span", { class: "refusal" }, line.refused),
+    line.checks.length === 0 ? "not drawn" : line.checks.map((check) => `${check.check}: ${check.outcome}`).join(", "),
+  ]));
+  return [
+    missing.map(({ epoch, missing: why }) => h("div", { class: "notice warn" }, h("strong", {}, `The itemised credits of epoch ${epoch} cannot be shown.`), ` ${why}`)),
+    table("Rounds and reasons", ["Round", "Epoch", "Tokens", "Credits", "Link (bandwidth / latency)", "Reason", "Checks"], rows,
+      missing.length ? "No other epoch is published." : "The published evidence names this provider in no round."),
+  ];
+}
+
+/** The proof is made here from the chain's events, and compared with the root on chain before the wallet is asked. */
+async function claim(app, index, amount, payout) {
+  const { ledger, run } = app;
+  const entry = ledger.epochs.get(ledger.lastFinal);
+  const leaf = ledger.leaves.get(index);
+  const { keccak256 } = await ethers();
+  const tree = makeTree(ledger.leaves, entry.depth, hasher(keccak256));
+  const genuine = entry.wellFormed && tree.root.hash === entry.root && tree.root.sum === entry.sum;
+  await review(app, {
+    title: `Claim ${exactly(run, amount)} for provider #${index}`,
+    rows: [
+      ["You get", `${exactly(run, amount)} or more`, "what comes in until it is mined is paid too"],
+      ["Paid to", address(payout, "payout address")],
+      ["For", `${group(leaf.C)} credits, all final epochs up to ${ledger.lastFinal}`],
+      ["Proof", genuine ? "made here from the chain's events; it leads to the root on chain" : "the lists on chain do not lead to the final root: the claim will be refused"],
+    ],
+    call: { to: run.addresses.distributor, name: "RevenueDistributor.claimCompute", values: [BigInt(ledger.lastFinal), leaf, tree.proof(index)] },
+  });
+}
+
+// --- leaderboard ------------------------------------------------------------------------------------------------------
+
+function leaderboard(app) {
+  const { ledger, snapshot: s } = app;
+  const rows = [...ledger.accounts].map(([index, account]) => ({ index, account, final: ledger.leaves.get(index)?.C ?? 0n, pending: ledger.pending?.credits?.get(index) ?? 0n }))
+    .sort((a, b) => (a.final === b.final ? a.index - b.index : a.final > b.final ? -1 : 1));
+  return card("leaderboard", "Leaderboard",
+    h("p", { class: "muted" }, "By final credits, all epochs together. A credit is a thousand million training FLOPs that the signers verified."),
+    rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(rows.length))}; look any other up above.`),
+    table("Leaderboard", ["Place", "Provider", "Account", "Final credits", "Part", "Open to challenge"], rows.slice(0, SHOWN).map((r, place) => [
+      `${place + 1}`, `#${r.index}`, address(r.account, "account"), group(r.final), percent(r.final, s.ledger.sum), r.pending > 0n ? `+ ${group(r.pending)}` : "–",
+    ]), "No provider has registered yet."));
+}
+
+function lookupForm(changed) {
+  let chosen = null;
+  const input = h("input", { id: "provider-lookup", name: "provider", autocomplete: "off", spellcheck: "false", placeholder: "#0 or 0x…" });
+  const root = h("form", { class: "lookup", onsubmit: (event) => {
+    event.preventDefault();
+    chosen = input.value.trim() || null;
+    changed();
+  } }, h("div", { class: "field" }, h("label", { for: "provider-lookup" }, "Look up a provider by index or account"),
+    h("div", { class: "row" }, input, h("button", {}, "Look up"))));
+  return { root, wanted: () => chosen };
+}

@@ -1,0 +1,209 @@
+// The training: rounds, who takes part and how they stand, what the exchange costs, and the chain of checkpoints.
+
+import { lossCurve } from "../chart.js";
+import { columns, copyable, h, region, slots, table } from "../dom.js";
+import { bytes, exact, group, nats } from "../money.js";
+import { relative, span, when } from "../time.js";
+import { lossPoints } from "./overview.js";
+import { Loader, address, card, pending, unavailable } from "./parts.js";
+
+const LIVE_MS = 5_000;
+const SHOWN = 100;
+const READ = 8;  // epochs whose evidence is read
+const STATES = {
+  training: ["●", "in the round", "a signer sees it at work now"],
+  committed: ["◆", "handed in", "a signer has its work of this round"],
+  ready: ["◐", "ready", "it has joined and waits for the next round"],
+  counted: ["✓", "counted", "its work counts in the last published round"],
+  refused: ["✕", "refused", "its work in the last published round was refused"],
+  missing: ["–", "missing", "it was planned in the last published round and delivered nothing"],
+  silent: ["○", "not there", "registered, in none of the rounds published last"],
+  banned: ["⊘", "banned", "the signers proved an offence, or it was too slow; until the time shown"],
+  slashed: ["⊗", "slashed", "it has lost its stake"],
+  left: ["→", "left", "it has announced that it leaves"],
+};
+
+export function training(app) {
+  const places = slots("now", "loss", "members", "traffic", "rounds", "lineage");
+  const root = h("div", { class: "stackup" }, places.now,
+    columns([places.members, places.rounds], [places.loss, places.traffic, places.lineage]));
+  const loader = new Loader(() => app.redraw());
+  const live = new Live(app);
+
+  return {
+    root,
+    update() {
+      const { snapshot: s, log, ledger } = app;
+      const epochs = withRounds(ledger);
+      const read = epochs.length === 0 ? [] : loader.get(epochs.map((epoch) => ledger.reports.get(epoch).digest).join(), () => readRounds(app, epochs));
+      const status = live.status();
+      const key = read?.map((one) => one.missing ?? one.rounds.map((r) => r.number)) ?? "under way";
+      region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
+      region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
+      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, read, status));
+      region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", read, traffic)));
+      region(places.rounds, [key], () => card("rounds", "Rounds", published("The rounds", read, roundTable)));
+      region(places.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
+    },
+  };
+}
+
+/** The newest epochs whose report brought rounds, newest first: one without any repeats the round of the report before. */
+function withRounds(ledger) {
+  const reports = [...ledger.reports].sort(([a], [b]) => a - b);
+  const brought = reports.filter(([, { report }], place) => report.round > (place === 0 ? 0n : reports[place - 1][1].report.round));
+  return brought.map(([epoch]) => epoch).reverse().slice(0, READ);
+}
+
+/** The rounds of each epoch in order, or by name why an epoch's cannot be had. */
+function readRounds(app, epochs) {
+  return Promise.all(epochs.map(async (epoch) => {
+    try {
+      return { epoch, rounds: await app.evidence(epoch).rounds() };
+    } catch (error) {
+      return { epoch, missing: error };
+    }
+  }));
+}
+
+/** What a signer says of itself when this site passes it on; null where it does not. */
+class Live {
+  #told = null; #asked = 0;
+
+  constructor(app) {
+    this.app = app;
+  }
+
+  status() {
+    const { live } = this.app.config;
+    if (live && Date.now() - this.#asked > LIVE_MS) {
+      this.#asked = Date.now();
+      fetch(live).then((r) => r.json()).catch(() => ({ error: "This site does not answer." })).then((told) => {
+        this.#told = told;
+        this.app.redraw();
+      });
+    }
+    return live ? this.#told : null;
+  }
+}
+
+function now(app, status) {
+  const { run, snapshot: s, ledger, log } = app;
+  const p = run.params;
+  const open = s.nextEpoch;
+  const end = p.epochStart + (open + 1n) * p.epochLength;
+  const anchored = log.of("CreditOracle.RoundAnchored");
+  const last = anchored.at(-1)?.args;
+  const sentence = s.finishedAt > 0n ? `Training ended ${relative(s.finishedAt, s.time)}.`
+    : app.state === "training" ? `Epoch ${open} ${end > s.time ? `ends ${relative(end, s.time)}` : "is over and waits to be closed"}.`
+    : app.state === "funded" ? `The first epoch begins ${relative(p.epochStart, s.time)}.` : "Training begins once the goal is met and deposits have ended.";
+  return card("now", "Now",
+    h("p", {}, sentence, ledger.pending ? ` The report of epoch ${ledger.pending.epoch} is open to challenge.` : ""),
+    h("ul", { class: "figures" },
+      figure(last ? String(last.round > 0n ? last.round : last.recordRound) : "none", "round anchored last"),
+      figure(ledger.lastFinal === null ? "none" : String(ledger.lastFinal), "last final epoch"),
+      figure(group(s.ledger.sum), "final credits"),
+      figure(String(s.providerCount), s.providerCount === 1 ? "provider registered" : "providers registered")),
+    liveLine(app, status));
+}
+
+const figure = (value, label) => h("li", {}, h("strong", {}, value), h("span", {}, label));
+
+function liveLine({ config }, status) {
+  if (!config.live) return h("p", { class: "note" }, "What happens within a round is known to the signers only, and this site is not connected to one: below is what they have published.");
+  if (status === null) return pending("Asking a signer…");
+  if (status.error) return h("p", { class: "note", id: "live-missing" }, `The state within the round cannot be had: ${status.error}`);
+  return h("p", { id: "live-now" }, `A signer says: round ${status.round}, ${status.phase}.`);
+}
+
+// --- members ----------------------------------------------------------------------------------------------------------
+
+function members(app, read, status) {
+  const { ledger, log, snapshot: s } = app;
+  const last = read?.find((one) => one.rounds?.length > 0)?.rounds.at(-1) ?? null;
+  const listed = [...ledger.accounts].slice(0, SHOWN);
+  const rows = listed.map(([index, account]) => {
+    const [state, detail] = standing(index, { log, last, status, time: s.time });
+    const [sign, word] = STATES[state];
+    return [`#${index}`, h("span", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`, detail && h("span", { class: "note" }, detail)), address(account, "account"), group(ledger.leaves.get(index)?.C ?? 0n)];
+  });
+  return card("members", "Members",
+    h("p", { class: "muted" }, memberSource(read, last, status)),
+    !last && read?.length > 0 && unavailable(`Who took part in the rounds of epoch ${read[0].epoch}`, read[0].missing ?? new Error("Its evidence names no round.")),
+    ledger.accounts.size > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(ledger.accounts.size))}; any other can be looked up under Providers.`),
+    table("Members and their states", ["Index", "State", "Account", "Final credits"], rows, "No provider has registered yet."),
+    h("details", { id: "legend", open: true }, h("summary", {}, "What the states mean"),
+      h("dl", { class: "states" }, Object.entries(STATES).map(([state, [sign, word, meaning]]) => h("div", {},
+        h("dt", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`), h("dd", {}, meaning))))));
+}
+
+function memberSource(read, last, status) {
+  if (status && !status.error) return "From a signer now, the last published round, and the registry on chain.";
+  if (last) return `From round ${last.number}, the last that is published, and the registry on chain.`;
+  return read === undefined ? "Reading the published evidence…" : "From the registry on chain; no round can be read.";
+}
+
+function standing(index, { log, last, status, time }) {
+  const mine = (name) => log.of(name).filter((e) => e.args.index === index);
+  const until = mine("ProviderRegistry.Banned").reduce((most, e) => (e.args.until > most ? e.args.until : most), 0n);
+  if (until > time) return ["banned", `until ${when(until)}`];
+  if (mine("ProviderRegistry.ExitRequested").length > 0) return ["left", null];
+  if (mine("ProviderRegistry.Slashed").length > 0) return ["slashed", null];
+  const told = status?.members?.find((member) => member.index === index);
+  if (told && STATES[told.state] && told.state !== "silent") return [told.state, null];
+  if (last?.counted.some((m) => m.index === index)) return ["counted", `round ${last.number}`];
+  for (const state of ["refused", "missing"]) {
+    const found = last?.[state].find((m) => m.index === index);
+    if (found) return [state, found.reason.replaceAll("-", " ")];
+  }
+  return ["silent", until > 0n ? `it was banned until ${when(until)}` : null];
+}
+
+// --- traffic and rounds -----------------------------------------------------------------------------------------------
+
+/** What is published of the rounds, with what cannot be had by name. */
+function published(what, read, show) {
+  if (read === undefined) return pending("Reading the published evidence…");
+  if (read.length === 0) return h("p", { class: "empty" }, "Known with the first report that brings a round.");
+  const rounds = read.flatMap(({ epoch, rounds: found = [] }) => found.map((round) => ({ ...round, epoch })));
+  return [
+    read.filter((one) => one.missing).map(({ epoch, missing }) => unavailable(`${what} of epoch ${epoch}`, missing)),
+    rounds.length > 0 && show(rounds.sort((a, b) => b.number - a.number)),
+  ];
+}
+
+function traffic(rounds) {
+  const known = rounds.map((r) => r.traffic).filter(Boolean);
+  if (known.length === 0) return h("p", { class: "empty" }, "No published round had two members or more.");
+  const sent = known.reduce((sum, t) => sum + t.sent, 0n);
+  const synchronous = known.reduce((sum, t) => sum + t.synchronous, 0n);
+  return [
+    h("p", { class: "figure" }, `${exact((synchronous * 10n) / sent, 1)} times less`),
+    h("p", {}, `In ${known.length === 1 ? "one round" : `the last ${known.length} rounds`} published, members sent each other about ${bytes(sent)}. fp32 synchronous data parallel would have sent ${bytes(synchronous)} for the same steps.`),
+    h("p", { class: "note" }, `Both count one all-reduce, ${known[0].ways === 2n ? "2 (n − 1) / n" : "its way out only, (n − 1) / n"} of the vector for each of n members: the committed payload once a round, or four bytes a parameter at every step. Joining, what signers are sent to check the work, and retransmissions are not in it.`),
+  ];
+}
+
+const roundTable = (rounds) => table("Rounds, newest first", ["Round", "Epoch", "Counted", "Refused", "Missing", "Tokens"], rounds.map((r) => [
+  String(r.number), String(r.epoch), who(r.counted), who(r.refused), who(r.missing), group(r.counted.reduce((sum, m) => sum + BigInt(m.tokens), 0n)),
+]), "No round is published yet.");
+
+const who = (list) => (list.length === 0 ? "–" : list.map((m) => `#${m.index}${m.reason ? ` (${m.reason.replaceAll("-", " ")})` : ""}`).join(", "));
+
+// --- checkpoints ------------------------------------------------------------------------------------------------------
+
+function lineage(app) {
+  const attested = app.log.of("CheckpointRegistry.CheckpointAttested");
+  const { run } = app;
+  return card("lineage", "Checkpoints",
+    h("p", { class: "muted" }, "Each one names its parent, so the chain cannot be rewritten. ", h("code", {}, "commonweight audit lineage"), " recomputes all of them."),
+    attested.length === 0 ? h("p", { class: "empty" }, "No checkpoint is attested yet.") :
+      h("ol", { class: "lineage" }, [...attested].reverse().map(({ args, block }) => {
+        const cid = app.ledger.reports.get(Number(args.epoch))?.report.checkpointCid;
+        return h("li", {},
+          h("p", {}, h("strong", {}, `Round ${args.round}`), ` · epoch ${args.epoch} · ${nats(args.lossMicro)} nats · block ${block}`),
+          h("p", {}, "manifest ", copyable(args.manifestSha256, "manifest digest"), cid && [" content ", copyable(cid, "content identifier")]),
+          h("p", { class: "note" }, BigInt(args.parent) === 0n ? "the first of this run" : ["parent ", copyable(args.parent, "parent digest")]));
+      })),
+    h("p", { class: "note" }, `The evidence is kept for ${span(run.params.evidenceRetention)} at least; later a recomputation may not be possible any more.`));
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+
+/// @notice A token with permits as ERC-2612 has them and most tokens do: the domain has a name and a version. Six decimal places.
+contract PermitToken is ERC20("Permit Dollar", "PUSD") {
+    string public constant version = "2";
+    mapping(address => uint256) public nonces;
+
+    error BadPermit();
+
+    constructor(address holder) {
+        _mint(holder, 1_000_000e6);
+    }
+
+    function decimals() public pure override returns (uint8) {
+        return 6;
+    }
+
+    function DOMAIN_SEPARATOR() public view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Permit Dollar"),
+                keccak256(bytes(version)),
+                block.chainid,
+                address(this)
+            )
+        );
+    }
+
+    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        bytes32 kind = keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 hash = keccak256(abi.encode(kind, owner, spender, value, nonces[owner]++, deadline));
+        address signer = ecrecover(keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), hash)), v, r, s);
+        if (signer != owner || block.timestamp > deadline) revert BadPermit();
+        _approve(owner, spender, value);
+    }
+}
+
+/// @notice A token that knows allowances only.
+contract OldToken is ERC20("Old", "OLD") {
+    constructor(address holder) {
+        _mint(holder, 1_000e18);
+    }
+}

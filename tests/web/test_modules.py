@@ -1,0 +1,157 @@
+"""The page's own arithmetic and formats against golden vectors and against Python's."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+
+from commonweight.chain.abi import interface
+from commonweight.cli.amounts import format_amount
+from commonweight.cli.dashboard import PAGE
+from commonweight.protocol.canonical import dumps
+from commonweight.store import cid_of
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.unit
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def node(script: str, data: object) -> Any:
+    """What a script prints as JSON; it may import the page's modules from `page` and finds `data`."""
+    text = (
+        "import { readFileSync } from 'node:fs';\n"
+        f"const page = (name) => import({json.dumps(PAGE.as_uri())} + '/js/' + name);\n"
+        "const show = (value) => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}` : v));\n"
+        f"const data = JSON.parse(readFileSync(0, 'utf8'));\n{script}"
+    )
+    command = ["node", "--no-warnings", "--input-type=module", "-e", text]
+    done = subprocess.run(command, input=json.dumps(data), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDEN / name).read_text())
+
+
+def test_trees_proofs_and_lists_are_those_of_the_golden_vectors() -> None:
+    trees, listed = golden("sumtree.json")["trees"], golden("creditslist.json")
+    script = """
+    const { climb, decodeList, depthFor, hasher, makeTree } = await page('ledger.js');
+    const { keccak256 } = await (await page('crypto.js')).ethers();
+    const hashing = hasher(keccak256);
+    const trees = data.trees.map(({ depth, leaves, proofs }) => {
+      const made = new Map(leaves.map((l) => [l.index, { ...l, C: BigInt(l.C), D: BigInt(l.D), W: BigInt(l.W) }]));
+      const tree = makeTree(made, depth, hashing);
+      const climbs = [...made].map(([index, l]) => climb(hashing.leaf(l), index, tree.proof(index), hashing));
+      const again = Object.fromEntries(Object.keys(proofs).map((index) => [index, tree.proof(Number(index))]));
+      return { root: tree.root, climbs, proofs: again };
+    });
+    const depths = data.depths.map(([count, previous]) => depthFor(count, previous));
+    const refused = data.refused.filter((hex) => { try { decodeList(hex); return false; } catch { return true; } });
+    console.log(show({ trees, depths, refused, list: Object.fromEntries(decodeList(data.packed)) }));
+    """
+    refused = ["0x00", "0x" + "00" * 12, "0x" + ("00000001" + "00" * 7 + "01") * 2]
+    depths = [(0, 0), (1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (2, 7), (2**20, 0), (2**20 + 1, 0)]
+    got = node(script, {"trees": trees, "packed": listed["packed"], "refused": refused, "depths": depths})
+    for made, tree in zip(got["trees"], trees, strict=True):
+        assert made["root"] == {"hash": tree["root"], "sum": tree["sum"]}
+        assert made["proofs"] == tree["proofs"]
+        assert all(root == made["root"] for root in made["climbs"])
+    assert got["list"] == listed["credits"]
+    assert got["refused"] == refused
+    assert got["depths"] == [1, 1, 1, 2, 2, 3, 7, 20, 21]
+
+
+def test_documents_are_canonical_and_their_digests_those_of_the_golden_vectors() -> None:
+    accepted = golden("canonical.json")["accepted"]
+    script = """
+    const { canonical } = await page('verify.js');
+    console.log(show(data.map((value) => '0x' + Buffer.from(canonical(value)).toString('hex'))));
+    """
+    assert node(script, [case["value"] for case in accepted]) == [case["bytes"] for case in accepted]
+
+
+def test_a_signed_document_is_checked_as_the_golden_vector_is_signed() -> None:
+    typed = golden("typed.json")
+    script = """
+    const { checkDocument } = await page('verify.js');
+    const run = { chainId: BigInt(data.chain_id), campaign: '', addresses: { oracle: data.document_verifying_contract },
+                  params: { signers: [data.address] } };
+    const found = [];
+    const checks = checkDocument({ run, log: { of: () => [] } }, JSON.stringify(data.document));
+    for await (const one of checks) found.push(one);
+    console.log(show(found));
+    """
+    checks = {check["name"]: check for check in node(script, typed)}
+    assert checks["It is signed by who may sign it"]["ok"] is True
+    assert checks["It is signed by who may sign it"]["detail"] == f"{typed['address']}, signer in office"
+    assert checks["Its digest, by which others name it"]["detail"] == typed["document_sha256"]
+    assert checks["It names this run"]["ok"] is False  # the vector's body names none
+
+
+def test_amounts_are_those_of_the_command_line() -> None:
+    draw = random.Random(7)
+    values = [(draw.randrange(10 ** draw.randrange(1, 40)), draw.choice([0, 6, 8, 18])) for _ in range(300)]
+    script = """
+    const { exact, parseAmount } = await page('money.js');
+    console.log(show(data.map(([value, decimals]) => {
+      const text = exact(BigInt(value), decimals);
+      return [text, BigInt(value) === 0n ? '0' : parseAmount(text, decimals)];
+    })));
+    """
+    got = node(script, [(str(value), decimals) for value, decimals in values])
+    for (value, decimals), (text, back) in zip(values, got, strict=True):
+        assert f"{text} ETH" == format_amount(value, "ETH", decimals)
+        assert back == str(value)
+
+
+def test_amounts_are_shortened_for_reading_and_never_made_larger() -> None:
+    script = """
+    const { bytes, nats, percent, readable } = await page('money.js');
+    console.log(show([
+      readable(5999523809523809523n, 18), readable(1n, 18), readable(1234567000000n, 6), readable(0n, 18),
+      percent(1n, 3n), percent(1n, 10_000n), percent(2n, 2n), nats(2384499n), nats(500n), bytes(999n), bytes(67421458n),
+    ]));
+    """
+    assert node(script, None) == [
+        "≈ 5.999523", "< 0.000001", "1\u202f234\u202f567", "0", "33.3 %", "< 0.1 %", "100 %", "2.384", "0.001",
+        "999 bytes", "67.4 MB",
+    ]  # fmt: skip
+
+
+def test_the_abi_is_read_and_written_as_python_does() -> None:
+    entry = interface("RevenueDistributor").function("claimCompute", 3)
+    leaf = (7, "0x" + "ab" * 20, 2**200, 5, 2**255)
+    proof = [(b"\x01" * 32, 9), (b"\x02" * 32, 2**256 - 1)]
+    kinds = ["uint64", "(uint32,address,uint256,uint256,uint256)", "(bytes32,uint256)[]"]
+    script = """
+    const { decode, encodeCall } = await page('abi.js');
+    const { FUNCTIONS } = await page('generated/abi.js');
+    const [epoch, leaf, proof] = decode(FUNCTIONS['RevenueDistributor.claimCompute'][1], data);
+    const back = encodeCall('RevenueDistributor.claimCompute', [epoch, leaf, proof]);
+    let cut = false;
+    try { decode(FUNCTIONS['RevenueDistributor.claimCompute'][1], data.slice(0, -64)); } catch { cut = true; }
+    console.log(show({ epoch, leaf, proof, back, cut }));
+    """
+    data = encode(kinds, (3, leaf, proof)).hex()
+    got = node(script, "0x" + data)
+    assert got["leaf"] == {"index": 7, "provider": leaf[1], "C": str(2**200), "D": "5", "W": str(2**255)}
+    assert got["proof"][1] == {"hash": "0x" + "02" * 32, "sum": str(2**256 - 1)}
+    assert got["back"] == "0x" + entry.selector.hex() + data
+    assert got["cut"] is True
+
+
+def test_content_identifiers_are_those_of_the_store() -> None:
+    data = [dumps({"n": n}) for n in range(20)]
+    cids = [str(cid_of(block, codec)) for block in data for codec in (0x55, 0x70)]
+    script = """
+    const { cidOf, parseCid } = await page('content.js');
+    console.log(show(data.map((cid) => { const { codec, digest } = parseCid(cid); return cidOf(codec, digest); })));
+    """
+    assert node(script, cids) == cids

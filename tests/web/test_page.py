@@ -1,0 +1,211 @@
+"""What holds for the whole page: weight, policy, keyboard and screen readers, small screens, both colour schemes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from commonweight.cli.dashboard import PAGE
+from commonweight.store import FolderStore
+from tests.chain.scenario import KEYS, make_world
+from tests.web.conftest import ROOT, Served, Sites, Stage, Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+TABS = ("overview", "funding", "training", "providers", "audit")
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+FIRST_LOAD_BYTES = 300_000
+LINK_BYTES_PER_S, ROUND_TRIP_S = 1_600_000 / 8, 0.15  # a slow phone: 1.6 Mbit/s, 150 ms
+
+
+class Transfers:
+    """What really came over the wire, from the browser's own count."""
+
+    def __init__(self) -> None:
+        self.urls: dict[str, str] = {}
+        self.bytes: dict[str, int] = {}
+
+    async def watch(self, visit: Visit) -> None:
+        """Begin to count."""
+        session = await visit.context.new_cdp_session(visit.page)
+        await session.send("Network.enable")
+        session.on("Network.requestWillBeSent", lambda e: self.urls.update({e["requestId"]: e["request"]["url"]}))
+        session.on("Network.loadingFinished", lambda e: self.bytes.update({e["requestId"]: e["encodedDataLength"]}))
+
+    def of(self, site: Served) -> dict[str, int]:
+        """Bytes by path of what the site itself sent."""
+        found: dict[str, int] = {}
+        for request, url in self.urls.items():
+            if url.startswith(site.url):
+                path = url.removeprefix(site.url).partition("#")[0]
+                found[path] = found.get(path, 0) + self.bytes.get(request, 0)
+        return found
+
+
+async def test_the_first_load_is_light_and_leaves_the_wallet_library_out(staged_site: Served, visit: Visit) -> None:
+    transfers = Transfers()
+    await transfers.watch(visit)
+    await visit.go(staged_site)
+    await visit.page.wait_for_load_state("networkidle")
+    sent = transfers.of(staged_site)
+    assert not [path for path in sent if path.startswith("vendor/")]
+    assert sum(sent.values()) < FIRST_LOAD_BYTES
+    assert all(sent.values())
+    # All that the first look needs is named by the page itself, so that it comes in one wave after it.
+    needed = await visit.page.evaluate("performance.getEntriesByType('resource').map(e => [e.name, e.initiatorType])")
+    assert {kind for name, kind in needed if name.endswith(".js")} <= {"link", "script"}
+    # So it can be read on a slow phone's link within a second: the page, then all that it names, then two questions to
+    # the chain, one after the other. (Time itself is not asserted: the machine may be busy.)
+    assert sum(sent.values()) / LINK_BYTES_PER_S + 4 * ROUND_TRIP_S < 1
+
+    await visit.page.goto(f"{staged_site.url}#providers")
+    await visit.wallet_is(KEYS[1].address)
+    await visit.connect()
+    await visit.page.click("#compute-button")
+    await visit.page.wait_for_selector("#review .primary")
+    library = {path: size for path, size in transfers.of(staged_site).items() if path.startswith("vendor/")}
+    assert len(library) == 1
+    assert sum(transfers.of(staged_site).values()) < FIRST_LOAD_BYTES  # even with it
+
+
+async def test_a_second_visit_transfers_next_to_nothing(staged_site: Served, visit: Visit) -> None:
+    await visit.go(staged_site)
+    transfers = Transfers()
+    await transfers.watch(visit)
+    await visit.page.reload()
+    await visit.page.wait_for_selector("body[data-block]")
+    await visit.page.wait_for_load_state("networkidle")
+    assert sum(transfers.of(staged_site).values()) < 20_000
+
+
+async def serious(visit: Visit) -> list[str]:
+    """What axe-core finds that is serious or critical; minor and moderate findings too, since there are none."""
+    script = f"{await asyncio.to_thread(AXE.read_text)}\n;axe.run(document, {{resultTypes: ['violations']}})"
+    found: dict[str, Any] = await visit.page.evaluate(script)
+    return [f"{v['impact']} {v['id']}: {n['html'][:160]}" for v in found["violations"] for n in v["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(staged_site: Served, open_site: Served, visit: Visit, scheme: Any) -> None:
+    page = visit.page
+    await page.emulate_media(color_scheme=scheme)
+    await visit.go(staged_site)
+    await visit.connect()
+    for tab in TABS:
+        await page.evaluate(f"location.hash = '{tab}'")
+        await page.wait_for_selector(f".tabs a[href='#{tab}'][aria-current]")
+        await page.wait_for_load_state("networkidle")
+        assert await serious(visit) == [], tab
+    await visit.go(open_site, "funding")
+    await page.fill("#amount", "1")
+    await page.click("#deposit-button")
+    assert await serious(visit) == [], "picker"
+    await page.click("#picker .wallets button")
+    await page.wait_for_selector("#review .primary")
+    assert await serious(visit) == [], "review"
+    await page.keyboard.press("Escape")
+    await page.click("#connect")
+    assert await serious(visit) == [], "account"
+
+
+@pytest.mark.parametrize("width", [320, 360, 768])
+async def test_nothing_is_wider_than_the_screen(staged_site: Served, visit: Visit, width: int) -> None:
+    await visit.page.set_viewport_size({"width": width, "height": 740})
+    await visit.go(staged_site)
+    await visit.connect()
+    for tab in TABS:
+        await visit.page.evaluate(f"location.hash = '{tab}'")
+        await visit.page.wait_for_selector(f".tabs a[href='#{tab}'][aria-current]")
+        await visit.page.wait_for_load_state("networkidle")
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, tab
+
+
+async def test_a_deposit_can_be_made_by_the_keyboard_alone(open_site: Served, visit: Visit) -> None:
+    page = visit.page
+    await visit.go(open_site)
+
+    async def reach(selector: str) -> None:
+        for _ in range(60):
+            if await page.evaluate(f"document.activeElement?.matches({json.dumps(selector)})"):
+                return
+            await page.keyboard.press("Tab")
+        raise AssertionError(f"{selector} cannot be reached by Tab")
+
+    await reach(".skip")
+    await reach(".tabs a[href='#funding']")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#amount")
+    await reach("#amount")
+    await page.keyboard.type("1")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#picker[open]")
+    await reach("#picker .wallets button")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#review .primary")
+    await page.keyboard.press("Escape")  # away without any harm
+    await page.wait_for_selector("#review", state="hidden")
+    await reach("#amount")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#review .primary")
+    await reach("#review .primary")
+    await page.keyboard.press("Enter")
+    await visit.until("mined")
+
+
+async def test_the_page_follows_the_chain_and_keeps_what_is_typed(
+    open_site: Served, visit: Visit, mine: Callable[[int], None]
+) -> None:
+    await visit.go(open_site, "funding")
+    await visit.page.fill("#amount", "0.25")
+    await visit.page.focus("#amount")
+    open_site.world.by(9).campaign.deposit(10**18)
+    await visit.see("There is room for 8 ETH", "#deposit")
+    assert await visit.page.input_value("#amount") == "0.25"
+    assert await visit.page.evaluate("document.activeElement.id") == "amount"
+    await visit.page.reload()
+    await visit.page.wait_for_selector("#amount")
+    assert await visit.page.input_value("#amount") == "0.25"
+
+
+@pytest.fixture
+def plain_site() -> Iterator[str]:
+    """The same files from a web server that knows nothing of them."""
+    handler = functools.partial(Quiet, directory=str(PAGE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
+async def test_any_web_server_will_do(plain_site: str, staged_site: Served, visit: Visit) -> None:
+    """The run and the RPC address come from the page's address, the content from a gateway elsewhere."""
+    world = staged_site.world
+    query = urlencode({"rpc": world.url, "run": world.run.address, "gateway": staged_site.url})
+    await visit.page.goto(f"{plain_site}?{query}#training")
+    await visit.see("Both count one all-reduce", "#traffic")
+    assert "nano" in await visit.text("#run-name")
+
+
+async def test_what_the_chain_says_is_text_and_nothing_else(
+    visit: Visit, sites: Sites, stage_now: Stage, tmp_path: Path
+) -> None:
+    name = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    world = make_world(stage_now.chain.url, tmp_path / "nonces", name=name)
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")))
+    assert await visit.text("#run-name") == name
+    assert await visit.page.locator("h1 img, h1 script").count() == 0

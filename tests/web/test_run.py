@@ -1,0 +1,208 @@
+"""A run that trains, as readers, providers and auditors see it: from chain and evidence, and nothing made up."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from commonweight.chain.ledger_view import LedgerView
+from commonweight.cli.amounts import format_amount
+from commonweight.store import FolderStore, parse_cid
+from tests.chain.scenario import ETHER, KEYS
+from tests.web.conftest import Served, Sites, Stage, Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_everything_can_be_read_without_a_wallet(staged_site: Served, visit: Visit) -> None:
+    run = staged_site.world.run
+    await visit.go(staged_site)
+    progress = await visit.text("#progress")
+    for words in ("6 ETH raised of a goal of 5 ETH", "120 %", "10 ETH", "3\nbackers", "deposits until"):
+        assert words in progress
+    escrow = await visit.text("#escrow")
+    assert "locked until milestones are met" in escrow
+    released = format_amount(run.campaign.released()).split()[0]
+    assert released.startswith((await visit.text("#escrow .legend li:first-child .amount")).split()[1])
+    uses = await visit.text("#uses")
+    assert "0.000001 ETH for each credit" in uses
+    assert "60 credits are final and the held-out loss is at most 3.000 nats, by epoch 1" in uses
+    split = (await visit.text("#split")).replace("\n", " ")
+    assert all(words in split for words in ("funders 54", "providers of computing 36", "whoever serves the model 10"))
+    revenue = await visit.text("#revenue")
+    received = run.distributor.capital_received()
+    assert f"to the funders\n{format_amount(received)}" in revenue
+    assert "Epoch 1 has a report that anyone can still challenge" in await visit.text("#challenges")
+    assert await visit.page.locator("#loss circle").count() == 2
+    assert await visit.page.locator("#loss circle.open").count() == 1  # the pending report's
+    assert "2 of 3 must agree" in await visit.text("#terms")
+    assert visit.wallet.asked == []
+
+
+async def test_training_shows_members_rounds_traffic_and_lineage(staged_site: Served, visit: Visit) -> None:
+    await visit.go(staged_site, "training")
+    await visit.see("Both count one all-reduce", "#traffic")
+    members = await visit.text("#members")
+    assert members.count("counted\nround 4") == 3
+    assert "missing\nno commitment" in members
+    assert "What the states mean" in members
+    assert "this site is not connected to one" in await visit.text("#now")
+    assert await visit.page.locator("#rounds tbody tr").count() == 4
+    assert "Round 2 · epoch 0" in await visit.text("#lineage")
+    # The same figure from the same files by hand: 2 (n - 1) / n of each payload, against 4 bytes a parameter and step.
+    sent, synchronous = traffic_of(staged_site)
+    shown = await visit.text("#traffic .figure")
+    assert shown == f"{synchronous * 10 // sent // 10}.{synchronous * 10 // sent % 10} times less".replace(".0 ", " ")
+
+
+def traffic_of(site: Served) -> tuple[int, int]:
+    """(bytes sent, bytes of synchronous training) in all published rounds."""
+    sent = synchronous = 0
+    for event in LedgerView.of(site.world.run).reports.values():
+        root, store = parse_cid(event.report.evidence_cid), site.site.store
+        files = {item.name: store.get(item.cid) for item in store.walk(root)}
+        parameters = int(json.loads(files["credits.json"])["parameters"])
+        for name in (n for n in files if n.startswith("records/")):
+            counted = json.loads(files[name])["body"]["counted"]
+            n = len(counted)
+            for member in counted:
+                (path,) = (p for p in files if p.endswith(f"-{member['index']}-{member['commitment'][2:18]}.json"))
+                payload = json.loads(files[path])["body"]["payload_bytes"]
+                sent += 2 * (n - 1) * payload // n
+                synchronous += 2 * (n - 1) * 4 * parameters * member["steps"] // n
+    return sent, synchronous
+
+
+async def test_what_cannot_be_had_is_said_by_name_and_never_made_up(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    site = sites.serve(stage_now.staged.world, FolderStore(tmp_path / "empty"))
+    await visit.go(site, "training")
+    await visit.see("The traffic of epoch 1 cannot be shown.", "#traffic")
+    await visit.see("is not to be had from 127.0.0.1", "#traffic")
+    await visit.see("cannot be shown", "#members")
+    assert "counted\n" not in await visit.text("#members table")
+    await visit.go(site, "audit")
+    await visit.page.click("#check-1")
+    await visit.page.wait_for_selector("#check-1:not([disabled])")
+    assert await visit.page.locator(".report .checks .right").count() >= 4  # what the chain alone shows
+    await visit.see("The evidence can be had", ".report .checks .told")
+    assert all("404" in error for error in visit.errors)
+    visit.errors.clear()
+
+
+async def test_a_report_is_checked_in_the_browser(staged_site: Served, visit: Visit) -> None:
+    await visit.go(staged_site, "audit")
+    for epoch in (1, 0):
+        await visit.page.click(f"#check-{epoch}")
+        await visit.page.wait_for_selector(f"#check-{epoch}:not([disabled])")
+    verdicts = await visit.page.locator(".report .checks .verdict").all_inner_texts()
+    assert verdicts == ["right"] * 16
+    await visit.page.click("#files-0 summary")
+    async with visit.page.expect_download() as started:
+        await visit.page.click("#files-0 button >> text=credits.json")
+    saved = await (await started.value).path()
+    event, store = LedgerView.of(staged_site.world.run).reports[0], staged_site.site.store
+    assert saved.read_bytes() == store.get_file(parse_cid(event.report.evidence_cid), "credits.json")
+
+
+async def test_a_false_tree_and_a_changed_file_are_found(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    staged = stage_now.staged
+    staged.world.finalize(1)
+    staged.world.close(2)
+    evidence_cid = LedgerView.of(staged.run).reports[1].report.evidence_cid
+    staged.world.report(2, {0: 7}, root=b"\x66" * 32, evidence_cid=evidence_cid)
+    await visit.go(sites.serve(staged.world, staged.store), "audit")
+    await visit.page.click("#check-2")
+    await visit.page.wait_for_selector("#check-2:not([disabled])")
+    wrong = await visit.page.locator(".report .checks .wrong").all_inner_texts()
+    assert len(wrong) == 1
+    assert "The tree rebuilt from the chain's lists has the root that was signed" in wrong[0]
+    told = await visit.text(".report .checks .told")
+    assert "is not the file whose digest the signers attested" in told
+
+
+async def test_a_leaf_a_receipt_and_a_file_are_checked_in_the_browser(
+    staged_site: Served, visit: Visit, tmp_path: Path
+) -> None:
+    page, staged = visit.page, staged_site
+    await visit.go(staged, "audit")
+    await page.fill("#leaf-index", "2")
+    await page.click("#leaf-make")
+    await expect(page.locator("#leaf-text")).to_have_value(re.compile("siblings"))
+    await page.click("#leaf-check")
+    await page.wait_for_selector("#leaf-check:not([disabled])")
+    assert await page.locator("#leaf-result .right").count() == 4
+    forged = json.loads(await page.input_value("#leaf-text"))
+    forged["leaf"]["C"] = str(int(forged["leaf"]["C"]) + 1)
+    await page.fill("#leaf-text", json.dumps(forged))
+    await page.click("#leaf-check")
+    await visit.see("Leaf and siblings lead to the root", "#leaf-result .wrong")
+
+    store, event = staged.site.store, LedgerView.of(staged.world.run).reports[0]
+    files = {item.name: item.cid for item in store.walk(parse_cid(event.report.evidence_cid))}
+    receipt = json.loads(store.get(next(cid for name, cid in files.items() if name.startswith("receipts/"))))
+    await page.fill("#document-text", json.dumps(receipt))
+    await page.click("#document-check")
+    await visit.see("signer in office", "#document-result .right")
+    receipt["body"]["received_ms"] += 1
+    await page.fill("#document-text", json.dumps(receipt))
+    await page.click("#document-check")
+    await visit.see("It is signed by who may sign it", "#document-result .wrong")
+
+    manifest = tmp_path / "manifest.json"
+    manifest.write_bytes(store.get(next(cid for name, cid in files.items() if name == "checkpoints/2.json")))
+    await page.set_input_files("#file", manifest)
+    await visit.see("the manifest of the checkpoint after round 2, attested on chain", "#file-result .right")
+    await page.wait_for_selector("#file:not([disabled])")
+    changed = tmp_path / "changed.json"
+    changed.write_bytes(manifest.read_bytes() + b" ")
+    await page.set_input_files("#file", changed)
+    await visit.see("no report names these bytes", "#file-result .wrong")
+
+
+async def test_a_provider_sees_its_credits_with_the_reasons_and_claims_them(staged_site: Served, visit: Visit) -> None:
+    world = staged_site.world
+    await visit.go(staged_site, "providers")
+    await visit.wallet_is(KEYS[2].address)
+    await visit.connect()
+    await visit.see("replay: pass", "#mine")
+    mine = await visit.text("#mine")
+    leaf = LedgerView.of(world.run).leaf(1)
+    assert leaf is not None
+    due = world.run.distributor.claimable_compute(0, leaf)
+    assert f"Final credits\n{leaf.C}" in mine
+    assert "epoch 1, open to challenge" in mine
+    assert f"Wages and revenue to claim\n{format_amount(due)}" in mine
+    assert "0.1 ETH" in mine
+    await visit.page.click("#compute-button")
+    await visit.see("it leads to the root on chain", "#review")
+    await visit.page.wait_for_selector("#review .primary")
+    await visit.confirm()
+    await visit.until("mined")
+    assert world.run.distributor.claimed_by(1) == due
+    assert world.run.distributor.claimable_compute(0, leaf) == 0
+
+
+async def test_a_missing_provider_is_shown_with_the_reason(staged_site: Served, visit: Visit) -> None:
+    await visit.go(staged_site, "providers")
+    rows = await visit.page.locator("#leaderboard tbody tr").all_inner_texts()
+    leaves = LedgerView.of(staged_site.world.run).tree().leaves
+    ranked = sorted(leaves, key=lambda leaf: (-leaf.C, leaf.index))
+    assert [row.split()[1] for row in rows] == [f"#{leaf.index}" for leaf in ranked]
+    await visit.page.fill("#provider-lookup", "#3")
+    await visit.page.press("#provider-lookup", "Enter")
+    await visit.see("missing: no-commitment", "#mine .refusal")
+
+
+async def test_a_conviction_is_told(staged_site: Served, visit: Visit) -> None:
+    world = staged_site.world
+    world.by(8).disputes.challenge_credits(0, 1, b"\x33" * 32, ETHER // 10)
+    await visit.go(staged_site, "audit")
+    await visit.see("The credits of provider #1 in epoch 0 are doubted.", "#doubts")
