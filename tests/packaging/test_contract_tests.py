@@ -1,4 +1,4 @@
-"""The contracts' own tests are complete: each function, error, refused parameter and attack has its test."""
+"""The contracts' own tests are complete: each function, error, event, refused parameter and attack has its test."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def _tests() -> str:
     return "\n".join(_code(path) for path in sorted(FORGE.rglob("*.sol")))
 
 
-def _errors() -> Iterator[str]:
+def _declared(kind: str) -> Iterator[str]:
     for path in sorted(CONTRACTS.rglob("*.sol")):
         if "mocks" in path.parts:
             continue
         code = _code(path)
         owners = re.findall(r"^(?:abstract )?(?:contract|interface|library) (\w+)", code, flags=re.MULTILINE)
-        for error in re.findall(r"^\s*error (\w+)\(", code, flags=re.MULTILINE):
-            assert len(owners) == 1, f"{path.name}: whose is {error}?"
-            yield f"{owners[0]}.{error}"
+        for name in re.findall(rf"^\s*{kind} (\w+)\(", code, flags=re.MULTILINE):
+            assert len(owners) == 1, f"{path.name}: whose is {name}?"
+            yield f"{owners[0]}.{name}"
 
 
 def _state_changing(part: str) -> set[str]:
@@ -79,11 +79,21 @@ def _state_changing(part: str) -> set[str]:
 
 @pytest.mark.unit
 def test_every_custom_error_is_expected_by_name() -> None:
-    errors = list(_errors())
+    errors = list(_declared("error"))
     assert len(errors) > 80
     expects = r"(?:expectRevert|expectPartialRevert|encodeWithSelector)\(\s*(\w+\.\w+)\.selector"
     expected = set(re.findall(expects, _tests()))
     assert [error for error in errors if error not in expected] == []
+
+
+@pytest.mark.unit
+def test_every_event_is_expected_with_its_arguments() -> None:
+    events = list(_declared("event"))
+    assert len(events) > 55
+    # What a test emits there stands for what it expects, and each belongs to the emitter named before it.
+    sources = [FORGE / "support" / "EventLog.sol", *sorted((FORGE / "events").glob("*.t.sol"))]
+    expected = set(re.findall(r"_by\([^;]+\);\s*emit (\w+\.\w+)\(", "\n".join(_code(path) for path in sources)))
+    assert [event for event in events if event not in expected] == []
 
 
 @pytest.mark.unit

@@ -29,4 +29,17 @@ contract LedgerRevokeTest is Base {
         ok(r.any, "any");
         eq(ledger.liveCredits(), 45, "live");
     }
+
+    /// Convictions by a false list can revoke more than there is: nothing is alive then, and nothing wraps.
+    function test_revokedCreditsStopAtTheirMaximum() public {
+        launch(2);
+        list(0, 50);
+        runEpoch(0);
+        vm.startPrank(address(disputes));
+        ledger.revoke(0, 0, type(uint64).max - 1, 1);
+        ledger.revoke(1, 0, 3, 1);
+        vm.stopPrank();
+        eq(ledger.liveCredits(), 0, "none alive");
+        eq(ledger.revoked(1).credits, 3, "its own all the same");
+    }
 }

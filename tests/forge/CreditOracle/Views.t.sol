@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {Base} from "../support/Base.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
+import {EpochInfo, EpochState} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice CreditOracle: what its views tell.
 contract OracleViewsTest is Base {
@@ -25,5 +26,21 @@ contract OracleViewsTest is Base {
         bytes[] memory sigs = signAll(typed(address(oracle), hash), 2);
         vm.expectRevert(abi.encodeWithSelector(ICreditOracle.TooFewSignatures.selector, 3));
         oracle.requireQuorum(hash, sigs);
+    }
+
+    /// The slots of the open epoch are used again, so that the last report must not show through.
+    function test_closedEpochShowsNothingOfTheReportBefore() public {
+        launch(1);
+        list(0, 7);
+        runEpoch(0);
+        pay(1_000);
+        close(1);
+        EpochInfo memory info = oracle.epochInfo(1);
+        eq(uint256(info.state), uint256(EpochState.Closed), "closed");
+        eq(info.epochCredits, 0, "credits");
+        eq(info.wage, 0, "wage");
+        eq(info.reportDigest, 0, "digest");
+        eq(info.acc, (uint256(600) << 64) / 7, "its own accumulator");
+        eq(info.unlockedEscrow, 1_500_001 - 70 - 3, "its own escrow");
     }
 }

@@ -27,4 +27,21 @@ contract DisputesChallengeCreditsTest is CreditDisputeSteps {
         disputes.challengeCredits{value: bond}(0, 1, 0);
         vm.stopPrank();
     }
+
+    function _notJudgeable(uint64 epoch) internal {
+        uint256 value = ready(carol, address(disputes), DISPUTE_BOND);
+        vm.prank(carol);
+        vm.expectRevert(IDisputes.NotJudgeable.selector);
+        disputes.challengeCredits{value: value}(epoch, 0, 0);
+    }
+
+    function test_closedAndVoidEpochsHaveNoCreditsToJudge() public {
+        finalizeNow(0);
+        close(1);
+        _notJudgeable(1);
+        vm.warp(block.timestamp + 300);
+        oracle.voidEpoch(1);
+        _notJudgeable(1);
+        eq(registry.openChallenges(0), 0, "no lock");
+    }
 }

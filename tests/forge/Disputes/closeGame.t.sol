@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {RootGameSteps} from "../support/RootGameSteps.sol";
 import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
-import {Sibling} from "../../../contracts/interfaces/Types.sol";
+import {RunParams, Sibling} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice Disputes.closeGame: who lost, and where the bond goes.
 contract DisputesCloseGameTest is RootGameSteps {
@@ -34,5 +34,54 @@ contract DisputesCloseGameTest is RootGameSteps {
         disputes.closeGame(1);
         vm.expectRevert(IDisputes.GameOver.selector);
         disputes.timeoutAnswer(1);
+    }
+
+    /// @dev A lost game of two answers, by dave and by bob, for that bond.
+    function _loseAfterTwoAnswers(uint256 bond) internal {
+        RunParams memory p = defaultParams();
+        p.challengeBond = bond;
+        createRun(p);
+        _honest();
+        vm.fee(1);
+        uint256 value = ready(carol, address(disputes), bond);
+        vm.prank(carol);
+        uint256 game = disputes.openGame{value: value}(bad);
+        _answer(6, 0);
+        _descend(game, 6, 0, 3);
+        Sibling[] memory d = lie.descendants(1, 3, 1);
+        bytes32 digest = digestOf(bad);
+        vm.prank(bob);
+        disputes.answerNode(digest, 1, 3, d);
+        vm.warp(block.timestamp + 20);
+        disputes.closeGame(game);
+    }
+
+    /// Answers are paid from the root down, and the last only what is left of half the bond.
+    function test_answersTogetherGetHalfTheBondAtMost() public {
+        uint256 snapshot = vm.snapshotState();
+        _loseAfterTwoAnswers(1 ether);
+        uint256 first = disputes.owedTo(dave);
+        uint256 second = disputes.owedTo(bob);
+        ok(first > 180_000 && second > 180_000, "both paid in full");
+        eq(disputes.owedTo(address(distributor)), 1 ether - first - second, "the rest of a large bond");
+        vm.revertToState(snapshot);
+        uint256 half = first + second / 2;
+        _loseAfterTwoAnswers(2 * half);
+        eq(disputes.owedTo(dave), first, "the first in full");
+        eq(disputes.owedTo(bob), half - first, "the second what is left");
+        eq(disputes.owedTo(address(distributor)), half, "the other half");
+    }
+
+    function test_answerIsPaidOnce() public {
+        vm.fee(1);
+        _honest();
+        uint256 mine = _open(carol);
+        uint256 hers = _open(alice);
+        _answer(6, 0);
+        vm.warp(block.timestamp + 20);
+        disputes.closeGame(mine);
+        disputes.closeGame(hers);
+        eq(disputes.owedTo(dave), 500, "by the first lost bond");
+        eq(disputes.owedTo(address(distributor)), 500 + CHALLENGE_BOND, "the second goes to the capital pool whole");
     }
 }

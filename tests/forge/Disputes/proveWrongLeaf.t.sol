@@ -115,4 +115,83 @@ contract DisputesProveWrongLeafTest is DisputeSteps {
         finalizeNow(2);
         eq(ledger.liveCredits(), 72, "60 of epoch 0 and the 12 carried over");
     }
+
+    /// Before any final epoch every last leaf is empty, and its proof too.
+    function test_firstReportOfARun() public {
+        launch(4);
+        lapseEpoch(0);
+        close(1);
+        list(0, 5);
+        list(2, 7);
+        honestReport(1);
+        lie = newTree();
+        lie.copyFrom(tree);
+        TreeModel.Account memory a = lie.account(0);
+        lie.put(0, a.provider, a.C - 3, a.D, a.W);
+        lie.put(1, providerAccount(1), 3, 0, 0);
+        _submitLie(12);
+        Sibling memory at = lie.leafNode(1);
+        Sibling[] memory proof = lie.proofOf(bad.depth, 1);
+        Leaf memory full = lie.leaf(1);
+        Leaf memory empty = Leaf(1, address(0), 0, 0, 0);
+        vm.expectRevert(IDisputes.InvalidProof.selector);
+        disputes.proveWrongLeaf(bad, badList, 1, at.hash, at.sum, proof, full, new Sibling[](0));
+        vm.expectRevert(IDisputes.InvalidProof.selector);
+        disputes.proveWrongLeaf(bad, badList, 1, at.hash, at.sum, proof, empty, proof);
+        vm.prank(carol);
+        disputes.proveWrongLeaf(bad, badList, 1, at.hash, at.sum, proof, empty, new Sibling[](0));
+        _fell();
+    }
+
+    /// @dev Index 0 has earlier debt and wages and new credits, 1 has no new ones, 2 has wages alone, 3 has nothing.
+    function _withHistory() internal {
+        launch(4);
+        for (uint32 i = 0; i < 3; ++i) {
+            list(i, 10 * (i + 1));
+        }
+        runEpoch(0);
+        pay(1_000);
+        list(0, 5);
+        list(1, 7);
+        runEpoch(1);
+        pay(700);
+        close(2);
+        before = newTree();
+        before.copyFrom(tree);
+        list(0, 3);
+        honestReport(2);
+        lie = newTree();
+        lie.copyFrom(tree);
+    }
+
+    function _submitThird() internal {
+        bad = reportOn(2, lie, 3);
+        badList = packedList();
+        submitWith(bad, badList, signAll(digestOf(bad), 3));
+    }
+
+    function test_earlierDebtAndWagesAreNoFraud() public {
+        _withHistory();
+        ok(before.leaf(0).D != 0 && before.leaf(1).D != 0 && before.leaf(2).W != 0, "a history");
+        _submitThird();
+        for (uint32 i = 0; i < 4; ++i) {
+            _notFraud(i);
+        }
+    }
+
+    /// Debt and wages add to what was there: neither may be lost, with new credits or without.
+    function test_lostDebtAndWagesAreFraud() public {
+        _withHistory();
+        uint256 snapshot = vm.snapshotState();
+        for (uint32 i = 0; i < 4; ++i) {
+            uint32 index = i / 2;
+            TreeModel.Account memory a = lie.account(index);
+            if (i % 2 == 0) lie.put(index, a.provider, a.C, a.D - before.leaf(index).D, a.W);
+            else lie.put(index, a.provider, a.C, a.D, a.W - before.leaf(index).W);
+            _submitThird();
+            _prove(index);
+            _slashed();
+            vm.revertToState(snapshot);
+        }
+    }
 }

@@ -34,4 +34,15 @@ contract DistributorClaimCapitalTest is Base {
         if (distributor.claimableCapital(alice) != 0) distributor.claimCapital(alice);
         eq(balance(alice), (((total << 64) / 1_500_001) * 1_000_000) >> 64, "same as one claim");
     }
+
+    /// Shares are kept with the first claim: a later one needs the campaign no more.
+    function test_laterClaimsDoNotAskTheCampaign() public {
+        launch(1);
+        pay(10_000);
+        distributor.claimCapital(alice);
+        pay(10_000);
+        vm.etch(address(campaign), hex"fe");
+        distributor.claimCapital(alice);
+        eq(balance(alice), uint256(8_000) * 1_000_000 / 1_500_001, "both");
+    }
 }

@@ -63,4 +63,30 @@ contract DistributorFinishTest is Base {
         vm.expectRevert(IRevenueDistributor.NotOracle.selector);
         distributor.finish();
     }
+
+    /// To the unit: a pool that would be full keeps what is pending out, one that has room for it takes it.
+    function test_pendingMovesIfThePoolHasRoom() public {
+        launch(1);
+        pay(1_000);
+        uint256 room = (1 << 127) - 1 - 400;
+        uint256 value = ready(carol, address(distributor), room - 599);
+        uint256 snapshot = vm.snapshotState();
+        vm.prank(carol);
+        distributor.payCapital{value: value}(room - 599);
+        _finish();
+        eq(distributor.pendingCompute(), 600, "one unit too many");
+        eq(distributor.capitalReceived(), (1 << 127) - 600, "capital as before");
+        vm.revertToState(snapshot);
+        vm.prank(carol);
+        distributor.payCapital{value: value - 1}(room - 600);
+        _finish();
+        eq(distributor.pendingCompute(), 0, "fits");
+        eq(distributor.capitalReceived(), (1 << 127) - 1, "the fullest pool");
+    }
+
+    function _finish() internal {
+        vm.prank(address(oracle));
+        distributor.finish();
+        ok(distributor.finished(), "finished");
+    }
 }

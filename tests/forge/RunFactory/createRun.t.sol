@@ -140,6 +140,30 @@ contract RunFactoryCreateRunTest is Base {
         _refused(p, "anchorEvery");
     }
 
+    function test_takesTheEndsOfTheRanges() public {
+        RunParams memory p = defaultParams();
+        uint256 most = (1 << 127) - 1;
+        (p.goal, p.cap) = (most, most);
+        (p.capitalBps, p.oracleBps, p.serverBps) = (10_000, 10_000, 10_000);
+        p.wagePerCredit = (1 << 80) - 1;
+        (p.providerStake, p.signerBond, p.challengeBond, p.disputeBond) = (most, most, most, most);
+        (p.depositDeadline, p.epochStart) = (T0 + 1, T0 + 1);
+        (p.attemptLength, p.challengeWindow, p.answerTime) = (300, 1, 1);
+        (p.disputePeriod, p.anchorWindow, p.maxCreditsPerEpoch) = (1, 1, 1);
+        p.epochLength = 300 + 1 + 8;
+        p.milestones = new Milestone[](16);
+        for (uint256 i = 0; i < 16; ++i) {
+            p.milestones[i] = Milestone(7, 0, 0, 625);
+        }
+        factory.createRun(p);
+        // The last second that fits 40 bits, and the first that does not.
+        p.withdrawalDelay = 50;
+        p.rotationDelay = uint64((1 << 40) - 1 - (T0 + 1 + 9 * 309 + 1 + 50));
+        factory.createRun(p);
+        p.rotationDelay += 1;
+        _refused(p, "lastEpoch");
+    }
+
     function test_refusesMilestonesThatDoNotAddUp() public {
         RunParams memory p = defaultParams();
         p.milestones = new Milestone[](0);

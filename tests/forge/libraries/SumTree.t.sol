@@ -110,4 +110,12 @@ contract SumTreeTest is Base {
         eq(lib.depthFor(1 << 20), 20, "a million");
         eq(lib.depthFor((1 << 20) + 1), 21, "more");
     }
+
+    /// A tree of depth 0 is empty, even where its root would be the leaf itself.
+    function test_depthZeroHoldsNothing() public {
+        model.put(0, address(1), 7, 0, 0);
+        bytes32 hash = model.leafNode(0).hash;
+        ok(!lib.containsLeaf(hash, 7, 0, model.leaf(0), new Sibling[](0)), "no leaf");
+        ok(lib.containsLeaf(hash, 7, 0, Leaf(0, address(0), 0, 0, 0), new Sibling[](0)), "empty whatever the root");
+    }
 }

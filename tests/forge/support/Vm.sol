@@ -19,6 +19,7 @@ interface Vm {
     function startPrank(address) external;
     function stopPrank() external;
     function deal(address, uint256) external;
+    function etch(address, bytes calldata) external;
     function expectRevert() external;
     function expectRevert(bytes4) external;
     function expectRevert(bytes calldata) external;
