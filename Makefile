@@ -127,7 +127,7 @@ test: ## lint, slither, forge and pytest, all but the slow tests; pytest's summa
 	@$(MAKE) test-python
 
 test-python: setup ipfs-node ## pytest in three processes: most of its time goes into waiting for blocks
-	@$(PYTEST) -n 3 --dist loadfile -m 'not slow'
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: setup ipfs-node ## the long ones: forge with many runs, pytest -m slow
 	@FOUNDRY_PROFILE=slow $(FORGE) test

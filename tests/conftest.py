@@ -30,6 +30,14 @@ IPFS_STOP_S = 10.0
 # Both frameworks bring their own pytest and run these in their own environments: `make brownie-test`, `make ape-test`.
 collect_ignore = ["brownie", "ape", "forge"]
 
+# Minutes of waiting for blocks: begun first, they are over when everything else is.
+FIRST = ("test_e2e_run.py",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the processes of `make test` take files in this order."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
 
 def rpc(url: str, method: str, *params: object) -> object:
     """One JSON-RPC call; the node's own error fails the test."""

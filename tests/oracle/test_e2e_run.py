@@ -71,6 +71,7 @@ def test_two_epochs_with_a_liar_and_a_dead_signer(tmp_path: Path, data_dir: Path
         assert found.verdict == "verified", [c for c in found.checks if c.verdict != "ok"]
 
 
+@pytest.mark.slow
 def test_the_coordinator_is_killed_in_every_phase(tmp_path: Path, data_dir: Path) -> None:
     with Network(tmp_path, data_dir, params={"epoch_length": 90, "report_span": 60}) as net:
         net.start_signers()
@@ -91,6 +92,7 @@ def test_the_coordinator_is_killed_in_every_phase(tmp_path: Path, data_dir: Path
         assert all(len(found) == 1 for found in net.reports().values())
 
 
+@pytest.mark.slow
 def test_an_epoch_on_ganache(tmp_path: Path, data_dir: Path) -> None:
     with Network(tmp_path, data_dir, kind="ganache") as net:
         net.start_signers()
