@@ -31,7 +31,7 @@ IPFS_STOP_S = 10.0
 collect_ignore = ["brownie", "ape", "forge"]
 
 # Minutes of waiting for blocks: begun first, they are over when everything else is.
-FIRST = ("test_e2e_run.py",)
+FIRST = ("test_e2e_run.py", "test_members.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
