@@ -7,6 +7,21 @@ import {Report} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice CreditOracle.withdrawBond: locked over rotation until each report signed has been settled for a dispute period.
 contract OracleWithdrawBondTest is RotationSteps {
+    /// The old set can sign no report of an epoch that the rotation finds without one: that epoch holds no bond of it.
+    function test_epochWithoutAReportHoldsNoBondOfTheOldSet() public eachAsset {
+        launch(1);
+        list(0, 7);
+        runEpoch(0);
+        uint256 settled = block.timestamp;
+        close(1);
+        _rotate();
+        address signer = vm.addr(signerKeys[0]);
+        vm.prank(signer);
+        oracle.withdrawBond(signer);
+        eq(balance(signer), BOND, "free a dispute period after the last report that it can have signed");
+        ok(block.timestamp >= settled + 500, "which is over");
+    }
+
     function test_bondStaysLockedOverRotation() public eachAsset {
         launch(1);
         address signer = vm.addr(signerKeys[0]);
