@@ -117,14 +117,18 @@ demo: runtime ## the whole story on this machine; CHAIN=anvil|ganache, IPFS=http
 lint: ## ruff, mypy, import-linter
 	$(call stamps,.make/lint)
 
+# Whatever one core can do while another waits for a download or compiles is done at the same time.
 test: ## lint, slither, forge and pytest, all but the slow tests; pytest's summary is the last line
-	@$(MAKE) setup
-	@$(MAKE) ipfs-node
-	-@$(MAKE) chromium
-	@$(MAKE) lint
-	@$(MAKE) slither
-	@$(MAKE) test-forge
+	$(call stamps,-j4 .make/ipfs .make/slither forge-build try-chromium .make/lint)
+	@$(MAKE) -j2 -O slither test-forge
 	@$(MAKE) test-python
+
+.PHONY: forge-build try-chromium
+forge-build: .make/node
+	@$(LOG) .make/forge.log "Compiling the contracts and their tests; a minute or two" $(FORGE) build
+
+try-chromium:
+	-@$(MAKE) .make/chromium
 
 test-python: setup ipfs-node ## pytest in three processes: most of its time goes into waiting for blocks
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
