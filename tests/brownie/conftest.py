@@ -33,7 +33,8 @@ def parameters(accounts, RunFactory):
     def make(**changes):
         signers = [account.address for account in accounts[1:4]]
         transmitters = [account.address for account in accounts[4:7]]
-        return as_tuple(components, run_parameters(chain.time(), signers, transmitters, **changes))
+        # Not chain.time(): after a snapshot is restored, Anvil goes on from the time of its last block.
+        return as_tuple(components, run_parameters(chain[-1].timestamp, signers, transmitters, **changes))
 
     return make
 
