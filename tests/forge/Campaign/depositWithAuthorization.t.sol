@@ -18,6 +18,16 @@ contract CampaignDepositWithAuthorizationTest is SignedDepositSteps {
         campaign.depositWithAuthorization(funder, 900, 0, type(uint256).max, bytes32(uint256(1)), v, r, s);
     }
 
+    /// What the campaign already holds counts for nobody's deposit.
+    function test_authorisationsAddUp() public {
+        for (uint256 i = 1; i <= 2; ++i) {
+            (uint8 v, bytes32 r, bytes32 s) = _authorise(address(campaign), 900, bytes32(i));
+            campaign.depositWithAuthorization(funder, 900, 0, type(uint256).max, bytes32(i), v, r, s);
+        }
+        eq(campaign.contributionOf(funder), 1_800, "both");
+        eq(token.balanceOf(address(campaign)), 1_800, "held");
+    }
+
     function test_authorizationThatBringsLessIsRefused() public {
         (uint8 v, bytes32 r, bytes32 s) = _authorise(address(campaign), 900, bytes32(uint256(1)));
         token.setFee(1);

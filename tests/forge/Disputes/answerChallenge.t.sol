@@ -21,4 +21,22 @@ contract DisputesAnswerChallengeTest is CreditDisputeSteps {
         vm.expectRevert(IDisputes.NotChallenged.selector);
         disputes.answerChallenge(0, 0, keccak256("too late"));
     }
+
+    function test_answerAndVerdictInTheLastSecond() public eachAsset {
+        _challenge(0, 0);
+        vm.warp(block.timestamp + 2_000);
+        vm.prank(providerAccount(0));
+        disputes.answerChallenge(0, 0, keccak256("just in time"));
+        _judge(0, 0, true);
+        (,, bool judged, bool convicted) = disputes.challengeOf(0, 0);
+        ok(judged && convicted, "judged");
+    }
+
+    function test_nothingIsAnsweredAfterAConviction() public eachAsset {
+        _challenge(0, 0);
+        _judge(0, 0, true);
+        vm.prank(providerAccount(0));
+        vm.expectRevert(IDisputes.NotChallenged.selector);
+        disputes.answerChallenge(0, 0, keccak256("too late"));
+    }
 }

@@ -28,6 +28,16 @@ contract DisputesChallengeCreditsTest is CreditDisputeSteps {
         vm.stopPrank();
     }
 
+    function test_whatIsOpenIsNotOpenedAgain() public eachAsset {
+        for (uint256 i = 0; i < 2; ++i) {
+            uint256 value = ready(carol, address(disputes), DISPUTE_BOND);
+            vm.prank(carol);
+            if (i == 1) vm.expectRevert(IDisputes.AlreadyChallenged.selector);
+            disputes.challengeCredits{value: value}(0, 0, 0);
+        }
+        eq(registry.openChallenges(0), 1, "one lock");
+    }
+
     function _notJudgeable(uint64 epoch) internal {
         uint256 value = ready(carol, address(disputes), DISPUTE_BOND);
         vm.prank(carol);

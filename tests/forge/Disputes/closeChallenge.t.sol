@@ -38,4 +38,18 @@ contract DisputesCloseChallengeTest is CreditDisputeSteps {
         vm.expectRevert(IDisputes.NotConvicted.selector);
         disputes.enforceVerdict(good, goodList, 0);
     }
+
+    /// The time for answers and verdicts still runs, but what they were about is gone.
+    function test_nothingIsAnsweredOrJudgedAfterAVoidEpochsClose() public eachAsset {
+        _challenge(0, 0);
+        vm.prank(address(disputes));
+        oracle.voidUnanswered();
+        disputes.closeChallenge(0, 0);
+        vm.prank(providerAccount(0));
+        vm.expectRevert(IDisputes.NotChallenged.selector);
+        disputes.answerChallenge(0, 0, keccak256("for nothing"));
+        (Verdict memory v, bytes[] memory sigs) = _verdict(0, 0, true);
+        vm.expectRevert(IDisputes.NotChallenged.selector);
+        disputes.submitVerdict(v, sigs);
+    }
 }
