@@ -90,6 +90,10 @@ class ReplayMismatch(CommonweightError):
 # --- content store (commonweight.store) ------------------------------------------------------------------------------
 
 
+class InexactArithmetic(CommonweightError):
+    """This thread's floating-point mode would give other bits than everybody else's: no peer is to blame."""
+
+
 class StoreError(CommonweightError):
     """The content store failed."""
 

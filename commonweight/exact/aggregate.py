@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from commonweight.errors import PayloadError
-from commonweight.exact.arrays import F32, require_finite
+from commonweight.exact.arrays import F32, require_exact, require_finite
 from commonweight.exact.norms import dot, norm2
 from commonweight.protocol.runconfig import Aggregation
 
@@ -44,6 +44,7 @@ def aggregate_part(
 
     PayloadError when there is nothing to aggregate, lengths differ, a weight is not positive or the result not finite.
     """
+    require_exact()
     members = sorted(contributions, key=lambda member: member.index)
     if not members or len({member.index for member in members}) != len(members):
         raise PayloadError("A part cannot be aggregated", "there is no contribution, or one twice")

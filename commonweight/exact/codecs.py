@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from commonweight.errors import PayloadError
-from commonweight.exact.arrays import F32, as_f32, from_bytes, require_finite, to_bytes
+from commonweight.exact.arrays import F32, as_f32, from_bytes, require_exact, require_finite, to_bytes
 from commonweight.protocol.parts import block_count
 
 __all__ = ["LIMIT", "decode", "encode", "encoded_size", "requantise"]
@@ -44,6 +44,7 @@ def encoded_size(count: int, codec: str, block: int) -> int:
 
 def encode(x: F32, codec: str, block: int) -> bytes:
     """The bytes of a part float32[n]. PayloadError when an element is not finite or reaches LIMIT."""
+    require_exact()
     x = as_f32(x)
     encoded_size(x.size, codec, block)
     require_finite(x, "A part to be encoded")
@@ -68,6 +69,7 @@ def encode(x: F32, codec: str, block: int) -> bytes:
 
 def decode(data: bytes | memoryview, count: int, codec: str, block: int) -> F32:
     """float32[count] of a part's bytes; PayloadError for a wrong length, impossible codes and non-finite values."""
+    require_exact()
     expected = encoded_size(count, codec, block)
     if len(data) != expected:
         raise PayloadError("A part has a wrong length", f"{len(data)} bytes, not {expected}")

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from commonweight.errors import PayloadError
-from commonweight.exact.arrays import F32, F64
+from commonweight.exact.arrays import F32, F64, require_exact
 
 __all__ = ["dot", "norm2"]
 
@@ -26,6 +26,7 @@ def norm2(x: F32) -> float:
 
 def dot(a: F32, b: F32) -> float:
     """Exact dot product, correctly rounded to binary64, never -0.0. PayloadError if an element is not finite."""
+    require_exact()
     if a.shape != b.shape or a.ndim != 1 or a.dtype != np.float32 or b.dtype != np.float32:
         raise PayloadError("A dot product needs two float32 vectors of one length", f"{a.shape} and {b.shape}")
     sums: list[float] = []

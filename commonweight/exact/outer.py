@@ -3,7 +3,7 @@
 import numpy as np
 
 from commonweight.errors import TrainingError
-from commonweight.exact.arrays import F32
+from commonweight.exact.arrays import F32, require_exact
 
 __all__ = ["outer_step"]
 
@@ -14,6 +14,7 @@ def outer_step(w: F32, buf: F32, g: F32, lr: str | float, momentum: str | float)
     buf' = mu * buf + g; w' = w - lr * (g + mu * buf'). lr and mu are decimal text or binary64, rounded to binary32.
     TrainingError when a weight is no longer finite.
     """
+    require_exact()
     mu, rate = np.float32(float(momentum)), np.float32(float(lr))
     with np.errstate(over="ignore", invalid="ignore"):
         new_buf = mu * buf

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
@@ -17,9 +16,7 @@ LEVELS = [AVAILABLE[at:] for at in range(len(AVAILABLE) + 1)]
 """What numpy may use beyond its baseline, taken away from the top down until nothing is left."""
 
 WIDE = """
-import sys
 import numpy as np
-sys.path.insert(0, {root!r})
 from commonweight.exact.aggregate import Contribution, aggregate_part
 from commonweight.exact.arrays import array_digest
 from commonweight.exact.genesis import uniform
@@ -27,20 +24,47 @@ from commonweight.exact.norms import dot, norm2
 from commonweight.exact.outer import outer_step
 from commonweight.exact.payload import make_payload
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation
-rows = [uniform(b"wide", str(i), 100_003, np.float32(0.01 * (i + 1))) for i in range(5)]
+rows = [uniform(b"wide", str(i), 100_003, np.float32(0.01 * (i + 1))) for i in range(16)]
 print([norm2(row).hex() for row in rows], dot(rows[0], rows[1]).hex())
 for codec in CODECS:
     payload = make_payload(rows[0], rows[1], rows[2], 3, codec, 128, True)
     print(codec, payload.digests, payload.new_residual_digest)
 for method in METHODS:
-    result = aggregate_part([Contribution(i, row, 7 + i) for i, row in enumerate(rows)], Aggregation(method=method))
-    print(method, array_digest(result.x), result.kept, result.clipped)
+    for count in (5, 8, 16):
+        rule, some = Aggregation(method=method, trim_bps=2500), enumerate(rows[:count])
+        result = aggregate_part([Contribution(i, row, 7 + i) for i, row in some], rule)
+        print(method, count, array_digest(result.x), result.kept, result.clipped)
 print([array_digest(x) for x in outer_step(*rows[:3], "0.7", "0.9")])
 """
 
 
+FLUSHING = """
+import torch
+from commonweight.errors import InexactArithmetic
+from commonweight.exact import aggregate, codecs, norms, outer
+from commonweight.protocol.runconfig import Aggregation
+import numpy as np
+x = np.ones(8, np.float32)
+calls = {
+    "encode": lambda: codecs.encode(x, "int8", 8),
+    "decode": lambda: codecs.decode(bytes(32), 8, "fp32", 8),
+    "dot": lambda: norms.dot(x, x),
+    "aggregate": lambda: aggregate.aggregate_part([aggregate.Contribution(0, x, 1)], Aggregation(method="mean")),
+    "outer": lambda: outer.outer_step(x, x, x, "0.7", "0.9"),
+}
+for mode in (False, True):
+    assert torch.set_flush_denormal(mode)
+    for name, call in calls.items():
+        try:
+            call()
+            print(mode, name, "done")
+        except InexactArithmetic:
+            print(mode, name, "refused")
+"""
+
+
 def run(code: list[str], threads: int, disabled: list[str]) -> str:
-    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(disabled)}
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(disabled), "PYTHONPATH": str(ROOT)}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     done = subprocess.run(
         [sys.executable, *code], env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT
@@ -49,20 +73,27 @@ def run(code: list[str], threads: int, disabled: list[str]) -> str:
     return done.stdout
 
 
-def test_this_machine_has_something_to_take_away() -> None:
-    assert np.float32(1) / np.float32(3) != 0
+def test_the_last_level_takes_nothing_away() -> None:
+    assert LEVELS[0] == AVAILABLE
     assert LEVELS[-1] == []
+
+
+def test_a_thread_that_flushes_subnormal_numbers_computes_nothing() -> None:
+    names = ("encode", "decode", "dot", "aggregate", "outer")
+    expected = [f"False {name} done" for name in names] + [f"True {name} refused" for name in names]
+    assert run(["-c", FLUSHING], 1, []).splitlines() == expected
 
 
 @pytest.mark.parametrize("disabled", LEVELS, ids=lambda names: "without " + ("-".join(names) or "nothing"))
 def test_golden_vectors_are_the_same_at_every_cpu_level(disabled: list[str]) -> None:
-    run([str(ROOT / "tests" / "golden" / "make.py"), "--check"], 1, disabled)
+    threads = 1 + len(disabled) % 3
+    run([str(ROOT / "tests" / "golden" / "make.py"), "--check"], threads, disabled)
 
 
 def test_long_vectors_have_the_same_bits_at_every_cpu_level_and_thread_count() -> None:
-    code = ["-c", WIDE.format(root=str(ROOT))]
+    code = ["-c", WIDE]
     outputs = {
         run(code, threads, disabled) for disabled in LEVELS for threads in ((1, 4) if disabled == LEVELS[0] else (2,))
     }
     assert len(outputs) == 1
-    assert len(next(iter(outputs)).splitlines()) == 12
+    assert len(next(iter(outputs)).splitlines()) == 20
