@@ -2,12 +2,14 @@
 pragma solidity 0.8.30;
 
 import {CreditDisputeSteps} from "../support/CreditDisputeSteps.sol";
+import {EventLog} from "../support/EventLog.sol";
 import {ICreditLedger} from "../../../contracts/interfaces/ICreditLedger.sol";
+import {IDues} from "../../../contracts/interfaces/IDues.sol";
 import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
 import {Report} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice Disputes.enforceVerdict: a conviction takes what was earned, and nobody else's.
-contract DisputesEnforceVerdictTest is CreditDisputeSteps {
+contract DisputesEnforceVerdictTest is CreditDisputeSteps, EventLog {
     function test_convictionTakesWhatWasEarned() public eachAsset {
         finalizeNow(0);
         pay(10_000);
@@ -68,8 +70,53 @@ contract DisputesEnforceVerdictTest is CreditDisputeSteps {
         finalizeNow(1);
         _challenge(1, 2);
         _judge(1, 2, true);
+        _listen();
         disputes.enforceVerdict(good, goodList, 2);
+        _logged();
+        _by(address(disputes));
+        emit IDisputes.Convicted(1, 2, 0, 0, 0);
+        _by(address(disputes));
+        emit IDues.Owed(carol, DISPUTE_BOND);
+        _by(address(disputes));
+        emit IDisputes.ChallengeClosed(1, 2);
+        _same();
         eq(registry.providerAt(2).stake, STAKE, "stake untouched");
         eq(disputes.owedTo(carol), DISPUTE_BOND, "bond back");
+    }
+
+    /// Work of an epoch that began when much had been distributed owes only what has come since.
+    function test_debtCountsFromTheEpochsOwnAccumulator() public eachAsset {
+        finalizeNow(0);
+        pay(10_000);
+        list(1, 50);
+        close(1);
+        good = honestReport(1);
+        goodList = packedList();
+        submit(good);
+        finalizeNow(1);
+        pay(15_000);
+        close(2);
+        _challenge(1, 1);
+        _judge(1, 1, true);
+        disputes.enforceVerdict(good, goodList, 1);
+        eq(distributor.debtOf(1), 500 + 3_000, "wages, and a third of the second payment's compute half");
+    }
+
+    /// A false list that nobody contested cannot make a conviction take more than the epoch credited in all.
+    function test_convictionTakesNoMoreThanTheEpochsCredits() public eachAsset {
+        finalizeNow(0);
+        list(0, 10);
+        close(1);
+        good = honestReport(1);
+        clearList();
+        list(0, 1_000);
+        goodList = packedList();
+        good.creditsHash = keccak256(goodList);
+        submit(good);
+        finalizeNow(1);
+        _challenge(1, 0);
+        _judge(1, 0, true);
+        disputes.enforceVerdict(good, goodList, 0);
+        eq(ledger.liveCredits(), 100, "ten are gone");
     }
 }
