@@ -5,7 +5,7 @@ zeros are made positive before anything is compared, since minima and sorts may 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from commonweight.exact.norms import dot, norm2
 from commonweight.protocol.runconfig import Aggregation
 
 __all__ = ["Contribution", "PartResult", "aggregate_part", "coordinate_median"]
+
+_PIECE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,7 @@ def aggregate_part(
 
 def coordinate_median(rows: Sequence[F32]) -> F32:
     """Elementwise median of n vectors; for even n the binary32 product of 0.5 and the sum of the middle two."""
-    ordered = _ordered(rows)
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return low if len(ordered) % 2 else (low + high) * np.float32(0.5)
+    return _piecewise(rows, _middle)
 
 
 def _clipped_mean(members: Sequence[Contribution], planned: int) -> PartResult:
@@ -100,15 +100,32 @@ def _weighted_mean(rows: Sequence[F32], weights: Sequence[int]) -> F32:
     return result
 
 
+def _middle(rows: Sequence[F32]) -> F32:
+    ordered = _ordered(rows)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return low if len(ordered) % 2 else (low + high) * np.float32(0.5)
+
+
 def _trimmed_mean(rows: Sequence[F32], trim_bps: int) -> F32:
     """Mean of what remains when floor(n * trim_bps / 10000) are cut off at each end, summed in ascending order."""
-    ordered = _ordered(rows)
-    cut = len(ordered) * trim_bps // 10_000
-    kept = ordered[cut : len(ordered) - cut]
-    result = np.zeros_like(rows[0])
-    for row in kept:
-        result += row
-    return result * np.float32(1.0 / len(kept))
+    cut = len(rows) * trim_bps // 10_000
+
+    def mean(pieces: Sequence[F32]) -> F32:
+        kept = _ordered(pieces)[cut : len(pieces) - cut]
+        result = np.zeros_like(kept[0])
+        for row in kept:
+            result += row
+        return result * np.float32(1.0 / len(kept))
+
+    return _piecewise(rows, mean)
+
+
+def _piecewise(rows: Sequence[F32], rule: Callable[[Sequence[F32]], F32]) -> F32:
+    """An elementwise rule applied piece by piece, each small enough to stay in a core's cache."""
+    result = np.empty_like(rows[0])
+    for start in range(0, result.size, _PIECE):
+        result[start : start + _PIECE] = rule([row[start : start + _PIECE] for row in rows])
+    return result
 
 
 def _ordered(rows: Sequence[F32]) -> list[F32]:

@@ -17,6 +17,7 @@ __all__ = ["dot", "norm2"]
 
 _CHUNK = 1 << 15
 _SIGMA_BITS = 16  # log2(_CHUNK) + 1
+_PRECISION = 53
 
 
 def norm2(x: F32) -> float:
@@ -43,10 +44,14 @@ def _extract(p: F64, sums: list[float]) -> None:
     largest = float(np.max(np.abs(p), initial=0.0))
     if not math.isfinite(largest):
         raise PayloadError("A vector holds values that are not finite")
-    while largest > 0.0:
-        sigma = math.ldexp(1.0, math.frexp(largest)[1] + _SIGMA_BITS)
-        high = p + sigma
+    if largest == 0.0:
+        return
+    exponent = math.frexp(largest)[1] + _SIGMA_BITS
+    high = np.empty_like(p)
+    while p.any():
+        sigma = math.ldexp(1.0, exponent)
+        np.add(p, sigma, out=high)
         high -= sigma
         sums.append(float(np.sum(high)))
         p -= high
-        largest = float(np.max(np.abs(p)))
+        exponent += _SIGMA_BITS - _PRECISION  # what is left is at most half a unit of sigma's last place
