@@ -86,6 +86,13 @@ endef
 .make/formal: tests/formal/constraints.txt tools/python.sh
 	$(call framework_environment,formal,halmos)
 
+.make/hivemind: scripts/benches/engines/hivemind-constraints.txt tools/python.sh
+	@mkdir -p .make
+	@python=$$(tools/python.sh) && $(LOG) .make/hivemind-venv.log "Making .venv-hivemind" "$$python" -m venv --clear .venv-hivemind
+	@$(LOG) .make/hivemind.log "Installing hivemind, to measure beside" .venv-hivemind/bin/python -m pip \
+		--disable-pip-version-check install -c scripts/benches/engines/hivemind-constraints.txt hivemind
+	@touch $@
+
 .PHONY: runtime setup ipfs-node chromium
 runtime: ## what the demo needs: Python packages, local chains
 	$(call stamps,.make/python .make/node)
@@ -183,7 +190,7 @@ formal: ## prove the sum tree, the credits list and the wages for every input, i
 	$(BIN)/python scripts/export_web.py
 	@touch $@
 
-.PHONY: abi standard-json gas bench
+.PHONY: abi standard-json gas bench bench-allreduce
 abi: ## write commonweight/abi/ and what the page needs of it from contracts/
 	$(call stamps,.make/abi)
 
@@ -193,8 +200,15 @@ standard-json: setup ## write the compiler's inputs into build/standard-json/, f
 gas: setup ## measure gas and write snapshots/gas.json
 	@$(BIN)/python scripts/gas_snapshot.py
 
-bench: setup ## run scripts/bench_*.py
-	@for script in $(wildcard scripts/bench_*.py); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+bench: setup ## every benchmark in turn; each writes bench-results/NAME.json
+	@for script in scripts/bench_*.py; do name=$${script#scripts/bench_}; $(MAKE) "bench-$${name%.py}" || exit 1; done
+
+bench-allreduce: setup ## a round beside gloo and hivemind: healthy, a peer killed, a peer frozen
+	$(call stamps,.make/hivemind)
+	@$(BIN)/python scripts/bench_allreduce.py $(ARGS)
+
+bench-%: setup scripts/bench_%.py ## one benchmark, with ARGS='...'
+	@$(BIN)/python scripts/bench_$*.py $(ARGS)
 
 # ---------------------------------------------------------------------------------------------- housekeeping
 
@@ -204,4 +218,4 @@ clean: ## remove what builds and tests left behind; keeps the environments
 	find $(PACKAGES) scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments too
-	rm -rf .make .mutation .venv .venv-brownie .venv-ape .venv-slither .venv-formal node_modules tools/ipfs-node/node_modules
+	rm -rf .make .mutation .venv .venv-brownie .venv-ape .venv-slither .venv-formal .venv-hivemind node_modules tools/ipfs-node/node_modules

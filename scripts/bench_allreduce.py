@@ -1,0 +1,162 @@
+"""One round among four local processes, beside gloo and hivemind: bench-results/allreduce.json.
+
+Every engine reduces the same vectors: healthy; with a process killed as the exchange begins; with one frozen. Timed is
+the slowest survivor, from the start of the exchange until it holds the decoded mean of the whole vector. What the
+engines guarantee differs, and the table says so: whether the survivors held one and the same result, and how far it is
+from the exact mean. Rounds of the engines alternate, so that they meet the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benches.engines.lockstep import Message
+from benches.engines.team import FROZEN, HEALTHY, KILLED, PATIENCE_S, TIMEOUT_S, WORKERS, Engine, GoneError, Team
+from benches.results import ROOT, machine, write_result
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.modelconfig import PRESETS
+
+TIMED = ("micro", "25M")
+SPANS = 8
+"""The plan of a round with a fault gives the exchange this many times what a healthy round took."""
+
+ENGINES = (
+    Engine("commonweight int8", "butterfly", "int8", "TLS, signed, checked; any may fail"),
+    Engine("commonweight fp32", "butterfly", "fp32", "TLS, signed, checked; any may fail"),
+    Engine("gloo int8", "gloo", "int8", "in clear, trusted; none may fail"),
+    Engine("gloo fp32", "gloo", "fp32", "in clear, trusted; none may fail"),
+    Engine(
+        "hivemind fp32", "averager", "fp32", "encrypted, trusted; some may fail",
+        ROOT / ".venv-hivemind" / "bin" / "python",
+    ),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Play, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="healthy rounds of each engine and size")
+    parser.add_argument("--faults", type=int, default=3, help="rounds with each fault")
+    parser.add_argument("--engine", action="append", help="only these, by name")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    engines = [engine for engine in ENGINES if options.engine is None or engine.name in options.engine]
+    missing = [engine.name for engine in engines if not engine.python.exists()]
+    if missing:
+        console.print(f"Not there: {', '.join(missing)}. `make bench-allreduce` makes the environment.")
+    rows: list[JsonObject] = []
+    total = len(TIMED) * len(engines) * (options.rounds + 2 * options.faults)
+    with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
+        task = progress.add_task("rounds", total=total)
+        for preset in TIMED:
+            healthy = _healthy(
+                [e for e in engines if e.python.exists()], preset, Path(folder), options.rounds, progress, task
+            )
+            for engine in engines:
+                row: JsonObject = {"engine": engine.name, "promise": engine.promise, "preset": preset,
+                                   "parameters": PRESETS[preset].parameters()}  # fmt: skip
+                rows.append(row)
+                if engine.name not in healthy:
+                    row["problem"] = "not installed"
+                    continue
+                row[HEALTHY] = healthy[engine.name]
+                span_ms = max(1000, SPANS * int(str(healthy[engine.name]["us"])) // 1000)
+                for fault in (KILLED, FROZEN):
+                    row[fault] = _faulty(engine, preset, Path(folder), fault, span_ms, options.faults)
+                    progress.advance(task, options.faults)
+    setting: JsonObject = {"workers": WORKERS, "rounds": options.rounds, "faults": options.faults, "spans": SPANS,
+                           "timeout_s": int(TIMEOUT_S), "threads": 1}  # fmt: skip
+    write_result("allreduce", {"machine": machine(), "setting": setting, "rows": list(rows)})
+    _print(rows)
+    return 0
+
+
+def _healthy(
+    engines: list[Engine], preset: str, folder: Path, rounds: int, progress: Progress, task: TaskID
+) -> dict[str, JsonObject]:
+    """Rounds of all engines in turn: medians by engine. One round of each warms up."""
+    played: dict[str, list[Message]] = {engine.name: [] for engine in engines}
+    with ExitStack() as stack:
+        teams = [
+            stack.enter_context(Team(engine, preset, folder / f"{engine.module}-{preset}-{engine.codec}"))
+            for engine in engines
+        ]
+        for number in range(rounds + 1):
+            for team in teams:
+                one = team.play()
+                if number:
+                    played[team.engine.name].append(one)
+                    progress.advance(task)
+    return {name: _summary(ones) for name, ones in played.items()}
+
+
+def _faulty(engine: Engine, preset: str, folder: Path, fault: str, span_ms: int, rounds: int) -> JsonObject:
+    """Rounds with a fault, each with new processes after one healthy round."""
+    played = []
+    for number in range(rounds):
+        meeting = folder / f"{engine.module}-{preset}-{engine.codec}-{fault.replace(' ', '-')}-{number}"
+        with Team(engine, preset, meeting, span_ms=span_ms) as team:
+            team.play()
+            try:
+                played.append(team.play(fault))
+            except GoneError:
+                played.append(
+                    {"seconds": PATIENCE_S, "sent": 0, "whole": False, "same": False, "error": None, "problem": "died"}
+                )
+    summary = _summary(played)
+    if engine.module == "butterfly":
+        summary["deadline_ms"] = span_ms
+    return summary
+
+
+def _summary(rounds: list[Message]) -> JsonObject:
+    """Median and fastest time in microseconds, bytes sent by one worker, how many rounds ended with every part and how
+    many with one result, and the largest distance from the exact mean of everybody's vector, in millionths of it.
+    """
+    errors = [float(one["error"]) for one in rounds if one["error"] is not None]
+    return {
+        "us": round(1e6 * statistics.median(float(one["seconds"]) for one in rounds)),
+        "fastest_us": round(1e6 * min(float(one["seconds"]) for one in rounds)),
+        "bytes_sent": round(statistics.median(float(one["sent"]) for one in rounds)),
+        "whole": sum(bool(one["whole"]) for one in rounds),
+        "same": sum(bool(one["same"]) for one in rounds),
+        "of": len(rounds),
+        "error_ppm": round(1e6 * max(errors)) if errors else None,
+        "problem": next((str(one["problem"]) for one in rounds if one["problem"]), None),
+    }
+
+
+def _print(rows: list[JsonObject]) -> None:
+    table = Table("parameters", "engine", HEALTHY, "MB sent", "off by", KILLED, FROZEN, "promise")
+    for row in rows:
+        healthy, killed, frozen = (row.get(kind) for kind in (HEALTHY, KILLED, FROZEN))
+        sent = off = str(row.get("problem", ""))
+        if isinstance(healthy, dict):
+            sent = f"{int(str(healthy['bytes_sent'])) / 1e6:.1f}"
+            off = f"{int(str(healthy['error_ppm'])) / 1e6:.4f}"
+        size = f"{int(str(row['parameters'])) / 1e6:.1f}M"
+        cells = (_cell(healthy), sent, off, _cell(killed), _cell(frozen), str(row["promise"]))
+        table.add_row(size, str(row["engine"]), *cells)
+    Console(width=160).print(table)
+
+
+def _cell(kind: object) -> str:
+    if not isinstance(kind, dict):
+        return ""
+    seconds = f"{kind['us'] / 1e6:.2f} s"
+    if kind["problem"]:
+        return f"{seconds}, {kind['problem']}"
+    return seconds if kind["same"] == kind["of"] else f"{seconds}, same in {kind['same']} of {kind['of']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
