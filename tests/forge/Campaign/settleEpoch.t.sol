@@ -68,6 +68,17 @@ contract CampaignSettleEpochTest is EscrowSteps {
         eq(distributor.computeCarry(), (distributor.computeReceived() << 64) - 7 * wage, "excess is carried");
     }
 
+    function test_wageOfOneUnitMoves() public eachAsset {
+        RunParams memory p = defaultParams();
+        p.wagePerCredit = 1;
+        createRun(p);
+        launch(1);
+        list(0, 1);
+        runEpoch(0);
+        eq(campaign.wagesDue(), 0, "nothing is left due");
+        eq(distributor.computeReceived(), 1, "it has moved");
+    }
+
     function test_onlyTheOracleSettles() public {
         vm.expectRevert(ICampaign.NotOracle.selector);
         campaign.settleEpoch(0, 1, 1, 0, new address[](0), 0, 0, true, false);

@@ -21,13 +21,16 @@ contract LedgerRevokeTest is Base {
         vm.startPrank(address(disputes));
         ledger.revoke(0, 1, 3, 100);
         ledger.revoke(0, 0, 2, 10);
+        ledger.revoke(7, 0, 1, 1);
+        ledger.revoke(7, 1, 1, 1);
         vm.stopPrank();
+        eq(ledger.revoked(7).lastEpoch, 1, "raised");
         Revocation memory r = ledger.revoked(0);
         eq(r.credits, 5, "rC");
         eq(r.accWeighted, 320, "rA");
         eq(r.lastEpoch, 1, "last epoch");
         ok(r.any, "any");
-        eq(ledger.liveCredits(), 45, "live");
+        eq(ledger.liveCredits(), 43, "live");
     }
 
     /// Convictions by a false list can revoke more than there is: nothing is alive then, and nothing wraps.

@@ -57,6 +57,10 @@ contract OracleAnchorRoundTest is Base {
         vm.prank(transmitter);
         vm.expectRevert(ICreditOracle.OutsideTraining.selector);
         oracle.anchorRound(1, deadline, bytes32(uint256(1)), 0, 0);
+        deadline += 1;
+        vm.warp(deadline + 1);
+        _anchor(1, deadline, bytes32(uint256(1)), 0, 0);
+        ok(oracle.isAnchored(1, deadline, bytes32(uint256(1))), "the first second of the first epoch");
         deadline = T0 + 100 + 6 * L - 1;
         vm.warp(deadline + 1);
         _anchor(1, deadline, bytes32(uint256(1)), 0, 0);

@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {ReportSteps} from "../support/ReportSteps.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
-import {Report, RunParams} from "../../../contracts/interfaces/Types.sol";
+import {EpochState, Report, RunParams} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice CreditOracle.submitReport: what a report must say, and who must have signed it.
 contract OracleSubmitReportTest is ReportSteps {
@@ -36,6 +36,10 @@ contract OracleSubmitReportTest is ReportSteps {
         _refusedReport(r, abi.encodePacked(credits, uint96(0)), abi.encodeWithSelector(ICreditOracle.WrongListHash.selector));
         _refusedReport(r, new bytes(120_001), abi.encodeWithSelector(ICreditOracle.ListTooLong.selector));
         r.blockNumber = uint64(block.number);
+        _refusedReport(r, credits, abi.encodeWithSelector(ICreditOracle.WrongBlock.selector));
+        r.blockHash = blockhash(block.number);
+        _refusedReport(r, credits, abi.encodeWithSelector(ICreditOracle.WrongBlock.selector));
+        r.blockNumber = uint64(block.number + 1);
         _refusedReport(r, credits, abi.encodeWithSelector(ICreditOracle.WrongBlock.selector));
         r.blockNumber = uint64(block.number - 1);
         r.blockHash = keccak256("other");
@@ -121,6 +125,40 @@ contract OracleSubmitReportTest is ReportSteps {
         oracle.currentAttempt(0);
         vm.expectRevert(ICreditOracle.NotClosed.selector);
         oracle.voidEpoch(0);
+    }
+
+    function test_attemptIsKept() public {
+        launch(1);
+        close(0);
+        list(0, 7);
+        vm.warp(block.timestamp + 100);
+        submit(honestReport(0));
+        eq(oracle.epochInfo(0).attempt, 1, "second attempt");
+    }
+
+    function test_blockOf256BlocksAgo() public {
+        launch(1);
+        close(0);
+        vm.roll(1_000);
+        Report memory r = honestReport(0);
+        r.blockNumber = 744;
+        r.blockHash = blockhash(744);
+        ok(r.blockHash != 0, "still known");
+        submit(r);
+    }
+
+    /// What is in the list is not looked at here: a false one falls by a proof.
+    function test_listOfTenThousandEntries() public {
+        launch(1);
+        close(0);
+        Report memory r = honestReport(0);
+        bytes memory credits = new bytes(120_012);
+        r.creditsHash = keccak256(credits);
+        _refusedReport(r, credits, abi.encodeWithSelector(ICreditOracle.ListTooLong.selector));
+        credits = new bytes(120_000);
+        r.creditsHash = keccak256(credits);
+        submitWith(r, credits, signAll(digestOf(r), 3));
+        eq(uint256(oracle.epochInfo(0).state), uint256(EpochState.Reported), "taken");
     }
 
     function test_depthNeverFallsAndGrowsWithProviders() public {

@@ -33,6 +33,9 @@ contract OracleWithdrawBondTest is RotationSteps {
         Report memory r = honestReport(0);
         submit(r);
         _rotate();
+        vm.prank(signer);
+        vm.expectRevert(ICreditOracle.BondLocked.selector);
+        oracle.withdrawBond(signer);
         oracle.finalizeEpoch(accepted);
         uint256 settled = block.timestamp;
         vm.prank(address(0x7000));

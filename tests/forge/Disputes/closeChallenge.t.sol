@@ -27,6 +27,17 @@ contract DisputesCloseChallengeTest is CreditDisputeSteps {
         eq(registry.openChallenges(0), 0, "lock gone");
     }
 
+    /// Who was convicted cannot have the stake freed by waiting: the verdict has to be carried out.
+    function test_convictedChallengeWaitsForItsVerdictsEffect() public eachAsset {
+        finalizeNow(0);
+        _challenge(0, 0);
+        _judge(0, 0, true);
+        vm.warp(block.timestamp + 2_001);
+        vm.expectRevert(IDisputes.TooEarly.selector);
+        disputes.closeChallenge(0, 0);
+        eq(registry.openChallenges(0), 1, "still locked");
+    }
+
     function test_voidEpochReturnsTheBond() public eachAsset {
         _challenge(0, 0);
         _judge(0, 0, true);
