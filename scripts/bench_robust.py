@@ -7,25 +7,31 @@ be stopped and started again. Two processes, one thread each; `--seeds` says how
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from benches.results import WORKING, machine, write_result
+from benches.block import write_block
+from benches.results import ROOT, WORKING, machine, write_result
 from benches.robust import BANNED, HONEST, MEMBERS, MODEL, ROUNDS, START_STEPS, TRAINING, TRIM_BPS, Arena, Case, cases
 from rich.console import Console
 from rich.progress import Progress
 
 from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.fields import Fields
 from commonweight.protocol.runconfig import METHODS
 from trainer.data import prepare
 
 GOAL_MICRO = 10_000
+DOCUMENT = ROOT / "docs" / "robustness.md"
 _FOLDER = WORKING / "robust"
 _arena: Arena | None = None
 
@@ -41,8 +47,8 @@ def main() -> int:
     if not (data / "manifest.json").exists():
         prepare(None, data, max_bytes=4 << 20)
     if options.again:
-        for path in _FOLDER.glob("*.json"):
-            path.unlink()
+        shutil.rmtree(_FOLDER / _sources(), ignore_errors=True)
+    (_FOLDER / _sources()).mkdir(exist_ok=True)
     arena = Arena(_FOLDER)
     for seed in range(options.seeds):
         arena.start(seed)
@@ -64,6 +70,7 @@ def main() -> int:
         "worst_micro": worst, "rows": [row.to_json() for row in rows],
     }  # fmt: skip
     write_result("robust", body)
+    write_block(DOCUMENT, "robust", table(rows))
     print(table(rows))
     print(f"\nAt worst {METHODS[0]} loses {worst / 1e6:.4f} nats per token; the goal is {GOAL_MICRO / 1e6:.2f}.")
     return 0 if worst <= GOAL_MICRO else 1
@@ -83,7 +90,17 @@ def _play(case: Case) -> None:
 
 
 def _place(case: Case) -> Path:
-    return _FOLDER / f"{case.name}.json"
+    return _FOLDER / _sources() / f"{case.name}.json"
+
+
+@cache
+def _sources() -> str:
+    """A digest of the code that a case's loss follows from: what another version played is not used."""
+    own = [ROOT / "scripts" / "benches" / name for name in ("attacks.py", "robust.py")]
+    hasher = hashlib.sha256()
+    for path in sorted([*(ROOT / "commonweight" / "exact").glob("*.py"), *own]):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,12 @@ class Row:
     def mean_over_micro(self) -> int:
         """The mean over the seeds."""
         return round(sum(self.over_micro) / len(self.over_micro))
+
+    @classmethod
+    def read(cls, f: Fields) -> Row:
+        """Reads what `to_json` writes."""
+        over = tuple(int(str(one)) for one in f.items("over_micro", 1, 1000))
+        return cls(f.text("method", 40), f.text("attack", 40), f.integer("attackers"), f.integer("loss_micro"), over)
 
     def to_json(self) -> JsonObject:
         """As robust.json holds it."""
