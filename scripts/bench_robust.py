@@ -41,6 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2, help="runs that are averaged")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--show", action="store_true", help="play nothing, write what was played so far")
     parser.add_argument("--again", action="store_true", help="forget what was played before")
     options = parser.parse_args()
     data = _FOLDER / "data"
@@ -53,13 +54,14 @@ def main() -> int:
     for seed in range(options.seeds):
         arena.start(seed)
     wanted = list(cases(options.seeds))
-    missing = [case for case in wanted if not _place(case).exists()]
+    missing = [case for case in wanted if not options.show and not _place(case).exists()]
     started = time.monotonic()
     pool = ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"))
     with Progress(console=Console(stderr=True)) as progress, pool:
         for _ in progress.track(pool.map(_play, missing), len(missing), description="cases"):
             pass
-    rows = rows_of({case: int(json.loads(_place(case).read_text())["loss_micro"]) for case in wanted}, options.seeds)
+    played = [case for case in wanted if _place(case).exists()]
+    rows = rows_of({case: int(json.loads(_place(case).read_text())["loss_micro"]) for case in played}, options.seeds)
     worst = worst_micro(rows, METHODS[0])
     setting: JsonObject = {
         "members": MEMBERS, "rounds": ROUNDS, "start_steps": START_STEPS, "seeds": options.seeds, "trim_bps": TRIM_BPS,
@@ -133,7 +135,7 @@ class Row:
 
 
 def rows_of(losses: dict[Case, int], seeds: int) -> list[Row]:
-    """The rows of all cases.
+    """The rows of all cases that were played with every seed.
 
     The reference of an attacked case is the plain mean of those who are honest, the attackers banned from the start;
     that of a case without attackers is the plain mean of all.
@@ -141,6 +143,8 @@ def rows_of(losses: dict[Case, int], seeds: int) -> list[Row]:
     rows = []
     for case in (case for case in losses if case.seed == 0):
         each = [Case(case.method, case.attack, case.attackers, seed) for seed in range(seeds)]
+        if not all(one in losses for one in each):
+            continue
         over = tuple(losses[one] - losses[_reference(one)] for one in each)
         rows.append(Row(case.method, case.attack, case.attackers, sum(losses[one] for one in each) // seeds, over))
     return rows
@@ -160,7 +164,8 @@ def table(rows: list[Row]) -> str:
     over = {(row.attackers, row.attack, row.method): row.mean_over_micro for row in rows if row.attack != BANNED}
     lines = ["| attackers | attack | " + " | ".join(METHODS) + " |", "| ---: | --- |" + " ---: |" * len(METHODS)]
     for count, attack in sorted(dict.fromkeys(key[:2] for key in over), key=lambda kind: kind[0]):
-        cells = [f"{over[count, attack, method] / 1e6:+.4f}" for method in METHODS]
+        found = [over.get((count, attack, method)) for method in METHODS]
+        cells = ["not played" if one is None else f"{one / 1e6:+.4f}" for one in found]
         lines.append(f"| {count} | {attack} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
