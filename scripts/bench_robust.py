@@ -7,25 +7,31 @@ be stopped and started again. Two processes, one thread each; `--seeds` says how
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from benches.results import WORKING, machine, write_result
+from benches.block import write_block
+from benches.results import ROOT, WORKING, machine, write_result
 from benches.robust import BANNED, HONEST, MEMBERS, MODEL, ROUNDS, START_STEPS, TRAINING, TRIM_BPS, Arena, Case, cases
 from rich.console import Console
 from rich.progress import Progress
 
 from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.fields import Fields
 from commonweight.protocol.runconfig import METHODS
 from trainer.data import prepare
 
 GOAL_MICRO = 10_000
+DOCUMENT = ROOT / "docs" / "robustness.md"
 _FOLDER = WORKING / "robust"
 _arena: Arena | None = None
 
@@ -35,25 +41,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2, help="runs that are averaged")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--show", action="store_true", help="play nothing, write what was played so far")
     parser.add_argument("--again", action="store_true", help="forget what was played before")
     options = parser.parse_args()
     data = _FOLDER / "data"
     if not (data / "manifest.json").exists():
         prepare(None, data, max_bytes=4 << 20)
     if options.again:
-        for path in _FOLDER.glob("*.json"):
-            path.unlink()
+        shutil.rmtree(_FOLDER / _sources(), ignore_errors=True)
+    (_FOLDER / _sources()).mkdir(exist_ok=True)
     arena = Arena(_FOLDER)
     for seed in range(options.seeds):
         arena.start(seed)
     wanted = list(cases(options.seeds))
-    missing = [case for case in wanted if not _place(case).exists()]
+    missing = [case for case in wanted if not options.show and not _place(case).exists()]
     started = time.monotonic()
     pool = ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"))
     with Progress(console=Console(stderr=True)) as progress, pool:
         for _ in progress.track(pool.map(_play, missing), len(missing), description="cases"):
             pass
-    rows = rows_of({case: int(json.loads(_place(case).read_text())["loss_micro"]) for case in wanted}, options.seeds)
+    played = [case for case in wanted if _place(case).exists()]
+    rows = rows_of({case: int(json.loads(_place(case).read_text())["loss_micro"]) for case in played}, options.seeds)
     worst = worst_micro(rows, METHODS[0])
     setting: JsonObject = {
         "members": MEMBERS, "rounds": ROUNDS, "start_steps": START_STEPS, "seeds": options.seeds, "trim_bps": TRIM_BPS,
@@ -64,6 +72,7 @@ def main() -> int:
         "worst_micro": worst, "rows": [row.to_json() for row in rows],
     }  # fmt: skip
     write_result("robust", body)
+    write_block(DOCUMENT, "robust", table(rows))
     print(table(rows))
     print(f"\nAt worst {METHODS[0]} loses {worst / 1e6:.4f} nats per token; the goal is {GOAL_MICRO / 1e6:.2f}.")
     return 0 if worst <= GOAL_MICRO else 1
@@ -83,7 +92,17 @@ def _play(case: Case) -> None:
 
 
 def _place(case: Case) -> Path:
-    return _FOLDER / f"{case.name}.json"
+    return _FOLDER / _sources() / f"{case.name}.json"
+
+
+@cache
+def _sources() -> str:
+    """A digest of the code that a case's loss follows from: what another version played is not used."""
+    own = [ROOT / "scripts" / "benches" / name for name in ("attacks.py", "robust.py")]
+    hasher = hashlib.sha256()
+    for path in sorted([*(ROOT / "commonweight" / "exact").glob("*.py"), *own]):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,12 @@ class Row:
         """The mean over the seeds."""
         return round(sum(self.over_micro) / len(self.over_micro))
 
+    @classmethod
+    def read(cls, f: Fields) -> Row:
+        """Reads what `to_json` writes."""
+        over = tuple(int(str(one)) for one in f.items("over_micro", 1, 1000))
+        return cls(f.text("method", 40), f.text("attack", 40), f.integer("attackers"), f.integer("loss_micro"), over)
+
     def to_json(self) -> JsonObject:
         """As robust.json holds it."""
         return {
@@ -110,7 +135,7 @@ class Row:
 
 
 def rows_of(losses: dict[Case, int], seeds: int) -> list[Row]:
-    """The rows of all cases.
+    """The rows of all cases that were played with every seed.
 
     The reference of an attacked case is the plain mean of those who are honest, the attackers banned from the start;
     that of a case without attackers is the plain mean of all.
@@ -118,6 +143,8 @@ def rows_of(losses: dict[Case, int], seeds: int) -> list[Row]:
     rows = []
     for case in (case for case in losses if case.seed == 0):
         each = [Case(case.method, case.attack, case.attackers, seed) for seed in range(seeds)]
+        if not all(one in losses for one in each):
+            continue
         over = tuple(losses[one] - losses[_reference(one)] for one in each)
         rows.append(Row(case.method, case.attack, case.attackers, sum(losses[one] for one in each) // seeds, over))
     return rows
@@ -137,7 +164,8 @@ def table(rows: list[Row]) -> str:
     over = {(row.attackers, row.attack, row.method): row.mean_over_micro for row in rows if row.attack != BANNED}
     lines = ["| attackers | attack | " + " | ".join(METHODS) + " |", "| ---: | --- |" + " ---: |" * len(METHODS)]
     for count, attack in sorted(dict.fromkeys(key[:2] for key in over), key=lambda kind: kind[0]):
-        cells = [f"{over[count, attack, method] / 1e6:+.4f}" for method in METHODS]
+        found = [over.get((count, attack, method)) for method in METHODS]
+        cells = ["not played" if one is None else f"{one / 1e6:+.4f}" for one in found]
         lines.append(f"| {count} | {attack} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -25,6 +25,7 @@ from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.journal import Journal, RoundFolder
+from trainer.thinning import Thinning, affordable
 
 Enough = Callable[[int, float], bool]
 """Asked at each trace boundary with the steps done and the seconds a segment takes; True ends the inner steps."""
@@ -52,10 +53,11 @@ class Work:
 class _Keeper:
     """Hashes and stores trace states in a thread of its own while the next steps are taken, one state at a time."""
 
-    def __init__(self, journal: Journal, folder: RoundFolder, trace: TraceBuilder) -> None:
+    def __init__(self, journal: Journal, folder: RoundFolder, trace: TraceBuilder, thinning: Thinning) -> None:
         self._journal = journal
         self._folder = folder
         self._trace = trace
+        self._thinning = thinning
         self._pool = ThreadPoolExecutor(1, "trace")
         self._pending: Future[None] | None = None
         self.seconds = 0.0
@@ -81,28 +83,38 @@ class _Keeper:
     def _store(self, state: State) -> None:
         self._trace.add(self._journal.store_state(state, self._trace.states[0].residual))
         self._folder.save_trace(self._trace)
+        self._thinning.added(self._trace)
 
 
 class RoundTrainer:
     """Trains rounds for one member, one after the other, in whatever thread calls it."""
 
     def __init__(
-        self, config: RunConfig, corpus: Corpus, journal: Journal, index: int, threads: int | None = None
-    ) -> None:
-        """`threads` other than the run's own make replays of this member inexact, though within the tolerance."""
+        self, config: RunConfig, corpus: Corpus, journal: Journal, index: int, threads: int | None = None,
+        keep_states: int = 1,
+    ) -> None:  # fmt: skip
+        """`threads` other than the run's own make replays of this member inexact, though within the tolerance.
+
+        Every `keep_states`-th trace state stays on disk.
+        """
         self.config = config
         self.threads = threads or config.training.threads
         self.corpus = corpus
         self.journal = journal
         self.index = index
+        self._keep_states = keep_states
+        self._step_s = 0.0
         self._optimizer: InnerOptimizer | None = None
 
     def warm_up(self) -> None:
-        """Build the model and take one step that is thrown away, so that the first round does not pay for it."""
+        """Build the model and take two steps that are thrown away: the first round pays for nothing, one is timed."""
         configure_torch(self.threads)
         self._optimizer = self._optimizer or InnerOptimizer(self.config)
         training = self.config.training
-        self._optimizer.advance(np.zeros((training.batch, training.seq_len + 1), dtype=np.int64))
+        for _ in range(2):
+            started = time.perf_counter()
+            self._optimizer.advance(np.zeros((training.batch, training.seq_len + 1), dtype=np.int64))
+            self._step_s = time.perf_counter() - started
 
     def train(self, folder: RoundFolder, base: F32, enough: Enough, progress: Progress) -> Work:
         """Take the plan's inner steps from `base` (float32 [N]); keep the trace, the payload and what they commit to.
@@ -116,13 +128,15 @@ class RoundTrainer:
         optimizer.load(state)
         done, planned = state.step - trace.states[0].step, plan.member(self.index).steps
         losses: list[float] = []
-        with _Keeper(self.journal, folder, trace) as keeper:
+        thinning = Thinning(self.journal, affordable(self.config, self._step_s, self._keep_states))
+        with _Keeper(self.journal, folder, trace, thinning) as keeper:
             while done < planned:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
                 for step in range(done, stop):
                     losses.append(optimizer.advance(batch_of(self.config, self.corpus, plan, self.index, step)))
                     progress(step + 1, losses[-1])
+                self._step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
                 keeper.keep(optimizer.state(state.residual))
                 if enough(done, time.perf_counter() - segment_started):

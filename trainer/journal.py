@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,11 @@ class Arrays:
             path.unlink()
             raise TrainingError(f"The array {digest} is damaged", "the disk holds other bytes under its name")
         return from_bytes(raw)
+
+    def drop(self, digests: set[str]) -> None:
+        """Delete these arrays."""
+        for digest in digests:
+            self._path(digest).unlink(missing_ok=True)
 
     def keep_only(self, digests: set[str]) -> None:
         """Delete every other array."""
@@ -173,13 +178,14 @@ class Position:
 
 
 class Journal:
-    """The state folder of one member of one run."""
+    """The state folder of one member of one run; `recompute` is the trainer's way to states that are not kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rounds_folder = folder / "rounds"
         self.rounds_folder.mkdir(parents=True, exist_ok=True)
         self.arrays = Arrays(folder / "arrays")
+        self.recompute: Callable[[RoundFolder, int], State] | None = None
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 
@@ -211,8 +217,7 @@ class Journal:
         named: set[str] = set()
         for entry in self.rounds():
             if (trace := entry.trace) is not None:
-                for state in trace.states:
-                    named |= {state.weights, state.m, state.v, state.residual}
+                named.update(*map(_arrays, trace.states))
             if (commitment := entry.commitment) is not None:
                 named.add(Commitment.from_body(commitment.body).trace.new_residual)
         if (position := self.position) is not None:
@@ -251,8 +256,31 @@ class Journal:
         get = self.arrays.get
         return State(digests.step, get(digests.weights), get(digests.m), get(digests.v), get(digests.residual))
 
+    def state(self, folder: RoundFolder, leaf: int) -> State:
+        """The state at a leaf of a round, computed again if it was not kept; TrainingError when it cannot be had."""
+        trace = folder.trace
+        if trace is None or not 0 <= leaf < len(trace.states):
+            raise TrainingError(f"There is no leaf {leaf} of round {folder.body.round} here", "it was not reached")
+        try:
+            return self.load_state(trace.states[leaf])
+        except TrainingError:
+            if self.recompute is None:
+                raise
+            return self.recompute(folder, leaf)
+
+    def drop_state(self, trace: TraceBuilder, leaf: int) -> None:
+        """Delete the arrays of a leaf that no other state of its trace and not the position names."""
+        named = {digest for at, other in enumerate(trace.states) if at != leaf for digest in _arrays(other)}
+        if (position := self.position) is not None:
+            named |= {*_arrays(position.last), position.new_residual}
+        self.arrays.drop(_arrays(trace.states[leaf]) - named)
+
     def store_state(self, state: State, residual: str | None = None) -> StateDigests:
         """Store the arrays of a state; returns its digests. `residual` is that array's digest if it is here already."""
         put = self.arrays.put
         kept = put(state.residual) if residual is None else residual
         return StateDigests(state.step, put(state.weights), put(state.m), put(state.v), kept)
+
+
+def _arrays(state: StateDigests) -> set[str]:
+    return {state.weights, state.m, state.v, state.residual}

@@ -32,6 +32,7 @@ from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
 from trainer.peers import PeerBook, PeerServer
+from trainer.recall import Recall
 from trainer.settings import ProviderSettings
 from trainer.signers import Signers
 from trainer.status import Status
@@ -204,6 +205,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     corpus = data.Corpus.open(settings.data_dir / "data", config.data.manifest_sha256)
     identity = Identity(key.private_key, campaign, run.oracle.domain(), "member", index)
     dialer, journal = Dialer(identity), Journal(settings.data_dir / "state")
+    journal.recompute = Recall(config, corpus, journal, index, settings.threads or config.training.threads)
     return make(
         config=config,
         identity=identity,
@@ -214,7 +216,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         dialer=dialer,
         journal=journal,
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
-        trainer=RoundTrainer(config, corpus, journal, index, settings.threads),
+        trainer=RoundTrainer(config, corpus, journal, index, settings.threads, settings.keep_states),
         status=Status(settings.data_dir / "status.jsonl"),
         poll_s=settings.poll_s,
         lock=lock,

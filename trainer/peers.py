@@ -193,7 +193,7 @@ class PeerServer:
                 "leaf": hex32(trace.leaves()[leaf]),
                 "leaves": len(trace.states),
             },
-            self._journal.load_state(digests).to_bytes() if arrays else b"",
+            self._journal.state(folder, leaf).to_bytes() if arrays else b"",
         )
 
     async def _payload(self, request: Request) -> Reply:

@@ -64,13 +64,14 @@ class Comparison:
 
 
 def replay_segment(
-    optimizer: InnerOptimizer, corpus: Corpus, plan: Plan, index: int, start: State, steps: range
-) -> State:
+    optimizer: InnerOptimizer, corpus: Corpus, plan: Plan, index: int, start: State, steps: range,
+    threads: int | None = None,
+) -> State:  # fmt: skip
     """The state after the inner steps `steps` (numbers within the round) of a member, executed from `start`.
 
-    Raises TrainingError when they diverge.
+    `threads` other than the run's are those that the member trained with. Raises TrainingError when the steps diverge.
     """
-    configure_torch(optimizer.config.training.threads)
+    configure_torch(threads or optimizer.config.training.threads)
     optimizer.load(start)
     for step in steps:
         optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step))

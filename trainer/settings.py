@@ -16,7 +16,8 @@ class ProviderSettings:
     key, encrypted under the password in `password_file` (None: COMMONWEIGHT_PASSWORD_FILE or a prompt). `listen` is
     host:port (port 0 takes a free one) and `advertise` what others are told to connect to (None: what is listened on).
     `signer_peers` maps signers' addresses to host:port and overrides run.json. `threads` None takes the run's own
-    number, which is what bit-exact replay expects. `confirmations` None trusts the node's `finalized` block.
+    number, which is what bit-exact replay expects. Every `keep_states`-th trace state stays on disk, the others are
+    computed again when a signer asks for one. `confirmations` None trusts the node's `finalized` block.
     """
 
     campaign: str
@@ -30,6 +31,7 @@ class ProviderSettings:
     signer_peers: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     threads: int | None = None
+    keep_states: int = 1
     log_level: str = "info"
     confirmations: int | None = None
     poll_s: float = 0.5
@@ -37,6 +39,10 @@ class ProviderSettings:
     def __post_init__(self) -> None:
         if not self.rpc_urls:
             raise UsageError("No RPC address was given", "", "name one by --rpc")
+        if self.keep_states < 1:
+            raise UsageError(
+                f"Not every {self.keep_states}. state can be kept", "it is a count", "give --keep-states 1 or more"
+            )
         if self.device != "cpu":
             raise UsageError(
                 f"The trainer does not run on {self.device!r}", "it trains on the CPU", "leave --device at cpu"

@@ -104,6 +104,10 @@ def start(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="What to train on.")] = "cpu",
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")] = None,
+    keep_states: Annotated[
+        int,
+        typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),
+    ] = 1,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -142,6 +146,7 @@ def start(
             signer_peers=peers,
             device=device,
             threads=threads,
+            keep_states=keep_states,
             confirmations=s.confirmations,
             log_level=s.log_level,
         )

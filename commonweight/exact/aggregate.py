@@ -75,15 +75,22 @@ def coordinate_median(rows: Sequence[F32]) -> F32:
 
 def _clipped_mean(members: Sequence[Contribution], planned: int) -> PartResult:
     norms = [norm2(member.x) if member.norm2 is None else member.norm2 for member in members]
-    bound = sorted(norms)[(len(norms) - 1) // 2]
+    bound = _lower_median(norms)
     rows = [_clip(member.x, norm, bound) for member, norm in zip(members, norms, strict=True)]
     clipped = tuple(member.index for member, norm in zip(members, norms, strict=True) if norm > bound)
     middle = coordinate_median(rows)
-    kept = [place for place, row in enumerate(rows) if dot(row, middle) >= 0.0]
+    lengths = [math.sqrt(min(norm, bound)) for norm in norms]
+    along = [dot(row, middle) / length if length else 0.0 for row, length in zip(rows, lengths, strict=True)]
+    usual = _lower_median(along)
+    kept = [place for place, share in enumerate(along) if share >= 0.0 and 2.0 * share >= usual]
     if 2 * sum(members[place].weight for place in kept) < planned:
         kept = list(range(len(members)))
     mean = _weighted_mean([rows[place] for place in kept], [members[place].weight for place in kept])
     return PartResult(mean, tuple(members[place].index for place in kept), clipped)
+
+
+def _lower_median(values: Sequence[float]) -> float:
+    return sorted(values)[(len(values) - 1) // 2]
 
 
 def _clip(x: F32, norm: float, bound: float) -> F32:

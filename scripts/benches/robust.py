@@ -102,7 +102,7 @@ class Arena:
         checkpoint = Checkpoint(start.weights, np.zeros_like(start.weights))
         states = dict.fromkeys(members, start)
         for number in range(1, rounds + 1):
-            plan = _plan(config, members, number)
+            plan = make_plan(config, members, number)
             sent = {}
             for index in members:
                 last = self._train(optimizer, plan, index, states[index])
@@ -123,7 +123,7 @@ class Arena:
         configure_torch(config.training.threads)
         optimizer = InnerOptimizer(config)
         optimizer.load(State.fresh(genesis_checkpoint(config).weights))
-        plan = _plan(config, [0], 1, START_STEPS)
+        plan = make_plan(config, [0], 1, START_STEPS)
         for step in range(START_STEPS):
             optimizer.advance(batch_of(config, self.corpus, plan, 0, step))
         state = optimizer.state(np.zeros(config.model.parameters(), np.float32))
@@ -144,7 +144,7 @@ class Arena:
         return reached
 
 
-def _plan(config: RunConfig, members: list[int], number: int, steps: int | None = None) -> Plan:
+def make_plan(config: RunConfig, members: list[int], number: int, steps: int | None = None) -> Plan:
     """A round's plan. Ranges of data and parts are those of all members, whoever is banned: nothing else differs.
 
     `steps` other than the run's are those of the start, which comes before all rounds.

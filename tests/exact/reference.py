@@ -166,7 +166,12 @@ def aggregate(
         [f32(v * f32(math.sqrt(bound / norms[i]))) for v in row] if i in clipped else row for i, row in enumerate(rows)
     ]
     middle = [median(list(column)) for column in zip(*scaled, strict=True)]
-    kept = [i for i in everyone if dot(scaled[i], middle) >= 0]
+    along = [
+        0.0 if min(norms[i], bound) == 0 else dot(scaled[i], middle) / math.sqrt(min(norms[i], bound))
+        for i in everyone
+    ]
+    half = sorted(along)[(len(along) - 1) // 2] / 2
+    kept = [i for i in everyone if along[i] >= 0 and along[i] >= half]
     if 2 * sum(weights[i] for i in kept) < planned:
         kept = everyone
     return weighted([scaled[i] for i in kept], [weights[i] for i in kept]), kept, clipped

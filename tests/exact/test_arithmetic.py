@@ -260,6 +260,17 @@ def test_a_liar_is_clipped_or_left_out() -> None:
     assert turned.kept == (0, 1, 2)
 
 
+def test_noise_is_left_out_though_it_points_nowhere_but_short_honest_steps_are_kept() -> None:
+    rng = np.random.default_rng(6)
+    trend = rng.standard_normal(4000).astype(np.float32)
+    rows = [trend + rng.standard_normal(4000).astype(np.float32) for _ in range(6)]
+    rows[5] = rows[5] * np.float32(0.05)
+    noise = [5 * rng.standard_normal(4000).astype(np.float32) for _ in range(2)]
+    assert mean_of([*rows, *noise], [1] * 8).kept == (0, 1, 2, 3, 4, 5)
+    assert mean_of([*rows, np.zeros(4000, np.float32)], [1] * 7).kept == (0, 1, 2, 3, 4, 5)
+    assert mean_of([np.zeros(8, np.float32)] * 3, [1] * 3).kept == (0, 1, 2)
+
+
 def test_none_is_left_out_where_the_kept_would_hold_under_half_the_plan() -> None:
     rows = [np.array([1.0, 1.0], np.float32), np.array([1.0, 1.0], np.float32), np.array([-1.0, -1.0], np.float32)]
     assert mean_of(rows, [1, 1, 1]).kept == (0, 1)

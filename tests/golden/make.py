@@ -351,13 +351,14 @@ def arithmetic() -> dict[str, bytes]:
             "dot_self_negative_f64": f64_hex(dot(y, -y)),
         }
     )
-    rows = [g.wander(f"row {i}", 40, 1.0) + g.wander("trend", 40, 1.0) for i in range(5)]
+    rows = [g.wander(f"row {i}", 40, 1.0) + g.wander("trend", 40, 1.0) for i in range(8)]
     rows[3] = rows[3] * np.float32(100.0)
     rows[4] = -rows[0]
-    weights = [160, 112, 160, 160, 160]
+    rows[6] = g.wander("noise 3", 40, 3.0)
+    weights = [160, 112, 160, 160, 160, 40, 160, 80]
     cases: list[Json] = []
     for method in METHODS:
-        for members in (1, 2, 4, 5):
+        for members in (1, 2, 4, 5, 8):
             rule = Aggregation(method=method, trim_bps=2500)  # type: ignore[arg-type]
             given = [Contribution(i, row, w) for i, (row, w) in enumerate(zip(rows, weights, strict=True))][:members]
             out = aggregate_part(given, rule, 800)

@@ -64,6 +64,21 @@ def payload(index: int, codec: str) -> tuple[list[bytes], list[list[float]]]:
     return encoded, decoded
 
 
+def test_the_plain_implementation_aggregates_alike() -> None:
+    given = json.loads((GOLDEN / "aggregate.json").read_bytes())
+    rows = [arithmetic.floats(bytes.fromhex(row.removeprefix("0x"))) for row in given["rows"]]
+    left_out = set()
+    for case in given["cases"]:
+        some, weights = rows[: case["members"]], given["weights"][: case["members"]]
+        x, kept, clipped = arithmetic.aggregate(
+            some, weights, case["method"], case["trim_bps"], case["planned_tokens"]
+        )
+        assert arithmetic.bits(x).hex() == case["result"].removeprefix("0x")
+        assert (kept, clipped) == (case["kept"], case["clipped"])
+        left_out |= set(range(case["members"])) - set(kept)
+    assert left_out == {4, 6}, "who points backwards and who points nowhere"
+
+
 def test_every_codec_and_aggregation_is_there_with_and_without_error_feedback() -> None:
     codecs = {"fp32", "fp16", "int8", "int4", "int2", "topk2"}
     methods = {"clipped-mean", "mean", "trimmed-mean", "median"}

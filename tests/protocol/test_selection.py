@@ -1,5 +1,7 @@
 """Data selection, parts and draws: integer rules against the plain implementation, and the facts they promise."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +39,35 @@ def test_disjoint_positions_give_disjoint_windows_until_the_data_is_used_up() ->
     total = 480
     taken = [w for member in range(4) for step in range(15) for w in sample_windows(SEED, member * 120, step, 8, total)]
     assert len(set(taken)) == len(taken) == total
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=5), min_size=1, max_size=5),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.integers(1, 300),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_window_repeats_between_members_and_rounds_before_all_were_used(
+    rounds: list[list[int]], batch: int, gap: int, total: int
+) -> None:
+    """Ranges as plans give them: one after the other, of members with different steps, with gaps or without."""
+    start, taken = 0, []
+    for steps_of_members in rounds:
+        for steps in steps_of_members:
+            taken += [w for step in range(steps) for w in sample_windows(SEED, start, step, batch, total)]
+            start += steps * batch + gap
+    first_pass = [w for w, position in zip(taken, _positions(rounds, batch, gap), strict=True) if position < total]
+    assert len(set(first_pass)) == len(first_pass)
+    assert max(Counter(taken).values()) <= -(-start // total)
+
+
+def _positions(rounds: list[list[int]], batch: int, gap: int) -> list[int]:
+    start, found = 0, []
+    for steps in (steps for members in rounds for steps in members):
+        found += range(start, start + steps * batch)
+        start += steps * batch + gap
+    return found
 
 
 @given(SHARDS, st.integers(1, 20))

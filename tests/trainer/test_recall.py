@@ -1,0 +1,112 @@
+"""States that are not kept: what stays on disk, and that the others come out of the same steps with the same bits."""
+
+from pathlib import Path
+
+import pytest
+
+from commonweight.errors import TrainingError
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.typed import Domain
+from tests.trainer.conftest import tiny_config
+from tests.trainer.test_round import Bench
+from trainer.data import Corpus
+from trainer.diloco import RoundTrainer
+from trainer.recall import Recall
+from trainer.thinning import affordable
+
+pytestmark = pytest.mark.unit
+
+
+def bench_that_keeps(every: int, config: RunConfig, corpus: Corpus, folder: Path, domain: Domain) -> Bench:
+    bench = Bench(config, corpus, folder, domain)
+    bench.trainer = RoundTrainer(config, corpus, bench.journal, 1, keep_states=every)
+    bench.journal.recompute = Recall(config, corpus, bench.journal, 1, config.training.threads)
+    return bench
+
+
+@pytest.fixture
+def long(corpus: Corpus) -> RunConfig:
+    """Twelve steps, seven leaves."""
+    return tiny_config(corpus.manifest.sha256, h=12)
+
+
+def on_disk(bench: Bench) -> list[int]:
+    trace = bench.folder.trace
+    assert trace is not None
+    found = []
+    for leaf, digests in enumerate(trace.states):
+        try:
+            bench.journal.load_state(digests)
+            found.append(leaf)
+        except TrainingError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"), [(1, [0, 1, 2, 3, 4, 5, 6]), (2, [0, 2, 4, 6]), (4, [0, 4, 6]), (99, [0, 6])]
+)
+def test_every_nth_state_stays_and_the_commitment_is_the_same(
+    every: int, kept: list[int], long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    bench = bench_that_keeps(every, long, corpus, tmp_path / "thin", domain)
+    work = bench.train()
+    assert work.commitment == Bench(long, corpus, tmp_path / "all", domain).train().commitment
+    assert on_disk(bench) == kept
+
+
+def test_a_state_that_is_not_kept_comes_out_again(
+    long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    bench = bench_that_keeps(4, long, corpus, tmp_path / "thin", domain)
+    bench.train()
+    trace = bench.folder.trace
+    assert trace is not None
+    for leaf in (3, 1, 2, 5, 0, 6):
+        state = bench.journal.state(bench.folder, leaf)
+        assert state.digests == trace.states[leaf]
+    assert on_disk(bench) == [0, 4, 6]
+    with pytest.raises(TrainingError, match="no leaf 7"):
+        bench.journal.state(bench.folder, 7)
+
+
+def test_a_damaged_kept_state_is_passed_over(long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> None:
+    bench = bench_that_keeps(2, long, corpus, tmp_path / "thin", domain)
+    bench.train()
+    trace = bench.folder.trace
+    assert trace is not None
+    (bench.journal.arrays.folder / f"{trace.states[2].m[2:]}.f32").write_bytes(b"lost")
+    assert bench.journal.state(bench.folder, 3).digests == trace.states[3]
+
+
+def test_other_bits_are_never_handed_out(long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> None:
+    bench = bench_that_keeps(4, long, corpus, tmp_path / "thin", domain)
+    bench.train()
+    other = tiny_config(corpus.manifest.sha256, h=12, inner={"lr": "2e-3"})
+    bench.journal.recompute = Recall(other, corpus, bench.journal, 1, 1)
+    with pytest.raises(TrainingError, match="comes out otherwise"):
+        bench.journal.state(bench.folder, 2)
+
+
+def test_an_interrupted_round_loses_no_more_steps_than_when_all_is_kept(
+    long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    bench = bench_that_keeps(99, long, corpus, tmp_path / "thin", domain)
+
+    def die(steps: int, loss: float) -> None:
+        if steps == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.train(progress=die)
+    again = bench_that_keeps(99, long, corpus, tmp_path / "thin", domain).train()
+    assert again.steps_taken == 6
+    assert again.commitment == Bench(long, corpus, tmp_path / "all", domain).train().commitment
+
+
+def test_slow_machines_keep_more_than_they_were_told(long: RunConfig) -> None:
+    wait_s = long.verification.state_wait_ms / 1000
+    assert affordable(long, 1e-4, 50) == 50
+    assert affordable(long, wait_s / 4 / 2 / 3, 50) == 4
+    assert affordable(long, wait_s, 50) == 1
+    assert affordable(long, 0.0, 1) == 1
