@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from commonweight.errors import ConfigError, PeerError, TrainingError
-from commonweight.net import Dialer, Identity
+from commonweight.net import Dialer, Identity, Server
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32, lower_address
@@ -41,7 +41,10 @@ _log = logging.getLogger("commonweight.trainer")
 
 @dataclass
 class Member:
-    """One member of one run. Blocking work goes to threads; everything else is for one event loop."""
+    """One member of one run. Blocking work goes to threads; everything else is for one event loop.
+
+    `clock` gives Unix time in seconds, `listener` the transport that it serves by; the dialer is the other half of it.
+    """
 
     config: RunConfig
     identity: Identity
@@ -57,6 +60,8 @@ class Member:
     poll_s: float
     lock: BinaryIO
     advertise: str | None = None
+    clock: Callable[[], float] = time.time
+    listener: type[Server] = Server
     server: PeerServer = field(init=False)
     address: str = field(init=False, default="")
     have: str | None = field(init=False, default=None)
@@ -66,8 +71,13 @@ class Member:
 
     def __post_init__(self) -> None:
         self.server = PeerServer(
-            self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part
-        )
+            self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part,
+            listener=self.listener,
+        )  # fmt: skip
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds, as plans count it."""
+        return int(self.clock() * 1000)
 
     @property
     def index(self) -> int:
@@ -147,7 +157,7 @@ class Member:
     def exchange(self, plan: Signed, keys: Mapping[int, str]) -> Exchange:
         """This member's side of a round's all-reduce, served to the others from now on; `keys` by member."""
         seat = Seat(self.index, self.identity.key, self.identity.domain, keys.get)
-        exchange = Exchange(self.config, plan, seat, self.book, self)
+        exchange = Exchange(self.config, plan, seat, self.book, self, self.clock)
         self.server.serve(exchange)
         return exchange
 
@@ -242,8 +252,3 @@ def _lock(folder: Path) -> BinaryIO:
             f"Another process works in {folder}", "it holds the lock file there", "stop it, or name another --data-dir"
         ) from None
     return lock
-
-
-def now_ms() -> int:
-    """Unix time in milliseconds, as plans count it."""
-    return int(time.time() * 1000)
