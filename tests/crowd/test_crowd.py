@@ -130,3 +130,23 @@ def test_a_lost_member_costs_a_round_no_more_than_its_deadline(disk: Path, phase
         crowd.close()
 
     simulate(work)
+
+
+def test_a_machine_ten_times_slower_gets_fewer_steps_and_keeps_its_place(disk: Path) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 3, slow={2: 0.5})
+        books = Books(crowd)
+        crowd.start()
+        await books.follow(4)
+        books.end(4)
+        steps = [plan.body.member(2).steps for number in range(1, 5) if (plan := crowd.plan(number))]
+        assert steps[0] == 40
+        assert steps[-1] < 10
+        assert all(2 in {entry.index for entry in record.counted} for n in range(1, 5) if (record := crowd.record(n)))
+        assert crowd.lead.desk.seat.db.members()[2].strikes == 0
+        last = crowd.plan(4)
+        assert last is not None
+        assert last.body.commit_by_ms - last.received_ms < 8000, "nor does it hold up the others"
+        crowd.close()
+
+    simulate(work)
