@@ -23,7 +23,7 @@ from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
-from trainer.inner import InnerOptimizer, configure_torch
+from trainer.inner import InnerOptimizer, Optimizer, configure_torch
 from trainer.journal import Journal, RoundFolder
 
 Enough = Callable[[int, float], bool]
@@ -87,20 +87,25 @@ class RoundTrainer:
     """Trains rounds for one member, one after the other, in whatever thread calls it."""
 
     def __init__(
-        self, config: RunConfig, corpus: Corpus, journal: Journal, index: int, threads: int | None = None
-    ) -> None:
-        """`threads` other than the run's own make replays of this member inexact, though within the tolerance."""
+        self, config: RunConfig, corpus: Corpus, journal: Journal, index: int, threads: int | None = None,
+        make: Callable[[RunConfig], Optimizer] = InnerOptimizer,
+    ) -> None:  # fmt: skip
+        """`threads` other than the run's own make replays of this member inexact, though within the tolerance.
+
+        `make` gives the optimizer that takes the steps.
+        """
         self.config = config
         self.threads = threads or config.training.threads
         self.corpus = corpus
         self.journal = journal
         self.index = index
-        self._optimizer: InnerOptimizer | None = None
+        self._optimizer: Optimizer | None = None
+        self._make = make
 
     def warm_up(self) -> None:
         """Build the model and take one step that is thrown away, so that the first round does not pay for it."""
         configure_torch(self.threads)
-        self._optimizer = self._optimizer or InnerOptimizer(self.config)
+        self._optimizer = self._optimizer or self._make(self.config)
         training = self.config.training
         self._optimizer.advance(np.zeros((training.batch, training.seq_len + 1), dtype=np.int64))
 
@@ -110,7 +115,7 @@ class RoundTrainer:
         `enough` may end the steps early at a trace boundary. Raises TrainingError when the steps diverge.
         """
         configure_torch(self.threads)
-        optimizer = self._optimizer = self._optimizer or InnerOptimizer(self.config)
+        optimizer = self._optimizer = self._optimizer or self._make(self.config)
         plan, started = folder.body, time.perf_counter()
         trace, state = self._begin(folder, base)
         optimizer.load(state)
@@ -127,7 +132,7 @@ class RoundTrainer:
                 keeper.keep(optimizer.state(state.residual))
                 if enough(done, time.perf_counter() - segment_started):
                     break
-        payload = payload_of(self.config, plan, base, optimizer.model.flat.numpy(), state.residual)
+        payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
         self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)
         return Work(

@@ -7,6 +7,7 @@ signature is made here, in `commitment` and `own_part`.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import fcntl
 import logging
 import os
@@ -32,7 +33,7 @@ from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
 from trainer.peers import PeerBook, PeerServer
-from trainer.settings import ProviderSettings
+from trainer.settings import ProviderSettings, world_size
 from trainer.signers import Signers
 from trainer.status import Status
 
@@ -224,12 +225,25 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         dialer=dialer,
         journal=journal,
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
-        trainer=RoundTrainer(config, corpus, journal, index, settings.threads),
+        trainer=_trainer(config, corpus, journal, index, settings.threads),
         status=Status(settings.data_dir / "status.jsonl"),
         poll_s=settings.poll_s,
         lock=lock,
         advertise=settings.advertise,
     )
+
+
+def _trainer(
+    config: RunConfig, corpus: data.Corpus, journal: Journal, index: int, threads: int | None
+) -> RoundTrainer:
+    """On this process alone, or on all that torchrun has started."""
+    if world_size() == 1:
+        return RoundTrainer(config, corpus, journal, index, threads)
+    from trainer.sharded import ShardedOptimizer
+
+    optimizer = ShardedOptimizer(config, threads)
+    atexit.register(optimizer.close)
+    return RoundTrainer(config, corpus, journal, index, threads, lambda _: optimizer)
 
 
 def _load_config(store: ContentStore, cid: str, sha256: str) -> RunConfig:

@@ -36,7 +36,7 @@ from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Held
 from trainer.journal import RoundFolder
 from trainer.member import Member, open_member
-from trainer.settings import ProviderSettings
+from trainer.settings import ProviderSettings, is_follower
 from trainer.stopping import Stop, until_asked
 
 _log = logging.getLogger("commonweight.trainer")
@@ -47,7 +47,15 @@ _GRACE_S = 5.0
 
 
 def run(settings: ProviderSettings) -> None:
-    """Train for the run that the settings name, until SIGTERM or SIGINT. Blocks; raises CommonweightError."""
+    """Train for the run that the settings name, until SIGTERM or SIGINT. Blocks; raises CommonweightError.
+
+    Under torchrun, rank 0 is the member and the others train with it; they end when it does.
+    """
+    if is_follower():
+        from trainer.sharded import follow
+
+        follow()
+        return
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger("commonweight").addHandler(handler)
