@@ -216,7 +216,7 @@ class World:
         argv = command() if adversary is None else [sys.executable, "-m", "tests.adversaries.as_member", adversary]
         if ranks > 1:
             argv = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-            argv += ["-m", "commonweight.cli.main"]
+            argv += ["-m", "--", "commonweight.cli.main"]
         argv += ["provider", "start", *self._common(self._keystore(name, key), name)]
         argv += ["--listen", address, "--log-level", "info"]
         provider = Provider(name, argv, self.folder / f"{name}.log", folder=self.folder / name, key=key)
