@@ -260,15 +260,16 @@ class Server:
     async def _answer(self, wire: Wire, caller: Caller, frame: Frame, held: int) -> None:
         header, name = frame.header, self._count_as(frame.header)
         try:
-            reply = await self._handle(caller, frame)
-            answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
-            body = reply.body
-        except PeerRefused as refused:
-            answer, body = _refusal(refused, _id(header)), b""
+            try:
+                reply = await self._handle(caller, frame)
+                answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
+                body = reply.body
+            except PeerRefused as refused:
+                answer, body = _refusal(refused, _id(header)), b""
+            with contextlib.suppress(PeerError):  # a peer that left does not get its answer
+                await wire.send(answer, body, name)
         finally:
-            self._done(caller, held)
-        with contextlib.suppress(PeerError):  # a peer that left does not get its answer
-            await wire.send(answer, body, name)
+            self._done(caller, held)  # not before the reply is out: who does not read asks for no more
 
     async def _handle(self, caller: Caller, frame: Frame) -> Reply:
         name, params = str(frame.header.get("method")), frame.header.get("params")
