@@ -193,6 +193,10 @@ class KeystoreError(CommonweightError):
 # --- roles -----------------------------------------------------------------------------------------------------------
 
 
+class RanksLost(CommonweightError):
+    """A process of a member that has several is gone or hangs; the member cannot go on."""
+
+
 class TrainingError(CommonweightError):
     """Training cannot go on."""
 

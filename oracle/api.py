@@ -40,8 +40,8 @@ class Api:
         self.signers = SignersApi(desk, voting)
         self._phase = phase
 
-    def server(self, limits: Limits | None = None) -> Server:
-        """A server for these methods."""
+    def server(self, limits: Limits | None = None, listener: type[Server] = Server) -> Server:
+        """A server for these methods; `listener` is the transport."""
         part = encoded_size(self._seat.numel, "fp32", self._seat.config.training.block) + 65536
         methods = {
             "status": Method(self.status),
@@ -59,7 +59,7 @@ class Api:
             "propose": Method(self.signers.propose, BODY_LIMIT),
             "ban": Method(self.signers.ban, BODY_LIMIT),
         }
-        return Server(self._desk.dialer.identity, methods, self.authorise, limits)
+        return listener(self._desk.dialer.identity, methods, self.authorise, limits)
 
     async def authorise(self, caller: Caller) -> None:
         """Members by their registered key, signers by the set in office, anybody as an observer (`status` only)."""

@@ -10,16 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from commonweight.errors import CommonweightError
-from commonweight.protocol.canonical import dumps, loads_object
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.records import Anchor, Plan, Record
-from oracle import pace as pacing
-from oracle.closing import LOST, Closing
+from oracle.closing import Closing
 from oracle.desk import Desk
+from oracle.learning import Learning
 from oracle.logs import logger
 from oracle.offending import Offending
-from oracle.pace import Measured, Pace
 from oracle.phases import AnchorRecord, Close, Decide, Facts, Finish, Open, SendAnchor, Step, Wait, decide
 from oracle.planning import bounds, make_plan, ready_members
 from oracle.rounds import Doc
@@ -39,10 +37,10 @@ class Coordinator:
         self._seat = desk.seat
         self._uploads = uploads
         self._closing = Closing(desk, offending)
+        self.learning = Learning(desk)
         self._log = logger("coordinator")
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._made: int | None = None
-        self._step_us: dict[int, int] = {}
         self._checking: asyncio.Task[None] | None = None
         self._pulls: set[asyncio.Task[None]] = set()
         self._pulled = 0
@@ -80,7 +78,7 @@ class Coordinator:
         ready = ready_members(members, self._desk.view, self._offenders(), self._absent(record), now)
         facts = Facts(
             now, bounds(seat.params, seat.config), ready, max((members[i].joined_ms for i in ready), default=0),
-            self.pace().train_ms, self.made(), record is not None, bool(pending),
+            self.learning.pace().train_ms, self.made(), record is not None, bool(pending),
         )  # fmt: skip
         forgotten = record is not None and bool(pending) and pending[0].body.round < record.body.round
         if pending and (forgotten or self._record_cannot_wait(pending[0].body, plan, now)):
@@ -109,11 +107,6 @@ class Coordinator:
             records = [self._desk.rounds.record(number) for number in numbers]
             self._made = sum(1 for record in records if record is not None and record.body.counted)
         return self._made
-
-    def pace(self) -> Pace:
-        """The budgets of the next round."""
-        kept = self._seat.db.get_meta("pace")
-        return Pace.first(self._seat.config) if kept is None else Pace.from_json(loads_object(kept.encode()))
 
     def _offenders(self) -> frozenset[int]:
         return frozenset(row.member for row in self._seat.db.offences())
@@ -189,9 +182,9 @@ class Coordinator:
         else:
             base, base_cid = record.body.checkpoint, record.body.checkpoint_cid
         plan = make_plan(
-            campaign=seat.campaign, config=seat.config, params=seat.params, pace=self.pace(),
+            campaign=seat.campaign, config=seat.config, params=seat.params, pace=self.learning.pace(),
             previous=None if previous is None else previous.body, base=base, base_cid=base_cid,
-            previous_record=None if record is None else record.digest, members=members, step_us=self._step_us,
+            previous_record=None if record is None else record.digest, members=members, step_us=self.learning.speeds(),
             now_ms=seat.now_ms(),
         )  # fmt: skip
         signed = seat.promise(f"plan/{plan.round}", Plan.KIND, plan.to_body())
@@ -243,7 +236,7 @@ class Coordinator:
         record = await self._closing.close(plan, roots)
         self._checking = asyncio.create_task(self._check_reducers(plan, record))
         self._made = self.made() + (1 if record.counted else 0)
-        self._learn(plan, record, started_ms)
+        self.learning.learn(plan, record, started_ms)
         self._log.info(
             "recorded", round=record.round, counted=[c.index for c in record.counted],
             refused=[r.index for r in record.refused], missing=[m.index for m in record.missing],
@@ -256,44 +249,6 @@ class Coordinator:
             await self._closing.check_reducers(plan, record)
         except CommonweightError as error:
             self._log.warning("reducers not checked", round=record.round, error=str(error))
-
-    def _learn(self, plan: Doc[Plan], record: Record, closed_ms: int) -> None:
-        """Adapt the budgets and judge slowness by what this round took."""
-        db, config, number = self._seat.db, self._seat.config, record.round
-        began = plan.received_ms
-        taken: dict[int, int] = {}
-        for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
-            taken.setdefault(receipt.body.index, receipt.body.received_ms - began)
-        late = {index: at - began for index, at in db.late(number).items() if index not in taken}
-        for member in plan.body.members:
-            if member.index in taken:
-                self._step_us[member.index] = taken[member.index] * 1000 // member.steps
-        exchanged_ms = db.last_payload_ms(number)
-        measured = Measured(
-            {**taken, **late}, frozenset(late), frozenset(set(plan.body.indices) - set(taken) - set(late)),
-            0 if exchanged_ms is None else max(0, exchanged_ms - plan.body.anchor_by_ms),
-            self._seat.now_ms() - closed_ms,
-        )  # fmt: skip
-        db.set_meta("pace", dumps(pacing.next_pace(self.pace(), measured, config).to_json()).decode())
-        members, silent = db.members(), self._silent(plan.body, record)
-        for index in plan.body.indices:
-            strikes = members[index].strikes if index in members else 0
-            if (index in late and not pacing.mostly_late(measured)) or index in silent:
-                banned_ms = pacing.slow_ban(strikes + 1, config)
-                db.member_slow(index, strikes + 1, self._seat.now_ms() + banned_ms)
-                self._log.info("slow", member=index, strikes=strikes + 1, left_out_ms=banned_ms)
-            elif index in taken and strikes:
-                db.member_slow(index, strikes - 1, 0)
-
-    def _silent(self, plan: Plan, record: Record) -> set[int]:
-        """Members that are alive, as they have spoken since, and yet did not hand over what they committed to.
-
-        When that are most of those who committed, it was the time that did not suffice.
-        """
-        members = self._seat.db.members()
-        lost = {m.index for m in record.missing if m.commitment is not None and m.reason == LOST}
-        alive = {i for i in lost if i in members and members[i].seen_ms > plan.exchange_by_ms}
-        return alive if 2 * len(alive) <= len(record.counted) + len(lost) else set()
 
     # --- the chain ---------------------------------------------------------------------------------------------------
 

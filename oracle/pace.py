@@ -1,11 +1,13 @@
 """How long a round may take, learned from how long rounds have taken; who is left out for being slow, who gets less.
 
-Pure functions over measured times in milliseconds. Deadlines follow the slowest member that was in time, with a margin.
-One that is late again and again is left out for a time that doubles, and a slow machine gets fewer steps, not a worse
-place. When most members were late the deadline was wrong, not the members: nobody is blamed and the budget grows.
+Pure functions over times in milliseconds that the coordinator measured itself, from its plan to its receipt; nothing is
+taken from what members say. Deadlines follow the slowest member that was in time, with a margin, but nobody stretches
+them beyond twice the median's time: a slow machine gets fewer steps, not a worse place, and one that only dawdles does
+not hold up the others. One that is late again and again is left out for a time that doubles. When most members were
+late the deadline was wrong, not the members: nobody is blamed and the budget grows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from commonweight.protocol.canonical import JsonObject
@@ -45,9 +47,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one round took. `trained_ms`: member -> from the plan to its commitment, late ones included."""
+    """What one round took. `trained_ms`: member -> from the plan to its commitment, late ones included; `steps`: how
+    many inner steps it did in that time, of those in time as committed, of late ones as planned.
+    """
 
     trained_ms: Mapping[int, int]
+    steps: Mapping[int, int]
     late: frozenset[int]
     absent: frozenset[int]
     exchange_ms: int
@@ -61,7 +66,7 @@ def next_pace(pace: Pace, measured: Measured, config: RunConfig) -> Pace:
     if mostly_late(measured):
         train = max(2 * pace.train_ms, max(measured.trained_ms.values(), default=0))
     elif in_time:
-        train = _towards(pace.train_ms, max(in_time))
+        train = _towards(pace.train_ms, min(max(in_time), _SLOW_FACTOR * _median(in_time)))
     else:
         train = pace.train_ms
     return Pace(
@@ -81,17 +86,34 @@ def slow_ban(strikes: int, config: RunConfig) -> int:
     return min(config.timing_ms.slow_ban << min(strikes - 1, 40), _LONGEST_BAN_MS)
 
 
+def next_speeds(known: Mapping[int, int], measured: Measured) -> dict[int, int]:
+    """Microseconds a step of each member after a round. Of a late one only a least value is known; none gets faster."""
+    speeds = dict(known)
+    for index, took_ms in measured.trained_ms.items():
+        step_us = max(1, took_ms * 1000 // max(1, measured.steps[index]))
+        speeds[index] = max(step_us, speeds.get(index, 0)) if index in measured.late else step_us
+    return speeds
+
+
 def steps_for(index: int, step_us: Mapping[int, int], config: RunConfig) -> int:
-    """Inner steps of a member: H, or what a machine far slower than the median does in twice the median's time."""
+    """Inner steps of a member: H, or what a machine far slower than the median does in twice the median's time.
+
+    Whole segments of the trace where that makes at least one, as a member can stop early only between them.
+    """
     h, every = config.training.h, config.training.trace_every
     if index not in step_us or len(step_us) < 2:
         return h
-    ordered = sorted(step_us.values())
-    median = ordered[(len(ordered) - 1) // 2]
-    own = step_us[index]
-    if own <= _SLOW_FACTOR * median:
+    limit_us, own_us = _SLOW_FACTOR * _median(step_us.values()), step_us[index]
+    if own_us <= limit_us:
         return h
-    return max(every, min(h, h * _SLOW_FACTOR * median // own // every * every))
+    steps = h * limit_us // own_us
+    return steps // every * every if steps >= every else max(1, steps)
+
+
+def _median(values: Iterable[int]) -> int:
+    """The lower median."""
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2]
 
 
 def _towards(budget_ms: int, took_ms: int) -> int:

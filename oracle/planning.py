@@ -48,7 +48,10 @@ def make_plan(
     *, campaign: str, config: RunConfig, params: RunParams, pace: Pace, previous: Plan | None, base: str, base_cid: str,
     previous_record: str | None, members: Sequence[int], step_us: Mapping[int, int], now_ms: int,
 ) -> Plan:  # fmt: skip
-    """The plan of the next round. Data positions go on where the previous plan's end, so that nothing repeats."""
+    """The plan of the next round. Data positions go on where the previous plan's end, so that nothing repeats.
+
+    `step_us` has measured speeds, of others than these members too; they do not count here.
+    """
     commit_by_ms = -(-(now_ms + pace.train_ms) // 1000) * 1000
     commit_by_ms = max(commit_by_ms, params.epoch_start * 1000)
     anchor_by_ms = commit_by_ms + params.anchor_window * 1000
@@ -57,8 +60,9 @@ def make_plan(
     parts = min(len(members), block_count(config.model.parameters(), config.training.block))
     position = 0 if previous is None else next_data_start(previous, config.training.batch)
     shares = []
+    speeds = {index: step_us[index] for index in members if index in step_us}
     for index in sorted(members):
-        steps = steps_for(index, step_us, config)
+        steps = steps_for(index, speeds, config)
         shares.append(PlanMember(index, steps, position))
         position += steps * config.training.batch
     order = sorted(members)

@@ -2,7 +2,7 @@
 
 from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken
 from commonweight.net import Reply
-from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.canonical import JsonObject, sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.offences import part_blob
@@ -43,6 +43,8 @@ class Uploads:
         self, plan: Doc[Plan], own: Doc[Commitment], message: PartMessage, signed: Signed, data: bytes
     ) -> None:
         documents, round_ = [plan.signed, own.signed, signed], plan.body.round
+        if sha256_hex(data) != message.digest:
+            raise PeerRefused("damaged", "The bytes are not those of the message", "nobody has signed them")
         try:
             check_part_message(message, plan.body, plan.digest, own.body)
             await self._desk.payloads.take(plan.body, own.body, message.part, data)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from commonweight.errors import CommonweightError, FormatError
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Plan, open_signed
 from commonweight.protocol.structure import check_commitment
-from trainer.member import Member, now_ms
+from trainer.member import Member
 from trainer.signers import Roster
 
 _log = logging.getLogger("commonweight.trainer")
@@ -22,8 +21,8 @@ async def wait_for_anchor(member: Member, plan: Plan, plan_digest: str) -> dict[
 
     Empty when there are none until the end of the exchange.
     """
-    await asyncio.sleep(max(0.0, plan.anchor_by_ms / 1000 - time.time()))
-    while now_ms() < plan.exchange_by_ms:
+    await asyncio.sleep(max(0.0, plan.anchor_by_ms / 1000 - member.clock()))
+    while member.now_ms() < plan.exchange_by_ms:
         try:
             over = await asyncio.to_thread(member.chain.time_s) * 1000 >= plan.anchor_by_ms
             roster = await member.signers.roster(plan.round) if over else None

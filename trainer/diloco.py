@@ -23,7 +23,7 @@ from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
-from trainer.inner import InnerOptimizer, configure_torch
+from trainer.inner import InnerOptimizer, Optimizer, configure_torch
 from trainer.journal import Journal, RoundFolder
 from trainer.thinning import Thinning, affordable
 
@@ -91,11 +91,11 @@ class RoundTrainer:
 
     def __init__(
         self, config: RunConfig, corpus: Corpus, journal: Journal, index: int, threads: int | None = None,
-        keep_states: int = 1,
+        keep_states: int = 1, make: Callable[[RunConfig], Optimizer] = InnerOptimizer,
     ) -> None:  # fmt: skip
         """`threads` other than the run's own make replays of this member inexact, though within the tolerance.
 
-        Every `keep_states`-th trace state stays on disk.
+        Every `keep_states`-th trace state stays on disk. `make` gives the optimizer that takes the steps.
         """
         self.config = config
         self.threads = threads or config.training.threads
@@ -104,12 +104,13 @@ class RoundTrainer:
         self.index = index
         self._keep_states = keep_states
         self._step_s = 0.0
-        self._optimizer: InnerOptimizer | None = None
+        self._optimizer: Optimizer | None = None
+        self._make = make
 
     def warm_up(self) -> None:
         """Build the model and take two steps that are thrown away: the first round pays for nothing, one is timed."""
         configure_torch(self.threads)
-        self._optimizer = self._optimizer or InnerOptimizer(self.config)
+        self._optimizer = self._optimizer or self._make(self.config)
         training = self.config.training
         for _ in range(2):
             started = time.perf_counter()
@@ -122,7 +123,7 @@ class RoundTrainer:
         `enough` may end the steps early at a trace boundary. Raises TrainingError when the steps diverge.
         """
         configure_torch(self.threads)
-        optimizer = self._optimizer = self._optimizer or InnerOptimizer(self.config)
+        optimizer = self._optimizer = self._optimizer or self._make(self.config)
         plan, started = folder.body, time.perf_counter()
         trace, state = self._begin(folder, base)
         optimizer.load(state)
@@ -141,7 +142,7 @@ class RoundTrainer:
                 keeper.keep(optimizer.state(state.residual))
                 if enough(done, time.perf_counter() - segment_started):
                     break
-        payload = payload_of(self.config, plan, base, optimizer.model.flat.numpy(), state.residual)
+        payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
         self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)
         return Work(

@@ -7,6 +7,7 @@ signature is made here, in `commitment` and `own_part`.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import fcntl
 import logging
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from commonweight.errors import ConfigError, PeerError, TrainingError
-from commonweight.net import Dialer, Identity
+from commonweight.net import Dialer, Identity, Server
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32, lower_address
@@ -33,7 +34,7 @@ from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
 from trainer.peers import PeerBook, PeerServer
 from trainer.recall import Recall
-from trainer.settings import ProviderSettings
+from trainer.settings import ProviderSettings, world_size
 from trainer.signers import Signers
 from trainer.status import Status
 
@@ -42,7 +43,10 @@ _log = logging.getLogger("commonweight.trainer")
 
 @dataclass
 class Member:
-    """One member of one run. Blocking work goes to threads; everything else is for one event loop."""
+    """One member of one run. Blocking work goes to threads; everything else is for one event loop.
+
+    `clock` gives Unix time in seconds, `listener` the transport that it serves by; the dialer is the other half of it.
+    """
 
     config: RunConfig
     identity: Identity
@@ -58,6 +62,8 @@ class Member:
     poll_s: float
     lock: BinaryIO
     advertise: str | None = None
+    clock: Callable[[], float] = time.time
+    listener: type[Server] = Server
     server: PeerServer = field(init=False)
     address: str = field(init=False, default="")
     have: str | None = field(init=False, default=None)
@@ -67,8 +73,13 @@ class Member:
 
     def __post_init__(self) -> None:
         self.server = PeerServer(
-            self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part
-        )
+            self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part,
+            listener=self.listener,
+        )  # fmt: skip
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds, as plans count it."""
+        return int(self.clock() * 1000)
 
     @property
     def index(self) -> int:
@@ -148,7 +159,7 @@ class Member:
     def exchange(self, plan: Signed, keys: Mapping[int, str]) -> Exchange:
         """This member's side of a round's all-reduce, served to the others from now on; `keys` by member."""
         seat = Seat(self.index, self.identity.key, self.identity.domain, keys.get)
-        exchange = Exchange(self.config, plan, seat, self.book, self)
+        exchange = Exchange(self.config, plan, seat, self.book, self, self.clock)
         self.server.serve(exchange)
         return exchange
 
@@ -216,12 +227,32 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         dialer=dialer,
         journal=journal,
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
-        trainer=RoundTrainer(config, corpus, journal, index, settings.threads, settings.keep_states),
+        trainer=_trainer(config, corpus, journal, index, settings),
         status=Status(settings.data_dir / "status.jsonl"),
         poll_s=settings.poll_s,
         lock=lock,
         advertise=settings.advertise,
     )
+
+
+def _trainer(
+    config: RunConfig, corpus: data.Corpus, journal: Journal, index: int, settings: ProviderSettings
+) -> RoundTrainer:
+    """On this process alone, or on all that torchrun has started."""
+    threads, keep_states = settings.threads, settings.keep_states
+    if world_size() == 1:
+        return RoundTrainer(config, corpus, journal, index, threads, keep_states)
+    if keep_states != 1:
+        raise UsageError(
+            "A member of several processes keeps every trace state",
+            "a state that all of them made cannot be computed again by one, to the last bit",
+            "leave --keep-states out",
+        )
+    from trainer.sharded import ShardedOptimizer
+
+    optimizer = ShardedOptimizer(config, threads)
+    atexit.register(optimizer.close)
+    return RoundTrainer(config, corpus, journal, index, threads, make=lambda _: optimizer)
 
 
 def _load_config(store: ContentStore, cid: str, sha256: str) -> RunConfig:
@@ -244,8 +275,3 @@ def _lock(folder: Path) -> BinaryIO:
             f"Another process works in {folder}", "it holds the lock file there", "stop it, or name another --data-dir"
         ) from None
     return lock
-
-
-def now_ms() -> int:
-    """Unix time in milliseconds, as plans count it."""
-    return int(time.time() * 1000)

@@ -29,6 +29,7 @@ from trainer.onchain import ChainView
 _log = logging.getLogger("commonweight.trainer")
 _PING_S = 2.0
 _BLOCK_S = 20.0
+_SILENT_S = 1.0
 _REMEMBERED = 3
 
 
@@ -61,19 +62,50 @@ class PeerBook:
         return min([await peer.ping(_PING_S), await peer.ping(_PING_S)])
 
     async def block(self, cid: Cid) -> bytes:
-        """A block from whichever member has it; not verified. Raises ContentUnavailable."""
-        for index in list(self._known):
-            address, key = self._known[index]
-            try:
-                reply = await self._dialer.call(
-                    address, key, "block", {"cid": str(cid)}, timeout_s=_BLOCK_S, max_reply=MAX_BLOCK_BYTES
-                )
-            except PeerError as problem:
-                _log.debug("member %d has no block %s: %s", index, cid, problem)
-                self._known[index] = self._known.pop(index)  # ask the others first from now on
-                continue
-            return reply.body
+        """A block from whichever member has it; not verified. Raises ContentUnavailable.
+
+        One is asked first; when it fails, or keeps silent for a moment, the next is asked too: a frozen member or a
+        dead link must not hold up a joiner. Whoever was of no use is asked last from then on.
+        """
+        asked: dict[asyncio.Task[bytes], int] = {}
+        waiting = list(self._known)
+        try:
+            async with asyncio.timeout(_BLOCK_S):
+                while waiting or asked:
+                    if waiting:
+                        index = waiting.pop(0)
+                        asked[asyncio.create_task(self._block_of(index, cid))] = index
+                    done, _ = await asyncio.wait(
+                        asked, timeout=_SILENT_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in done:
+                        index = asked.pop(task)
+                        if task.exception() is None:
+                            return task.result()
+                        self._ask_last(index)
+        except TimeoutError:
+            pass
+        finally:
+            for task, index in asked.items():
+                self._ask_last(index)
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
         raise ContentUnavailable(f"No member has {cid}", f"{len(self._known)} were asked")
+
+    async def _block_of(self, index: int, cid: Cid) -> bytes:
+        address, key = self._place(index)
+        try:
+            reply = await self._dialer.call(
+                address, key, "block", {"cid": str(cid)}, timeout_s=_BLOCK_S, max_reply=MAX_BLOCK_BYTES
+            )
+        except PeerError as problem:
+            _log.debug("member %d has no block %s: %s", index, cid, problem)
+            raise
+        return reply.body
+
+    def _ask_last(self, index: int) -> None:
+        if index in self._known:
+            self._known[index] = self._known.pop(index)
 
     def block_from_thread(self, loop: asyncio.AbstractEventLoop) -> Callable[[Cid], bytes]:
         """`block` for a thread other than the event loop's."""
@@ -101,6 +133,7 @@ class PeerServer:
         checkpoints: Checkpoints,
         own_part: Callable[[RoundFolder], OwnPart],
         limits: Limits | None = None,
+        listener: type[Server] = Server,
     ) -> None:
         self._identity = identity
         self._chain = chain
@@ -116,7 +149,7 @@ class PeerServer:
             "payload": Method(self._payload),
             "block": Method(self._block),
         }
-        self._server = Server(identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes))
+        self._server = listener(identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes))
 
     async def start(self, listen: str) -> str:
         """Listen at host:port; returns the address with the port that was taken."""

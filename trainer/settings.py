@@ -1,5 +1,6 @@
 """The one settings object of a provider's process. Whoever starts it fills it in; nothing is read at import."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,3 +50,13 @@ class ProviderSettings:
             )
         object.__setattr__(self, "campaign", lower_address(self.campaign))
         object.__setattr__(self, "signer_peers", {lower_address(a): p for a, p in self.signer_peers.items()})
+
+
+def world_size() -> int:
+    """How many processes torchrun has started for this member; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_follower() -> bool:
+    """Whether this is a process other than the one that speaks for the member."""
+    return world_size() > 1 and int(os.environ.get("RANK", "0")) > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -31,12 +30,13 @@ async def until_asked(work: Coroutine[None, None, T], stop: Stop, patience_s: fl
 
     Even then `work` has `patience_s` from now on.
     """
-    until_s = time.monotonic() + patience_s
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + patience_s
     working, asked = asyncio.create_task(work), asyncio.create_task(stop.soon.wait())
     try:
         await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            await asyncio.wait({working}, timeout=max(0.0, until_s - time.monotonic()))
+            await asyncio.wait({working}, timeout=max(0.0, until_s - loop.time()))
         return working.result() if working.done() else None
     finally:
         working.cancel()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 
 from commonweight.errors import (
     ChainError,
@@ -36,8 +35,8 @@ from trainer.allreduce import Exchange
 from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Held
 from trainer.journal import RoundFolder
-from trainer.member import Member, now_ms, open_member
-from trainer.settings import ProviderSettings
+from trainer.member import Member, open_member
+from trainer.settings import ProviderSettings, is_follower
 from trainer.stopping import Stop, until_asked
 
 _log = logging.getLogger("commonweight.trainer")
@@ -48,7 +47,15 @@ _GRACE_S = 5.0
 
 
 def run(settings: ProviderSettings) -> None:
-    """Train for the run that the settings name, until SIGTERM or SIGINT. Blocks; raises CommonweightError."""
+    """Train for the run that the settings name, until SIGTERM or SIGINT. Blocks; raises CommonweightError.
+
+    Under torchrun, rank 0 is the member and the others train with it; they end when it does.
+    """
+    if is_follower():
+        from trainer.sharded import follow
+
+        follow()
+        return
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger("commonweight").addHandler(handler)
@@ -68,11 +75,15 @@ async def _run(settings: ProviderSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked)
-    member = await open_member(settings, Member)
+    await live(await open_member(settings, Member), settings.listen, stop)
+
+
+async def live(member: Member, listen: str, stop: Stop) -> None:
+    """Serve, train and leave; raises what ended it otherwise. A `stop.now` must come with a cancellation."""
     heartbeat: asyncio.Task[None] | None = None
     try:
         member.status.say("join", 0)
-        await until_asked(member.start(settings.listen), stop)
+        await until_asked(member.start(listen), stop)
         heartbeat = asyncio.create_task(_heartbeat(member, stop))
         await rounds(member, stop)
         await member.signers.leave(member.index)
@@ -142,7 +153,7 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
         await commit(member, folder, base, stop)
         await exchange_parts(member, folder, exchange)
     member.status.say("record", plan.round)
-    patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - time.time()
+    patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - member.clock()
     record = await until_asked(wait_for_record(member, plan), stop, patience_s)
     if record is not None:
         await next_checkpoint(member, signed, plan, record, base, exchange)
@@ -185,7 +196,7 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
     """Train unless that is done already, and try to get a receipt for it while that makes sense."""
     plan, commitment = folder.body, folder.commitment
     if commitment is None:
-        if time.time() + member.finish_s > plan.commit_by_ms / 1000 or stop.soon.is_set():
+        if member.clock() + member.finish_s > plan.commit_by_ms / 1000 or stop.soon.is_set():
             return
         try:
             commitment = await take_steps(member, folder, base, stop)
@@ -198,7 +209,8 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
             await member.signers.commit(commitment)
         except (PeerError, FormatError) as problem:
             _log.warning("no receipt for round %d: %s", plan.round, problem)
-            if now_ms() > plan.commit_by_ms or (isinstance(problem, PeerRefused) and problem.code != "wrong-plan"):
+            final = isinstance(problem, PeerRefused) and problem.code != "wrong-plan"
+            if final or member.now_ms() > plan.commit_by_ms:
                 return
             await asyncio.sleep(member.poll_s)
         else:
@@ -208,20 +220,21 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
 async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> Signed:
     """The inner steps and the commitment to them; fewer steps when time or the process ends before."""
     plan, planned = folder.body, folder.body.member(member.index).steps
-    tokens, started = member.config.tokens(1), time.monotonic()
+    loop = asyncio.get_running_loop()
+    tokens, started = member.config.tokens(1), loop.time()
     last_step = started
 
     def enough(_: int, segment_s: float) -> bool:
-        late = time.time() + _SEGMENT_MARGIN * segment_s + member.finish_s > plan.commit_by_ms / 1000
+        late = member.clock() + _SEGMENT_MARGIN * segment_s + member.finish_s > plan.commit_by_ms / 1000
         return late or stop.soon.is_set()
 
     def progress(step: int, loss: float) -> None:
         nonlocal last_step
-        last_step = time.monotonic()
+        last_step = loop.time()
         if stop.now.is_set():
             raise TrainingError("The process was asked to end at once")
         if step % 5 == 0 or step == planned:
-            speed = step * tokens / (time.monotonic() - started)
+            speed = step * tokens / (loop.time() - started)
             member.status.say("train", plan.round, step=step, steps=planned, loss=loss, tokens_per_s=speed)
 
     member.status.say("train", plan.round, steps=planned)
@@ -229,7 +242,7 @@ async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop
     _log.info("round %d: %d steps, loss %.4f, %.2f s, trace %.1f %%", plan.round, work.commitment.steps, work.loss,
               work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
     signed = await asyncio.to_thread(member.commitment, folder, work.commitment)
-    member.finish_s = max(_FINISH_S, 2 * (time.monotonic() - last_step))
+    member.finish_s = max(_FINISH_S, 2 * (loop.time() - last_step))
     return signed
 
 
@@ -260,7 +273,7 @@ async def upload(member: Member, folder: RoundFolder) -> None:
     plan, part = folder.body, member.own_part(folder)
 
     async def one(number: int) -> None:
-        while now_ms() < plan.exchange_by_ms:
+        while member.now_ms() < plan.exchange_by_ms:
             try:
                 message, payload = await asyncio.to_thread(part, number)
                 await member.signers.upload(plan.round, number, message, payload)

@@ -191,7 +191,7 @@ class Server:
                 str(hello.body["nonce"]),
                 self.limits.max_clock_skew_s,
             )
-            await self._authorise(caller)
+            await self.authorise(caller)
             if self.connections >= self.limits.max_connections:
                 raise PeerRefused("busy", "This server has no room for more connections", "", "try again later")
         except PeerRefused as refused:
@@ -223,12 +223,12 @@ class Server:
 
         async def admit(header: JsonObject, size: int) -> None:
             nonlocal held
-            method = self._methods.get(str(header.get("method")))
-            allowed = method.max_body if method else 0
+            name = str(header.get("method"))
+            allowed = self.largest_body(name)
             if size > allowed:
-                code = "frame-too-large" if method else "unknown-method"
+                code = "frame-too-large" if name in self._methods else "unknown-method"
                 refused = PeerRefused(code, "The request is refused", f"its body has {size} bytes, allowed {allowed}")
-                await wire.send(_refusal(refused, _id(header)), b"", str(header.get("method"))[:40])
+                await wire.send(_refusal(refused, _id(header)), b"", name[:40])
                 raise refused
             async with asyncio.timeout(self.limits.handler_s):
                 await self._budget.take(size)
@@ -260,28 +260,43 @@ class Server:
     async def _answer(self, wire: Wire, caller: Caller, frame: Frame, held: int) -> None:
         header, name = frame.header, self._count_as(frame.header)
         try:
-            reply = await self._handle(caller, frame)
-            answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
-            body = reply.body
-        except PeerRefused as refused:
-            answer, body = _refusal(refused, _id(header)), b""
+            try:
+                reply = await self._handle(caller, frame)
+                answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
+                body = reply.body
+            except PeerRefused as refused:
+                answer, body = _refusal(refused, _id(header)), b""
+            with contextlib.suppress(PeerError):  # a peer that left does not get its answer
+                await wire.send(answer, body, name)
         finally:
-            self._done(caller, held)
-        with contextlib.suppress(PeerError):  # a peer that left does not get its answer
-            await wire.send(answer, body, name)
+            self._done(caller, held)  # not before the reply is out: who does not read asks for no more
 
     async def _handle(self, caller: Caller, frame: Frame) -> Reply:
-        """The handler's reply; raises only PeerRefused."""
-        name, params = frame.header.get("method"), frame.header.get("params")
-        method = self._methods.get(str(name))
-        if method is None or not isinstance(params, dict) or set(frame.header) != {"id", "method", "params"}:
-            code = "unknown-method" if method is None else "bad-request"
+        name, params = str(frame.header.get("method")), frame.header.get("params")
+        if not isinstance(params, dict) or set(frame.header) != {"id", "method", "params"}:
+            code = "bad-request" if name in self._methods else "unknown-method"
+            raise PeerRefused(code, f"The request {name[:40]!r} is refused", "it is not a request of this protocol")
+        return await self.answer(Request(caller, name, params, frame.body, frame.transfer_us))
+
+    async def authorise(self, caller: Caller) -> None:
+        """Let a proven caller in; raises PeerRefused for others."""
+        await self._authorise(caller)
+
+    def largest_body(self, name: str) -> int:
+        """How many bytes the body of a request may have; 0 for a method that is not there."""
+        method = self._methods.get(name)
+        return method.max_body if method else 0
+
+    async def answer(self, request: Request) -> Reply:
+        """The reply to a request, whatever transport brought it; raises only PeerRefused."""
+        name, method = request.method, self._methods.get(request.method)
+        if method is None:
             raise PeerRefused(
-                code, f"The request {str(name)[:40]!r} is refused", "it is not one of this server's methods"
+                "unknown-method", f"The request {name[:40]!r} is refused", "it is not one of this server's methods"
             )
         try:
             async with asyncio.timeout(self.limits.handler_s):
-                return await method.handler(Request(caller, str(name), params, frame.body, frame.transfer_us))
+                return await method.handler(request)
         except PeerRefused:
             raise
         except CommonweightError as problem:

@@ -97,7 +97,8 @@ def _ordered(value: object, depth: int) -> object:
         for key in value:
             if not isinstance(key, str):
                 raise CanonicalJsonError("An object key is not a string", f"it is {key!r}")
-        keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        plain = all(map(str.isascii, value))  # then every order of characters is the same
+        keys = sorted(value, key=None if plain else lambda key: key.encode("utf-16-be", "surrogatepass"))
         return {key: _ordered(value[key], depth + 1) for key in keys}
     raise CanonicalJsonError("A value has no canonical form", f"{type(value).__name__} is not allowed in documents")
 

@@ -67,6 +67,29 @@ class WrongRound(Member):
         return super().commitment(folder, replace(body, round=body.round + 1))
 
 
+class Equivocator(Member):
+    """Commits, gets its receipt, and then signs a second commitment to another payload for the same round."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        honest = self.signers.commit
+
+        async def twice(commitment: Signed) -> Signed:
+            receipt = await honest(commitment)
+            await honest(self.second)
+            return receipt
+
+        self.signers.commit = twice  # type: ignore[method-assign]
+
+    def commitment(self, folder: RoundFolder, body: Commitment) -> Signed:
+        trace, parts = folder.trace, (replace(body.parts[0], digest=OTHER), *body.parts[1:])
+        assert trace is not None
+        changed = trace.finish([part.digest for part in parts], body.trace.new_residual)
+        second = replace(body, parts=parts, trace=changed)
+        self.second = sign("commitment", second.to_body(), self.identity.key, self.identity.domain)
+        return super().commitment(folder, body)
+
+
 class Silent(Member):
     """Commits, gets its receipt, and never sends a byte of its payload."""
 
@@ -156,6 +179,7 @@ ADVERSARIES: dict[str, type[Member]] = {
     "damager": Damager,
     "wrong-base": WrongBase,
     "wrong-round": WrongRound,
+    "equivocator": Equivocator,
     "silent": Silent,
     "sign-flip": SignFlip,
     "hundredfold": Hundredfold,

@@ -46,7 +46,7 @@ async def refuse(request: Request) -> Reply:
 async def big(request: Request) -> Reply:
     size = request.params["size"]
     assert isinstance(size, int)
-    return Reply({}, bytes(size))
+    return Reply({}, b"\x01" * size)
 
 
 async def memory(request: Request) -> Reply:

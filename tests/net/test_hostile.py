@@ -159,6 +159,24 @@ async def test_an_oversize_body_costs_no_memory(serve: Start) -> None:
     await peer.close()
 
 
+async def test_who_asks_and_does_not_read_holds_a_bounded_amount_of_memory(serve: Start) -> None:
+    address = serve(max_in_flight_per_caller=4)
+    peer = await honest(address)
+    before = (await peer.call("memory")).params["peak_kib"]
+    raw = await authenticated(address)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    raw.write(frame({"id": 1, "method": "big", "params": {"size": 4 << 20}}) * 100)
+    for _ in range(20):
+        await peer.ping()
+        await asyncio.sleep(0.05)
+    after = (await peer.call("memory")).params["peak_kib"]
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert after - before < 100_000, "four replies of 4 MiB, and what TLS makes of them"
+    await peer.close()
+    raw.writer.transport.abort()
+
+
 # --- time ------------------------------------------------------------------------------------------------------------
 
 

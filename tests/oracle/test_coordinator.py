@@ -306,7 +306,7 @@ async def test_a_member_that_commits_and_shows_nothing_is_slow_and_does_not_stre
     tmp_path: Path, crew: dict[int, Crew]
 ) -> None:
     office = Office(tmp_path, Chain())
-    budget = office.coordinator.pace().exchange_ms
+    budget = office.coordinator.learning.pace().exchange_ms
     await gather(office, crew)
     for member in crew.values():
         await commit(office, member)
@@ -322,7 +322,7 @@ async def test_a_member_that_commits_and_shows_nothing_is_slow_and_does_not_stre
     assert [(m.index, m.reason) for m in office.record(1).missing] == [(2, "payload-missing")]
     assert office.seat.db.members()[2].strikes == 1
     assert office.seat.db.members()[2].slow_until_ms > office.chain.now_ms
-    assert office.coordinator.pace().exchange_ms < budget
+    assert office.coordinator.learning.pace().exchange_ms < budget
 
 
 async def test_work_that_does_not_continue_the_members_last_state_is_not_counted(

@@ -85,3 +85,15 @@ def test_liars_are_banned_and_the_others_do_not_notice(tmp_path: Path, data_dir:
         assert not any(provider.counted() for provider in (liar, base))
         assert world.same_checkpoints(ada, bob, false)
         assert set(ada.counted()) >= {rounds + 1, rounds + 2}
+
+
+@pytest.mark.slow
+def test_a_member_of_two_ranks_is_a_member_like_any_other(tmp_path: Path, data_dir: Path) -> None:
+    with World(tmp_path, data_dir) as world:
+        world.start_signers()
+        ada, two = world.add("ada"), world.add("two", ranks=2)
+        first = world.wait("it is counted", two.counted, 240)[0]
+        world.wait("and again", lambda: [r for r in two.counted() if r > first], 240)
+        world.same_checkpoints(ada, two)
+        two.end(60)
+        assert two.phase()[1] == "stopped", "it was let finish; torchrun itself ends by the signal"

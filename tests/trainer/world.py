@@ -207,13 +207,16 @@ class World:
         for signer in self.signers:
             signer.start()
 
-    def add(self, name: str, adversary: str | None = None) -> Provider:
-        """Register a provider and start its process, which lies when it is an adversary."""
+    def add(self, name: str, adversary: str | None = None, ranks: int = 1) -> Provider:
+        """Register a provider and start its process, which lies when it is an adversary; or several, by torchrun."""
         key = next(self._keys)
         address = f"127.0.0.1:{free_port()}"
         registry = Run.at(self.chain(key), self.run.addresses.campaign).registry
         registry.register(key.address, key.address, address, self.run.params.provider_stake)
         argv = command() if adversary is None else [sys.executable, "-m", "tests.adversaries.as_member", adversary]
+        if ranks > 1:
+            argv = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+            argv += ["-m", "--", "commonweight.cli.main"]
         argv += ["provider", "start", *self._common(self._keystore(name, key), name)]
         argv += ["--listen", address, "--log-level", "info"]
         provider = Provider(name, argv, self.folder / f"{name}.log", folder=self.folder / name, key=key)

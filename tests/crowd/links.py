@@ -1,0 +1,196 @@
+"""The transport over simulated links: latency, bandwidth, partitions. The other half of the seam is `Server` itself.
+
+A call pays for its bytes on the sender's way out and on the receiver's way in, one after the other as on a wire. Over
+a link that is cut nothing arrives until it is mended: the caller waits until its own time is over. A process that is
+killed resets its connections; a frozen one keeps them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from commonweight.errors import FrameTooLarge, PeerRefused, PeerTimeout, PeerUnreachable
+from commonweight.net import DEFAULT_MAX_REPLY, Caller, Identity, Reply, Request, Server
+from commonweight.protocol.canonical import JsonObject
+from tests.crowd.clock import Process, VirtualLoop
+
+_CONNECT_S = 0.002
+
+
+@dataclass
+class Line:
+    """One party's way to the network."""
+
+    latency_s: float = 0.02
+    bytes_per_s: float = 12_500_000.0
+    free_at: float = 0.0
+
+    def send(self, now: float, size: int) -> float:
+        """When the last of these bytes is through, if they queue up now."""
+        self.free_at = max(now, self.free_at) + size / self.bytes_per_s
+        return self.free_at
+
+
+@dataclass
+class Party:
+    """A process on the network."""
+
+    name: str
+    process: Process
+    line: Line = field(default_factory=Line)
+    server: Server | None = None
+    address: str = ""
+    calls: set[asyncio.Future[Reply]] = field(default_factory=set)  # that it is answering
+
+
+class Links:
+    """Who is where, and which links are cut."""
+
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
+        self.loop, self._seed = loop, seed
+        self.parties: dict[str, Party] = {}
+        self.listening: dict[str, Party] = {}
+        self._cut: dict[str, frozenset[str]] = {}
+        self._mended: asyncio.Future[None] = loop.create_future()
+        self._counts: dict[tuple[str, str], int] = {}
+        self.calls = 0
+
+    def join(self, name: str, process: Process, line: Line) -> Party:
+        """A process appears; the same name as before means: the one that was started again."""
+        party = self.parties[name] = Party(name, process, line)
+        process.on_kill.append(lambda: self.leave(party))
+        return party
+
+    def leave(self, party: Party) -> None:
+        """Its connections are reset."""
+        if self.listening.get(party.address) is party:
+            del self.listening[party.address]
+        for call in list(party.calls):
+            if not call.done():
+                call.set_exception(PeerUnreachable(f"{party.name} is gone"))
+
+    def cut(self, one: str, *others: str) -> None:
+        """Nothing gets through between `one` and the others any more."""
+        self._cut[one] = frozenset(others)
+
+    def mend(self, one: str) -> None:
+        """What was cut off of `one` is there again."""
+        self._cut.pop(one, None)
+        mended, self._mended = self._mended, self.loop.create_future()
+        mended.set_result(None)
+
+    def _is_cut(self, one: str, other: str) -> bool:
+        return other in self._cut.get(one, ()) or one in self._cut.get(other, ())
+
+    async def carry(self, one: Party, other: Party, size: int) -> int:
+        """Wait until these bytes have crossed; how long it took, in microseconds."""
+        began = self.loop.time()
+        while self._is_cut(one.name, other.name):
+            await asyncio.shield(self._mended)
+        number = self._counts[one.name, other.name] = self._counts.get((one.name, other.name), 0) + 1
+        jitter = random.Random(f"{self._seed} {one.name} {other.name} {number}").uniform(1.0, 1.2)
+        over = max(one.line.send(self.loop.time(), size), other.line.send(self.loop.time(), size))
+        over += (one.line.latency_s + other.line.latency_s) * jitter / 2
+        await asyncio.sleep(over - self.loop.time())
+        if self._is_cut(one.name, other.name):
+            return await self.carry(one, other, 0)
+        return max(1, round((self.loop.time() - began) * 1e6))
+
+    async def call(self, caller: Party, who: Caller, address: str, request: tuple[str, JsonObject, bytes]) -> Reply:
+        """A request and its reply. Raises PeerUnreachable or PeerRefused."""
+        method, params, body = request
+        self.calls += 1
+        target = self.listening.get(address)
+        if target is None or target.server is None:
+            await asyncio.sleep(_CONNECT_S)
+            raise PeerUnreachable(f"Nobody listens at {address}")
+        took_us = await self.carry(caller, target, _size(params, body))
+        if self.listening.get(address) is not target:
+            raise PeerUnreachable(f"{target.name} is gone")
+        answer: asyncio.Future[Reply] = self.loop.create_future()
+        target.calls.add(answer)
+        answer.add_done_callback(target.calls.discard)
+        serving = self.loop.start(
+            target.process, _serve(target.server, Request(who, method, params, body, took_us), answer)
+        )
+        try:
+            reply = await answer
+        finally:
+            if not answer.done():
+                answer.cancel()
+            del serving
+        us = await self.carry(target, caller, _size(reply.params, reply.body))
+        return Reply(reply.params, reply.body, us)
+
+
+def _size(params: JsonObject, body: bytes) -> int:
+    return len(json.dumps(params)) + len(body) + 64
+
+
+async def _serve(server: Server, request: Request, answer: asyncio.Future[Reply]) -> None:
+    try:
+        await server.authorise(request.caller)
+        if len(request.body) > server.largest_body(request.method):
+            raise PeerRefused("frame-too-large", "The request is refused")
+        reply = await server.answer(request) if request.method != "ping" else Reply()
+    except PeerRefused as refused:
+        if not answer.done():
+            answer.set_exception(PeerRefused(refused.code, refused.what, refused.why, refused.fix))
+    else:
+        if not answer.done():
+            answer.set_result(reply)
+
+
+class SimDialer:
+    """A `Dialer` over simulated links."""
+
+    def __init__(self, links: Links, party: Party, identity: Identity) -> None:
+        self.links, self.party, self.identity = links, party, identity
+        self._who = Caller(identity.address, identity.role, identity.index)
+
+    async def call(
+        self, address: str, expect: str, method: str, params: JsonObject | None = None, body: bytes = b"", *,
+        timeout_s: float = 30.0, max_reply: int = DEFAULT_MAX_REPLY,
+    ) -> Reply:  # fmt: skip
+        try:
+            async with asyncio.timeout(timeout_s):
+                target = self.links.listening.get(address)
+                if target is not None and target.server is not None and target.server.identity.address != expect:
+                    raise PeerUnreachable(f"somebody else listens at {address}")
+                reply = await self.links.call(self.party, self._who, address, (method, params or {}, body))
+        except TimeoutError:
+            raise PeerTimeout(f"{address} did not answer {method} within {timeout_s:g} s") from None
+        if len(reply.body) > max_reply:
+            raise FrameTooLarge(f"{address} answered {method} with {len(reply.body)} bytes")
+        return reply
+
+    async def peer(self, address: str, expect: str, timeout_s: float = 15.0) -> Any:
+        async def ping(timeout_s: float) -> int:
+            began = self.links.loop.time()
+            await self.call(address, expect, "ping", timeout_s=timeout_s)
+            return round((self.links.loop.time() - began) * 1e6)
+
+        return SimpleNamespace(ping=ping)
+
+    async def close(self) -> None:
+        return None
+
+
+def listener(links: Links, party: Party) -> type[Server]:
+    """A `Server` for this party that listens on simulated links."""
+
+    class SimServer(Server):
+        async def start(self, host: str, port: int) -> tuple[str, int]:
+            party.server, party.address = self, f"{host}:{port}"
+            links.listening[party.address] = party
+            return host, port
+
+        async def close(self) -> None:
+            links.leave(party)
+
+    return SimServer
