@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from commonweight import __version__
-from commonweight.cli import audit, config, dashboard, data, dev, fund, infer, key, oracle, provider, run
+from commonweight.cli import audit, config, dashboard, data, dev, estimating, fund, infer, key, oracle, provider, run
 from commonweight.cli.options import JsonOption
 from commonweight.cli.output import Output
 from commonweight.errors import CommonweightError, UsageError
@@ -37,6 +37,7 @@ cli.add_typer(data.cli, name="data")
 cli.add_typer(key.cli, name="key")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
+run.cli.command()(estimating.estimate)
 cli.command()(dashboard.dashboard)
 
 
