@@ -18,12 +18,13 @@ T = TypeVar("T")
 class Stop:
     """How the process is asked to end: `soon` after this round, `now` at once; `why` when it is by an error.
 
-    `resting` is set while a pause holds; `speaking` is held by who tells the signers that this member is there or not,
-    so that the last word is the true one. Read by the training thread too.
+    `resting` is set while a pause holds, `awake` when it has ended; `speaking` is held by who tells the signers that
+    this member is there or not, so that the last word is the true one. Read by the training thread too.
     """
 
     soon: asyncio.Event = field(default_factory=asyncio.Event)
     resting: asyncio.Event = field(default_factory=asyncio.Event)
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
     speaking: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: threading.Event = field(default_factory=threading.Event)
     why: CommonweightError | None = None
@@ -32,6 +33,12 @@ class Stop:
     def leaving(self) -> bool:
         """Whether no new work is to be begun."""
         return self.soon.is_set() or self.resting.is_set()
+
+    def rest(self, paused: bool) -> None:
+        """Begin or end a pause."""
+        begin, end = (self.resting, self.awake) if paused else (self.awake, self.resting)
+        begin.set()
+        end.clear()
 
 
 async def until_asked(

@@ -84,8 +84,8 @@ async def _run(settings: ProviderSettings) -> None:
         if not stop.now.is_set():
             raise
     finally:
-        for task in beside:
-            task.cancel()
+        for side in beside:
+            side.cancel()
         member.status.say("stopped", member.round)
         await member.close()
     if stop.why is not None:
@@ -111,10 +111,7 @@ async def _heartbeat(member: Member, stop: Stop) -> None:
 async def _follow_pause(folder: Path, stop: Stop) -> None:
     """Rest while the pause in the data directory holds."""
     while True:
-        if time.time() < await asyncio.to_thread(paused_until, folder):
-            stop.resting.set()
-        else:
-            stop.resting.clear()
+        stop.rest(time.time() < await asyncio.to_thread(paused_until, folder))
         await asyncio.sleep(_PAUSE_POLL_S)
 
 
@@ -123,9 +120,7 @@ async def rest(member: Member, stop: Stop) -> None:
     async with stop.speaking:
         await member.signers.leave(member.index)
     member.status.say("paused", member.round)
-    while stop.resting.is_set() and not stop.soon.is_set():
-        await asyncio.sleep(_PAUSE_POLL_S)
-    if not stop.soon.is_set():
+    if await until_asked(stop.awake.wait(), stop):
         member.status.say("join", member.round)
         await until_asked(member.join(), stop)
 

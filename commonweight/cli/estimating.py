@@ -103,7 +103,7 @@ def parse_count(text: str) -> float:
     match = _COUNT.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a number.", "A number is like 12000, 1.4T or 160M", "Write it so.")
-    return float(match[1]) * 10 ** _POWERS[match[2].lower()]
+    return float(match[1]) * float(10 ** _POWERS[match[2].lower()])
 
 
 def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
@@ -139,14 +139,14 @@ def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
         ("FLOPs", f"{found.flops:.3g}"),
         ("GPU-hours", f"{found.gpu_hours:,.0f}"),
         ("duration", f"{found.days:,.1f} days, {found.rounds:,} rounds, {found.epochs:,} epochs"),
-        ("round", f"{_time(found.compute_s)} computing, {_time(found.exchange_s)} exchanging, "
-                  f"{_time(found.round_s)} in all"),
+        ("round", (f"{_time(found.compute_s)} computing, {_time(found.exchange_s)} exchanging, "
+                  f"{_time(found.round_s)} in all")),
         ("time computing", f"{100 * found.computing:.1f} %"),
-        ("a member sends", f"{found.allreduce_bytes / 1e9:,.2f} GB all-reduce, {found.upload_bytes / 1e9:,.2f} GB to "
-                           f"the coordinator, {found.replay_bytes / 1e9:,.2f} GB for replays, a round"),
+        ("a member sends", (f"{found.allreduce_bytes / 1e9:,.2f} GB all-reduce, {found.upload_bytes / 1e9:,.2f} GB to "
+                           f"the coordinator, {found.replay_bytes / 1e9:,.2f} GB for replays, a round")),
         ("against fp32 a step", f"{found.synchronous_ratio:,.0f} times less"),
-        ("memory of a member", f"{found.memory_bytes / gib:,.1f} GiB, {found.gpu_memory_bytes / gib:,.1f} a GPU: "
-                               f"{fits} {plan.gpu.memory_bytes / gib:,.1f}"),
+        ("memory of a member", (f"{found.memory_bytes / gib:,.1f} GiB, {found.gpu_memory_bytes / gib:,.1f} a GPU: "
+                               f"{fits} {plan.gpu.memory_bytes / gib:,.1f}")),
         ("credits", f"at most {found.credits:,}"),
         ("price of compute", f"${found.compute_price:,.0f}"),
         ("signers' fee", f"${found.oracle_price:,.0f}"),

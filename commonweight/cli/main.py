@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 
 from commonweight import __version__
-from commonweight.cli import audit, config, dashboard, data, dev, estimating, fund, infer, key, oracle, provider, run
+from commonweight.cli import (
+    audit,
+    config,
+    dashboard,
+    data,
+    dev,
+    doctoring,
+    estimating,
+    fund,
+    infer,
+    key,
+    lending,
+    oracle,
+    provider,
+    run,
+)
 from commonweight.cli.options import JsonOption
 from commonweight.cli.output import Output
 from commonweight.errors import CommonweightError, UsageError
@@ -38,6 +53,9 @@ cli.add_typer(key.cli, name="key")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
+for command in (lending.doctor, lending.pause, lending.resume):
+    provider.cli.command()(command)
+cli.command()(doctoring.doctor)
 cli.command()(dashboard.dashboard)
 
 

@@ -119,12 +119,7 @@ def check(
     settings = _settings(session, peers, None, None)
     from oracle.check import check as examine
 
-    findings = examine(settings)
-    passed = all(f.ok for f in findings)
-    body = {"ok": passed, "findings": [{"ok": f.ok, "what": f.what, "why": f.why, "fix": f.fix} for f in findings]}
-    rows = [["ok" if f.ok else "wrong", f.what, f.why, f.fix] for f in findings]
-    session.output.table(body, ["", "What", "Why", "What to do"], rows)
-    raise typer.Exit(0 if passed else 1)
+    session.output.findings(examine(settings))
 
 
 @cli.command()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from commonweight.chain.ledger_view import LedgerView
     from commonweight.chain.run import Run
     from commonweight.chain.structs import Provider
+    from trainer.settings import ProviderSettings
 
 cli = typer.Typer(help="Lend compute to a run and be paid for it.", no_args_is_help=True)
 AccountArgument = Annotated[
@@ -121,31 +122,10 @@ def start(
         "log_level": log_level,
     }
     session = Session(flags, config=config, role="provider")
-    s = session.settings
-    campaign, key_file = session.campaign, session.keystore
-    if s.listen is None:
-        raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
-    peers = read_peers(signer_peers)
-    from trainer.settings import ProviderSettings
+    settings = provider_settings(session, signer_peers, advertise, device, threads)
     from trainer.train import run as train
 
-    train(
-        ProviderSettings(
-            campaign=campaign,
-            rpc_urls=s.rpc,
-            store=s.store,
-            keystore=key_file,
-            password_file=s.password_file,
-            data_dir=s.data_dir,
-            listen=s.listen,
-            advertise=advertise,
-            signer_peers=peers,
-            device=device,
-            threads=threads,
-            confirmations=s.confirmations,
-            log_level=s.log_level,
-        )
-    )
+    train(settings)
 
 
 @cli.command()
@@ -307,6 +287,34 @@ def leave(
         "tx": "0x" + receipt.tx_hash.hex(),
     }
     session.output.result(body, title=title, rows=[("tx", body["tx"])])
+
+
+def provider_settings(
+    session: Session, signer_peers: Path | None, advertise: str | None, device: str = "cpu", threads: int | None = None
+) -> ProviderSettings:
+    """What a provider's process is started with. Raises UsageError for what is missing."""
+    s = session.settings
+    campaign, key_file = session.campaign, session.keystore
+    if s.listen is None:
+        raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
+    peers = read_peers(signer_peers)
+    from trainer.settings import ProviderSettings
+
+    return ProviderSettings(
+        campaign=campaign,
+        rpc_urls=s.rpc,
+        store=s.store,
+        keystore=key_file,
+        password_file=s.password_file,
+        data_dir=s.data_dir,
+        listen=s.listen,
+        advertise=advertise,
+        signer_peers=peers,
+        device=device,
+        threads=threads,
+        confirmations=s.confirmations,
+        log_level=s.log_level,
+    )
 
 
 def read_peers(path: Path | None) -> Mapping[str, str]:
