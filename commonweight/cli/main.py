@@ -27,6 +27,7 @@ from commonweight.cli import (
     oracle,
     provider,
     run,
+    tx,
 )
 from commonweight.cli.options import JsonOption
 from commonweight.cli.output import Output
@@ -50,6 +51,7 @@ cli.add_typer(infer.cli, name="infer")
 cli.add_typer(audit.cli, name="audit")
 cli.add_typer(data.cli, name="data")
 cli.add_typer(key.cli, name="key")
+cli.add_typer(tx.cli, name="tx")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
