@@ -108,4 +108,4 @@ def round_trip(store: ContentStore) -> None:
 
 
 def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f}"
+    return f"{count / 2**30:.2g}" if count < 2**30 else f"{count / 2**30:.1f}"

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from commonweight.chain.abi import parse_interface
+from commonweight.chain.client import Call, Chain
 from commonweight.chain.contracts import Campaign
 from commonweight.chain.structs import ZERO_ADDRESS
 from commonweight.protocol.canonical import dumps, sha256_hex
-from tests.chain.scenario import ETHER, KEYS
-from tests.cli.conftest import Crowd, InProcess
+from tests.chain.scenario import ETHER, KEYS, make_world
+from tests.cli.conftest import Crowd, InProcess, make_crowd
+from tests.ledger_model.chain import compiled
 
 pytestmark = pytest.mark.chain
 
@@ -175,7 +178,8 @@ def test_a_changed_file_is_refused(crowd_with: Callable[..., Crowd]) -> None:
     ):
         (home / "s.json").write_text(good)
         sealed(home / "s.json", change)
-        assert "is not the one that the file describes" in refused("tx", "send", "s.json") or "malformed"
+        said = refused("tx", "send", "s.json")
+        assert "is not the one that the file describes" in said or "is malformed" in said
     assert crowd.world.run.campaign.raised() == 0
 
     (home / "s.json").write_text(good)
@@ -185,8 +189,22 @@ def test_a_changed_file_is_refused(crowd_with: Callable[..., Crowd]) -> None:
     assert wrong.code == 2
 
 
-def test_a_token_deposit_is_two_transactions_in_one_file(crowd_with: Callable[..., Crowd]) -> None:
-    crowd = crowd_with()
-    done = crowd.user.run("fund", "deposit", "1", "--from", KEYS[8].address)
+def test_a_token_deposit_is_two_transactions_in_one_file(anvil_url: str, tmp_path: Path) -> None:
+    abi, code = compiled()["PlainToken"]
+    chain = Chain([anvil_url], KEYS[0], state_dir=tmp_path / "deploying")
+    token = str(chain.deploy(code, "the token").contract_address)
+    chain.send(Call(token, parse_interface("PlainToken", abi).function("mint", 2), (KEYS[8].address, 5 * ETHER)))
+    crowd = make_crowd(make_world(anvil_url, tmp_path / "nonces", asset=token), tmp_path)
+    written = crowd.ok(8, "fund", "deposit", "2", "--unsigned", "u.json")
+    assert [t["calls"].partition("(")[0] for t in written["transactions"]] == ["ERC20.approve", "Campaign.deposit"]
+    nonces = [t["nonce"] for t in written["transactions"]]
+    assert nonces[1] == nonces[0] + 1
+    crowd.ok(8, "tx", "sign", "u.json", "--out", "s.json", "--yes")
+    crowd.user.ok("tx", "send", "s.json")
+    assert crowd.world.run.campaign.contribution_of(KEYS[8].address) == 2 * ETHER
+
+
+def test_who_signs_is_named_only_for_a_file(crowd_with: Callable[..., Crowd]) -> None:
+    done = crowd_with().user.run("fund", "deposit", "1", "--from", KEYS[8].address)
     assert done.code == 2
     assert "--from is for --unsigned" in done.err
