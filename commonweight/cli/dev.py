@@ -20,7 +20,11 @@ from commonweight.errors import ChainError, CommonweightError, UsageError
 from commonweight.settings import environment, user_folder
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from commonweight.chain.client import Chain
     from commonweight.chain.local import LocalChain
+    from commonweight.chain.run import Run
     from commonweight.cli.devprocs import Record
     from commonweight.cli.devrun import Signer
 
@@ -51,7 +55,10 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start a chain with funded accounts, a run, its store, its oracle and its page."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from commonweight.chain.local import start_local
+    from commonweight.cli import devrun
     from commonweight.cli.devprocs import Record, alone
 
     if chain not in ("anvil", "ganache"):
@@ -64,11 +71,12 @@ def up(
             "The oracle needs PyTorch.", "It is not installed", "pip install 'commonweight[all]'; or --bare."
         )
     output, place = Output(as_json=as_json), _place(folder)
-    with alone(place), output.progress() as report:
+    with alone(place), output.progress() as report, ThreadPoolExecutor(1) as beside:
         record = Record.read(place)
         if _answers(record):
             raise UsageError(f"The chain in {place} runs already.", "", "`commonweight dev down` stops it.")
         record.stop()  # what a kill left behind
+        data = None if bare else beside.submit(devrun.prepare_data, place)
         report("Starting the chain", 0, 1)
         local = start_local(
             "anvil" if chain == "anvil" else "ganache",
@@ -82,7 +90,7 @@ def up(
         record.note("chain", local.pid)
         report("Starting the chain", 1, 1)
         try:
-            _furnish(record, local, report, None if bare else deposits_s, signers)
+            _furnish(record, local, report, None if data is None else (data, deposits_s, signers))
         except BaseException:
             record.stop()
             raise
@@ -148,8 +156,12 @@ def status(folder: DirOption = None, as_json: JsonOption = False) -> None:
 # --- what `up` does --------------------------------------------------------------------------------------------------
 
 
-def _furnish(record: Record, local: LocalChain, report: Report, deposits_s: int | None, signer_count: int) -> None:
-    """Factory, accounts, settings; and unless `deposits_s` is None the run, its oracle and its page."""
+def _furnish(
+    record: Record, local: LocalChain, report: Report, wanted: tuple[Future[tuple[str, str]], int, int] | None
+) -> None:
+    """Factory, accounts, settings; and the run, its oracle and its page if one is wanted: from which data, open to
+    deposits for how many seconds, with how many signers.
+    """
     from commonweight.chain.client import Chain
     from commonweight.chain.deploy import deploy_factory, find_factory, write_deployment
     from commonweight.chain.keys import Key
@@ -176,23 +188,28 @@ def _furnish(record: Record, local: LocalChain, report: Report, deposits_s: int 
         "accounts": accounts,
     }
     record.write()
-    if deposits_s is not None:
-        signers = _run(record, local, client, report, deposits_s, signer_count)
+    if wanted is not None:
+        signers = _run(record, local, client, report, *wanted)
         _services(record, report, signers)
 
 
 def _run(
-    record: Record, local: LocalChain, client: object, report: Report, deposits_s: int, signer_count: int
+    record: Record,
+    local: LocalChain,
+    client: Chain,
+    report: Report,
+    data: Future[tuple[str, str]],
+    deposits_s: int,
+    signer_count: int,
 ) -> tuple[Signer, ...]:
     """The run of an earlier `up` if it is not over, else a new one; its signers with full bonds."""
-    from commonweight.chain.client import Chain
     from commonweight.chain.keys import Key
     from commonweight.cli import devrun
 
-    assert isinstance(client, Chain)
     place, note = record.place, record.place / f"run-{record.facts['chain']}.json"
     addresses = dict(zip(NAMES, (account.address for account in local.accounts), strict=True))
-    run, signers = None, ()  # type: ignore[var-annotated]
+    run: Run | None = None
+    signers: tuple[Signer, ...] = ()
     try:
         kept = json.loads(note.read_text())
         run, signers = devrun.still_open(client, kept["run"]), tuple(devrun.Signer(**s) for s in kept["signers"])
@@ -204,7 +221,7 @@ def _run(
             devrun.Signer(f"signer{i}", addresses[f"signer{i}"], addresses[f"transmitter{i}"], devrun.free_address())
             for i in range(1, signer_count + 1)
         )
-        run = devrun.create(place, client, str(record.facts["factory"]), signers, deposits_s)
+        run = devrun.create(place, client, str(record.facts["factory"]), signers, data.result(), deposits_s)
         note.write_text(json.dumps({"run": run.address, "signers": [vars(s) for s in signers]}))
         report("Creating the run", 1, 1)
     keys = {account.address: Key.from_hex(account.key) for account in local.accounts}

@@ -43,20 +43,30 @@ def still_open(chain: Chain, address: str) -> Run | None:
     return None if over else run
 
 
-def create(place: Path, chain: Chain, factory: str, signers: tuple[Signer, ...], deposits_s: int) -> Run:
-    """Prepare data, publish run.json, create the run. `chain` signs as the creator."""
+def prepare_data(place: Path) -> tuple[str, str]:
+    """Python's own source as training data, in the store: its manifest's CID and SHA-256."""
     from trainer.data import prepare, publish
 
+    manifest = prepare(None, place / "data" / "prepared", max_bytes=DATA_BYTES)
     store = open_store(str(place / "store"))
-    data = place / "data" / "prepared"
-    manifest = prepare(None, data, max_bytes=DATA_BYTES)
+    try:
+        return str(publish(store, place / "data" / "prepared")), manifest.sha256
+    finally:
+        store.close()
+
+
+def create(
+    place: Path, chain: Chain, factory: str, signers: tuple[Signer, ...], data: tuple[str, str], deposits_s: int
+) -> Run:
+    """Publish run.json and create the run. `chain` signs as the creator."""
+    store = open_store(str(place / "store"))
     peers: dict[str, Json] = {signer.address.lower(): signer.peer for signer in signers}
     config = RunConfig.parse(
         {
             "name": "dev",
             "model": {"preset": "nano"},
             "genesis_seed": "0x" + secrets.token_hex(32),
-            "data": {"manifest_cid": str(publish(store, data)), "manifest_sha256": manifest.sha256},
+            "data": {"manifest_cid": data[0], "manifest_sha256": data[1]},
             "training": {"h": 20, "trace_every": 5, "min_members": 1},
             "timing_ms": {"train": 12_000, "exchange": 5_000, "record": 3_000, "slow_ban": 20_000},
             "verification": {"state_wait_ms": 20_000},
