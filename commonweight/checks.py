@@ -6,6 +6,7 @@ but for one small file in the content store, which is written to see whether it 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -89,6 +90,18 @@ def free_to_listen(address: str) -> Finding:
     except (OSError, CommonweightError) as error:
         return Finding(False, what, str(error), "Stop what uses the port, or choose another --listen.")
     return Finding(True, what)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether another process holds the data directory's lock."""
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def clock(chain_time_s: int, now_s: float, slack_s: int = CLOCK_S) -> Finding:

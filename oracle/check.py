@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from commonweight.chain.run import Run
-from commonweight.checks import CLOCK_S, Finding, attempt, clock, folder, free_to_listen
+from commonweight.checks import CLOCK_S, Finding, attempt, clock, folder, free_to_listen, in_use
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import lower_address
 from commonweight.protocol.runconfig import RunConfig
@@ -50,7 +50,10 @@ def check(settings: OracleSettings) -> tuple[Finding, ...]:
 def _local(settings: OracleSettings) -> Iterator[Finding]:
     """The machine: disk, port, the replay worker's library."""
     yield from folder(settings.data_dir)
-    yield free_to_listen(settings.listen)
+    if in_use(settings.data_dir):
+        yield Finding(True, "A signer's process runs in this data directory")
+    else:
+        yield free_to_listen(settings.listen)
     there = importlib.util.find_spec("torch") is not None
     why = "" if there else "torch is missing"
     yield Finding(there, "Replays can be run", why, "pip install 'commonweight[oracle]'")

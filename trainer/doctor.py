@@ -16,7 +16,18 @@ from dataclasses import dataclass
 from commonweight.chain.client import Chain
 from commonweight.chain.keys import Key, load_key, read_password
 from commonweight.chain.run import Run
-from commonweight.checks import CLOCK_S, FREE_BYTES, Finding, attempt, clock, folder, free_to_listen, memory, round_trip
+from commonweight.checks import (
+    CLOCK_S,
+    FREE_BYTES,
+    Finding,
+    attempt,
+    clock,
+    folder,
+    free_to_listen,
+    in_use,
+    memory,
+    round_trip,
+)
 from commonweight.errors import CommonweightError, PeerError
 from commonweight.estimate import Shape, memory_bytes
 from commonweight.net import Caller, Dialer, Identity, Server, split_address
@@ -24,7 +35,6 @@ from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, open_store, parse_cid
-from trainer.pausing import in_use
 from trainer.settings import ProviderSettings
 
 _CALL_S = 12.0

@@ -7,7 +7,6 @@ is started while a pause holds rests at once. Nothing is lost, and what it owes 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -41,15 +40,3 @@ def pause(folder: Path, until_s: int | None) -> None:
 def resume(folder: Path) -> None:
     """End a pause; without one nothing happens."""
     (folder / NAME).unlink(missing_ok=True)
-
-
-def in_use(folder: Path) -> bool:
-    """Whether a provider's process holds the data directory's lock."""
-    try:
-        with (folder / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -72,7 +72,7 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Take the machine back for a while: the process hands over its round, rests, and joins again by itself."""
-    from trainer.pausing import in_use
+    from commonweight.checks import in_use
     from trainer.pausing import pause as write
 
     session = Session({"data_dir": data_dir}, config=config, as_json=as_json, role="provider")
@@ -92,7 +92,8 @@ def pause(
 
 def resume(data_dir: DataDirOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End a pause at once."""
-    from trainer.pausing import in_use, paused_until
+    from commonweight.checks import in_use
+    from trainer.pausing import paused_until
     from trainer.pausing import resume as end
 
     session = Session({"data_dir": data_dir}, config=config, as_json=as_json, role="provider")
