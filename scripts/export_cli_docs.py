@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HELP = ROOT / "tests" / "cli" / "help"
@@ -58,30 +59,31 @@ def help_texts() -> Mapping[str, str]:
     os.environ.update(COLUMNS=WIDTH, TERMINAL_WIDTH=WIDTH, TERM="dumb", NO_COLOR="1")
     for name in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):  # each of them makes rich show colours
         os.environ.pop(name, None)
-    from commonweight.cli.main import execute
-
+    root = program()
     found = {}
-    for words in commands():
+    for words in tree(root):
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
-            execute([*words, "--help"])
+            root.main([*words, "--help"], prog_name="commonweight", standalone_mode=False)
         lines = (line.rstrip() for line in text.getvalue().splitlines())
         found["-".join(("commonweight", *words)) + ".txt"] = "\n".join(lines).strip("\n") + "\n"
     return found
 
 
-def commands() -> Iterator[tuple[str, ...]]:
-    """The words of every group and command, the program itself first."""
+def program() -> Any:
+    """The whole command, put together once."""
     from typer.main import get_command
 
     from commonweight.cli.main import cli
 
-    def below(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        yield words
-        for name, inner in getattr(command, "commands", {}).items():
-            yield from below(inner, (*words, name))
+    return get_command(cli)
 
-    return below(get_command(cli), ())
+
+def tree(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of a command and of everything below it."""
+    yield words
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from tree(inner, (*words, name))
 
 
 if __name__ == "__main__":

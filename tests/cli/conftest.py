@@ -107,6 +107,14 @@ def user(tmp_path: Path) -> User:
     return User(home, {})
 
 
+@pytest.fixture
+def quick_user(tmp_path: Path) -> InProcess:
+    """The same in this process."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return InProcess(home, {})
+
+
 @dataclass(frozen=True)
 class Crowd:
     """A run, and a keystore per account of the scenario."""

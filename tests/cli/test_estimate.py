@@ -13,7 +13,7 @@ import pytest
 from commonweight.errors import UsageError
 from commonweight.estimate import GAS, GPUS, SHAPES, Plan, allreduce_bytes, estimate, flops_per_token, memory_bytes
 from commonweight.protocol.modelconfig import PRESETS
-from tests.cli.conftest import ROOT, User
+from tests.cli.conftest import ROOT, InProcess
 
 pytestmark = pytest.mark.unit
 LLAMA = Plan(shape=SHAPES["llama-3.1-405b"], gpu=GPUS["h100"], tokens=15.6e12, members=1, gpus=16_384, seq_len=8192)
@@ -92,22 +92,22 @@ def test_what_cannot_be_is_refused(change: dict[str, float]) -> None:
         estimate(replace(INTELLECT, **change))
 
 
-def test_the_pages_figures_are_the_commands_own(user: User) -> None:
+def test_the_pages_figures_are_the_commands_own(quick_user: InProcess) -> None:
     page = (ROOT / "docs" / "estimate.md").read_text()
     shown = re.findall(r"```console\n\$ commonweight (.*?)\n\n(.*?)```", page, re.DOTALL)
     assert len(shown) >= 2
     for command, text in shown:
-        done = user.run(*shlex.split(command.replace("\\\n", " ")))
+        done = quick_user.run(*shlex.split(command.replace("\\\n", " ")))
         assert done.code == 0, done.err
         assert [line.rstrip() for line in done.out.splitlines()] == [line.rstrip() for line in text.splitlines()]
 
 
-def test_json_and_errors(user: User) -> None:
-    found = user.ok("run", "estimate", "--model", "1B", "--tokens", "20B")
+def test_json_and_errors(quick_user: InProcess) -> None:
+    found = quick_user.ok("run", "estimate", "--model", "1B", "--tokens", "20B")
     assert found["figures"]["credits"] == str(6 * PRESETS["1B"].parameters() * 20 * 10**9 // 10**9)
     assert {a["name"] for a in found["assumptions"]} >= {"MFU", "availability", "GPU-hour", "link"}
     for wrong in (["--model", "2B"], ["--parameters", "many"], ["--model", "1B", "--gpu", "abacus"], []):
-        assert user.run("run", "estimate", *wrong, "--tokens", "1B").code == 2
+        assert quick_user.run("run", "estimate", *wrong, "--tokens", "1B").code == 2
 
 
 def test_the_page_names_every_assumption() -> None:

@@ -34,7 +34,8 @@ def sealed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps({**body, "sha256": sha256_hex(dumps(body))}))
 
 
-def test_a_deposit_is_written_signed_offline_and_sent_twice_without_harm(crowd: Crowd) -> None:
+def test_a_deposit_is_written_signed_offline_and_sent_twice_without_harm(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
     run, home = crowd.world.run, crowd.user.home
     user, me = crowd.user, KEYS[8].address
     (home / "8.json").rename(home / "away.json")  # only the other machine has the key
@@ -69,6 +70,7 @@ def test_a_deposit_is_written_signed_offline_and_sent_twice_without_harm(crowd: 
     assert run.campaign.contribution_of(me) == 35 * 10**17
 
 
+@pytest.mark.slow
 def test_a_refusal_comes_by_the_contracts_own_name(crowd_with: Callable[..., Crowd]) -> None:
     crowd = crowd_with()
     refused = crowd.run(8, "fund", "refund", "--unsigned", "r.json")
@@ -84,8 +86,8 @@ def test_a_refusal_comes_by_the_contracts_own_name(crowd_with: Callable[..., Cro
     assert "DepositsClosed" in late.err
 
 
-def test_every_sending_command_can_be_signed_elsewhere(crowd_with: Callable[..., Crowd]) -> None:
-    crowd = crowd_with()
+@pytest.mark.slow
+def test_every_sending_command_can_be_signed_elsewhere(crowd: Crowd) -> None:
     run = crowd.world.run
     count = 0
 
@@ -128,6 +130,7 @@ def test_every_sending_command_can_be_signed_elsewhere(crowd_with: Callable[...,
     assert crowd.ok(1, "provider", "status")["exit_at"] > 0
 
 
+@pytest.mark.slow
 def test_a_refund_can_be_signed_elsewhere(crowd_with: Callable[..., Crowd]) -> None:
     crowd = crowd_with()
     crowd.ok(8, "fund", "deposit", "1", "--yes")
@@ -189,6 +192,7 @@ def test_a_changed_file_is_refused(crowd_with: Callable[..., Crowd]) -> None:
     assert wrong.code == 2
 
 
+@pytest.mark.slow
 def test_a_token_deposit_is_two_transactions_in_one_file(anvil_url: str, tmp_path: Path) -> None:
     abi, code = compiled()["PlainToken"]
     chain = Chain([anvil_url], KEYS[0], state_dir=tmp_path / "deploying")

@@ -20,20 +20,16 @@ PAGE = (ROOT / "docs" / "cli.md").read_text()
 
 def commands() -> dict[tuple[str, ...], bool]:
     """Every command with whether it takes --json."""
-    from typer.main import get_command
-
-    from commonweight.cli.main import cli
-
     spec = importlib.util.spec_from_file_location("export_cli_docs", ROOT / "scripts" / "export_cli_docs.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found = {}
-    for words in module.commands():
-        command = get_command(cli)
+    root, found = module.program(), {}
+    for words in module.tree(root):
+        command = root
         for word in words:
-            command = command.commands[word]  # type: ignore[attr-defined]
+            command = command.commands[word]
         if not hasattr(command, "commands"):
             found[words] = any("--json" in p.opts for p in command.params)
     return found

@@ -11,7 +11,7 @@ import pytest
 
 from commonweight.errors import ConfigError
 from commonweight.settings import ROLES, TEMPLATE, Settings, load
-from tests.cli.conftest import User
+from tests.cli.conftest import InProcess, User
 
 pytestmark = pytest.mark.unit
 FILE = """
@@ -122,9 +122,9 @@ def test_the_view_masks_tokens_and_names_sources(user: User, place: Path) -> Non
     assert "pw" not in text
 
 
-def test_the_template_explains_every_name_and_shows_the_defaults(tmp_path: Path, user: User) -> None:
+def test_the_template_explains_every_name_and_shows_the_defaults(tmp_path: Path, quick_user: InProcess) -> None:
     path = tmp_path / "config.toml"
-    path.write_text(user.run("config", "template").out)
+    path.write_text(quick_user.run("config", "template").out)
     assert load({}, {}, config=path).sources == load({}, {}).sources
     path.write_text("".join(re.sub(r"^# (?=[a-z_]+ = )", "", line) for line in TEMPLATE.splitlines(keepends=True)))
     body = tomllib.loads(path.read_text())
