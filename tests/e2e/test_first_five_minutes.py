@@ -57,9 +57,10 @@ def run(page: str, work: Path) -> str:
     try:
         assert shell.stdout is not None
         out = ""
-        for line in shell.stdout:
-            out += line
-            sys.stdout.write(line)
+        with shell.stdout as lines_out:
+            for line in lines_out:
+                out += line
+                sys.stdout.write(line)
         assert shell.wait(60) == 0, out[-4000:]
         return out
     finally:
