@@ -190,7 +190,10 @@ formal: ## prove the sum tree, the credits list and the wages for every input, i
 	$(BIN)/python scripts/export_web.py
 	@touch $@
 
-.PHONY: abi standard-json gas bench bench-allreduce
+.PHONY: abi standard-json cli-docs gas bench bench-allreduce
+cli-docs: setup ## write docs/errors.md and the kept help texts
+	@$(BIN)/python scripts/export_cli_docs.py
+
 abi: ## write commonweight/abi/ and what the page needs of it from contracts/
 	$(call stamps,.make/abi)
 

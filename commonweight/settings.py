@@ -51,6 +51,36 @@ class Settings:
     log_level: str
 
 
+TEMPLATE = """\
+# Settings of Commonweight. Every name here can also be given as a flag, or in the environment as COMMONWEIGHT_NAME.
+# Relative paths start at this file's folder. What is commented out shows its default, or an example.
+
+# rpc = ["http://127.0.0.1:8545"]         # RPC addresses of the chain; the next is asked when one does not answer
+# chain_id = 1                            # refuse any other chain (default: take what the RPC says)
+# confirmations = 12                      # blocks until one counts as final (default: the node's own finality)
+# patience_s = 5                          # how long a chain that does not answer is tried again
+# max_fee_gwei = 500                      # the most to pay for a unit of gas
+# run = "0x..."                           # the run: its campaign's address
+# factory = "0x..."                       # the factory (default: the one that ships for this chain)
+# deployments = "deployments"             # folder with deployments files of your own
+# store = "store"                         # content store: a folder, or an IPFS node's RPC address; several by commas
+# keystore = "key.json"                   # encrypted keystore that signs
+# password_file = "password"              # its password; a secret itself never stands in this file
+# transmitter = "transmitter.json"        # encrypted keystore that pays for an oracle's transactions
+# transmitter_password_file = "password"  # its password, if it is another one
+# data_dir = "data"                       # folder for this program's state
+# state_dir = "nonces"                    # folder for the nonces of transactions under way
+# listen = "0.0.0.0:7700"                 # HOST:PORT to listen on
+# log_level = "info"                      # debug, info, warning or error
+
+# A table of a role goes before the top level for its commands.
+[provider]
+[oracle]
+[infer]
+[audit]
+"""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A setting with where its value comes from, for `config view`; `shown` has access tokens left out."""
@@ -90,6 +120,8 @@ def load(
     Raises ConfigError for a value that cannot be, an unknown name in the file, or a named file that is missing.
     """
     given, place = _file(environment, config)
+    for name in ROLES:
+        _table(_role(given, name), place, f"{name}.")
     file = {**_table(given, place), **_table(_role(given, role), place)}
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
@@ -142,13 +174,13 @@ def _role(given: Mapping[str, object], role: str | None) -> Mapping[str, object]
     return table if isinstance(table, dict) else {}
 
 
-def _table(given: Mapping[str, object], place: Path | None) -> dict[str, object]:
-    unknown = [name for name in given if name not in _PARSERS and name not in ROLES]
+def _table(given: Mapping[str, object], place: Path | None, prefix: str = "") -> dict[str, object]:
+    unknown = [prefix + name for name in given if name not in _PARSERS and (prefix or name not in ROLES)]
     if unknown:
         raise ConfigError(
             f"The settings file {place} has an unknown name: {unknown[0]}.",
             "",
-            "`commonweight config view` lists the names.",
+            "`commonweight config template` lists the names.",
         )
     return {name: value for name, value in given.items() if name in _PARSERS}
 

@@ -7,9 +7,9 @@ a member for its index. A refusal has a code: `late`, `wrong-plan`, `unknown-mem
 import asyncio
 from collections.abc import Callable
 
-from commonweight.errors import PeerRefused, RuleBroken
+from commonweight.errors import CommonweightError, PeerRefused, RuleBroken
 from commonweight.exact.codecs import encoded_size
-from commonweight.net import Caller, Limits, Method, Reply, Request, Server
+from commonweight.net import Caller, Limits, Method, Reply, Request, Server, connect
 from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U32, Fields
@@ -23,6 +23,9 @@ from oracle.planning import HEARTBEAT_MS
 from oracle.rounds import Doc
 from oracle.signers_api import LONGEST_POLL_MS, SignersApi, Voting
 from oracle.uploads import Uploads
+
+_REACH_S = 5.0
+_REACH_EVERY_S = 5.0
 
 
 class Api:
@@ -39,6 +42,7 @@ class Api:
         self._uploads = uploads
         self.signers = SignersApi(desk, voting)
         self._phase = phase
+        self._asked: dict[str, float] = {}
 
     def server(self, limits: Limits | None = None, listener: type[Server] = Server) -> Server:
         """A server for these methods; `listener` is the transport."""
@@ -47,6 +51,7 @@ class Api:
             "status": Method(self.status),
             "join": Method(self.join),
             "leave": Method(self.leave),
+            "reach": Method(self.reach),
             "plan": Method(self.plan),
             "commit": Method(self.commit),
             "roster": Method(self.roster),
@@ -121,6 +126,27 @@ class Api:
         if known is not None:
             self._seat.db.member_seen(index, known.peer, known.have, 0)
         return Reply()
+
+    async def reach(self, request: Request) -> Reply:
+        """Whether this signer gets an answer by the caller's own key at an address: nobody sees it from inside.
+
+        The answer is yes or no, and rare, so that nobody looks around our network through us.
+        """
+        f = Fields(request.params, "reach")
+        address = f.text("peer", 256)
+        f.done()
+        now = asyncio.get_running_loop().time()
+        if request.caller.role != "member":
+            raise PeerRefused("unknown-member", "Only a member is answered")
+        if now < self._asked.get(request.caller.address, 0.0) + _REACH_EVERY_S:
+            raise PeerRefused("too-often", "This was asked a moment ago", "", f"ask again in {_REACH_EVERY_S:.0f} s")
+        self._asked[request.caller.address] = now
+        try:
+            peer = await connect(address, request.caller.address, self._desk.dialer.identity, timeout_s=_REACH_S)
+        except CommonweightError:
+            return Reply({"reachable": False})
+        await peer.close()
+        return Reply({"reachable": True})
 
     # --- a round -----------------------------------------------------------------------------------------------------
 

@@ -2,16 +2,12 @@
 
 import importlib.util
 import os
-import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from commonweight.chain.run import Run
-from commonweight.errors import CommonweightError
-from commonweight.net import split_address
+from commonweight.checks import CLOCK_S, Finding, attempt, clock, folder, free_to_listen, in_use
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import lower_address
 from commonweight.protocol.runconfig import RunConfig
@@ -19,21 +15,8 @@ from commonweight.store import ContentStore, open_store, parse_cid
 from oracle.seat import connect_chain, load_config, open_keys
 from oracle.settings import OracleSettings
 
-T = TypeVar("T")
-_CLOCK_S = 5
 _ANCHOR_GAS = 250_000
 _ANCHORS_AHEAD = 200
-_FREE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. When it is not `ok`, `why` and `fix` say what is wrong and what to do."""
-
-    ok: bool
-    what: str
-    why: str = ""
-    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,55 +29,31 @@ class _Opened:
 def check(settings: OracleSettings) -> tuple[Finding, ...]:
     """All findings, in the order in which an operator would mend them."""
     findings = [*_local(settings)]
-    keys = _try(findings, "The keystores open", lambda: open_keys(settings, os.environ))
-    chain = _try(findings, "The RPC answers", lambda: _answering(settings))
-    store = _try(findings, f"The content store at {settings.store} opens", lambda: open_store(settings.store))
-    run = None if chain is None else _try(findings, "The run is there", lambda: _run(settings))
+    keys = attempt(findings, "The keystores open", lambda: open_keys(settings, os.environ))
+    chain = attempt(findings, "The RPC answers", lambda: _answering(settings))
+    store = attempt(findings, f"The content store at {settings.store} opens", lambda: open_store(settings.store))
+    run = None if chain is None else attempt(findings, "The run is there", lambda: _run(settings))
     if run is not None:
-        findings += _clock(run)
+        slack_s = max(CLOCK_S, run.params.anchor_window)
+        findings.append(clock(run.chain.timestamp(), time.time(), slack_s))
         if keys is not None:
             findings += _signer(run, keys[0].address, keys[1].address)
     if run is not None and store is not None:
-        data = _try(findings, "run.json is in the store", lambda: load_config(run, store))
+        data = attempt(findings, "run.json is in the store", lambda: load_config(run, store))
         if data is not None:
             opened = _Opened(run, store, RunConfig.load(data))
-            _try(findings, "The data set is in the store", lambda: _dataset(opened))
+            attempt(findings, "The data set is in the store", lambda: _dataset(opened))
             findings += _peers(settings, opened)
     return tuple(findings)
 
 
-def _try(findings: list[Finding], what: str, look: Callable[[], T]) -> T | None:
-    """What `look` returns; its error becomes a finding."""
-    try:
-        found = look()
-    except CommonweightError as error:
-        findings.append(Finding(False, what, f"{error.what}. {error.why}".strip(), error.fix))
-        return None
-    findings.append(Finding(True, what))
-    return found
-
-
 def _local(settings: OracleSettings) -> Iterator[Finding]:
     """The machine: disk, port, the replay worker's library."""
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(settings.data_dir).free
-        writable = os.access(settings.data_dir, os.W_OK)
-    except OSError as error:
-        yield Finding(False, f"{settings.data_dir} can be written", str(error), "choose another --data-dir")
+    yield from folder(settings.data_dir)
+    if in_use(settings.data_dir):
+        yield Finding(True, "A signer's process runs in this data directory")
     else:
-        yield Finding(writable, f"{settings.data_dir} can be written", "", "give this user the right to write there")
-        why = f"{free >> 20} MiB are free" if free < _FREE_BYTES else ""
-        yield Finding(free >= _FREE_BYTES, "There is disk space", why, "free at least 1 GiB on that disk")
-    try:
-        host, port = split_address(settings.listen)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-        yield Finding(True, f"{settings.listen} is free to listen on")
-    except (OSError, CommonweightError) as error:
-        fix = "stop what uses the port, or choose another --listen"
-        yield Finding(False, f"{settings.listen} is free to listen on", str(error), fix)
+        yield free_to_listen(settings.listen)
     there = importlib.util.find_spec("torch") is not None
     why = "" if there else "torch is missing"
     yield Finding(there, "Replays can be run", why, "pip install 'commonweight[oracle]'")
@@ -106,14 +65,6 @@ def _answering(settings: OracleSettings) -> int:
 
 def _run(settings: OracleSettings) -> Run:
     return Run.at(connect_chain(settings, None), settings.campaign)
-
-
-def _clock(run: Run) -> Iterator[Finding]:
-    apart = abs(run.chain.timestamp() - time.time())
-    why = f"they are {apart:.0f} s apart" if apart > _CLOCK_S else ""
-    slow = apart > max(_CLOCK_S, run.params.anchor_window)
-    fix = "set the clock by NTP, or use an RPC that is up to date"
-    yield Finding(not slow, "This clock and the chain's agree", why, fix)
 
 
 def _signer(run: Run, signer: str, transmitter: str) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from commonweight.errors import ConfigError, PeerError, TrainingError
+from commonweight.errors import ConfigError, PeerError, TrainingError, UsageError
 from commonweight.net import Dialer, Identity, Server
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed

@@ -1,8 +1,8 @@
 """What a member is doing, one canonical JSON object a line in `status.jsonl`: for operators, the demo and the CLI.
 
-Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, stopped), step and steps of the
-round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and bytes_received of this process
-so far, by_method (the same by kind of message), and after a record its checkpoint.
+Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, paused, stopped), step and
+steps of the round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and bytes_received of
+this process so far, by_method (the same by kind of message), and after a record its checkpoint.
 """
 
 from __future__ import annotations

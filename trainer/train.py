@@ -5,7 +5,7 @@
 
 Each step can be repeated: after a crash the loop comes back to where the files in the data directory say it was.
 SIGTERM ends the inner steps at the next trace boundary, finishes the round with what was done, and leaves; a second one
-leaves at once.
+leaves at once. A pause (`trainer.pausing`) does the same, and joins again when it is over.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
+from pathlib import Path
 
 from commonweight.errors import (
     ChainError,
@@ -36,6 +38,7 @@ from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Held
 from trainer.journal import RoundFolder
 from trainer.member import Member, open_member
+from trainer.pausing import paused_until
 from trainer.settings import ProviderSettings, is_follower
 from trainer.stopping import Stop, until_asked
 
@@ -44,6 +47,7 @@ _HEARTBEAT_S = 3.0
 _SEGMENT_MARGIN = 1.3
 _FINISH_S = 0.5
 _GRACE_S = 5.0
+_PAUSE_POLL_S = 0.5
 
 
 def run(settings: ProviderSettings) -> None:
@@ -75,7 +79,12 @@ async def _run(settings: ProviderSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked)
-    await live(await open_member(settings, Member), settings.listen, stop)
+    member = await open_member(settings, Member)
+    pauses = asyncio.create_task(_follow_pause(settings.data_dir, stop))
+    try:
+        await live(member, settings.listen, stop)
+    finally:
+        pauses.cancel()
 
 
 async def live(member: Member, listen: str, stop: Stop) -> None:
@@ -104,7 +113,9 @@ async def _heartbeat(member: Member, stop: Stop) -> None:
     while True:
         await asyncio.sleep(_HEARTBEAT_S)
         try:
-            await member.join()
+            async with stop.speaking:
+                if not stop.resting.is_set():
+                    await member.join()
         except TrainingError as banned:
             stop.why = banned
             stop.soon.set()
@@ -113,11 +124,31 @@ async def _heartbeat(member: Member, stop: Stop) -> None:
             _log.warning("heartbeat: %s", problem)
 
 
+async def _follow_pause(folder: Path, stop: Stop) -> None:
+    """Rest while the pause in the data directory holds."""
+    while True:
+        stop.rest(time.time() < await asyncio.to_thread(paused_until, folder))
+        await asyncio.sleep(_PAUSE_POLL_S)
+
+
+async def rest(member: Member, stop: Stop) -> None:
+    """Tell the signers that this member goes, wait until the pause is over, and join again."""
+    async with stop.speaking:
+        await member.signers.leave(member.index)
+    member.status.say("paused", member.round)
+    if await until_asked(stop.awake.wait(), stop):
+        member.status.say("join", member.round)
+        await until_asked(member.join(), stop)
+
+
 async def rounds(member: Member, stop: Stop) -> None:
-    """Round after round, until asked to stop."""
+    """Round after round, until asked to stop; between two of them a pause may hold."""
     while not stop.soon.is_set():
-        member.status.say("wait", member.round)
         try:
+            if stop.resting.is_set():
+                await rest(member, stop)
+                continue
+            member.status.say("wait", member.round)
             found = await next_plan(member, member.round, stop)
             if found is not None:
                 await one_round(member, *found, stop)
@@ -134,8 +165,8 @@ def _forget(member: Member) -> None:
 
 
 async def next_plan(member: Member, after: int, stop: Stop) -> tuple[Signed, Plan] | None:
-    """The newest plan of a later round, checked; None when asked to stop or when there is none yet."""
-    found = await until_asked(member.signers.plan(after), stop)
+    """The newest plan of a later round, checked; None when asked to stop or rest, or when there is none yet."""
+    found = await until_asked(member.signers.plan(after), stop, or_to_rest=True)
     if found is not None:
         check_plan(found[1], member.config, member.identity.run)
     return found
@@ -196,7 +227,7 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
     """Train unless that is done already, and try to get a receipt for it while that makes sense."""
     plan, commitment = folder.body, folder.commitment
     if commitment is None:
-        if member.clock() + member.finish_s > plan.commit_by_ms / 1000 or stop.soon.is_set():
+        if member.clock() + member.finish_s > plan.commit_by_ms / 1000 or stop.leaving:
             return
         try:
             commitment = await take_steps(member, folder, base, stop)
@@ -226,7 +257,7 @@ async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop
 
     def enough(_: int, segment_s: float) -> bool:
         late = member.clock() + _SEGMENT_MARGIN * segment_s + member.finish_s > plan.commit_by_ms / 1000
-        return late or stop.soon.is_set()
+        return late or stop.leaving
 
     def progress(step: int, loss: float) -> None:
         nonlocal last_step

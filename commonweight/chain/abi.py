@@ -181,6 +181,24 @@ def creation_code(contract: Interface, args: Sequence[object]) -> bytes:
     return contract.bytecode + abi_encode([type_of(i) for i in contract.constructor], values)
 
 
+def decode_call(contract: str, data: bytes) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """The function that calldata calls, and its arguments with their names. Raises ChainError if it calls none."""
+    for functions in interface(contract).functions.values():
+        for function in functions:
+            if function.selector == data[:4]:
+                try:
+                    values = decode_values(function.inputs, data[4:])
+                except DecodingError as error:
+                    raise ChainError(
+                        f"The arguments of {contract}.{function.name} cannot be read.", str(error)
+                    ) from None
+                return function.name, tuple(
+                    (snake(i["name"]) or f"argument{n}", v)
+                    for n, (i, v) in enumerate(zip(function.inputs, values, strict=True))
+                )
+    raise ChainError(f"This calls no function of {contract}.", f"The bytes begin with 0x{data[:4].hex()}")
+
+
 def decode_values(items: Sequence[AbiItem], data: bytes) -> tuple[Any, ...]:
     """Decode ABI-encoded `data` by `items`. Raises eth_abi's DecodingError."""
     return tuple(_from_abi(i, v) for i, v in zip(items, abi_decode([type_of(i) for i in items], data), strict=True))

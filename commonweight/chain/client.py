@@ -16,9 +16,10 @@ from commonweight.chain import reverts
 from commonweight.chain.abi import Function
 from commonweight.chain.keys import Key
 from commonweight.chain.nonces import NonceStore
+from commonweight.chain.offline import Drafter
 from commonweight.chain.rpc import Endpoints, RpcReplyError
 from commonweight.chain.sending import Fees, Sender
-from commonweight.chain.types import Block, BlockId, Log, Receipt, block_id, parse_log, parse_receipt, unhex
+from commonweight.chain.types import Block, BlockId, Log, Receipt, block_id, not_mined, parse_log, parse_receipt, unhex
 from commonweight.chain.urls import mask_url
 from commonweight.errors import ChainError, UsageError
 
@@ -49,7 +50,7 @@ class Chain:
 
     `chain_id` None takes what the first endpoint says. `confirmations` None trusts the node's `finalized` block; a
     number means that many blocks below the latest. `state_dir` holds nonce records (default: the user's state
-    directory).
+    directory). With a `drafter` transactions are not sent but kept by it.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class Chain:
         timeout_s: float = 10.0,
         patience_s: float = 20.0,
         state_dir: Path | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         self._endpoints = Endpoints(rpc_urls, chain_id=chain_id, timeout_s=timeout_s, patience_s=patience_s)
         self.rpc_urls = tuple(rpc_urls)
         self.key = key
         self.fees = fees or Fees()
+        self.drafter = drafter
         self._confirmations = confirmations
         self._state_dir = state_dir or default_state_dir()
         self._options: dict[str, Any] = {
@@ -92,14 +95,14 @@ class Chain:
     @property
     def address(self) -> str:
         """The sender's address. Raises UsageError if there is no key."""
-        return self._need_key().address
+        return self._need_key().address if self.drafter is None else self.drafter.sender
 
-    def rpc(self, method: str, *params: object) -> Any:
-        """A raw JSON-RPC call. Raises RpcUnavailable, or ChainError for a node's error."""
+    def rpc(self, method: str, *params: object, title: str = "") -> Any:
+        """A raw JSON-RPC call, called `title` in messages. Raises RpcUnavailable, or ChainError for a node's error."""
         try:
             return self._endpoints.request(method, params)
         except RpcReplyError as reply:
-            raise reverts.explain(reply, method) from None
+            raise reverts.explain(reply, title or method) from None
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
@@ -173,7 +176,7 @@ class Chain:
         request = {"to": call.address, "data": "0x" + call.data.hex()}
         if value:
             request["value"] = hex(value)
-        if sender or self.key:
+        if sender or self.key or self.drafter:
             request["from"] = sender or self.address
         try:
             result = self._endpoints.request("eth_call", [request, block_id(block)])
@@ -224,10 +227,14 @@ class Chain:
         `on_sent` gets each hash as soon as the node has it. Raises ContractError if the contract refuses it,
         InsufficientFunds, TransactionStuck when it is not mined in `fees.give_up_s`.
         """
+        if self.drafter is not None:
+            return self._draft(self.drafter, call.function.contract, call.address, call.data, value, call.title)
         return self._sender().send(call.address, call.data, value, gas, call.title, on_sent)
 
     def transfer(self, to: str, amount_wei: int) -> Receipt:
         """Send ether."""
+        if self.drafter is not None:
+            return self._draft(self.drafter, "", to, b"", amount_wei, "The transfer")
         return self._sender().send(to, b"", amount_wei, None, "The transfer", None)
 
     def deploy(self, creation: bytes, title: str) -> Receipt:
@@ -243,6 +250,28 @@ class Chain:
         """The data that a transaction carried, None if the node does not know it."""
         body = self.rpc("eth_getTransactionByHash", "0x" + tx_hash.hex())
         return None if body is None else unhex(str(body["input"]))
+
+    def begin_drafts(self, sender: str) -> Chain:
+        """The same chain for writing transactions of `sender` down instead of sending them."""
+        base, fees = self.block().base_fee_wei, self.fees
+        count = int(self.rpc("eth_getTransactionCount", sender, "pending"), 16)
+        max_fee = min(fees.cap_wei, 4 * base + fees.tip_wei)  # room for the time until it is signed and sent
+        drafter = Drafter(sender, count, max_fee, min(fees.tip_wei, max_fee))
+        return Chain(self.rpc_urls, None, chain_id=self.chain_id, fees=fees, drafter=drafter, **self._options)
+
+    def _draft(self, drafter: Drafter, contract: str, to: str, data: bytes, value: int, title: str) -> Receipt:
+        """Keep a transaction; the receipt is of block 0, which has none."""
+
+        def estimate() -> int:
+            request = {"from": drafter.sender, "to": to, "data": "0x" + data.hex(), "value": hex(value)}
+            try:
+                found = int(cast(str, self._endpoints.request("eth_estimateGas", [request])), 16)
+            except RpcReplyError as reply:
+                raise reverts.explain(reply, title) from None
+            return found + found * self.fees.gas_margin_percent // 100
+
+        drafter.add(contract, to, data, value, estimate)
+        return not_mined()
 
     def _sender(self) -> Sender:
         key = self._need_key()

@@ -238,6 +238,11 @@ def _ganache_command(port: int, block_time_s: int | None, accounts: int, state: 
     return command
 
 
+def find_programs(kind: Kind) -> list[str]:
+    """The command that starts a kind of chain. Raises ChainError if it is not installed."""
+    return [_program("anvil")] if kind == "anvil" else _ganache_program()
+
+
 def _node_modules() -> list[Path]:
     places = [*Path.cwd().resolve().parents, Path.cwd().resolve(), *Path(__file__).resolve().parents]
     return [p / "node_modules" for p in reversed(places) if (p / "node_modules").is_dir()]

@@ -103,7 +103,7 @@ class Sender:
             raise ChainError(
                 f"{title} was not sent.",
                 f"The base fee is {base} wei per gas, above the cap of {self._fees.cap_wei}",
-                "Wait until the fee has fallen, or raise the cap by --max-fee-gwei.",
+                "Wait until the fee has fallen, or raise the cap by COMMONWEIGHT_MAX_FEE_GWEI.",
             )
         max_fee = min(self._fees.cap_wei, 2 * base + self._fees.tip_wei)
         return max_fee, min(self._fees.tip_wei, max_fee)
@@ -210,7 +210,7 @@ class Sender:
                 raise TransactionStuck(
                     f"{title} was sent and is not mined after {self._fees.give_up_s:.0f} s.",
                     f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits; the fee cap may be too low",
-                    "Look at the transaction before you try again; raise the cap by --max-fee-gwei.",
+                    "Look at the transaction before you try again; raise the cap by COMMONWEIGHT_MAX_FEE_GWEI.",
                 )
             time.sleep(pause)
             pause = min(_LONGEST_POLL_S, pause * 1.3)

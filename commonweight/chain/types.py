@@ -90,6 +90,11 @@ def parse_receipt(body: Mapping[str, Any]) -> Receipt:
     )
 
 
+def not_mined() -> Receipt:
+    """The receipt of a transaction that was only written down: no hash, no block, no logs."""
+    return Receipt(b"", 0, b"", 0, 0, None, ())
+
+
 def unhex(text: str) -> bytes:
     """Bytes from "0x..."; an odd number of digits is padded on the left."""
     digits = text.removeprefix("0x")

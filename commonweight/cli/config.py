@@ -9,14 +9,15 @@ import typer
 from commonweight.cli.options import ConfigOption, JsonOption
 from commonweight.cli.output import Output
 from commonweight.errors import UsageError
-from commonweight.settings import ROLES, environment, load
+from commonweight.settings import ROLES, TEMPLATE, environment, load
 
 cli = typer.Typer(help="Look at the settings.", no_args_is_help=True)
 
 
-@cli.callback()
-def group() -> None:
-    """Keep `view` a command of its own although it is the only one."""
+@cli.command()
+def template() -> None:
+    """Print a settings file (TOML) with every name explained."""
+    Output(as_json=False).plain(TEMPLATE)
 
 
 @cli.command()

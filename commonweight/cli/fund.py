@@ -14,6 +14,8 @@ from commonweight.cli.options import (
     PasswordFileOption,
     RpcOption,
     RunOption,
+    SenderOption,
+    UnsignedOption,
     YesOption,
 )
 from commonweight.cli.session import Session
@@ -31,18 +33,21 @@ def deposit(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     config: ConfigOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put money into a run."""
-    session = _session(run, rpc, keystore, password_file, config, as_json=as_json)
+    session = _session(run, rpc, keystore, password_file, config, as_json, unsigned, sender)
     found = session.signing_run
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     value = parse_amount(amount, decimals)
     shown = format_amount(value, symbol, decimals)
     session.confirm(f"Deposit {shown} into {found.params.name} ({found.address})?", yes=yes)
     receipt = found.campaign.deposit(value)
+    session.finish_unsigned(f"Deposit {shown} into {found.params.name} ({found.address})")
     own, raised = found.campaign.contribution_of(found.chain.address), found.campaign.raised()
     session.output.result(
         {
@@ -68,14 +73,17 @@ def refund(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take everything back from a run that missed its goal."""
-    session = _session(run, rpc, keystore, password_file, config, as_json=as_json)
+    session = _session(run, rpc, keystore, password_file, config, as_json, unsigned, sender)
     found = session.signing_run
     value = found.campaign.contribution_of(found.chain.address)
     receipt = found.campaign.refund()
+    session.finish_unsigned(f"Take everything back from {found.params.name} ({found.address})")
     shown = format_amount(value, found.asset.symbol(), found.asset.decimals())
     body = {"run": found.address, "funder": found.chain.address, "refunded": str(value), **_mined(receipt)}
     session.output.result(body, title=f"Refunded {shown}.", rows=[("tx", "0x" + receipt.tx_hash.hex())])
@@ -87,11 +95,13 @@ def claim(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take what is due: a part of the revenue, and of what the run did not spend."""
-    session = _session(run, rpc, keystore, password_file, config, as_json=as_json)
+    session = _session(run, rpc, keystore, password_file, config, as_json, unsigned, sender)
     found = session.signing_run
     funder = found.chain.address
     revenue, unspent = found.distributor.claimable_capital(funder), found.campaign.unspent_of(funder)
@@ -100,6 +110,7 @@ def claim(
         receipts.append(found.distributor.claim_capital(funder))
     if unspent:
         receipts.append(found.campaign.claim_unspent())
+    session.finish_unsigned(f"Claim what {funder} is due from {found.params.name} ({found.address})")
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     session.output.result(
         {
@@ -127,7 +138,7 @@ def position(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a funder has put in, can take back, and has earned."""
-    session = _session(run, rpc, keystore, None, config, as_json=as_json)
+    session = _session(run, rpc, keystore, None, config, as_json)
     funder = session.address(account)
     found = session.run
     contribution = found.campaign.contribution_of(funder)
@@ -151,10 +162,17 @@ def position(
 
 
 def _session(
-    run: object, rpc: object, keystore: object, password_file: object, config: ConfigOption, *, as_json: bool
+    run: object,
+    rpc: object,
+    keystore: object,
+    password_file: object,
+    config: ConfigOption,
+    as_json: bool,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
 ) -> Session:
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
-    return Session(flags, config=config, as_json=as_json)
+    return Session(flags, config=config, as_json=as_json, unsigned=unsigned, sender=sender)
 
 
 def _mined(receipt: Receipt) -> dict[str, object]:

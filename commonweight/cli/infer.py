@@ -20,7 +20,9 @@ from commonweight.cli.options import (
     PasswordFileOption,
     RpcOption,
     RunOption,
+    SenderOption,
     StoreOption,
+    UnsignedOption,
     YesOption,
 )
 from commonweight.cli.run import when
@@ -202,6 +204,8 @@ def open_channel(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     delay: DelayOption = None,
     config: ConfigOption = None,
     yes: YesOption = False,
@@ -211,12 +215,22 @@ def open_channel(
     from inference.channels import deposit
 
     session = Session(
-        _flags(run, rpc, None, keystore, password_file, None), config=config, as_json=as_json, role="infer"
+        _flags(run, rpc, None, keystore, password_file, None),
+        config=config,
+        as_json=as_json,
+        role="infer",
+        unsigned=unsigned,
+        sender=sender,
     )
     found = session.signing_run
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     value = parse_amount(amount, decimals)
-    session.confirm(f"Pay {format_amount(value, symbol, decimals)} into a channel with {server}?", yes=yes)
+    shown = format_amount(value, symbol, decimals)
+    session.confirm(f"Pay {shown} into a channel with {server}?", yes=yes)
+    if unsigned is not None:
+        seconds = found.params.withdrawal_delay if delay is None else delay
+        found.payments.deposit(found.chain.address, server, seconds, value)
+    session.finish_unsigned(f"Pay {shown} into a channel with {server} in {found.params.name} ({found.address})")
     standing, receipt = deposit(found, server, value, delay)
     _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()})
 
@@ -251,6 +265,8 @@ def withdraw_channel(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     delay: DelayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -259,7 +275,12 @@ def withdraw_channel(
     from inference.channels import find_channel, request_withdrawal, withdraw
 
     session = Session(
-        _flags(run, rpc, None, keystore, password_file, None), config=config, as_json=as_json, role="infer"
+        _flags(run, rpc, None, keystore, password_file, None),
+        config=config,
+        as_json=as_json,
+        role="infer",
+        unsigned=unsigned,
+        sender=sender,
     )
     found = session.signing_run
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
@@ -269,6 +290,7 @@ def withdraw_channel(
         receipt = withdraw(found, standing)
     else:
         receipt = request_withdrawal(found, standing, None if amount is None else parse_amount(amount, decimals))
+    session.finish_unsigned(f"Withdraw from the channel with {server} in {found.params.name} ({found.address})")
     standing = find_channel(found, found.chain.address, server, delay)
     _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()})
 

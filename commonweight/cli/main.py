@@ -12,7 +12,23 @@ from typing import Annotated
 import typer
 
 from commonweight import __version__
-from commonweight.cli import audit, config, dashboard, data, dev, fund, infer, key, oracle, provider, run
+from commonweight.cli import (
+    audit,
+    config,
+    dashboard,
+    data,
+    dev,
+    doctoring,
+    estimating,
+    fund,
+    infer,
+    key,
+    lending,
+    oracle,
+    provider,
+    run,
+    tx,
+)
 from commonweight.cli.options import JsonOption
 from commonweight.cli.output import Output
 from commonweight.errors import CommonweightError, UsageError
@@ -35,8 +51,13 @@ cli.add_typer(infer.cli, name="infer")
 cli.add_typer(audit.cli, name="audit")
 cli.add_typer(data.cli, name="data")
 cli.add_typer(key.cli, name="key")
+cli.add_typer(tx.cli, name="tx")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
+run.cli.command()(estimating.estimate)
+for command in (lending.doctor, lending.pause, lending.resume):
+    provider.cli.command()(command)
+cli.command()(doctoring.doctor)
 cli.command()(dashboard.dashboard)
 
 

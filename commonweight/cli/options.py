@@ -22,6 +22,14 @@ PasswordFileOption = Annotated[
     Path | None,
     typer.Option("--password-file", help="File with the keystore's password (else asked for).", metavar="FILE"),
 ]
+UnsignedOption = Annotated[
+    Path | None,
+    typer.Option("--unsigned", help="Send nothing: write the unsigned transactions to FILE.", metavar="FILE"),
+]
+SenderOption = Annotated[
+    str | None,
+    typer.Option("--from", help="With --unsigned, who will sign (default: the keystore's address).", metavar="ADDRESS"),
+]
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder for this program's state.", metavar="DIR")
 ]

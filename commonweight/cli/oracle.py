@@ -19,7 +19,9 @@ from commonweight.cli.options import (
     PasswordFileOption,
     RpcOption,
     RunOption,
+    SenderOption,
     StoreOption,
+    UnsignedOption,
     YesOption,
 )
 from commonweight.cli.provider import read_peers
@@ -119,12 +121,7 @@ def check(
     settings = _settings(session, peers, None, None)
     from oracle.check import check as examine
 
-    findings = examine(settings)
-    passed = all(f.ok for f in findings)
-    body = {"ok": passed, "findings": [{"ok": f.ok, "what": f.what, "why": f.why, "fix": f.fix} for f in findings]}
-    rows = [["ok" if f.ok else "wrong", f.what, f.why, f.fix] for f in findings]
-    session.output.table(body, ["", "What", "Why", "What to do"], rows)
-    raise typer.Exit(0 if passed else 1)
+    session.output.findings(examine(settings))
 
 
 @cli.command()
@@ -137,13 +134,15 @@ def bond(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     config: ConfigOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Pay a signer's bond; without a full one it can sign nothing."""
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
-    session = Session(flags, config=config, as_json=as_json, role="oracle")
+    session = Session(flags, config=config, as_json=as_json, role="oracle", unsigned=unsigned, sender=sender)
     found = session.signing_run
     owner = signer or found.chain.address
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
@@ -155,6 +154,8 @@ def bond(
         return
     session.confirm(f"Pay {format_amount(value, symbol, decimals)} into the bond of {owner}?", yes=yes)
     receipt = found.oracle.post_bond(owner, value)
+    paid = format_amount(value, symbol, decimals)
+    session.finish_unsigned(f"Pay {paid} into the bond of {owner} in {found.params.name} ({found.address})")
     held = found.oracle.bond_of(owner)
     session.output.result(
         {

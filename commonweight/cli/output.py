@@ -17,6 +17,8 @@ from commonweight.errors import CommonweightError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from commonweight.checks import Finding
+
 Row = Sequence[object]
 
 
@@ -79,6 +81,16 @@ class Output:
         for row in rows:
             table.add_row(*(_text(cell) for cell in row))
         console.print(table, highlight=False, markup=False)
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """What a doctor found. Ends the command: with 0 if nothing is wrong, else with 1."""
+        import typer
+
+        passed = all(f.ok for f in findings)
+        body = {"ok": passed, "findings": [{"ok": f.ok, "what": f.what, "why": f.why, "fix": f.fix} for f in findings]}
+        rows = [["ok" if f.ok else "wrong", f.what, f.why, "" if f.ok else f.fix] for f in findings]
+        self.table(body, ["", "What", "Why", "What to do"], rows)
+        raise typer.Exit(0 if passed else 1)
 
     def plain(self, text: str) -> None:
         """Text alone on stdout, for what is meant to be piped on."""

@@ -21,7 +21,9 @@ from commonweight.cli.options import (
     PasswordFileOption,
     RpcOption,
     RunOption,
+    SenderOption,
     StoreOption,
+    UnsignedOption,
     YesOption,
 )
 from commonweight.cli.run import when
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from commonweight.chain.ledger_view import LedgerView
     from commonweight.chain.run import Run
     from commonweight.chain.structs import Provider
+    from trainer.settings import ProviderSettings
 
 cli = typer.Typer(help="Lend compute to a run and be paid for it.", no_args_is_help=True)
 AccountArgument = Annotated[
@@ -45,6 +48,8 @@ def register(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     peer: Annotated[str | None, typer.Option("--peer", help="HOST:PORT at which others reach this provider.")] = None,
     stake: Annotated[
         str | None, typer.Option("--stake", help="Stake in whole units (default: the run's minimum).")
@@ -59,7 +64,7 @@ def register(
 ) -> None:
     """Register as a provider of a run, with a stake."""
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file, "listen": peer}
-    session = Session(flags, config=config, as_json=as_json, role="provider")
+    session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
     found = session.signing_run
     account = found.chain.address
     if session.settings.listen is None:
@@ -69,6 +74,7 @@ def register(
     shown = format_amount(value, symbol, decimals)
     session.confirm(f"Register {account} with {found.params.name} and stake {shown}?", yes=yes)
     receipt = found.registry.register(signing_key or account, payout or account, session.settings.listen, value)
+    session.finish_unsigned(f"Register {account} with {found.params.name} ({found.address}) and stake {shown}")
     index = found.registry.index_of(account)
     body = {
         "run": found.address,
@@ -125,32 +131,10 @@ def start(
         "log_level": log_level,
     }
     session = Session(flags, config=config, role="provider")
-    s = session.settings
-    campaign, key_file = session.campaign, session.keystore
-    if s.listen is None:
-        raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
-    peers = read_peers(signer_peers)
-    from trainer.settings import ProviderSettings
+    settings = provider_settings(session, signer_peers, advertise, device, threads, keep_states)
     from trainer.train import run as train
 
-    train(
-        ProviderSettings(
-            campaign=campaign,
-            rpc_urls=s.rpc,
-            store=s.store,
-            keystore=key_file,
-            password_file=s.password_file,
-            data_dir=s.data_dir,
-            listen=s.listen,
-            advertise=advertise,
-            signer_peers=peers,
-            device=device,
-            threads=threads,
-            keep_states=keep_states,
-            confirmations=s.confirmations,
-            log_level=s.log_level,
-        )
-    )
+    train(settings)
 
 
 @cli.command()
@@ -249,6 +233,8 @@ def claim(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -256,12 +242,13 @@ def claim(
     from commonweight.chain.ledger_view import LedgerView
 
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
-    session = Session(flags, config=config, as_json=as_json, role="provider")
+    session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
     found = session.signing_run
     index = found.registry.index_of(account or found.chain.address)
     proof = LedgerView.of(found).proof(index)
     due = found.distributor.claimable_compute(proof.epoch, proof.leaf)
     receipt = found.distributor.claim_compute(proof.epoch, proof.leaf, proof.siblings)
+    session.finish_unsigned(f"Claim what provider {index} of {found.params.name} ({found.address}) has earned")
     payout = found.registry.payout_of(index)
     shown = format_amount(due, found.asset.symbol(), found.asset.decimals())
     body = {
@@ -286,23 +273,27 @@ def leave(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     config: ConfigOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Leave a run; later, with --withdraw, take the stake back."""
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
-    session = Session(flags, config=config, as_json=as_json, role="provider")
+    session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
     found = session.signing_run
     index = found.registry.index_of(found.chain.address)
     entry = found.registry.provider_at(index)
     if withdraw:
         receipt = found.registry.withdraw_stake(_unbonding_epoch(found, entry))
+        session.finish_unsigned(f"Take back the stake of provider {index} of {found.params.name} ({found.address})")
         shown = format_amount(entry.stake, found.asset.symbol(), found.asset.decimals())
         title = f"The stake of provider {index} is paid back: {shown}."
     else:
         session.confirm(f"Leave {found.params.name} as provider {index} for good?", yes=yes)
         receipt = found.registry.exit()
+        session.finish_unsigned(f"Leave {found.params.name} ({found.address}) as provider {index} for good")
         title = f"Provider {index} has left. Its stake can be taken back when the dispute period is over."
     body = {
         "run": found.address,
@@ -312,6 +303,40 @@ def leave(
         "tx": "0x" + receipt.tx_hash.hex(),
     }
     session.output.result(body, title=title, rows=[("tx", body["tx"])])
+
+
+def provider_settings(
+    session: Session,
+    signer_peers: Path | None,
+    advertise: str | None,
+    device: str = "cpu",
+    threads: int | None = None,
+    keep_states: int = 1,
+) -> ProviderSettings:
+    """What a provider's process is started with. Raises UsageError for what is missing."""
+    s = session.settings
+    campaign, key_file = session.campaign, session.keystore
+    if s.listen is None:
+        raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
+    peers = read_peers(signer_peers)
+    from trainer.settings import ProviderSettings
+
+    return ProviderSettings(
+        campaign=campaign,
+        rpc_urls=s.rpc,
+        store=s.store,
+        keystore=key_file,
+        password_file=s.password_file,
+        data_dir=s.data_dir,
+        listen=s.listen,
+        advertise=advertise,
+        signer_peers=peers,
+        device=device,
+        threads=threads,
+        keep_states=keep_states,
+        confirmations=s.confirmations,
+        log_level=s.log_level,
+    )
 
 
 def read_peers(path: Path | None) -> Mapping[str, str]:

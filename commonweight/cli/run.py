@@ -17,7 +17,9 @@ from commonweight.cli.options import (
     PasswordFileOption,
     RpcOption,
     RunOption,
+    SenderOption,
     StoreOption,
+    UnsignedOption,
     YesOption,
 )
 from commonweight.cli.output import Output
@@ -48,6 +50,8 @@ def create(
     factory: FactoryOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="Settings file (TOML).", metavar="FILE")] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -58,7 +62,7 @@ def create(
     from commonweight.cli.runfile import read_runfile
 
     flags = {"rpc": rpc, "store": store, "factory": factory, "keystore": keystore, "password_file": password_file}
-    session = Session(flags, config=settings, as_json=as_json)
+    session = Session(flags, config=settings, as_json=as_json, unsigned=unsigned, sender=sender)
     draft = read_runfile(config)
     chain = session.signing_chain
     maker = session.factory(chain)
@@ -70,6 +74,9 @@ def create(
         for name, value in describe(params, symbol, decimals).items():
             session.output.note(f"  {name.replace('_', ' '):<22}  {value}")
     session.confirm(f"Create this run on chain {chain.chain_id}? Nothing of it can be changed later.", yes=yes)
+    if unsigned is not None:
+        chain.send(maker.make_call("createRun", params))
+        session.finish_unsigned(f"Create the run {params.name} with factory {maker.address}")
     created, receipt = maker.create_run(params)
     session.output.result(
         {

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from commonweight.cli.amounts import parse_amount
-from commonweight.errors import CommonweightError, ConfigError
+from commonweight.cli.durations import parse_duration
+from commonweight.errors import CommonweightError, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from commonweight.chain.structs import Milestone, RunParams
@@ -79,8 +80,6 @@ model = {preset = "nano"}
 data = {manifest_cid = "", manifest_sha256 = ""}   # `commonweight data prepare --publish` prints both
 """
 
-_DURATION = re.compile(r"([0-9]+)\s*(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHA256 = re.compile(r"0x[0-9a-f]{64}")
 
 
@@ -163,9 +162,11 @@ class Draft:
 
     def _seconds(self, name: str) -> int:
         value = self._value("time", name)
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if match is not None:
-            return int(match[1]) * _SECONDS[match[2]]
+        if isinstance(value, str):
+            try:
+                return parse_duration(value)
+            except UsageError:
+                raise _wrong(self.path, f"time.{name}", value, 'seconds, or text like "90m"') from None
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise _wrong(self.path, f"time.{name}", value, 'seconds, or text like "90m"')
         return value

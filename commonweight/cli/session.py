@@ -24,8 +24,19 @@ class Session:
     """One command's surroundings. `flags` are what the user gave on the command line, None where nothing."""
 
     def __init__(
-        self, flags: Mapping[str, object], *, config: Path | None = None, as_json: bool = False, role: str | None = None
+        self,
+        flags: Mapping[str, object],
+        *,
+        config: Path | None = None,
+        as_json: bool = False,
+        role: str | None = None,
+        unsigned: Path | None = None,
+        sender: str | None = None,
     ) -> None:
+        self.unsigned = unsigned
+        self._sender = sender
+        if sender is not None and unsigned is None:
+            raise UsageError("--from is for --unsigned.", "Who sends now is whose keystore is given", "Leave one out.")
         self.output = Output(as_json=as_json)
         self.settings: Settings = load(flags, environment(), config=config, role=role).settings
 
@@ -77,12 +88,47 @@ class Session:
         from commonweight.chain.run import Run
 
         campaign = self.campaign
-        return Run.at(self._connect(self.key), campaign)
+        return Run.at(self.signing_chain, campaign)
 
     @cached_property
     def signing_chain(self) -> Chain:
-        """The chain with the keystore's key."""
+        """The chain with the keystore's key; with --unsigned, one that only writes down what would be sent."""
+        if self.unsigned is not None:
+            return self.chain.begin_drafts(self._drafting_for())
         return self._connect(self.key)
+
+    def _drafting_for(self) -> str:
+        from eth_utils.address import is_address, to_checksum_address
+
+        named = self.address(self._sender)
+        if not is_address(named):
+            raise UsageError(f"{named} is not an address.", "An address is 0x and 40 hex digits", "Correct --from.")
+        return str(to_checksum_address(named))
+
+    def finish_unsigned(self, what: str) -> None:
+        """With --unsigned, write the file and end the command; else nothing."""
+        if self.unsigned is None:
+            return
+        import typer
+
+        from commonweight.chain.offline import Unsigned
+
+        drafter = self.signing_chain.drafter
+        assert drafter is not None
+        plan = Unsigned(self.signing_chain.chain_id, drafter.sender, what, tuple(drafter.drafts))
+        digest = plan.save(self.unsigned)
+        body = {
+            "file": str(self.unsigned),
+            "sha256": digest,
+            "chain_id": plan.chain_id,
+            "from": plan.sender,
+            "what": what,
+            "transactions": [{"calls": d.calls, "to": d.to, "nonce": d.nonce} for d in plan.drafts],
+        }
+        rows = [*[("will call", f"{d.calls} at {d.to}") for d in plan.drafts], ("from", plan.sender)]
+        rows.append(("to sign it", f"commonweight tx sign {self.unsigned} --out SIGNED --keystore KEYSTORE"))
+        self.output.result(body, title=f"Nothing was sent. {self.unsigned} says: {what}", rows=rows)
+        raise typer.Exit
 
     def factory(self, chain: Chain) -> Factory:
         """The factory: the one named, or the one of this chain's deployments file."""
@@ -111,7 +157,7 @@ class Session:
         """Ask before something that cannot be taken back. Raises UsageError if the answer is no or nobody can be
         asked.
         """
-        if yes:
+        if yes or self.unsigned is not None:  # writing down binds nobody
             return
         if not sys.stdin.isatty():
             raise UsageError("This needs a confirmation.", "There is no terminal to ask on", "Repeat it with --yes.")

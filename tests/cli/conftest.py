@@ -19,6 +19,7 @@ import pytest
 from commonweight.chain.keys import create_keystore
 from commonweight.cli.main import execute
 from tests.chain.scenario import KEYS, World, make_world
+from tests.cli.schema import command_of, differences, schemas
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "tests"
@@ -73,9 +74,12 @@ class User:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def ok(self, *arguments: object, **environment: str) -> dict[str, Any]:
-        """Run a command with --json that must succeed; its result."""
+        """Run a command with --json that must succeed and print what docs/cli.md says; its result."""
         done = self.run(*arguments, "--json", **environment)
         assert done.code == 0, done.out + done.err
+        words = command_of([str(argument) for argument in arguments])
+        assert words, f"docs/cli.md does not describe {arguments[:2]}"
+        assert differences(schemas()[words], done.json) == []
         return done.json
 
 
@@ -101,6 +105,14 @@ def user(tmp_path: Path) -> User:
     home = tmp_path / "home"
     home.mkdir()
     return User(home, {})
+
+
+@pytest.fixture
+def quick_user(tmp_path: Path) -> InProcess:
+    """The same in this process."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return InProcess(home, {})
 
 
 @dataclass(frozen=True)

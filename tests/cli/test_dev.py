@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +30,9 @@ def dev(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[User, 
 
 def test_a_chain_with_accounts_and_factory_that_stays_and_resumes(dev: tuple[User, str]) -> None:
     user, kind = dev
-    up = user.ok("dev", "up", "--chain", kind)
+    up = user.ok("dev", "up", "--bare", "--chain", kind)
     assert pid_runs(up["pid"])
-    again = user.run("dev", "up", "--chain", kind)
+    again = user.run("dev", "up", "--bare", "--chain", kind)
     assert again.code == 2
     assert "runs already" in again.err
     assert user.ok("dev", "status")["rpc"] == up["rpc"]
@@ -34,22 +40,83 @@ def test_a_chain_with_accounts_and_factory_that_stays_and_resumes(dev: tuple[Use
     assert user.ok("run", "list", **settings) == {"factory": up["factory"], "runs": []}
     assert user.ok("key", "show", f"{up['keystores']}/funder1.json")["address"] == up["accounts"]["funder1"]
 
-    assert user.ok("dev", "down") == {"stopped": True}
+    assert user.ok("dev", "down") == {"stopped": True, "processes": ["chain"]}
     assert not pid_runs(up["pid"])
-    assert user.ok("dev", "down") == {"stopped": False}
+    assert user.ok("dev", "down") == {"stopped": False, "processes": []}
     assert user.run("dev", "status").code == 1
 
-    resumed = user.ok("dev", "up", "--chain", kind)
+    resumed = user.ok("dev", "up", "--bare", "--chain", kind)
     assert resumed["factory"] == up["factory"]
     assert user.run("dev", "reset").code == 2
     user.ok("dev", "down")
-    user.ok("dev", "reset")
+    assert "must forget" in user.ok("dev", "reset")["wallets"]
     assert not list((user.home / ".local/share/commonweight/dev").glob("*-state*"))
+
+
+def test_another_programs_process_id_is_left_alone(dev: tuple[User, str], tmp_path: Path) -> None:
+    user, _ = dev
+    place = user.home / ".local/share/commonweight/dev"
+    place.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        processes = {"chain": {"pid": stranger.pid, "began": "1"}}  # the number was ours once
+        (place / "dev.json").write_text(json.dumps({"rpc": "http://127.0.0.1:1", "processes": processes}))
+        assert user.ok("dev", "down")["processes"] == []
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_whole_run_two_at_once_and_what_kills_leave_behind(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    user, ups = User(home, {}), {}
+    try:
+        for name in ("a", "b"):
+            started = time.monotonic()
+            ups[name] = user.ok("dev", "up", "--dir", name)
+            print(f"dev up took {time.monotonic() - started:.1f} s")
+        assert len({up[key] for up in ups.values() for key in ("rpc", "page", "pid", "config")}) == 8
+        for name, up in ups.items():
+            status = user.ok("dev", "status", "--dir", name)
+            assert status["processes"] == {"chain": True, "oracle-signer1": True, "page": True}
+            shown = user.ok("run", "show", COMMONWEIGHT_CONFIG=up["config"])
+            assert (shown["run"], shown["state"]) == (up["run"], "funding")
+            with urllib.request.urlopen(up["page"] + "config.json") as page:
+                assert json.load(page)["run"] == up["run"]
+
+        # The chain is killed: what it leaves is seen, and the next `up` ends it and goes on with the same run.
+        processes = json.loads((home / "a" / "dev.json").read_text())["processes"]
+        os.kill(processes["chain"]["pid"], signal.SIGTERM)  # it writes its state
+        while pid_runs(processes["chain"]["pid"]):
+            time.sleep(0.05)
+        gone = user.run("dev", "status", "--dir", "a", "--json")
+        assert (gone.code, sorted(gone.json["left_over"])) == (1, ["oracle-signer1", "page"])
+        again = user.ok("dev", "up", "--dir", "a")
+        assert again["run"] == ups["a"]["run"]
+        assert not any(pid_runs(entry["pid"]) for entry in processes.values())
+
+        # `up` itself is killed in the middle: `down` finds what it had started.
+        user.ok("dev", "down", "--dir", "a")
+        starting = subprocess.Popen(
+            user.command("dev", "up", "--dir", "a"), env=user.environment, cwd=home, stderr=subprocess.DEVNULL
+        )
+        while not (home / "a" / "dev.json").exists():
+            time.sleep(0.01)
+        starting.kill()
+        starting.wait()
+        assert "chain" in user.ok("dev", "down", "--dir", "a")["processes"]
+        assert not (home / "a" / "dev.json").exists()
+    finally:
+        for name in ("a", "b"):
+            assert user.run("dev", "down", "--dir", name).code == 0
+    everything = [p for up in ups.values() for p in [up["pid"]]]
+    assert not any(pid_runs(pid) for pid in everything)
 
 
 def test_a_stale_record_is_not_taken_for_a_running_chain(dev: tuple[User, str]) -> None:
     user, kind = dev
-    up = user.ok("dev", "up", "--chain", kind)
+    up = user.ok("dev", "up", "--bare", "--chain", kind)
     record = user.home / ".local/share/commonweight/dev/dev.json"
     kept = record.read_text()
     user.ok("dev", "down")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from commonweight.errors import ConfigError
-from commonweight.settings import load
-from tests.cli.conftest import User
+from commonweight.settings import ROLES, TEMPLATE, Settings, load
+from tests.cli.conftest import InProcess, User
 
 pytestmark = pytest.mark.unit
 FILE = """
@@ -73,7 +76,9 @@ def test_the_users_own_file_is_found(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("rcp = 'http://x'", "unknown name: rcp"),
-        ("[provider]\nlisten_on = 'x'", "unknown name: listen_on"),
+        ("[provider]\nlisten_on = 'x'", "unknown name: provider.listen_on"),
+        ("[audit]\nlisten_on = 'x'", "unknown name: audit.listen_on"),
+        ("[oracle.infer]", "unknown name: oracle.infer"),
         ("max_fee_gwei = 'many'", "max_fee_gwei"),
         ("max_fee_gwei = -1", "max_fee_gwei"),
         ("max_fee_gwei = true", "max_fee_gwei"),
@@ -115,3 +120,16 @@ def test_the_view_masks_tokens_and_names_sources(user: User, place: Path) -> Non
     text = user.run("config", "view", COMMONWEIGHT_RPC="https://u:pw@rpc.example.org/v3/TOKEN").out
     assert "TOKEN" not in text
     assert "pw" not in text
+
+
+def test_the_template_explains_every_name_and_shows_the_defaults(tmp_path: Path, quick_user: InProcess) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(quick_user.run("config", "template").out)
+    assert load({}, {}, config=path).sources == load({}, {}).sources
+    path.write_text("".join(re.sub(r"^# (?=[a-z_]+ = )", "", line) for line in TEMPLATE.splitlines(keepends=True)))
+    body = tomllib.loads(path.read_text())
+    assert set(body) == {field.name for field in fields(Settings)} | set(ROLES)
+    defaults = load({}, {}).settings
+    for name in ("rpc", "patience_s", "max_fee_gwei", "log_level"):
+        told = body[name]
+        assert (tuple(told) if isinstance(told, list) else told) == getattr(defaults, name)

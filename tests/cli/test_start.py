@@ -22,16 +22,17 @@ HEAVY = (
     "cryptography",
 )
 GROUPS = {
-    "run": {"template", "create", "list", "show"},
+    "run": {"template", "create", "list", "show", "estimate"},
     "fund": {"deposit", "refund", "claim", "position"},
-    "provider": {"register", "start", "status", "credits", "claim", "exit"},
+    "provider": {"register", "start", "status", "credits", "claim", "exit", "doctor", "pause", "resume"},
     "oracle": {"start", "status", "check", "bond"},
     "infer": {"serve", "settle", "ask", "channel"},
     "audit": {"verify", "deployment", "lineage", "replay", "proof", "check-proof", "export"},
     "data": {"prepare"},
     "key": {"new", "show"},
     "dev": {"up", "down", "reset", "status"},
-    "config": {"view"},
+    "tx": {"show", "sign", "send"},
+    "config": {"view", "template"},
 }
 
 _PROBE = """
@@ -58,7 +59,7 @@ def test_help_shows_every_group(user: User) -> None:
     code, modules, text = probe(user, "--help")
     assert code == 0
     assert not modules & set(HEAVY)
-    assert all(f" {group} " in text for group in (*GROUPS, "version", "dashboard"))
+    assert all(f" {group} " in text for group in (*GROUPS, "version", "dashboard", "doctor"))
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -84,7 +85,7 @@ def test_help_of_every_command_imports_nothing_heavy_and_names_json(user: User) 
 
     words = [[group, command, "--help"] for group, commands in GROUPS.items() for command in sorted(commands)]
     words += [["infer", "channel", command, "--help"] for command in ("open", "show", "withdraw")]
-    words += [["dashboard", "--help"]]
+    words += [["dashboard", "--help"], ["doctor", "--help"]]
     done = subprocess.run(
         [sys.executable, "-c", _ALL, json.dumps(words)],
         env=user.environment,

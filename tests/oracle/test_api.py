@@ -113,6 +113,33 @@ async def test_nobody_speaks_for_another_member_or_as_a_signer(desk: Desk) -> No
     await peer.close()
 
 
+async def test_a_member_learns_whether_it_is_reached_and_nothing_about_anybody_else(desk: Desk) -> None:
+    async def let_in(_: Caller) -> None:
+        """Whoever proves a key."""
+
+    own, other = (Server(Identity(member_key(i), RUN, DOMAIN, "member", i), {}, let_in) for i in (0, 1))
+    places = [f"127.0.0.1:{(await server.start('127.0.0.1', 0))[1]}" for server in (own, other)]
+    told = []
+    for place in (places[0], places[1], "127.0.0.1:1", "no address"):
+        desk.office.api._asked.clear()  # as if time had passed
+        peer = await desk.as_member(0)
+        told.append((await peer.call("reach", {"peer": place})).params)
+        with pytest.raises(PeerRefused) as refused:
+            await peer.call("reach", {"peer": place})
+        assert refused.value.code == "too-often"
+        await peer.close()
+    assert told == [{"reachable": True}, *[{"reachable": False}] * 3]
+    for stranger in (
+        await desk.as_signer(1),
+        await connect(desk.address, SIGNERS[0], Identity(os.urandom(32), RUN, DOMAIN, "observer")),
+    ):
+        with pytest.raises(PeerRefused):
+            await stranger.call("reach", {"peer": places[0]})
+        await stranger.close()
+    await own.close()
+    await other.close()
+
+
 async def test_work_for_another_base_is_refused_and_an_offence(desk: Desk) -> None:
     crew = {i: Crew(i) for i in range(3)}
     await gather(desk.office, crew)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from commonweight.chain.keys import Key, create_keystore
+from commonweight.checks import Finding
 from commonweight.errors import OracleError, UsageError
-from oracle.check import Finding, check
+from oracle.check import check
 from oracle.seat import take_seat
 from oracle.service import status
 from oracle.settings import OracleSettings
@@ -54,7 +55,7 @@ def test_a_signer_that_is_ready_has_nothing_to_mend(settings: OracleSettings) ->
         ({"campaign": "0x" + "12" * 20}, "The run is there", "Check the address"),
         ({"password_file": Path("/nowhere/password")}, "The keystores open", "Check its name"),
         ({"store": "/proc/nowhere"}, "The content store at /proc/nowhere opens", ""),
-        ({"data_dir": Path("/proc/nowhere")}, "/proc/nowhere can be written", "choose another --data-dir"),
+        ({"data_dir": Path("/proc/nowhere")}, "/proc/nowhere can be written", "Choose another --data-dir"),
         ({"coordinator": "0x" + "12" * 20}, "The coordinator is a signer", "--coordinator"),
         ({"listen": "no address"}, "no address is free to listen on", "--listen"),
     ],
@@ -74,7 +75,7 @@ def test_a_port_in_use_is_found(settings: OracleSettings) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         found = wrong(check(replace(settings, listen=f"127.0.0.1:{taken.getsockname()[1]}")))
-    assert [finding.fix for finding in found] == ["stop what uses the port, or choose another --listen"]
+    assert [finding.fix for finding in found] == ["Stop what uses the port, or choose another --listen."]
 
 
 def test_a_stranger_and_a_wrong_transmitter_are_found(net: Network, settings: OracleSettings, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -101,7 +102,15 @@ def test_the_program_starts_from_the_wheel(unpacked: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("extra", "statement"), [("", "import commonweight.chain.run"), ("[all]", "import trainer.train")]
+    ("extra", "statement"),
+    [
+        ("", "import commonweight.chain.run"),
+        ("[train]", "import trainer.train"),
+        ("[oracle]", "import oracle.service"),
+        ("[serve]", "import inference.server"),
+        ("[audit]", "import commonweight.cli.replaying"),
+        ("[all]", "import trainer.train"),
+    ],
 )
 def test_a_fresh_environment_runs_it(wheel: Path, tmp_path: Path, extra: str, statement: str) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
@@ -110,3 +119,26 @@ def test_a_fresh_environment_runs_it(wheel: Path, tmp_path: Path, extra: str, st
     assert "Usage: commonweight" in run(program / "commonweight", "--help")
     run(program / "python", "-P", "-c", statement)
     run(program / "python", "-m", "pip", "check")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_source_archive_holds_what_is_committed_and_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, ROOT)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        source.extractall(tmp_path / "unpacked", filter="data")
+    (folder,) = (tmp_path / "unpacked").iterdir()
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = [name.strip("/") for name in project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]]
+    listed = run("git", "ls-files", "--", *included).splitlines()
+    assert {name for name in listed if (ROOT / name).exists()} <= found
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, folder)
+    (again,) = tmp_path.glob("*.whl")
+
+    def contents(path: Path) -> dict[str, int]:
+        with zipfile.ZipFile(path) as opened:
+            return {item.filename: item.CRC for item in opened.infolist()}
+
+    assert contents(again) == contents(wheel)

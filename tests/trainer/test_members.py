@@ -1,11 +1,13 @@
 """Members as real processes, over real sockets, with the real signers and chain: what happens to them and to others."""
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.world import Provider, World
+from trainer.pausing import pause
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -97,3 +99,29 @@ def test_a_member_of_two_ranks_is_a_member_like_any_other(tmp_path: Path, data_d
         world.same_checkpoints(ada, two)
         two.end(60)
         assert two.phase()[1] == "stopped", "it was let finish; torchrun itself ends by the signal"
+
+
+@pytest.mark.slow
+def test_a_pause_hands_the_round_over_and_ends_by_itself(tmp_path: Path, data_dir: Path) -> None:
+    with World(tmp_path, data_dir) as world:
+        world.start_signers()
+        ada, bob, cid = (world.add(name) for name in ("ada", "bob", "cid"))
+        world.wait_round(1, ada, bob, cid)
+        open_ = world.wait("cid trains", in_phase(cid, "train", after=1))
+        pause(cid.folder, None)
+        world.wait("cid rests", in_phase(cid, "paused"))
+        assert open_ in cid.counted(), "the round that was open is handed over, not lost"
+        rested = max(cid.checkpoints())
+        world.wait_round(rested + 2, ada, bob)
+        assert max(cid.counted()) <= rested, "nothing is asked of who rests"
+        assert cid.alive
+        assert not world.run.registry.is_banned(world.index(cid))
+
+        pause(cid.folder, int(time.time()) + 2)  # from now on it has an end
+        back = world.wait("cid is counted again", lambda: [r for r in cid.counted() if r > rested])[0]
+        world.wait_round(back, ada, bob, cid)
+        world.same_checkpoints(ada, bob, cid)
+
+        pause(cid.folder, None)
+        world.wait("cid rests again", in_phase(cid, "paused", after=back - 1))
+        assert cid.end() == 0, "who rests can still be stopped"

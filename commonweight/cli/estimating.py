@@ -1,0 +1,182 @@
+"""`commonweight run estimate`: what a run would take and cost, with every assumption named; asks nobody anything."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commonweight.cli.options import JsonOption
+from commonweight.cli.output import Output
+from commonweight.errors import UsageError
+
+if TYPE_CHECKING:
+    from commonweight.estimate import Estimate, Plan, Shape
+
+_COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmbt]?)", re.IGNORECASE)
+_POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "t": 12}
+
+
+def estimate(
+    model: Annotated[
+        str | None, typer.Option("--model", help="A preset or a published model, like 1B or llama-3.1-405b.")
+    ] = None,
+    parameters: Annotated[
+        str | None, typer.Option("--parameters", help="Or its number of parameters, like 1.4T.", metavar="N")
+    ] = None,
+    active: Annotated[
+        str | None,
+        typer.Option(
+            "--active", help="Parameters that one token uses (mixture of experts; default: all).", metavar="N"
+        ),
+    ] = None,
+    tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens to train on, like 15.6T.", metavar="N")] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Or the dollars to spend, like 160M.", metavar="N")
+    ] = None,
+    gpu: Annotated[str, typer.Option("--gpu", help="h100, h200, b200, a100, 4090 or 3090.")] = "h100",
+    gpus: Annotated[int, typer.Option("--gpus", help="GPUs of one member.")] = 1,
+    members: Annotated[int, typer.Option("--members", help="Members of a round.")] = 16,
+    h: Annotated[int, typer.Option("--steps", help="Inner steps of a round.")] = 100,
+    step_tokens: Annotated[
+        str, typer.Option("--step-tokens", help="Tokens of one inner step of one member.", metavar="N")
+    ] = "1M",
+    seq_len: Annotated[int, typer.Option("--seq-len", help="Tokens of one window.")] = 4096,
+    codec: Annotated[str, typer.Option("--codec", help="fp32, fp16, int8, int4, int2 or topk2.")] = "int8",
+    upload: Annotated[float, typer.Option("--up", help="A member's upload, Mbit/s.")] = 1000.0,
+    download: Annotated[float, typer.Option("--down", help="A member's download, Mbit/s.")] = 1000.0,
+    rtt: Annotated[float, typer.Option("--rtt", help="Round trip between members, ms.")] = 50.0,
+    overlap: Annotated[bool, typer.Option("--overlap", help="Exchange while the next steps are computed.")] = False,
+    mfu: Annotated[float, typer.Option("--mfu", help="Part of the GPU's peak that training reaches, percent.")] = 40.0,
+    availability: Annotated[
+        float, typer.Option("--availability", help="Part of paid time in which GPUs train, percent.")
+    ] = 90.0,
+    hour_price: Annotated[float, typer.Option("--hour-price", help="Dollars of a GPU-hour.")] = 2.0,
+    epoch_days: Annotated[float, typer.Option("--epoch-days", help="Days of an epoch.")] = 1.0,
+    funders: Annotated[int, typer.Option("--funders", help="How many people fund it.")] = 1000,
+    gas_gwei: Annotated[float, typer.Option("--gas-gwei", help="Price of gas.")] = 1.0,
+    ether_price: Annotated[float, typer.Option("--ether-price", help="Dollars of one ether.")] = 3000.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate FLOPs, GPU-hours, traffic, round times, memory, gas and price of a run."""
+    from commonweight import estimate as core
+
+    if gpu not in core.GPUS:
+        raise UsageError(f"There is no GPU {gpu} here.", "", f"Choose from {', '.join(core.GPUS)}.")
+    plan = core.Plan(
+        shape=_shape(model, parameters, active),
+        gpu=core.GPUS[gpu],
+        tokens=None if tokens is None else parse_count(tokens),
+        budget=None if budget is None else parse_count(budget),
+        members=members,
+        gpus=gpus,
+        h=h,
+        step_tokens=int(parse_count(step_tokens)),
+        seq_len=seq_len,
+        codec=codec,
+        result_codec=codec,
+        upload_bps=upload * 1e6,
+        download_bps=download * 1e6,
+        rtt_s=rtt / 1000,
+        overlap=overlap,
+        mfu=mfu / 100,
+        availability=availability / 100,
+        hour_price=hour_price,
+        epoch_s=epoch_days * 86_400,
+        funders=funders,
+        gas_price_gwei=gas_gwei,
+        ether_price=ether_price,
+    )
+    found = core.estimate(plan)
+    output, assumed = Output(as_json=as_json), assumptions(plan)
+    if as_json:
+        output.result({"assumptions": [dict(zip(("name", "value", "source"), a, strict=True)) for a in assumed],
+                       "figures": {**vars(found), "credits": str(found.credits)}})  # fmt: skip
+        return
+    output.result({}, title=f"{plan.shape.name}: what is assumed", rows=[(n, f"{v} ({s})") for n, v, s in assumed])
+    output.result({}, title="What follows", rows=figures(plan, found))
+
+
+def parse_count(text: str) -> float:
+    """A number with K, M, B or T for thousands to trillions. Raises UsageError."""
+    match = _COUNT.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a number.", "A number is like 12000, 1.4T or 160M", "Write it so.")
+    return float(match[1]) * float(10 ** _POWERS[match[2].lower()])
+
+
+def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
+    """Every assumption of a plan: name, value, where it comes from."""
+    given = "as told"
+    return [
+        ("parameters", _short(plan.shape.parameters), given),
+        ("used by a token", _short(plan.shape.active), given),
+        ("GPU", f"{plan.gpu.name}, {plan.gpu.peak_flops / 1e12:g} TFLOP/s dense bf16", "data sheet"),
+        ("MFU", f"{100 * plan.mfu:g} %", "as told; Llama 3.1 405B reports 38 to 43 %, INTELLECT-1 36 to 41 %"),
+        ("availability", f"{100 * plan.availability:g} %", "as told; Llama 3.1 405B reports above 90 %"),
+        ("GPU-hour", f"${plan.hour_price:,.2f}", given),
+        ("fleet", f"{plan.members} members of {plan.gpus} GPUs", given),
+        ("round", f"{plan.h} inner steps of {_short(plan.step_tokens)} tokens in windows of {plan.seq_len}", given),
+        ("codec", f"{plan.codec}, blocks of {plan.block}", given),
+        ("link", f"{plan.upload_bps / 1e6:g} Mbit/s up, {plan.download_bps / 1e6:g} down, {plan.rtt_s * 1e3:g} ms",
+         given),
+        ("exchange", "while the next steps are computed" if plan.overlap else "after the steps", given),
+        ("replays", f"{plan.replay_bps / 100:g} % of rounds have a segment drawn", "honest history"),
+        ("signers' fee", f"{plan.oracle_bps / 100:g} % of wages", "the run's template"),
+        ("epoch", f"{plan.epoch_s / 86_400:g} days", given),
+        ("funders", f"{plan.funders}", given),
+        ("gas", f"{plan.gas_price_gwei:g} gwei, an ether ${plan.ether_price:,.0f}", "as told; gas as in docs/gas.md"),
+    ]  # fmt: skip
+
+
+def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
+    """The figures in words."""
+    gib = 2**30
+    fits = "fits" if found.gpu_memory_bytes <= plan.gpu.memory_bytes else "does not fit"
+    return [
+        ("tokens", f"{_short(found.tokens)}, {found.tokens / plan.shape.active:.1f} a parameter used"),
+        ("FLOPs", f"{found.flops:.3g}"),
+        ("GPU-hours", f"{found.gpu_hours:,.0f}"),
+        ("duration", f"{found.days:,.1f} days, {found.rounds:,} rounds, {found.epochs:,} epochs"),
+        ("round", (f"{_time(found.compute_s)} computing, {_time(found.exchange_s)} exchanging, "
+                  f"{_time(found.round_s)} in all")),
+        ("time computing", f"{100 * found.computing:.1f} %"),
+        ("a member sends", (f"{found.allreduce_bytes / 1e9:,.2f} GB all-reduce, {found.upload_bytes / 1e9:,.2f} GB to "
+                           f"the coordinator, {found.replay_bytes / 1e9:,.2f} GB for replays, a round")),
+        ("against fp32 a step", f"{found.synchronous_ratio:,.0f} times less"),
+        ("memory of a member", (f"{found.memory_bytes / gib:,.1f} GiB, {found.gpu_memory_bytes / gib:,.1f} a GPU: "
+                               f"{fits} {plan.gpu.memory_bytes / gib:,.1f}")),
+        ("credits", f"at most {found.credits:,}"),
+        ("price of compute", f"${found.compute_price:,.0f}"),
+        ("signers' fee", f"${found.oracle_price:,.0f}"),
+        ("gas", f"{found.gas:,}, ${found.gas_price:,.0f}"),
+        ("price in all", f"${found.price:,.0f}"),
+    ]  # fmt: skip
+
+
+def _shape(model: str | None, parameters: str | None, active: str | None) -> Shape:
+    from dataclasses import replace
+
+    from commonweight.estimate import SHAPES, Shape
+
+    if (model is None) == (parameters is None):
+        raise UsageError("Which model?", "", "Name one of --model and --parameters.")
+    if model is not None and model not in SHAPES:
+        raise UsageError(f"There is no model {model} here.", "", f"Choose from {', '.join(SHAPES)}.")
+    count = int(parse_count(parameters or "0"))
+    found = SHAPES[model] if model is not None else Shape(f"{parameters} parameters", count, count)
+    return found if active is None else replace(found, active=int(parse_count(active)))
+
+
+def _short(value: float) -> str:
+    for suffix, power in (("T", 12), ("B", 9), ("M", 6), ("K", 3)):
+        if value >= 10**power:
+            return f"{value / 10**power:.4g}{suffix}"
+    return f"{value:g}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,281 @@
+"""What a run would take: FLOPs, GPU-hours, traffic, round times, memory, gas and price, from a plan alone.
+
+A pure module: `estimate(plan)` asks nobody anything. Each formula says where it comes from; tests compare them with
+published runs (INTELLECT-1, arXiv 2412.01152; Llama 3.1 405B, arXiv 2407.21783) and the gas with snapshots/gas.json.
+Compute and time are estimates and therefore floats; bytes, gas and credits are exact integers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from commonweight.errors import UsageError
+from commonweight.exact.codecs import encoded_size
+from commonweight.protocol.modelconfig import PRESETS, ModelConfig
+
+FLOPS_PER_CREDIT = 10**9  # section 2 of the specification
+EARNING_FACTOR = 800  # of 1000, before the link's score: section 6.5
+EPOCH_LIST_GAS = 197  # each further credited provider in a report
+GAS: Mapping[str, int] = {  # snapshots/gas.json
+    "create a run": 2_146_761,
+    "register a provider": 191_611,
+    "post a bond": 32_356,
+    "deposit, first by a funder": 54_805,
+    "anchor a round": 82_101,
+    "close an epoch": 122_169,
+    "report, 3 of 4 signers, 10 credited providers": 107_319,
+    "finalise an epoch": 332_983,
+    "claim by a provider, depth 16, first": 107_060,
+    "claim from the capital pool, first": 72_456,
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device: dense bf16 FLOP/s and bytes of memory, both from its data sheet (without sparsity)."""
+
+    name: str
+    peak_flops: float
+    memory_bytes: int
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("h100", 989.4e12, 80 * 10**9),
+        Gpu("h200", 989.4e12, 141 * 10**9),
+        Gpu("b200", 2250e12, 192 * 10**9),
+        Gpu("a100", 312e12, 80 * 10**9),
+        Gpu("4090", 165.2e12, 24 * 10**9),
+        Gpu("3090", 71e12, 24 * 10**9),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model: all parameters P, those that one token uses (fewer than P for a mixture of experts), and what attention
+    costs. `layers` or `width` 0 leaves attention and activations out.
+    """
+
+    name: str
+    parameters: int
+    active: int
+    layers: int = 0
+    width: int = 0
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Shape:
+        """The shape of a configured model."""
+        count = model.parameters()
+        return cls(model.preset, count, count, model.num_layers, model.num_heads * model.head_dim)
+
+
+def _llama(name: str, hidden: int, inter: int, layers: int, heads: int) -> Shape:
+    model = ModelConfig(
+        preset="custom",
+        vocab_size=128_256,
+        hidden_size=hidden,
+        intermediate_size=inter,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=8,
+        head_dim=128,
+        max_seq_len=8192,
+        tie_embeddings=False,
+    )
+    return Shape(name, model.parameters(), model.parameters(), layers, hidden)
+
+
+SHAPES = {
+    **{name: Shape.of(model) for name, model in PRESETS.items()},
+    "intellect-1": _llama("intellect-1", 4096, 14_336, 42, 32),
+    "llama-3.1-405b": _llama("llama-3.1-405b", 16_384, 53_248, 126, 128),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that an estimate rests on. Rates in bits per second, times in seconds, money in dollars.
+
+    Exactly one of `tokens` and `budget` is given. A member takes `h` inner steps of `step_tokens` tokens a round.
+    `mfu` is the part of a device's peak that training reaches while it computes, `availability` the part of the time
+    in which devices that are paid for compute at all. `overlap` hides the exchange behind the next inner steps.
+    """
+
+    shape: Shape
+    gpu: Gpu
+    tokens: float | None = None
+    budget: float | None = None
+    members: int = 16
+    gpus: int = 1
+    h: int = 100
+    step_tokens: int = 1 << 20
+    seq_len: int = 4096
+    codec: str = "int8"
+    result_codec: str = "int8"
+    block: int = 128
+    upload_bps: float = 1e9
+    download_bps: float = 1e9
+    rtt_s: float = 0.05
+    overlap: bool = False
+    mfu: float = 0.4
+    availability: float = 0.9
+    hour_price: float = 2.0
+    oracle_bps: int = 500
+    replay_bps: int = 100
+    epoch_s: float = 86_400.0
+    funders: int = 1000
+    gas_price_gwei: float = 1.0
+    ether_price: float = 3000.0
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) == (self.budget is None):
+            raise UsageError("How long is the run?", "", "Name one of --tokens and --budget.")
+        positive = ("members", "gpus", "h", "step_tokens", "seq_len", "upload_bps", "download_bps", "epoch_s", "block")
+        for name in (*positive, "mfu", "availability", "hour_price"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} must be above zero.", f"It is {getattr(self, name)}", "Correct it.")
+        for name in ("mfu", "availability"):
+            if getattr(self, name) > 1:
+                raise UsageError(f"{name} is a share, at most 1.", f"It is {getattr(self, name)}", "Correct it.")
+        if not 0 <= self.replay_bps <= 10_000 or not 0 <= self.oracle_bps <= 10_000:
+            raise UsageError("A share in hundredths of a percent is from 0 to 10000.", "", "Correct it.")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The figures. Bytes are those that one member sends; it receives as many within the all-reduce."""
+
+    tokens: float
+    flops: float
+    gpu_hours: float
+    days: float
+    rounds: int
+    epochs: int
+    compute_s: float
+    exchange_s: float
+    round_s: float
+    computing: float
+    allreduce_bytes: int
+    upload_bytes: int
+    replay_bytes: int
+    synchronous_ratio: float
+    memory_bytes: int
+    gpu_memory_bytes: int
+    credits: int
+    compute_price: float
+    oracle_price: float
+    gas: int
+    gas_price: float
+    price: float
+
+
+def flops_per_token(shape: Shape, seq_len: int) -> float:
+    """Forward and backward: 6 a parameter (arXiv 2001.08361) and 12 x layers x width x context for attention (PaLM,
+    arXiv 2204.02311, appendix B; without discount for the causal mask).
+    """
+    return 6.0 * shape.active + 12.0 * shape.layers * shape.width * seq_len
+
+
+def allreduce_bytes(parameters: int, members: int, codec: str, result_codec: str, block: int) -> int:
+    """What a member sends in one butterfly all-reduce: its payload's parts to their reducers, and its own reduced part
+    to everybody else.
+    """
+    payload, result = encoded_size(parameters, codec, block), encoded_size(parameters, result_codec, block)
+    return (payload + result) * (members - 1) // members
+
+
+def memory_bytes(shape: Shape, windows: int, seq_len: int) -> int:
+    """A member's memory while it trains in fp32: weights, gradients, both Adam moments, base, outer momentum, the
+    pseudo-gradient and its error feedback (4 bytes each), and 34 x windows x context x width bytes of activations a
+    layer (arXiv 2205.05198, equation 2 without the attention matrix, which a fused kernel does not keep).
+    """
+    return 8 * 4 * shape.parameters + 34 * windows * seq_len * shape.width * shape.layers
+
+
+def estimate(plan: Plan) -> Estimate:
+    """All figures of a plan. Raises UsageError for a codec that is not known."""
+    each = flops_per_token(plan.shape, plan.seq_len)
+    hour_flops = plan.gpu.peak_flops * plan.mfu * 3600
+    tokens = plan.tokens if plan.tokens is not None else _affordable(plan, each, hour_flops)
+    flops = each * tokens
+
+    parameters, members = plan.shape.parameters, plan.members
+    round_tokens = plan.h * plan.step_tokens * members
+    rounds = max(1, math.ceil(tokens / round_tokens))
+    compute_s = plan.h * plan.step_tokens * each / (plan.gpu.peak_flops * plan.mfu * plan.gpus)
+    traded = allreduce_bytes(parameters, members, plan.codec, plan.result_codec, plan.block)
+    upload = encoded_size(parameters, plan.codec, plan.block)
+    # weights, both moments and error feedback of a drawn segment's ends
+    replay = 2 * 16 * parameters * plan.replay_bps // 10_000
+    exchange_s = max((traded + upload + replay) * 8 / plan.upload_bps, traded * 8 / plan.download_bps) + 4 * plan.rtt_s
+    exchange_s = 0.0 if members == 1 else exchange_s
+    round_s = max(compute_s, exchange_s) if plan.overlap else compute_s + exchange_s
+
+    computing = compute_s / round_s
+    gpu_hours = flops / hour_flops / plan.availability / computing
+    seconds = rounds * round_s / plan.availability
+    epochs = max(1, math.ceil(seconds / plan.epoch_s))
+    gas = _gas(plan, rounds, epochs)
+    gas_price = gas * plan.gas_price_gwei * 1e-9 * plan.ether_price
+    compute_price = gpu_hours * plan.hour_price
+    oracle_price = compute_price * plan.oracle_bps / 10_000
+    member_memory = memory_bytes(plan.shape, max(1, plan.gpus), plan.seq_len)
+    synchronous = plan.h * allreduce_bytes(parameters, members, "fp32", "fp32", plan.block)
+    return Estimate(
+        tokens=tokens,
+        flops=flops,
+        gpu_hours=gpu_hours,
+        days=seconds / 86_400,
+        rounds=rounds,
+        epochs=epochs,
+        compute_s=compute_s,
+        exchange_s=exchange_s,
+        round_s=round_s,
+        computing=computing,
+        allreduce_bytes=traded,
+        upload_bytes=upload,
+        replay_bytes=replay,
+        synchronous_ratio=synchronous / (traded + upload + replay) if members > 1 else 1.0,
+        memory_bytes=member_memory,
+        gpu_memory_bytes=member_memory // plan.gpus,
+        credits=6 * parameters * int(tokens) * (EARNING_FACTOR + 200) // 1000 // FLOPS_PER_CREDIT,
+        compute_price=compute_price,
+        oracle_price=oracle_price,
+        gas=gas,
+        gas_price=gas_price,
+        price=compute_price + oracle_price + gas_price,
+    )
+
+
+def _affordable(plan: Plan, each: float, hour_flops: float) -> float:
+    """How many tokens the budget pays for, gas left aside: what a token costs does not depend on their number."""
+    assert plan.budget is not None
+    probe = estimate(_with_tokens(plan, float(plan.h * plan.step_tokens * plan.members)))
+    per_token = each / hour_flops / plan.availability / probe.computing * plan.hour_price
+    return plan.budget / (per_token * (1 + plan.oracle_bps / 10_000))
+
+
+def _with_tokens(plan: Plan, tokens: float) -> Plan:
+    from dataclasses import replace
+
+    return replace(plan, tokens=tokens, budget=None)
+
+
+def _gas(plan: Plan, rounds: int, epochs: int) -> int:
+    """Creation, deposits, registrations, an anchor a round, three transactions an epoch, and one claim by everybody."""
+    report = GAS["report, 3 of 4 signers, 10 credited providers"] + EPOCH_LIST_GAS * max(0, plan.members - 10)
+    each_epoch = GAS["close an epoch"] + report + GAS["finalise an epoch"]
+    each_funder = GAS["deposit, first by a funder"] + GAS["claim from the capital pool, first"]
+    each_member = GAS["register a provider"] + GAS["claim by a provider, depth 16, first"]
+    once = GAS["create a run"] + 4 * GAS["post a bond"]
+    return (
+        once
+        + plan.funders * each_funder
+        + plan.members * each_member
+        + rounds * GAS["anchor a round"]
+        + epochs * each_epoch
+    )

@@ -1,0 +1,214 @@
+"""`examine(settings)`: before a provider starts, everything that would go wrong, why, and how to mend it.
+
+Looks at the machine, the key, the chain, the registration, the store and the signers, and asks a signer whether it can
+connect to where this provider says that it listens: nobody can see the own address from inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from commonweight.chain.client import Chain
+from commonweight.chain.keys import Key, load_key, read_password
+from commonweight.chain.run import Run
+from commonweight.checks import (
+    CLOCK_S,
+    FREE_BYTES,
+    Finding,
+    attempt,
+    clock,
+    folder,
+    free_to_listen,
+    in_use,
+    memory,
+    round_trip,
+)
+from commonweight.errors import CommonweightError, PeerError
+from commonweight.estimate import Shape, memory_bytes
+from commonweight.net import Caller, Dialer, Identity, Server, split_address
+from commonweight.protocol.data import DataManifest
+from commonweight.protocol.fields import hex32, lower_address
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import ContentStore, open_store, parse_cid
+from trainer.settings import ProviderSettings
+
+_CALL_S = 12.0
+_STATE_BYTES = 16  # of a traced state, a parameter: weights, two moments, error feedback
+_ROUNDS_KEPT = 3
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """A registered provider, as the chain knows it."""
+
+    run: Run
+    key: Key
+    index: int
+    peer: str
+
+
+def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
+    """All findings, in the order in which a provider would mend them."""
+    findings: list[Finding] = []
+    running = in_use(settings.data_dir)
+    there = importlib.util.find_spec("torch") is not None
+    why = "" if there else "torch is missing"
+    findings.append(Finding(there, f"The device {settings.device} can train", why, "pip install 'commonweight[train]'"))
+    if running:
+        findings.append(Finding(True, "A provider's process runs in this data directory"))
+    else:
+        findings.append(free_to_listen(settings.listen))
+    key = attempt(findings, "The keystore opens", lambda: _key(settings))
+    chain = Chain(settings.rpc_urls, confirmations=settings.confirmations)
+    answers = attempt(findings, "The RPC answers", chain.finalized_block)
+    run = None if answers is None else attempt(findings, "The run is there", lambda: Run.at(chain, settings.campaign))
+    seat: _Seat | None = None
+    if run is not None:
+        findings.append(clock(run.chain.timestamp(), time.time(), max(CLOCK_S, run.params.anchor_window)))
+        if key is not None:
+            seat = _registration(findings, run, key, settings)
+    config = _content(findings, settings, run)
+    findings += folder(settings.data_dir, FREE_BYTES if config is None else _disk(config))
+    if config is not None:
+        findings.append(memory(_memory(config)))
+        signers = {**config.signers_peers, **settings.signer_peers}
+        findings += _network(settings, seat, signers, running=running)
+    return tuple(findings)
+
+
+def _key(settings: ProviderSettings) -> Key:
+    password = read_password(settings.password_file, os.environ, prompt="Password of the provider's keystore: ")
+    return load_key(settings.keystore, password)
+
+
+def _registration(findings: list[Finding], run: Run, key: Key, settings: ProviderSettings) -> _Seat | None:
+    """The key's place on chain: registered, staked, neither gone nor banned, and listed where it listens."""
+    index = attempt(findings, "The key is registered", lambda: run.registry.index_of_key(key.address))
+    if index is None:
+        return None
+    entry, needed = run.registry.provider_at(index), run.params.provider_stake
+    why = "" if entry.stake >= needed else f"{entry.stake} of {needed} are there"
+    findings.append(Finding(entry.stake >= needed, "The stake is whole", why, "Add to it, or register anew."))
+    gone = bool(entry.exit_at)
+    why = "It has left the run" if gone else ""
+    findings.append(Finding(not gone, "The provider is in the run", why, "Register with another account."))
+    banned = run.registry.is_banned(index)
+    why = f"Until Unix time {entry.banned_until}" if banned else ""
+    findings.append(Finding(not banned, "The provider is not banned", why, "Start again when the ban is over."))
+    port = split_address(entry.peer)[1] if ":" in entry.peer else 0
+    told = settings.advertise or settings.listen
+    same = entry.peer == told or (settings.advertise is None and port == split_address(told)[1])
+    why = "" if same else f"The registry says {entry.peer}, this provider {told}"
+    fix = "Name the registered address by --advertise and its port by --listen."
+    findings.append(Finding(same, "The registered address is the one that is listened on", why, fix))
+    return _Seat(run, key, index, entry.peer)
+
+
+def _content(findings: list[Finding], settings: ProviderSettings, run: Run | None) -> RunConfig | None:
+    """The store: that it takes and gives, and has what this run needs."""
+    store = attempt(findings, "The content store opens", lambda: open_store(settings.store))
+    if store is None:
+        return None
+    try:
+        attempt(findings, "The content store takes a file and gives it back", lambda: round_trip(store))
+        if run is None:
+            return None
+        config = attempt(findings, "run.json is in the store", lambda: _config(store, run))
+        if config is not None:
+            attempt(findings, "The data set is in the store", lambda: _dataset(store, config))
+        return config
+    finally:
+        store.close()
+
+
+def _config(store: ContentStore, run: Run) -> RunConfig:
+    sha256 = hex32(run.params.config_sha256)
+    return RunConfig.load(store.get(parse_cid(run.params.config_cid), max_bytes=2**20, sha256=sha256))
+
+
+def _dataset(store: ContentStore, config: RunConfig) -> None:
+    raw = store.get(parse_cid(config.data.manifest_cid), sha256=config.data.manifest_sha256)
+    for shard in DataManifest.load(raw).train.shards:
+        store.info(parse_cid(shard.cid))
+
+
+def _memory(config: RunConfig) -> int:
+    return memory_bytes(Shape.of(config.model), config.training.batch, config.training.seq_len)
+
+
+def _disk(config: RunConfig) -> int:
+    """Traces of the rounds that are kept, and a few checkpoints."""
+    states = config.training.h // config.training.trace_every + 1
+    return FREE_BYTES + _STATE_BYTES * config.model.parameters() * (states * _ROUNDS_KEPT + 2)
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+def _network(
+    settings: ProviderSettings, seat: _Seat | None, signers: Mapping[str, str], *, running: bool
+) -> Iterator[Finding]:
+    """Signers can be reached, and one of them can reach this provider."""
+    reachable = "Others can reach this provider"
+    if seat is None:
+        yield Finding(False, reachable, "Signers answer this to registered providers only", "Register first.")
+        return
+    in_office = [lower_address(signer) for signer in seat.run.oracle.signers()]
+    known = {signer: signers[signer] for signer in in_office if signer in signers}
+    answers = asyncio.run(_ask(settings, seat, known, running=running))
+    if isinstance(answers, CommonweightError):
+        yield Finding(False, reachable, str(answers.what), "Mend what is wrong above, then ask again.")
+        return
+    told = {signer: told for signer, told in answers.items() if isinstance(told, bool)}
+    silent = {signer: str(problem) for signer, problem in answers.items() if not isinstance(problem, bool)}
+    enough = 2 * len(told) > len(in_office)
+    why = "" if enough else "; ".join(silent.values()) or "Their addresses are not known"
+    fix = "Check this machine's way out, or name addresses by --signer-peers."
+    yield Finding(enough, "More than half of the signers answer", why, fix)
+    where = settings.advertise or seat.peer
+    if not told:
+        yield Finding(False, f"{reachable} at {where}", "No signer could be asked", "Reach a signer first.")
+        return
+    seen = any(told.values())
+    fix = "Open that port in the firewall, forward it in the router, or register the address that others see."
+    why = "" if seen else f"{len(told)} signers tried and none got an answer by this key there"
+    yield Finding(seen, f"{reachable} at {where}", why, fix)
+
+
+async def _ask(
+    settings: ProviderSettings, seat: _Seat, signers: Mapping[str, str], *, running: bool
+) -> dict[str, bool | CommonweightError] | CommonweightError:
+    """By signer, whether it reached us, or why it could not be asked. Serves at the address meanwhile, unless the
+    provider's own process does.
+    """
+    domain = seat.run.oracle.domain()
+    identity = Identity(seat.key.private_key, lower_address(seat.run.address), domain, "member", seat.index)
+    server, dialer = Server(identity, {}, _let_in), Dialer(identity)
+    where = settings.advertise or seat.peer
+
+    async def one(signer: str, address: str) -> bool | CommonweightError:
+        try:
+            reply = await dialer.call(address, signer, "reach", {"peer": where}, timeout_s=_CALL_S)
+        except PeerError as problem:
+            return problem
+        return reply.params.get("reachable") is True
+
+    try:
+        if not running:
+            await server.start(*split_address(settings.listen))
+        found = await asyncio.gather(*(one(signer, address) for signer, address in signers.items()))
+    except OSError as error:
+        return CommonweightError(f"{settings.listen} cannot be listened on: {error}")
+    finally:
+        await server.close()
+        await dialer.close()
+    return dict(zip(signers, found, strict=True))
+
+
+async def _let_in(_: Caller) -> None:
+    """Whoever proves a key may look; there is nothing to be had but `ping`."""
