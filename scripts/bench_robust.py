@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import shutil
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +54,6 @@ def main() -> int:
         arena.start(seed)
     wanted = list(cases(options.seeds))
     missing = [case for case in wanted if not options.show and not _place(case).exists()]
-    started = time.monotonic()
     pool = ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"))
     with Progress(console=Console(stderr=True)) as progress, pool:
         for _ in progress.track(pool.map(_play, missing), len(missing), description="cases"):
@@ -68,8 +66,7 @@ def main() -> int:
         "model": MODEL, "training": TRAINING,
     }  # fmt: skip
     body: JsonObject = {
-        "machine": machine(), "setting": setting, "played": len(missing), "seconds": round(time.monotonic() - started),
-        "worst_micro": worst, "rows": [row.to_json() for row in rows],
+        "machine": machine(), "setting": setting, "worst_micro": worst, "rows": [row.to_json() for row in rows],
     }  # fmt: skip
     write_result("robust", body)
     write_block(DOCUMENT, "robust", table(rows))
