@@ -28,6 +28,19 @@ contract OracleViewsTest is Base {
         oracle.requireQuorum(hash, sigs);
     }
 
+    function test_voidEpochShowsNothing() public {
+        launch(1);
+        list(0, 7);
+        runEpoch(0);
+        pay(1_000);
+        lapseEpoch(1);
+        EpochInfo memory info = oracle.epochInfo(1);
+        eq(uint256(info.state), uint256(EpochState.Void), "void");
+        eq(info.acc, 0, "no accumulator");
+        eq(info.unlockedEscrow, 0, "no escrow");
+        eq(oracle.epochInfo(2).acc, 0, "nor has one that is not closed yet");
+    }
+
     /// The slots of the open epoch are used again, so that the last report must not show through.
     function test_closedEpochShowsNothingOfTheReportBefore() public {
         launch(1);

@@ -3,6 +3,8 @@ pragma solidity 0.8.30;
 
 import {Base} from "../support/Base.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
+import {IDues} from "../../../contracts/interfaces/IDues.sol";
+import {Vm} from "../support/Vm.sol";
 import {Report} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice CreditOracle.proveEquivocation: two reports of one signer for one epoch and attempt.
@@ -43,6 +45,35 @@ contract OracleProveEquivocationTest is Base {
         oracle.submitReport(r, "", sigs);
         postBond(signer, BOND);
         submit(r);
+    }
+
+    /// @dev What the first signer's equivocation books, with a bond of that many units.
+    function _slashed(uint256 bond) internal returns (uint256 booked) {
+        createRun(defaultParams());
+        postBond(vm.addr(signerKeys[0]), bond);
+        Report memory a;
+        Report memory b;
+        a.configDigest = b.configDigest = oracle.configDigest();
+        b.lossMicro = 1;
+        bytes memory sigA = signWith(signerKeys[0], digestOf(a));
+        bytes memory sigB = signWith(signerKeys[0], digestOf(b));
+        vm.recordLogs();
+        vm.prank(carol);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics[0] == IDues.Owed.selector) ++booked;
+        }
+    }
+
+    /// Of a large bond a tenth exactly is the prover's, of a small one what a tenth rounds down to; nothing is booked as nothing.
+    function test_shareOfTheProver() public {
+        eq(_slashed(1 ether), 2, "prover and pool");
+        eq(oracle.owedTo(carol), 0.1 ether, "a tenth");
+        eq(_slashed(10), 2, "prover and pool");
+        eq(oracle.owedTo(carol), 1, "one unit");
+        eq(_slashed(9), 1, "the pool alone");
+        eq(oracle.owedTo(address(distributor)), 9, "all of it");
     }
 
     function test_equivocationNeedsTwoReportsOfOneSignerEpochAndAttempt() public eachAsset {

@@ -23,6 +23,46 @@ contract DisputesProveWrongLeafTest is DisputeSteps {
         finalizeNow(1);
     }
 
+    /// A place of the tree that no provider has is rightly empty.
+    function test_emptyPlaceBeyondTheProvidersStands() public {
+        _prepare(3);
+        _submitLie(12);
+        _notFraud(3);
+    }
+
+    /// Before its first credits an index has no leaf, and whoever claims a debt or wages for it proves nothing.
+    function test_inventedHistoryOfAnEmptyLeafProvesNothing() public {
+        _prepare(4);
+        list(3, 4);
+        lie.add(3, providerAccount(3), 4, oracle.epochInfo(1).acc, uint256(10) << 64);
+        _submitLie(16);
+        Sibling memory at = lie.leafNode(3);
+        Sibling[] memory proof = lie.proofOf(2, 3);
+        Sibling[] memory lastProof = before.proofOf(2, 3);
+        vm.expectRevert(IDisputes.NotFraud.selector);
+        disputes.proveWrongLeaf(bad, badList, 3, at.hash, at.sum, proof, Leaf(3, address(0xBAD), 0, 5, 7), lastProof);
+    }
+
+    /// A false leaf that became final, made so large that the right sum wraps, does not keep the next report from falling.
+    function test_historyThatWrapsStillFalls() public {
+        launch(4);
+        close(0);
+        list(0, 10);
+        before = newTree();
+        before.put(0, providerAccount(0), 10, type(uint256).max, type(uint256).max);
+        submitWith(reportOn(0, before, 10), packedList(), signAll(digestOf(reportOn(0, before, 10)), 3));
+        finalizeNow(0);
+        clearList();
+        pay(1_000);
+        close(1);
+        list(0, 5);
+        lie = newTree();
+        lie.put(0, providerAccount(0), 15, 0, 0);
+        _submitLie(5);
+        _prove(0);
+        _fell();
+    }
+
     /// A sum without a leaf, or beside a right leaf's hash, is as wrong as a wrong leaf.
     function test_sumThatIsNotTheLeafs() public {
         _prepare(4);

@@ -76,10 +76,41 @@ contract GameAttackTest is RootGameSteps {
         for (uint256 i = 0; i < 3; ++i) {
             eq(oracle.bondOf(vm.addr(signerKeys[i])), 0, "signer lost its bond");
         }
+        // Who pays the bond again does not lose it for the same lie, whether a game is still open or not.
+        postBonds();
+        vm.expectRevert(IDisputes.NotPending.selector);
+        this.proveAgain();
         disputes.closeGame(game);
         eq(disputes.owedTo(carol), CHALLENGE_BOND, "bond back");
         vm.expectRevert(IDisputes.NotPending.selector);
         this.proveAgain();
+    }
+
+    /// The lie is proved while a game on it is open: the game adds no second slashing.
+    function test_attack_oneLieProvedTwice() public eachAsset {
+        _hide();
+        uint256 game = _open(carol);
+        _prove(33);
+        _fell();
+        vm.expectRevert(IDisputes.NotPending.selector);
+        this.proveAgain();
+        disputes.closeGame(game);
+        eq(disputes.owedTo(carol), CHALLENGE_BOND, "bond back");
+    }
+
+    /// After a default proofs are taken while a game is open, and no longer.
+    function test_proofsEndWithTheLastGame() public eachAsset {
+        _hide();
+        uint256 game = _open(carol);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(game);
+        _answer(6, 0);
+        vm.warp(block.timestamp + 20);
+        disputes.closeGame(game);
+        eq(disputes.openGames(), 0, "the challenger fell silent");
+        vm.expectRevert(IDisputes.NotPending.selector);
+        this.proveAgain();
+        eq(oracle.bondOf(vm.addr(signerKeys[0])), BOND, "nobody is slashed");
     }
 
     /// A game holds the report open, but new games open only in the original window.

@@ -17,6 +17,10 @@ abstract contract DisputeSteps is Base {
     /// for the list {0: 5, 2: 7}.
     function _prepare(uint32 providers) internal {
         launch(providers);
+        _history();
+    }
+
+    function _history() internal {
         for (uint32 i = 0; i < 3; ++i) {
             list(i, 10 * (i + 1));
         }
