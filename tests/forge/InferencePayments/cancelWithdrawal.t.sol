@@ -26,6 +26,7 @@ contract PaymentsCancelWithdrawalTest is PaymentSteps {
         vm.expectPartialRevert(IInferencePayments.WithdrawalNotDue.selector);
         payments.withdraw(id);
         payments.cancelWithdrawal(id);
+        eq(payments.channel(id).withdrawalAmount, 0, "nothing is asked for");
         vm.warp(block.timestamp + 100);
         vm.expectRevert(IInferencePayments.NoWithdrawal.selector);
         payments.withdraw(id);

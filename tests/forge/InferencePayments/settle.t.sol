@@ -69,6 +69,8 @@ contract PaymentsSettleTest is PaymentSteps {
         c.signature = hex"1234";
         _refused(c, abi.encodeWithSelector(IInferencePayments.BadSignature.selector, 0));
         _refused(_sign(PAYER_KEY, keccak256("none"), 11), abi.encodeWithSelector(IInferencePayments.NotServer.selector, 0));
+        bytes32 nobodys = payments.channelIdOf(address(0), server, 0);
+        _refused(_sign(PAYER_KEY, nobodys, 11), abi.encodeWithSelector(IInferencePayments.NotServer.selector, 0));
         VoucherClaim[] memory claims = new VoucherClaim[](2);
         claims[0] = _sign(PAYER_KEY, id, 11);
         claims[1] = claims[0];

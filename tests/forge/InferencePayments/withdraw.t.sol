@@ -32,6 +32,7 @@ contract PaymentsWithdrawTest is PaymentSteps {
         payments.withdraw(id);
         eq(balance(payer), 700, "what vouchers have left");
         eq(payments.channel(id).deposited, 300, "deposited");
+        eq(payments.channel(id).withdrawalAmount, 0, "no more is asked for");
         vm.prank(payer);
         vm.expectRevert(IInferencePayments.NoWithdrawal.selector);
         payments.withdraw(id);
@@ -50,5 +51,29 @@ contract PaymentsWithdrawTest is PaymentSteps {
         vm.prank(payer);
         payments.withdraw(id);
         eq(balance(payer), 0, "nothing");
+    }
+
+    function test_noMoreThanWasAskedFor() public eachAsset {
+        bytes32 id = _deposit(payer, 50, 1_000);
+        vm.startPrank(payer);
+        payments.requestWithdrawal(id, 400);
+        vm.warp(block.timestamp + 50);
+        payments.withdraw(id);
+        vm.stopPrank();
+        eq(balance(payer), 400, "the rest stays for vouchers");
+    }
+
+    /// A payer that can receive nothing can still end a withdrawal that left nothing.
+    function test_nothingLeftIsNotSent() public {
+        launch(1);
+        bytes32 id = _deposit(payer, 50, 1_000);
+        vm.prank(payer);
+        payments.requestWithdrawal(id, 1_000);
+        _settle(_sign(PAYER_KEY, id, 1_000));
+        vm.warp(block.timestamp + 50);
+        vm.etch(payer, address(ledger).code);
+        vm.prank(payer);
+        payments.withdraw(id);
+        eq(payments.channel(id).withdrawalAt, 0, "ended");
     }
 }

@@ -16,6 +16,7 @@ contract RegistryAddStakeTest is Base {
         registerOne(0);
         _addStake(11);
         eq(registry.providerAt(0).stake, STAKE + 11, "stake");
+        eq(balance(address(registry)), STAKE + 11, "held");
         vm.prank(providerAccount(0));
         vm.expectRevert(IProviderRegistry.ZeroAmount.selector);
         registry.addStake(0);

@@ -52,8 +52,10 @@ contract RegistryRegisterTest is Base {
         vm.prank(alice);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.PeerTooLong.selector, 513));
         registry.register{value: value}(alice, alice, string(new bytes(513)), STAKE);
+        string memory peer = string(new bytes(512));
         vm.prank(alice);
-        registry.register{value: value}(alice, alice, string(new bytes(512)), STAKE);
+        registry.register{value: value}(alice, alice, peer, STAKE);
+        eq(bytes(registry.providerAt(1).peer).length, 512, "kept");
     }
 
     function test_registryHasALastIndex() public eachAsset {

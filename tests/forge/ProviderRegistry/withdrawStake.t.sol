@@ -35,6 +35,20 @@ contract RegistryWithdrawStakeTest is Base {
         eq(registry.indexOf(providerAccount(1)), 1, "index stays");
     }
 
+    /// Whoever leaves before training begins is free with the first epoch.
+    function test_exitBeforeTheFirstEpoch() public eachAsset {
+        registerMany(2);
+        vm.prank(providerAccount(1));
+        registry.exit();
+        fund(alice, GOAL);
+        postBonds();
+        runEpoch(0);
+        vm.warp(block.timestamp + 500);
+        vm.prank(providerAccount(1));
+        registry.withdrawStake(0);
+        eq(balance(providerAccount(1)), STAKE, "stake back");
+    }
+
     /// An exit in epoch 1 is not freed by the settling of epoch 0, nor by that of a void epoch.
     function test_exitBeforeSlashIsLocked() public eachAsset {
         launch(1);
