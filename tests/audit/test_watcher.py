@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,12 @@ def has_fallen(run: Corrupt, bounty: int = ETHER // 5) -> None:
     assert run.state(2) == EpochState.FINAL
 
 
+def one_fast(cases: Mapping[str, object]) -> list[Any]:
+    """The cases' names, all but the last one for the slow tests."""
+    names = list(cases)
+    return [*(pytest.param(name, marks=pytest.mark.slow) for name in names[:-1]), names[-1]]
+
+
 WRONG: dict[str, Forge] = {
     "omission of new credits": swap(5, 33, 1),
     "omission of a whole leaf": lambda ls: [replace(ls[0], C=ls[0].C + ls[2].C), *(ls[i] for i in (1, 33))],
@@ -95,7 +101,7 @@ WRONG: dict[str, Forge] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize("what", one_fast(WRONG))
 def test_a_published_tree_with_a_wrong_leaf_falls_at_once(run: Corrupt, what: str) -> None:
     run.file(WRONG[what], publish=True)
     watcher, log = run.watcher(store=True)
@@ -116,7 +122,7 @@ BAD_LISTS = {
 }
 
 
-@pytest.mark.parametrize("what", BAD_LISTS)
+@pytest.mark.parametrize("what", one_fast(BAD_LISTS))
 def test_a_malformed_list_falls_by_its_position(run: Corrupt, what: str) -> None:
     if "after the closing" in what:
         register(run.world, [40])
@@ -127,6 +133,7 @@ def test_a_malformed_list_falls_by_its_position(run: Corrupt, what: str) -> None
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_a_list_whose_sum_is_not_the_reports_falls(run: Corrupt) -> None:
     """The list says less than the root's sum: whatever tree was signed, some leaf in it is wrong."""
     run.file(swap(1, 2, 1), packed=entries((1, 10), (2, 20), (33, 4)), publish=True)
@@ -148,6 +155,7 @@ def test_nonsense_where_text_should_be_blinds_nobody(run: Corrupt) -> None:
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_a_hidden_tree_with_no_answer_falls_by_default(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     watcher, log = run.watcher()
@@ -164,7 +172,15 @@ def test_a_hidden_tree_with_no_answer_falls_by_default(run: Corrupt) -> None:
     has_fallen(run)
 
 
-@pytest.mark.parametrize("wrong", [swap(5, 0, 33), altered(33, D=1), swap(1, 2, 39)], ids=["both", "D", "other"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        swap(5, 0, 33),
+        pytest.param(altered(33, D=1), marks=pytest.mark.slow),
+        pytest.param(swap(1, 2, 39), marks=pytest.mark.slow),
+    ],
+    ids=["both", "D", "other"],
+)
 def test_a_hidden_tree_that_is_answered_falls_by_its_leaf(run: Corrupt, wrong: Forge) -> None:
     run.file(wrong)
     watcher, log = run.watcher()
@@ -177,6 +193,7 @@ def test_a_hidden_tree_that_is_answered_falls_by_its_leaf(run: Corrupt, wrong: F
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_a_tree_published_late_ends_the_game(run: Corrupt) -> None:
     event = run.file(swap(5, 0, 33))
     watcher, log = run.watcher(store=True)
@@ -191,6 +208,7 @@ def test_a_tree_published_late_ends_the_game(run: Corrupt) -> None:
     assert event.digest
 
 
+@pytest.mark.slow
 def test_answers_that_stop_half_way_are_a_default(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     watcher, log = run.watcher()
@@ -207,6 +225,7 @@ def test_answers_that_stop_half_way_are_a_default(run: Corrupt) -> None:
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_a_friend_who_lets_the_game_default_saves_no_bond(run: Corrupt) -> None:
     """The friend opens, nobody answers, the friend voids; the watcher joins late and goes on where the friend stops."""
     event = run.file(swap(5, 0, 33))
@@ -229,6 +248,7 @@ def test_a_friend_who_lets_the_game_default_saves_no_bond(run: Corrupt) -> None:
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_a_bad_list_after_a_friendly_default(run: Corrupt) -> None:
     event = run.file(packed=BAD_LISTS["an index twice"])
     friend = run.world.by(FRIEND).disputes
@@ -242,6 +262,7 @@ def test_a_bad_list_after_a_friendly_default(run: Corrupt) -> None:
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_the_ledger_may_go_on_while_a_default_is_not_settled(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     watcher, log = run.watcher()
@@ -284,6 +305,7 @@ def test_a_false_challenge_is_answered_and_pays(run: Corrupt) -> None:
     assert run.state() == EpochState.FINAL
 
 
+@pytest.mark.slow
 def test_an_honest_report_that_nobody_answered_in_time_keeps_its_bonds(run: Corrupt) -> None:
     event = run.file()
     challenger = run.world.by(FRIEND).disputes
@@ -300,6 +322,7 @@ def test_an_honest_report_that_nobody_answered_in_time_keeps_its_bonds(run: Corr
     assert run.bonds() == [ETHER] * 3
 
 
+@pytest.mark.slow
 def test_answers_only_where_they_pay(run: Corrupt) -> None:
     event = run.file()
     run.world.by(FRIEND).disputes.open_game(event.report, run.params.challenge_bond)
@@ -336,6 +359,7 @@ def test_equivocation_seen_in_released_signatures(run: Corrupt, tmp_path: Path) 
     assert told.events("not made")[0]["error"] == "AlreadyProved"
 
 
+@pytest.mark.slow
 def test_equivocation_over_a_reorganisation_is_kept_through_a_crash(run: Corrupt, tmp_path: Path) -> None:
     """The chain forgets the first of two reports; the journal does not."""
     chain, journal = run.world.run.chain, tmp_path / "journal.jsonl"
@@ -382,6 +406,7 @@ def test_two_watchers_pay_for_one_proof(run: Corrupt) -> None:
     has_fallen(run)
 
 
+@pytest.mark.slow
 def test_two_watchers_both_get_their_bond_back(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     (first, told), (second, heard) = run.watcher(), run.watcher(SECOND_WATCHER)
@@ -398,6 +423,7 @@ def test_two_watchers_both_get_their_bond_back(run: Corrupt) -> None:
     assert run.world.run.disputes.open_games() == 0
 
 
+@pytest.mark.slow
 def test_a_reorganisation_is_played_on_from_what_is_there(run: Corrupt) -> None:
     chain = run.world.run.chain
     before = chain.rpc("evm_snapshot")
@@ -417,6 +443,7 @@ def test_a_reorganisation_is_played_on_from_what_is_there(run: Corrupt) -> None:
     assert len(log.events("report is true")) == 1
 
 
+@pytest.mark.slow
 def test_a_node_that_has_lost_logs_makes_no_false_challenge(run: Corrupt, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a registration the report would seem false; the contracts' state says that logs are missing."""
     run.file()
@@ -437,6 +464,7 @@ def test_a_node_that_has_lost_logs_makes_no_false_challenge(run: Corrupt, monkey
     assert run.world.run.disputes.open_games() == 0
 
 
+@pytest.mark.slow
 def test_too_late_is_said_and_costs_nothing(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     run.later(run.params.challenge_window - 4)
@@ -450,6 +478,7 @@ def test_too_late_is_said_and_costs_nothing(run: Corrupt) -> None:
     assert run.world.run.chain.transaction_count(KEYS[WATCHER].address) == count
 
 
+@pytest.mark.slow
 def test_a_false_root_that_became_final_is_said(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     run.world.finalize(1)
@@ -462,6 +491,7 @@ def test_a_false_root_that_became_final_is_said(run: Corrupt) -> None:
     assert "last final root is false" in log.events("missed")[0]["what"]
 
 
+@pytest.mark.slow
 def test_without_a_key_it_says_what_to_do(run: Corrupt) -> None:
     run.file(swap(5, 0, 33))
     watcher, log = run.watcher(None)
@@ -473,6 +503,7 @@ def test_without_a_key_it_says_what_to_do(run: Corrupt) -> None:
     run.answer_all() if run.world.run.disputes.open_games() else None
 
 
+@pytest.mark.slow
 def test_true_reports_raise_no_alarm(run: Corrupt) -> None:
     run.file()
     watcher, log = run.watcher(None)
