@@ -101,8 +101,8 @@ class Reader:
         self._ledger = LedgerView(self._run)
         self._told = Told()
         self._base: Block | None = None
-        self._judged: dict[bytes, _Judged] = {}
-        self._vouched: set[bytes] = set()
+        self._judged: dict[tuple[bytes, ...], _Judged] = {}
+        self._vouched: set[tuple[bytes, ...]] = set()
         self._times: dict[bytes, int] = {}
 
     def look(self) -> Seen:
@@ -175,9 +175,9 @@ class Reader:
         digest, at = filed.event.digest, head.number
         state = self._state(filed, told, at)
         judged = self._judge(filed)
-        if state in (State.PENDING, State.UNANSWERED) and digest not in self._vouched:
+        if state in (State.PENDING, State.UNANSWERED) and _place(filed) not in self._vouched:
             self._vouch(filed, judged, state, at)
-            self._vouched.add(digest)
+            self._vouched.add(_place(filed))
         report, disputes = filed.event.report, self._run.disputes
         shown = Revealed(Sibling(report.root, report.sum), report.depth)
         answers = told.answers.get(digest, ())
@@ -220,7 +220,7 @@ class Reader:
 
     def _judge(self, filed: FiledReport) -> _Judged:
         """The trees of a report, worked out once."""
-        known = self._judged.get(filed.event.digest)
+        known = self._judged.get(_place(filed))
         if known is None:
             bad = creditslist.bad_position(filed.event.credits, filed.closed.provider_count)
             try:
@@ -228,7 +228,7 @@ class Reader:
             except FormatError as problem:
                 raise _disagree(f"the list of epoch {filed.event.epoch} has no tree: {problem.what}") from None
             last = SumTree(filed.leaves.values(), filed.depth)
-            known = self._judged[filed.event.digest] = _Judged(last, bad, true, self._time(filed.event))
+            known = self._judged[_place(filed)] = _Judged(last, bad, true, self._time(filed.event))
         return known
 
     # --- against a node that does not tell everything ----------------------------------------------------------------
@@ -272,6 +272,11 @@ class Reader:
         if event.block_hash not in self._times:
             self._times[event.block_hash] = self._run.chain.block(event.block_hash).timestamp
         return self._times[event.block_hash]
+
+
+def _place(filed: FiledReport) -> tuple[bytes, ...]:
+    """A report where it stands: on another branch, closed in another block, the same one can have another tree."""
+    return filed.event.digest, filed.event.block_hash, filed.closed.block_hash
 
 
 def _disagree(what: str) -> ChainError:

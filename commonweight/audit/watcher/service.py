@@ -100,7 +100,7 @@ class Watcher:
             self._vows.saw(event)
         for case in seen.cases:
             alive = case.state in (State.PENDING, State.UNANSWERED)
-            if not alive or not self._once("report", case.digest):
+            if not alive or not self._once("report", case.digest, case.genuine):
                 continue
             about = {"epoch": case.report.epoch, "attempt": case.report.attempt, "digest": hex32(case.digest)}
             self._metrics.judged(case.genuine)
