@@ -55,7 +55,7 @@ class Function:
             )
         try:
             values = [_to_abi(item, value) for item, value in zip(self.inputs, args, strict=True)]
-            return self.selector + abi_encode([type_of(i) for i in self.inputs], values)
+            return self.selector + abi_encode([_wire_type(i) for i in self.inputs], values)
         except EncodingError as error:
             raise ChainError(
                 f"An argument of {self.contract}.{self.name} is out of range.", str(error), "Check the values given."
@@ -64,7 +64,7 @@ class Function:
     def decode(self, data: bytes) -> tuple[Any, ...]:
         """The results as plain values: structs as dicts by snake_case name, addresses checksummed."""
         try:
-            values = abi_decode([type_of(o) for o in self.outputs], data)
+            values = abi_decode([_wire_type(o) for o in self.outputs], data)
         except DecodingError as error:
             raise ChainError(
                 f"The answer of {self.contract}.{self.name} cannot be read.",
@@ -93,7 +93,7 @@ class Event:
             snake(i["name"]): _from_abi(i, abi_decode([type_of(i)], t)[0])
             for i, t in zip(indexed, topics[1:], strict=True)
         }
-        values = abi_decode([type_of(i) for i in plain], data)
+        values = abi_decode([_wire_type(i) for i in plain], data)
         fields |= {snake(i["name"]): _from_abi(i, v) for i, v in zip(plain, values, strict=True)}
         return {snake(i["name"]): fields[snake(i["name"])] for i in self.inputs}
 
@@ -178,7 +178,7 @@ def all_errors() -> dict[bytes, CustomError]:
 def creation_code(contract: Interface, args: Sequence[object]) -> bytes:
     """Bytecode followed by the encoded constructor arguments."""
     values = [_to_abi(item, value) for item, value in zip(contract.constructor, args, strict=True)]
-    return contract.bytecode + abi_encode([type_of(i) for i in contract.constructor], values)
+    return contract.bytecode + abi_encode([_wire_type(i) for i in contract.constructor], values)
 
 
 def decode_call(contract: str, data: bytes) -> tuple[str, tuple[tuple[str, Any], ...]]:
@@ -201,7 +201,7 @@ def decode_call(contract: str, data: bytes) -> tuple[str, tuple[tuple[str, Any],
 
 def decode_values(items: Sequence[AbiItem], data: bytes) -> tuple[Any, ...]:
     """Decode ABI-encoded `data` by `items`. Raises eth_abi's DecodingError."""
-    return tuple(_from_abi(i, v) for i, v in zip(items, abi_decode([type_of(i) for i in items], data), strict=True))
+    return tuple(_from_abi(i, v) for i, v in zip(items, abi_decode([_wire_type(i) for i in items], data), strict=True))
 
 
 def type_of(item: AbiItem) -> str:
@@ -210,6 +210,14 @@ def type_of(item: AbiItem) -> str:
     if not kind.startswith("tuple"):
         return kind
     return "(" + ",".join(type_of(c) for c in item["components"]) + ")" + kind.removeprefix("tuple")
+
+
+def _wire_type(item: AbiItem) -> str:
+    """The type by which values are encoded. Strings go as bytes, which look the same: a contract takes any bytes for a
+    string, and whoever writes some that are not UTF-8 must not blind everybody who reads. They come and go as lone
+    surrogates (PEP 383), so that what was read can be sent and hashed again.
+    """
+    return type_of(item).replace("string", "bytes")
 
 
 @cache
@@ -270,6 +278,8 @@ def _to_abi(item: AbiItem, value: Any) -> Any:
         return [_to_abi(inner, v) for v in value]
     if kind == "tuple":
         return tuple(_to_abi(c, getattr(value, snake(c["name"]))) for c in item["components"])
+    if kind == "string" and isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
     return value
 
 
@@ -280,4 +290,6 @@ def _from_abi(item: AbiItem, value: Any) -> Any:
         return tuple(_from_abi(inner, v) for v in value)
     if kind == "tuple":
         return {snake(c["name"]): _from_abi(c, v) for c, v in zip(item["components"], value, strict=True)}
+    if kind == "string":
+        return value.decode("utf-8", "surrogateescape")
     return to_checksum_address(value) if kind == "address" else value

@@ -87,6 +87,10 @@ class Chain:
         """The same chain for another sender."""
         return Chain(self.rpc_urls, key, chain_id=self.chain_id, fees=self.fees, **self._options)
 
+    def with_fees(self, fees: Fees) -> Chain:
+        """The same chain and sender with other fees."""
+        return Chain(self.rpc_urls, self.key, chain_id=self.chain_id, fees=fees, **self._options)
+
     @property
     def chain_id(self) -> int:
         """The chain's id (EIP-155)."""
@@ -230,6 +234,14 @@ class Chain:
         if self.drafter is not None:
             return self._draft(self.drafter, call.function.contract, call.address, call.data, value, call.title)
         return self._sender().send(call.address, call.data, value, gas, call.title, on_sent)
+
+    def settle(self) -> None:
+        """Wait for whatever this key still has under way, also from before a crash. Raises TransactionStuck."""
+        self._sender().settle()
+
+    def transaction_count(self, address: str, block: BlockId = "latest") -> int:
+        """How many transactions an account has had mined up to a block."""
+        return int(self.rpc("eth_getTransactionCount", address, block_id(block)), 16)
 
     def transfer(self, to: str, amount_wei: int) -> Receipt:
         """Send ether."""

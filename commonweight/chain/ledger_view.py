@@ -7,6 +7,7 @@ and anyone can compare each root on chain with the one that the lists give.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,6 +69,22 @@ class PendingReport:
 
 
 @dataclass(frozen=True)
+class FiledReport:
+    """A report that is not final, with all that its tree follows from.
+
+    `leaves` and `depth` are of the last final tree before it as the lists give it, `root` is the chain's root of it,
+    `accounts` the registering accounts by index.
+    """
+
+    event: ReportSubmitted
+    closed: EpochClosed
+    leaves: Mapping[int, Leaf]
+    depth: int
+    root: bytes
+    accounts: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class CreditProof:
     """What `claimCompute` takes: a leaf of the final tree of `epoch` and its siblings, leaf upwards."""
 
@@ -89,6 +106,7 @@ class LedgerView:
         self._leaves: dict[int, Leaf] = {}
         self._depth = 0
         self._last_final: int | None = None
+        self._filed: dict[int, FiledReport] = {}
 
     @classmethod
     def of(cls, run: Run, *, to_block: int | None = None) -> LedgerView:
@@ -137,6 +155,17 @@ class LedgerView:
             self._take(event)
         self._next_block = end + 1
 
+    def fork(self) -> LedgerView:
+        """The same view, to read on by itself: what it takes in leaves this one as it is."""
+        other = copy.copy(self)
+        for name in ("_accounts", "_closed", "_reports", "_epochs", "_filed"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
+
+    def filed(self, epoch: int) -> FiledReport | None:
+        """The report of an epoch that has not become final: it is pending, or the epoch is void."""
+        return self._filed.get(epoch)
+
     def leaf(self, index: int) -> Leaf | None:
         """An index's leaf in the last final tree, None if it is empty."""
         return self._leaves.get(index)
@@ -159,6 +188,8 @@ class LedgerView:
             if epoch not in self._epochs:
                 try:
                     listed = creditslist.decode(event.credits)
+                    if creditslist.bad_position(event.credits, self._closed[epoch].provider_count) is not None:
+                        raise FormatError("The list names an index that was not registered when the epoch was closed")
                     return PendingReport(event, listed, self.tree_after(epoch, listed, event.wage))
                 except FormatError:
                     return PendingReport(event, None, None)
@@ -186,6 +217,16 @@ class LedgerView:
     # --- reading events ----------------------------------------------------------------------------------------------
 
     def _take(self, event: ChainEvent) -> None:
+        try:
+            self._book(event)
+        except KeyError as missing:
+            raise ChainError(
+                "The node's logs are not complete.",
+                f"What {type(event).__name__} in block {event.block} follows from is not there: {missing}",
+                "Use another RPC address.",
+            ) from None
+
+    def _book(self, event: ChainEvent) -> None:
         match event:
             case ProviderRegistered():
                 self._accounts[event.index] = event.account
@@ -193,13 +234,22 @@ class LedgerView:
                 self._closed[event.epoch] = event
             case ReportSubmitted():
                 self._reports[event.epoch] = event
+                self._filed[event.epoch] = self._file(event)
             case EpochFinal():
                 self._finish(event)
             case EpochVoided():
                 self._epochs[event.epoch] = self._void(event.epoch)
 
+    def _file(self, event: ReportSubmitted) -> FiledReport:
+        last = self._epochs.get(-1 if self._last_final is None else self._last_final)
+        root = bytes(32) if last is None else last.root
+        closed = self._closed[event.epoch]
+        # Never changed in place: what grows is made anew, and an account stays at its index.
+        return FiledReport(event, closed, self._leaves, self._depth, root, self._accounts)
+
     def _finish(self, event: EpochFinal) -> None:
         submitted = self._reports[event.epoch]
+        self._filed.pop(event.epoch, None)
         try:
             listed = creditslist.decode(submitted.credits)
             leaves = self._grown(listed, event.acc, event.wage)

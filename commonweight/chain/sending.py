@@ -83,6 +83,24 @@ class Sender:
             return parse_receipt(body)
         raise self._revert_reason(sent, body, title)
 
+    def settle(self) -> None:
+        """Wait until nothing that this key has sent is under way any more; what is stuck is re-priced.
+
+        Whoever sends after it, having looked at the chain in between, sends nothing twice, also after a crash: what
+        the node does not know half a minute after it was signed was never sent, and its nonce is taken again.
+        """
+        while True:
+            with self._nonces.locked() as record:
+                self._forget_mined(record)
+                entry = record.in_flight.get(min(record.in_flight, default=-1))
+            if entry is None:
+                return
+            if any(self._known(tx_hash) for tx_hash in entry.hashes):
+                self._wait(entry, "A transaction from before", None)
+                self._forget_up_to(entry.nonce)
+            else:
+                time.sleep(_LONGEST_POLL_S)
+
     def _estimate(self, to: str | None, data: bytes, value: int, title: str) -> int:
         request = self._request(to, data, value)
         try:

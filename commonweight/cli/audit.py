@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commonweight.cli.auditwatch import watch
 from commonweight.cli.options import (
     ConfigOption,
     ConfirmationsOption,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(help="Check a run without trusting anybody.", no_args_is_help=True)
 FORMATS = ("csv", "jsonl", "sqlite")
+cli.command()(watch)
 
 
 @cli.command()

@@ -158,11 +158,16 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value) or "-"
-    return str(value)
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Text with what has no UTF-8 form escaped: strings on chain can be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _print_json(body: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(body, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(_printable(json.dumps(body, ensure_ascii=False, indent=2)) + "\n")
     sys.stdout.flush()
 
 

@@ -9,7 +9,7 @@ from commonweight.errors import FormatError
 from commonweight.protocol.fields import U32, U64
 from commonweight.protocol.typed import keccak256
 
-__all__ = ["ENTRY_BYTES", "MAX_ENTRIES", "decode", "encode", "list_hash"]
+__all__ = ["ENTRY_BYTES", "MAX_ENTRIES", "bad_position", "decode", "encode", "list_hash"]
 
 ENTRY_BYTES = 12
 MAX_ENTRIES = 10_000
@@ -42,6 +42,24 @@ def decode(data: bytes) -> dict[int, int]:
         amounts[index] = amount
         last = index
     return amounts
+
+
+def bad_position(data: bytes, provider_count: int) -> int | None:
+    """The first entry that makes a list fraud by its position, as `Disputes.proveBadList` judges it; None if none does.
+
+    Any position proves a wrong length. An entry is bad when its credits are zero, its index was not registered when
+    the epoch was closed, or it is not above the one before it.
+    """
+    if len(data) % ENTRY_BYTES:
+        return 0
+    last = -1
+    for start in range(0, len(data), ENTRY_BYTES):
+        index = int.from_bytes(data[start : start + 4], "big")
+        amount = int.from_bytes(data[start + 4 : start + ENTRY_BYTES], "big")
+        if index <= last or amount == 0 or index >= provider_count:
+            return start // ENTRY_BYTES
+        last = index
+    return None
 
 
 def list_hash(data: bytes) -> bytes:

@@ -175,7 +175,7 @@ class Evidence:
         evidence = cls(
             run, epoch, attempt, files.get("config.json", b""), _read_rounds(files), _read_anchors(anchors),
             tuple(_signed(files, "offences").values()), Evaluation.load(files.get("evaluation.json", b"")),
-            files.get("credits.json", b""), _read_leaves(files.get("leaves.jsonl", b"")),
+            files.get("credits.json", b""), leaves_from_lines(files.get("leaves.jsonl", b"")),
         )  # fmt: skip
         if dict(evidence.files) != dict(files):
             wrong = sorted(set(evidence.files) ^ set(files)) or [p for p in files if evidence.files.get(p) != files[p]]
@@ -209,6 +209,17 @@ def leaves_to_lines(leaves: Iterable[Leaf]) -> bytes:
         for leaf in sorted(leaves, key=lambda leaf: leaf.index)
     )
     return b"".join(line + b"\n" for line in lines)
+
+
+def leaves_from_lines(data: bytes) -> tuple[Leaf, ...]:
+    """Reads what `leaves_to_lines` writes."""
+    leaves = []
+    for number, line in enumerate(data.splitlines()):
+        f = Fields(loads(line, 2**12), f"leaves.jsonl:{number + 1}")
+        provider = f.address("provider")
+        leaves.append(Leaf(f.integer("index", 0, U32), provider, f.decimal("C"), f.decimal("D"), f.decimal("W")))
+        f.done()
+    return tuple(leaves)
 
 
 def _round_files(number: int, found: RoundFiles) -> dict[str, bytes]:
@@ -260,13 +271,3 @@ def _read_rounds(files: Mapping[str, bytes]) -> dict[int, RoundFiles]:
 def _read_anchors(value: Json) -> tuple[AnchoredRoot, ...]:
     fields = Fields({"anchors": value}, "anchors.json")
     return fields.objects("anchors", AnchoredRoot.read, 0, MAX_FILES)
-
-
-def _read_leaves(data: bytes) -> tuple[Leaf, ...]:
-    leaves = []
-    for number, line in enumerate(data.splitlines()):
-        f = Fields(loads(line, 2**12), f"leaves.jsonl:{number + 1}")
-        provider = f.address("provider")
-        leaves.append(Leaf(f.integer("index", 0, U32), provider, f.decimal("C"), f.decimal("D"), f.decimal("W")))
-        f.done()
-    return tuple(leaves)

@@ -108,7 +108,7 @@ def _word(kind: str, value: Value) -> bytes:
     if kind.endswith("[]") and isinstance(value, tuple):
         return keccak256(b"".join(_word(kind[:-2], item) for item in value))
     if kind == "string" and isinstance(value, str):
-        return keccak256(value.encode())
+        return keccak256(value.encode("utf-8", "surrogateescape"))  # a contract's string can be any bytes
     if kind == "bytes" and isinstance(value, bytes):
         return keccak256(value)
     if kind == "bool" and isinstance(value, bool):

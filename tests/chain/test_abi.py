@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import pytest
 from eth_abi.abi import encode
 
-from commonweight.chain.abi import build, interface, parse_interface, snake
+from commonweight.chain.abi import build, decode_values, interface, parse_interface, snake
 from commonweight.chain.reverts import explain, explain_revert, revert_data
 from commonweight.chain.rpc import RpcReplyError
 from commonweight.chain.urls import mask_url
 from commonweight.errors import ChainError, ContractError, InsufficientFunds
+from commonweight.protocol.typed import keccak256, struct_hash
 
 pytestmark = pytest.mark.unit
 
@@ -151,3 +152,12 @@ def test_errors_that_are_no_reverts_stay_apart() -> None:
 )
 def test_urls_are_shown_without_their_secrets(url: str, shown: str) -> None:
     assert mask_url(url) == shown
+
+
+def test_a_string_that_is_no_utf_8_is_read_and_written_again_as_it_is() -> None:
+    function = interface("ProviderRegistry").function("register", 4)
+    args = ("0x" + "11" * 20, "0x" + "22" * 20, b"\xff:\x80".decode("utf-8", "surrogateescape"), 5)
+    data = function.encode(args)
+    assert b"\xff:\x80" in data
+    assert decode_values(function.inputs, data[4:])[2] == args[2]
+    assert struct_hash("S(string a)", (args[2],)) == keccak256(keccak256(b"S(string a)") + keccak256(b"\xff:\x80"))
