@@ -20,6 +20,10 @@ contract DisputesAnswerNodeTest is RootGameSteps {
         disputes.answerNode(digest, 6, 0, d);
         vm.expectRevert(IDisputes.WrongAnswer.selector);
         disputes.answerNode(digest, 6, 0, new Sibling[](16));
+        // Fewer levels would fold to the same root, and name other places.
+        Sibling[] memory near = lie.descendants(6, 0, 1);
+        vm.expectRevert(IDisputes.WrongAnswer.selector);
+        disputes.answerNode(digest, 6, 0, near);
         d[3].sum -= 1;
         d[3].hash ^= bytes32(uint256(1));
         vm.expectRevert(IDisputes.WrongAnswer.selector);

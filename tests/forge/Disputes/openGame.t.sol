@@ -38,4 +38,20 @@ contract DisputesOpenGameTest is RootGameSteps {
         disputes.closeGame(game);
         eq(oracle.owedTo(bob), 3 * (BOND / 10), "fraud by default");
     }
+
+    /// Once a default has become fraud nothing is left to ask.
+    function test_noGameOnProvenFraud() public eachAsset {
+        _hide();
+        uint256 game = _open(carol);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(game);
+        _answer(6, 0);
+        _descend(game, 6, 0, 16);
+        _answer(1, 16);
+        _prove(33);
+        uint256 value = ready(bob, address(disputes), CHALLENGE_BOND);
+        vm.prank(bob);
+        vm.expectRevert(IDisputes.NotPending.selector);
+        disputes.openGame{value: value}(bad);
+    }
 }

@@ -19,4 +19,14 @@ contract DistributorAddDebtTest is Base {
         eq(distributor.debtOf(3), 9, "sum");
         eq(distributor.debtOf(4), 0, "nobody else's");
     }
+
+    /// No debt needs to exceed what the pool can ever pay.
+    function test_debtStopsAtThePoolsLimit() public {
+        vm.startPrank(address(disputes));
+        distributor.addDebt(3, uint256(1) << 200);
+        eq(distributor.debtOf(3), 1 << 127, "limit");
+        distributor.addDebt(3, 1);
+        eq(distributor.debtOf(3), 1 << 127, "still");
+        vm.stopPrank();
+    }
 }

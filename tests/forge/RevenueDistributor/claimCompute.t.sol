@@ -166,4 +166,65 @@ contract DistributorClaimComputeTest is Base {
         distributor.claimCompute(0, leaf, proof);
         claimCompute(0);
     }
+
+    /// The pool is bounded over all claims together.
+    function test_secondClaimBeyondThePoolGetsNothing() public eachAsset {
+        launch(2);
+        tree.put(0, providerAccount(0), 500_000, 0, uint256(500_000) * 10 << 64);
+        tree.put(1, providerAccount(1), 500_000, 0, uint256(500_000) * 10 << 64);
+        list(0, 1_000);
+        _force(0, tree, 1_000_000);
+        uint256 received = distributor.computeReceived();
+        claimCompute(0);
+        eq(balance(payoutAddress(0)), received, "all that was given out");
+        Leaf memory leaf = tree.leaf(1);
+        Sibling[] memory proof = tree.proofOf(1, 1);
+        vm.expectRevert(IRevenueDistributor.NothingDue.selector);
+        distributor.claimCompute(0, leaf, proof);
+    }
+
+    /// A debt leaves one unit, or nothing that would have to be sent.
+    function test_whatADebtLeaves() public {
+        launch(2);
+        list(0, 100);
+        list(1, 100);
+        runEpoch(0);
+        vm.startPrank(address(disputes));
+        distributor.addDebt(0, 999);
+        distributor.addDebt(1, 1_000);
+        vm.stopPrank();
+        claimCompute(0);
+        eq(balance(payoutAddress(0)), 1, "one unit");
+        vm.etch(payoutAddress(1), address(ledger).code);
+        claimCompute(1);
+        eq(distributor.debtOf(1), 0, "paid by who can receive nothing");
+    }
+
+    /// A debt that would fill the capital pool to its end waits.
+    function test_debtOfOneUnitAgainstAPoolWithRoomForNone() public eachAsset {
+        launch(1);
+        list(0, 100);
+        runEpoch(0);
+        vm.prank(address(disputes));
+        distributor.addDebt(0, 1);
+        uint256 value = ready(carol, address(distributor), (1 << 127) - 1);
+        vm.prank(carol);
+        distributor.payCapital{value: value}((1 << 127) - 1);
+        claimCompute(0);
+        eq(balance(payoutAddress(0)), 999, "the rest");
+        eq(distributor.debtOf(0), 1, "waits");
+    }
+
+    /// Convictions by a false list can revoke more than a leaf holds: nothing is paid on it, by name.
+    function test_moreRevokedThanTheLeafHolds() public eachAsset {
+        launch(1);
+        list(0, 10);
+        runEpoch(0);
+        vm.prank(address(disputes));
+        ledger.revoke(0, 0, 11, 0);
+        Leaf memory leaf = tree.leaf(0);
+        Sibling[] memory proof = tree.proofOf(1, 0);
+        vm.expectRevert(IRevenueDistributor.LeafOutOfRange.selector);
+        distributor.claimCompute(0, leaf, proof);
+    }
 }

@@ -8,6 +8,7 @@ import {IRevenueDistributor} from "../../../contracts/interfaces/IRevenueDistrib
 contract DistributorFinishTest is Base {
     function test_afterTheRunRevenueIsSharedOnArrival() public eachAsset {
         launch(2);
+        ok(!distributor.finished(), "not yet");
         list(0, 100);
         list(1, 300);
         runEpoch(0);
@@ -88,5 +89,22 @@ contract DistributorFinishTest is Base {
         vm.prank(address(oracle));
         distributor.finish();
         ok(distributor.finished(), "finished");
+    }
+
+    /// What is left when all credits are revoked joins what was paid before.
+    function test_pendingAfterARevocationOfAll() public eachAsset {
+        launch(1);
+        list(0, 10);
+        runEpoch(0);
+        claimCompute(0);
+        eq(distributor.computePaid(), 100, "wages");
+        vm.prank(address(disputes));
+        ledger.revoke(0, 0, 10, 0);
+        pay(1_000);
+        for (uint64 e = 1; e < 8; ++e) {
+            lapseEpoch(e);
+        }
+        eq(distributor.capitalReceived(), 1_000, "all to the funders");
+        eq(distributor.computePaid(), 700, "out of the compute pool");
     }
 }

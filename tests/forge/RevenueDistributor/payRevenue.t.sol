@@ -71,4 +71,18 @@ contract DistributorPayRevenueTest is Base {
         eq(distributor.capitalReceived(), (uint256(amount) + 1) * 4_000 / 10_000, "capital");
         eq(distributor.capitalReceived() + distributor.computeReceived(), uint256(amount) + 1, "whole");
     }
+
+    /// The compute pool is full to the unit.
+    function test_fullestComputePool() public eachAsset {
+        launch(1);
+        uint256 amount = (uint256(1) << 127) * 10 / 6;
+        while (amount - amount * 4_000 / 10_000 < 1 << 127) ++amount;
+        eq(amount - amount * 4_000 / 10_000, 1 << 127, "one unit too many");
+        uint256 value = ready(bob, address(distributor), amount);
+        vm.prank(bob);
+        vm.expectRevert(IRevenueDistributor.PoolFull.selector);
+        distributor.payRevenue{value: value}(amount);
+        pay(amount - 2);
+        eq(distributor.computeReceived(), (1 << 127) - 1, "fits");
+    }
 }
