@@ -84,4 +84,68 @@ contract DisputesCloseGameTest is RootGameSteps {
         eq(disputes.owedTo(dave), 500, "by the first lost bond");
         eq(disputes.owedTo(address(distributor)), 500 + CHALLENGE_BOND, "the second goes to the capital pool whole");
     }
+
+    /// A reward is gas at the block's own price, and nothing where gas costs nothing.
+    function test_answersArePaidAtTheBlocksPrice() public {
+        RunParams memory p = defaultParams();
+        p.challengeBond = 1 ether;
+        createRun(p);
+        _honest();
+        uint256 start = vm.snapshotState();
+        uint256 once = _rewardAt(1);
+        vm.revertToState(start);
+        eq(_rewardAt(3), 3 * once, "three times the price");
+        vm.revertToState(start);
+        eq(_rewardAt(0), 0, "free");
+    }
+
+    function _rewardAt(uint256 basefee) internal returns (uint256) {
+        vm.fee(basefee);
+        uint256 value = ready(carol, address(disputes), 1 ether);
+        vm.prank(carol);
+        uint256 game = disputes.openGame{value: value}(bad);
+        _answer(6, 0);
+        vm.warp(block.timestamp + 20);
+        disputes.closeGame(game);
+        return disputes.owedTo(dave);
+    }
+
+    /// The smallest share of a token bond is still paid.
+    function test_smallestReward() public {
+        asset = deployCode("Tokens.sol:PlainToken", "");
+        _loseAfterTwoAnswers(8);
+        eq(disputes.owedTo(dave), 1, "a quarter of the half");
+        eq(disputes.owedTo(bob), 1, "another");
+        eq(disputes.owedTo(address(distributor)), 6, "the rest");
+    }
+
+    /// A question that nobody answers is no fraud until somebody has called the default, and none if the report became final before.
+    function test_unansweredQuestionAloneSlashesNobody() public eachAsset {
+        _honest();
+        uint256 game = _open(carol);
+        vm.warp(block.timestamp + 20);
+        vm.expectRevert(IDisputes.TooEarly.selector);
+        disputes.closeGame(game);
+        vm.warp(oracle.epochInfo(1).openUntil);
+        oracle.finalizeEpoch(accepted);
+        disputes.closeGame(game);
+        eq(disputes.owedTo(carol), CHALLENGE_BOND, "bond back");
+        eq(oracle.bondOf(vm.addr(signerKeys[0])), BOND, "nobody is slashed");
+    }
+
+    /// Two games on one default: the bonds are taken once, also from who has paid them again.
+    function test_defaultIsFraudOnce() public eachAsset {
+        _hide();
+        uint256 mine = _open(carol);
+        uint256 hers = _open(bob);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(mine);
+        vm.warp(block.timestamp + 500);
+        disputes.closeGame(mine);
+        postBonds();
+        disputes.closeGame(hers);
+        eq(oracle.bondOf(vm.addr(signerKeys[0])), BOND, "paid again and kept");
+        eq(oracle.owedTo(bob), 0, "no second prover");
+        eq(disputes.owedTo(bob), CHALLENGE_BOND, "bond back");
+    }
 }
