@@ -103,4 +103,21 @@ contract DisputesAnswerNodeTest is RootGameSteps {
         eq(disputes.owedTo(carol), CHALLENGE_BOND, "both bonds come back");
         eq(disputes.owedTo(alice), CHALLENGE_BOND, "both bonds come back");
     }
+
+    /// A question of the dispute period's last seconds has its whole time, beyond that period.
+    function test_lateQuestionHasItsTime() public eachAsset {
+        _hide();
+        uint256 game = _open(carol);
+        vm.warp(block.timestamp + 20);
+        disputes.timeoutAnswer(game);
+        uint256 voidedAt = block.timestamp;
+        vm.warp(voidedAt + 490);
+        _answer(6, 0);
+        vm.warp(voidedAt + 495);
+        _descend(game, 6, 0, 16);
+        vm.warp(voidedAt + 514);
+        _answer(1, 16);
+        (,,, uint64 answeredAt,,) = disputes.nodeAt(digestOf(bad), 1, 16);
+        eq(answeredAt, voidedAt + 514, "in time");
+    }
 }

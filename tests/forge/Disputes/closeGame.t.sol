@@ -7,6 +7,8 @@ import {RunParams, Sibling} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice Disputes.closeGame: who lost, and where the bond goes.
 contract DisputesCloseGameTest is RootGameSteps {
+    uint256 internal gasOfAnswer;
+
     function test_silentChallengerLosesAndAnswersArePaid() public eachAsset {
         vm.fee(1);
         _honest();
@@ -95,6 +97,7 @@ contract DisputesCloseGameTest is RootGameSteps {
         uint256 once = _rewardAt(1);
         vm.revertToState(start);
         eq(_rewardAt(3), 3 * once, "three times the price");
+        ok(once > 3 * 60_000 && once <= 3 * (60_000 + gasOfAnswer), "three times what it took");
         vm.revertToState(start);
         eq(_rewardAt(0), 0, "free");
     }
@@ -104,7 +107,9 @@ contract DisputesCloseGameTest is RootGameSteps {
         uint256 value = ready(carol, address(disputes), 1 ether);
         vm.prank(carol);
         uint256 game = disputes.openGame{value: value}(bad);
+        uint256 left = gasleft();
         _answer(6, 0);
+        gasOfAnswer = left - gasleft();
         vm.warp(block.timestamp + 20);
         disputes.closeGame(game);
         return disputes.owedTo(dave);
