@@ -31,6 +31,7 @@ def start(data: Path, folder: Path, *more: str, ranks: int = 2) -> list[subproce
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_batch_and_their_trace_is_accepted(data_dir: Path, tmp_path: Path) -> None:
     first, second = start(data_dir, tmp_path)
     said, _ = first.communicate(timeout=200)
@@ -42,6 +43,7 @@ def test_two_ranks_train_one_batch_and_their_trace_is_accepted(data_dir: Path, t
     assert found["worst"] < 1e-3
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_member_with_a_clear_error(data_dir: Path, tmp_path: Path) -> None:
     first, second = start(data_dir, tmp_path, "die")
     began = time.monotonic()
