@@ -139,6 +139,14 @@ class Checkpoints:
                 files[name] = store.get(Cid(file.cid), max_bytes=limit, sha256=file.sha256)
             return self._finish(manifest, Checkpoint.from_files(self._layout, files))
 
+    def round_of(self, sha256: str) -> int | None:
+        """The round of a checkpoint that is whole here; None when it is not."""
+        path = self._place(sha256) / _MANIFEST
+        try:
+            return Manifest.load(path.read_bytes()).round
+        except FileNotFoundError:
+            return None
+
     def block(self, cid: Cid) -> bytes:
         """A block of any checkpoint that is kept; ContentUnavailable when there is none."""
         for place in self._folder.iterdir():

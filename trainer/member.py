@@ -67,6 +67,7 @@ class Member:
     server: PeerServer = field(init=False)
     address: str = field(init=False, default="")
     have: str | None = field(init=False, default=None)
+    followed: tuple[str | None, str] | None = field(init=False, default=None)  # the last record's digest and checkpoint
     joined: int = field(init=False, default=0)
     round: int = field(init=False, default=0)
     finish_s: float = field(init=False, default=0.5)

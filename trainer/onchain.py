@@ -9,10 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from commonweight.chain.events import RoundAnchored
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochState
 from commonweight.errors import ContractError, TrainingError
-from commonweight.protocol.fields import lower_address
+from commonweight.protocol.fields import hex32, lower_address
 
 _FRESH_S = 10.0
 
@@ -42,6 +43,12 @@ class ChainView(Protocol):
 
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         """Whether this root of commitments is on chain."""
+
+    def record_anchored(self, round_: int, digest: bytes) -> bool:
+        """Whether this digest is on chain as a record of the round."""
+
+    def attested(self) -> tuple[int, str] | None:
+        """The checkpoint that was attested last, as (round, SHA-256 of its manifest); None before the first."""
 
     def time_s(self) -> int:
         """The latest block's time."""
@@ -97,6 +104,21 @@ class OnChain:
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         """Whether this root of commitments is on chain, at the latest block."""
         return self._run.oracle.is_anchored(round_, deadline_s, root)
+
+    def record_anchored(self, round_: int, digest: bytes) -> bool:
+        """Whether this digest is on chain as a record of the round: the first that was named for it, or a later one."""
+        first = self._run.oracle.record_of(round_)
+        if first in (digest, bytes(32)):
+            return first == digest
+        return any((e.record_round, e.record_hash) == (round_, digest) for e in self._run.events_of(RoundAnchored))
+
+    def attested(self) -> tuple[int, str] | None:
+        """The checkpoint that was attested last, as (round, SHA-256 of its manifest); None before the first."""
+        count = self._run.checkpoints.count()
+        if count == 0:
+            return None
+        last = self._run.checkpoints.checkpoint_at(count - 1)
+        return last.round, hex32(last.manifest_sha256)
 
     def time_s(self) -> int:
         """The latest block's time."""

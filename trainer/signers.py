@@ -28,6 +28,9 @@ from commonweight.protocol.typed import Domain
 T = TypeVar("T")
 D = TypeVar("D", Plan, Record, Receipt, Anchor)
 
+Fits = Callable[[Signed, Record], Awaitable[bool]]
+"""Whether a record is the one that is looked for."""
+
 _log = logging.getLogger("commonweight.trainer")
 _CALL_S = 10.0
 _JOIN_S = 4.0
@@ -201,6 +204,34 @@ class Signers:
             return None if signed is None else (signed, self.open(Record, signed))
 
         return await self._first(ask)
+
+    async def past_record(self, round_: int, fits: Fits) -> tuple[Signed, Record] | None:
+        """A record of a round that fits, from whichever signer has one; None when nobody who answers has.
+
+        Whoever signed it may be out of office by now: what it is worth, another document or the chain must say.
+        Raises PeerError when nobody answers.
+        """
+        answered = False
+        problem: PeerError = PeerUnreachable("No signer is known", "", "name them by --signer-peers")
+        for signer in list(self._order):
+            try:
+                reply = await self._call(signer, "record", {"round": round_, "wait_ms": 0})
+                answered = True
+                if not reply.body:
+                    continue
+                signed = Signed.from_bytes(reply.body, _MAX_DOCUMENT)
+                record = open_signed(Record, signed, self._domain)
+                if record.round == round_ and await fits(signed, record):
+                    return signed, record
+            except FormatError as wrong:
+                _log.info("signer %s: %s", signer, wrong)
+            except PeerError as failed:
+                problem = failed
+                _log.info("signer %s: %s", signer, failed)
+                self._order = [*(other for other in self._order if other != signer), signer]
+        if not answered:
+            raise problem
+        return None
 
     async def upload(self, round_: int, part: int, message: Signed, data: bytes) -> None:
         """Give a part of the own payload to the coordinator, or to whichever signer takes it."""

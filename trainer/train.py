@@ -25,18 +25,14 @@ from commonweight.errors import (
     StoreError,
     TrainingError,
 )
-from commonweight.exact.arrays import F32
-from commonweight.exact.codecs import decode
-from commonweight.exact.round import apply_parts
-from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.parts import part_range
 from commonweight.protocol.records import Plan, Record
 from commonweight.protocol.structure import check_plan
 from trainer.allreduce import Exchange
 from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Held
 from trainer.journal import RoundFolder
+from trainer.lineage import ready_base, take_outer_step
 from trainer.member import Member, open_member
 from trainer.pausing import paused_until
 from trainer.settings import ProviderSettings, is_follower
@@ -187,16 +183,7 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
     patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - member.clock()
     record = await until_asked(wait_for_record(member, plan), stop, patience_s)
     if record is not None:
-        await next_checkpoint(member, signed, plan, record, base, exchange)
-
-
-async def ready_base(member: Member, plan: Plan) -> Held:
-    """The checkpoint that the plan starts from: known, computed from the seed, or fetched. Raises StoreError."""
-    if plan.previous_record is None:
-        await asyncio.to_thread(member.checkpoints.genesis)
-    held = await member.checkpoint(plan.base)
-    member.have = held.sha256
-    return held
+        await next_checkpoint(member, signed, plan, *record, base, exchange)
 
 
 async def settle_earlier(member: Member, plan: Plan) -> None:
@@ -326,26 +313,16 @@ async def upload(member: Member, folder: RoundFolder) -> None:
 
 
 async def next_checkpoint(
-    member: Member, signed: Signed, plan: Plan, record: Record, base: Held, exchange: Exchange | None
+    member: Member, signed: Signed, plan: Plan, written: Signed, record: Record, base: Held, exchange: Exchange | None
 ) -> None:
     """The record's canonical parts, the outer step along them, and the same checkpoint as everybody else's.
 
     Raises TrainingError when the record names another checkpoint than its own parts make: we do not follow a lie.
     """
-    if record.plan != signed.digest:
+    if record.plan != signed.digest or record.base != plan.base:
         raise FormatError(f"The record of round {plan.round} is about another plan", record.plan)
-    held = base
-    if record.counted:
-        parts = [await canonical_part(member, plan, record, part, exchange) for part in range(plan.parts)]
-        checkpoint = await asyncio.to_thread(apply_parts, member.config, base.checkpoint, parts)
-        held = await asyncio.to_thread(member.checkpoints.make, plan.round, plan.base, signed.digest, checkpoint)
-    if held.sha256 != record.checkpoint:
-        raise TrainingError(
-            f"The record of round {plan.round} names a checkpoint that its parts do not make",
-            f"they make {held.sha256}, it says {record.checkpoint}",
-            "ask the signers; `commonweight audit lineage` shows where it went wrong",
-        )
-    member.have = held.sha256
+    held = await take_outer_step(member, record, base, exchange)
+    member.have, member.followed = held.sha256, (written.digest, held.sha256)
     folder = member.journal.committed_round(plan.round)
     if folder is not None:
         note_counted(member, folder, record)
@@ -353,24 +330,13 @@ async def next_checkpoint(
     member.status.say("record", plan.round, checkpoint=held.sha256, counted=counted, members=len(record.counted))
 
 
-async def wait_for_record(member: Member, plan: Plan) -> Record:
+async def wait_for_record(member: Member, plan: Plan) -> tuple[Signed, Record]:
     """The round's record, for as long as it takes: nothing can go on without it."""
     while True:
         try:
             found = await member.signers.record(plan.round)
             if found is not None:
-                return found[1]
+                return found
         except (PeerError, FormatError) as problem:
             _log.warning("the record of round %d cannot be had yet: %s", plan.round, problem)
             await asyncio.sleep(member.poll_s)
-
-
-async def canonical_part(member: Member, plan: Plan, record: Record, part: int, exchange: Exchange | None) -> F32:
-    """The part that the record names, decoded: from the exchange if its reducer was right, else from a signer."""
-    data = exchange.results[part].data if exchange is not None and part in exchange.results else b""
-    if sha256_hex(data) != record.results[part]:
-        data = await member.signers.part(plan.round, part)
-        if sha256_hex(data) != record.results[part]:
-            raise FormatError(f"A signer gave a wrong part {part} of round {plan.round}", "it is asked again")
-    size = part_range(member.config.model.parameters(), plan.block, plan.parts, part).size
-    return decode(data, size, member.config.training.result_codec, plan.block)

@@ -56,6 +56,8 @@ from trainer.signers import Signers
 from trainer.stopping import Stop
 from trainer.train import live
 
+_ATTESTED_AFTER = 6
+
 
 class SimTrainer:
     """Inner steps that take `step_s` of simulated time each and move the weights at random, kept as real ones are."""
@@ -236,12 +238,21 @@ class Crowd:
         self.links = Links(loop, seed)
         self.troubles: list[str] = []
         self.signers = [Signer(self, position) for position in range(signers)]
+        self.ledger.attested = self._attested
         slow, cheats = slow or {}, cheats or {}
         self.members = [One(i, cheats.get(i, Member), slow.get(i, step_s), lines(i)) for i in range(members)]
 
     @property
     def lead(self) -> Signer:
         return self.signers[0]
+
+    def _attested(self) -> tuple[int, str] | None:
+        """Reports are not simulated: what has stood for some rounds counts as attested."""
+        rounds = self.lead.desk.rounds
+        for number in range(self.lead.desk.seat.db.last_round(Record.KIND) - _ATTESTED_AFTER, 0, -1):
+            if (record := rounds.anchored_record(number)) is not None:
+                return number, record.body.checkpoint
+        return None
 
     def start(self) -> None:
         for signer in self.signers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ class Ledger:
         self.keys = [address_of(member_key(i)) for i in range(members)]
         self.anchors: list[AnchorRow] = []
         self.bans: dict[int, Ban] = {}
+        self.attested: Callable[[], tuple[int, str] | None] = lambda: None
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
@@ -127,6 +129,12 @@ class MemberView:
 
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         return self._ledger.is_anchored(round_, deadline_s, root)
+
+    def record_anchored(self, round_: int, digest: bytes) -> bool:
+        return any((a.record_round, a.record_hash) == (round_, digest) for a in self._ledger.anchors[-64:])
+
+    def attested(self) -> tuple[int, str] | None:
+        return self._ledger.attested()
 
     def time_s(self) -> int:
         return self._ledger.timestamp()

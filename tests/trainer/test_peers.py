@@ -51,6 +51,12 @@ class FakeChain:
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         return True
 
+    def record_anchored(self, round_: int, digest: bytes) -> bool:
+        return True
+
+    def attested(self) -> tuple[int, str] | None:
+        return None
+
     def time_s(self) -> int:
         return 1000
 
