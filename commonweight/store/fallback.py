@@ -9,8 +9,33 @@ from contextlib import AbstractContextManager
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
 from commonweight.store.base import ContentStore
-from commonweight.store.cid import Cid
+from commonweight.store.cid import Block, Cid
 from commonweight.store.entries import Emit
+
+_KEPT_EVERY = 8 << 20
+
+
+class _Fetched:
+    """Verified blocks on their way into a store, written some MiB at a time."""
+
+    def __init__(self, store: ContentStore) -> None:
+        self._store = store
+        self._blocks: list[Block] = []
+        self._bytes = 0
+
+    def add(self, block: Block) -> None:
+        """Take a block; children come before parents, so what is kept is never a tree with a hole below it."""
+        self._blocks.append(block)
+        self._bytes += len(block.data)
+        if self._bytes >= _KEPT_EVERY:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what has come."""
+        with self._store.writing() as emit:
+            for block in self._blocks:
+                emit(block)
+        self._blocks, self._bytes = [], 0
 
 
 class FallbackStore(ContentStore):
@@ -44,11 +69,18 @@ class FallbackStore(ContentStore):
         return self.stores[0].writing()
 
     def pin(self, cid: Cid) -> None:
-        """Bring everything under a CID into the first store and keep it there."""
+        """Bring everything under a CID into the first store and keep it there.
+
+        What has been fetched when it fails, or when the process is killed, but for the last few MiB, is there for the
+        next attempt.
+        """
         if not self.stores[0].has(cid):
-            with self.stores[0].writing() as emit:
+            fetched = _Fetched(self.stores[0])
+            try:
                 for block in self.blocks(cid):
-                    emit(block)
+                    fetched.add(block)
+            finally:
+                fetched.keep()
         self.stores[0].pin(cid)
 
     def unpin(self, cid: Cid) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError, UsageError
 from commonweight.store import FolderStore, cid_of, open_store
-from commonweight.store.cid import DAG_PB
+from commonweight.store.cid import DAG_PB, Cid
 from commonweight.store.dagpb import Link, encode_file
+from commonweight.store.fallback import FallbackStore
 
 pytestmark = pytest.mark.unit
 
@@ -196,6 +197,65 @@ def test_fallbacks_serve_what_the_first_lacks_or_has_wrong(tmp_path: Path) -> No
         both.get(cid)
     assert first.has(both.put(b"new"))
     assert not second.has(cid_of(b"new"))
+
+
+class Counting(FolderStore):
+    """A place that hands out so many blocks, and then dies."""
+
+    lives, served = 10**6, 0
+
+    def load_block(self, cid: Cid) -> bytes:
+        if self.served == self.lives:
+            raise ContentUnavailable("the place is gone")
+        self.served += 1
+        return super().load_block(cid)
+
+
+def test_a_copy_that_breaks_off_keeps_what_it_has(tmp_path: Path) -> None:
+    first, second = FolderStore(tmp_path / "1"), Counting(tmp_path / "2")
+    cid = second.put(os.urandom(5 << 20))
+    second.lives = 4
+    with pytest.raises(ContentUnavailable):
+        FallbackStore(first, second).pin(cid)
+    second.lives = 4 + 3  # the root again, and the two pieces that are missing
+    FallbackStore(first, second).pin(cid)
+    assert first.has(cid)
+
+
+FETCHER = """
+import sys, time
+from commonweight.store import FolderStore
+from commonweight.store.cid import parse_cid
+from commonweight.store.fallback import FallbackStore
+
+class Slow(FolderStore):
+    served = 0
+    def load_block(self, cid):
+        data = super().load_block(cid)
+        self.served += 1
+        print(self.served, flush=True)
+        if self.served == int(sys.argv[4]):
+            time.sleep(600)
+        return data
+
+FallbackStore(FolderStore(sys.argv[1]), Slow(sys.argv[2])).pin(parse_cid(sys.argv[3]))
+"""
+
+
+def test_a_copy_that_is_killed_is_gone_on_with(tmp_path: Path) -> None:
+    second = Counting(tmp_path / "2")
+    cid = second.put(os.urandom(20 << 20))
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCHER, str(tmp_path / "1"), str(tmp_path / "2"), cid, "20"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == b"20\n":
+                break
+        process.kill()
+    FallbackStore(FolderStore(tmp_path / "1"), second).pin(cid)
+    assert second.served == 21 - 16, "the root, and what had come after the last 8 MiB that were kept"
+    assert FolderStore(tmp_path / "1").has(cid)
 
 
 @pytest.mark.parametrize("place", ["", " , ", "ftp://host/x", "ipfs://bafy"])
