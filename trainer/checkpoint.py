@@ -1,18 +1,23 @@
 """Checkpoints at a member: made by its own outer step, or fetched block by block from peers and the content store.
 
 Each checkpoint has a folder of its own with its blocks, and a manifest that is written last: without it the checkpoint
-is not there. A fetch that was interrupted goes on with the blocks that it lacks. Everything is verified before use:
-the manifest by its SHA-256, blocks by their CIDs, files by the manifest. All calls block and run in a thread.
+is not there. A fetch or save that was interrupted goes on with the blocks that it lacks. Everything is verified before
+use: the manifest by its SHA-256, blocks by their CIDs, files by the manifest. What was made here has its name at once
+and is written behind the round (`trainer.saving`). All calls block and run in a thread.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
@@ -22,11 +27,13 @@ from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Manifest
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store.base import ContentStore
-from commonweight.store.cid import Cid, cid_from_bytes
+from commonweight.store.cid import Block, Cid, cid_from_bytes
 from commonweight.store.entries import Emit
 from commonweight.store.fallback import FallbackStore
 from commonweight.store.folder import FolderStore
+from commonweight.store.unixfs import add_directory, add_file
 from trainer.journal import write_whole
+from trainer.saving import Saver
 
 KEPT = 3
 _MANIFEST = "manifest.json"
@@ -79,13 +86,14 @@ class PeerBlocks(ContentStore):
 class Checkpoints:
     """The newest checkpoints of a run in a folder; the last two also in memory."""
 
-    def __init__(self, folder: Path, config: RunConfig, run: str) -> None:
+    def __init__(self, folder: Path, config: RunConfig, run: str, executor: Executor | None = None) -> None:
         self._folder = folder
         self._config = config
         self._run = run
         self._layout = Layout.from_model(config.model)
         self._memory: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.RLock()
+        self._saver = Saver(executor)
         folder.mkdir(parents=True, exist_ok=True)
 
     def genesis(self) -> Held:
@@ -93,19 +101,41 @@ class Checkpoints:
         return self.make(0, None, None, genesis_checkpoint(self._config))
 
     def make(self, round_: int, parent: str | None, plan: str | None, checkpoint: Checkpoint) -> Held:
-        """Store a checkpoint that was computed here. The same input gives the same manifest and CID."""
+        """A checkpoint that was computed here, named at once and saved in the background; `settle` waits for that.
+
+        The same input gives the same manifest and CID. Waits for the save before.
+        """
         files = checkpoint.to_files(self._layout)
-        with self._lock:
-            working = self._folder / "making"
-            shutil.rmtree(working, ignore_errors=True)
-            store = FolderStore(working)
-            cids = {name: store.put(data) for name, data in files.items()}
-            manifest = make_manifest(self._run, round_, parent, plan, self._config.sha256, files, dict(cids))
-            store.put(manifest.to_bytes())
-            place = self._place(manifest.sha256)
-            if not place.exists():
-                working.replace(place)
-            return self._finish(manifest, checkpoint)
+        blocks: dict[str, list[Block]] = {name: [] for name in files}
+        with ThreadPoolExecutor(len(files)) as pool:
+            cut = pool.map(lambda name: add_file(io.BytesIO(files[name]), blocks[name].append), files)
+            entries = dict(zip(files, cut, strict=True))
+        cids = {name: entry.cid for name, entry in entries.items()}
+        manifest = make_manifest(self._run, round_, parent, plan, self._config.sha256, files, cids)
+        rest: list[Block] = []
+        for name, data in self._small(manifest).items():
+            entries[name] = add_file(io.BytesIO(data), rest.append)
+        held = Held(manifest, checkpoint, add_directory(entries, rest.append).cid)
+        self._remember(held)
+        if self._whole(manifest.sha256) is None:
+            self._saver.start(partial(self._save, manifest, [*chain(*blocks.values()), *rest]))
+        return held
+
+    def settle(self) -> None:
+        """Wait until what was made is on disk. StoreError when it could not be written."""
+        self._saver.settle()
+
+    def close(self) -> None:
+        """Wait until what was made is on disk, and make no more. StoreError when it could not be written."""
+        self._saver.close()
+
+    def _save(self, manifest: Manifest, blocks: Sequence[Block]) -> None:
+        place = self._place(manifest.sha256)
+        with FolderStore(place).writing() as emit:
+            for block in blocks:
+                emit(block)
+        write_whole(place / _MANIFEST, manifest.to_bytes())
+        self._tidy(manifest.round)
 
     def newest(self) -> Held | None:
         """The checkpoint of the highest round that is whole here."""
@@ -140,39 +170,59 @@ class Checkpoints:
             return self._finish(manifest, Checkpoint.from_files(self._layout, files))
 
     def round_of(self, sha256: str) -> int | None:
-        """The round of a checkpoint that is whole here; None when it is not."""
-        path = self._place(sha256) / _MANIFEST
+        """The round of a checkpoint that was made or is whole here; None when it is not."""
+        with self._lock:
+            made = self._memory.get(sha256)
+        manifest = self._whole(sha256) if made is None else made.manifest
+        return None if manifest is None else manifest.round
+
+    def _whole(self, sha256: str) -> Manifest | None:
+        """The manifest of a checkpoint that is whole on disk."""
         try:
-            return Manifest.load(path.read_bytes()).round
+            return Manifest.load((self._place(sha256) / _MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
 
     def block(self, cid: Cid) -> bytes:
         """A block of any checkpoint that is kept; ContentUnavailable when there is none."""
+        found = self._block(cid)
+        if found is None:
+            self._saver.wait()  # it may be among those that are being written
+            found = self._block(cid)
+        if found is None:
+            raise ContentUnavailable(f"{cid} is of no checkpoint that is kept here", "", "ask another member")
+        return found
+
+    def _block(self, cid: Cid) -> bytes | None:
         for place in self._folder.iterdir():
             try:
                 return FolderStore(place).load_block(cid)
             except ContentUnavailable:
                 continue
-        raise ContentUnavailable(f"{cid} is not a block of a checkpoint that is kept here", "", "ask another member")
+        return None
 
     def _place(self, sha256: str) -> Path:
         return self._folder / digest_bytes(sha256).hex()
 
+    def _small(self, manifest: Manifest) -> dict[str, bytes]:
+        return {_MANIFEST: manifest.to_bytes(), "config.json": self._config.model.transformers_config()}
+
     def _finish(self, manifest: Manifest, checkpoint: Checkpoint) -> Held:
+        """Complete a checkpoint whose files are all here."""
         place = self._place(manifest.sha256)
-        store = FolderStore(place)
         names = {WEIGHTS_FILE: Cid(manifest.weights.cid), OUTER_FILE: Cid(manifest.outer.cid)}
-        cid = store.put_directory(
-            {_MANIFEST: manifest.to_bytes(), "config.json": self._config.model.transformers_config(), **names}
-        )
+        held = Held(manifest, checkpoint, FolderStore(place).put_directory({**self._small(manifest), **names}))
         write_whole(place / _MANIFEST, manifest.to_bytes())
-        held = Held(manifest, checkpoint, cid)
-        self._memory[held.sha256] = held
-        while len(self._memory) > 2:
-            self._memory.popitem(last=False)
+        self._remember(held)
         self._tidy(manifest.round)
         return held
+
+    def _remember(self, held: Held) -> None:
+        with self._lock:
+            self._memory[held.sha256] = held
+            self._memory.move_to_end(held.sha256)
+            while len(self._memory) > 2:
+                self._memory.popitem(last=False)
 
     def _tidy(self, newest: int) -> None:
         """Drop all but the last few rounds' checkpoints."""

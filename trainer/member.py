@@ -128,7 +128,10 @@ class Member:
         await self.signers.close()
         await self.dialer.close()
         self.store.close()
-        self.lock.close()
+        try:
+            await asyncio.to_thread(self.checkpoints.close)
+        finally:
+            self.lock.close()
 
     # --- what this member makes --------------------------------------------------------------------------------------
 

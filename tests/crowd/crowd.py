@@ -11,6 +11,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,15 @@ class SimTrainer:
         folder.save_payload(payload.parts)
         body = commitment_of(self.config, folder, self.index, done, trace, payload)
         return Work(body, payload, done, 1.0, 0.1, 0.0)
+
+
+class AtOnce(Executor):
+    """What goes on behind the round is done here before anything else: the simulation has one thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
 
 
 class SimBook(PeerBook):
@@ -292,7 +302,7 @@ class Crowd:
             store=FolderStore(self.folder / "store"),
             signers=Signers(dialer, DOMAIN, {s.address: s.party.name + ":1" for s in self.signers}),
             book=SimBook(dialer, one.index), dialer=dialer, journal=journal,
-            checkpoints=Checkpoints(folder / "checkpoints", self.config, RUN), trainer=trainer, status=status,
+            checkpoints=Checkpoints(folder / "checkpoints", self.config, RUN, AtOnce()), trainer=trainer, status=status,
             poll_s=0.5, lock=lock, clock=self.loop.unix,
             listener=listener(self.links, party),
         )  # fmt: skip

@@ -1,5 +1,9 @@
 """Checkpoints at a member: equal names for equal bits, verified fetching that resumes, crash safety."""
 
+import errno
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +72,7 @@ def test_a_joiner_fetches_from_a_neighbour_and_verifies(box: Checkpoints, tmp_pa
 
 def test_a_fetch_goes_on_where_it_stopped(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
     held = box.genesis()
+    box.settle()
     joiner, dying = Checkpoints(tmp_path / "joiner", config, RUN), Neighbour(box, lives=2)
     with pytest.raises(ContentUnavailable):
         joiner.get(held.sha256, PeerBlocks(dying))
@@ -101,6 +106,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, config: RunConfi
 def test_a_damaged_checkpoint_is_dropped_and_the_one_before_is_found(box: Checkpoints, tmp_path: Path, config) -> None:
     first = box.genesis()
     second = box.make(1, first.sha256, PLAN, later(first))
+    box.settle()
     for block in (tmp_path / "one" / second.sha256[2:] / "blocks").rglob("b*"):
         if block.is_file():
             block.write_bytes(block.read_bytes()[:-1])
@@ -116,11 +122,81 @@ def test_only_the_newest_are_kept(box: Checkpoints, tmp_path: Path) -> None:
     for number in range(1, KEPT + 3):
         held = box.make(number, held.sha256, PLAN, later(held))
         names.append(held.sha256)
+    box.settle()
     kept = {Manifest.load(p.read_bytes()).sha256 for p in (tmp_path / "one").glob("*/manifest.json")}
     assert kept == set(names[-KEPT:])
     box.get(names[-KEPT])
     with pytest.raises(StoreError):
         box.get(names[0])
+
+
+class Gate(Executor):
+    """Lets a save begin only when it is told to."""
+
+    def __init__(self) -> None:
+        self.go, self.thread = threading.Event(), ThreadPoolExecutor(1)
+
+    def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Future[object]:
+        return self.thread.submit(lambda: self.go.wait() and fn(*args, **kwargs))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.thread.shutdown(wait)
+
+
+def test_a_checkpoint_is_there_before_it_is_on_disk(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
+    gate = Gate()
+    slow = Checkpoints(tmp_path / "slow", config, RUN, gate)
+    first = slow.genesis()
+    assert first.sha256 == box.genesis().sha256, "its name does not wait for the disk"
+    assert slow.get(first.sha256).checkpoint.equals(first.checkpoint)
+    assert slow.round_of(first.sha256) == 0
+    assert Checkpoints(tmp_path / "slow", config, RUN).newest() is None
+    second = ThreadPoolExecutor(1).submit(lambda: slow.make(1, first.sha256, PLAN, later(first)))
+    joiner = Checkpoints(tmp_path / "joiner", config, RUN)
+    fetch = ThreadPoolExecutor(1).submit(lambda: joiner.get(first.sha256, PeerBlocks(Neighbour(slow))))
+    assert not wait([second, fetch], timeout=0.2).done, "at most one save is behind; a peer's question waits for it"
+    gate.go.set()
+    assert fetch.result().checkpoint.equals(first.checkpoint)
+    newest = second.result()
+    slow.close()
+    found = Checkpoints(tmp_path / "slow", config, RUN).newest()
+    assert found is not None
+    assert found.sha256 == newest.sha256, "closing waits for the save"
+
+
+def test_a_full_disk_is_told_and_the_next_save_is_tried(
+    box: Checkpoints, tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trainer.checkpoint.write_whole", full)
+        first = box.genesis()
+        second = box.make(1, first.sha256, PLAN, later(first))
+        assert "No space left on device" in caplog.text, "the round goes on, the log says why it is not saved"
+        with pytest.raises(StoreError, match="could not be saved") as problem:
+            box.settle()
+        assert "make room" in problem.value.fix
+    third = box.make(2, second.sha256, PLAN, later(second))
+    box.close()
+    found = Checkpoints(tmp_path / "one", config, RUN).newest()
+    assert found is not None
+    assert found.sha256 == third.sha256
+
+
+def test_a_save_completes_what_a_fetch_left_half_done(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
+    held = box.genesis()
+    box.settle()
+    other = Checkpoints(tmp_path / "other", config, RUN)
+    with pytest.raises(ContentUnavailable):
+        other.get(held.sha256, PeerBlocks(Neighbour(box, lives=2)))
+    assert other.round_of(held.sha256) is None
+    other.genesis()
+    other.close()
+    found = Checkpoints(tmp_path / "other", config, RUN).newest()
+    assert found is not None
+    assert found.checkpoint.equals(held.checkpoint)
 
 
 def test_transformers_loads_the_published_directory_with_equal_logits(
