@@ -51,7 +51,8 @@ def member(data: Path, folder: Path) -> dict[str, object]:
     last = journal.load_state(trace.states[-1])
     payload = payload_of(config, plan, base, last.weights, last.residual)
     return {"worst": worst, "exact": exact, "steps": work.commitment.steps, "loss": work.loss,
-            "payload": payload.digests == work.payload.digests}  # fmt: skip
+            "payload": payload.digests == work.payload.digests,
+            "kept": len(exact) + 1, "leaves": len(trace.states)}  # fmt: skip
 
 
 def main() -> None:

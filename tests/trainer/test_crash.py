@@ -1,4 +1,4 @@
-"""Saving, behind the round, is killed at any moment: what is found afterwards is the last whole checkpoint, and it goes on from there."""
+"""A save behind the round is killed at any moment: the last whole checkpoint is found, and it goes on from there."""
 
 import os
 import signal

@@ -1,5 +1,6 @@
 """States that are not kept: what stays on disk, and that the others come out of the same steps with the same bits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,4 +110,17 @@ def test_slow_machines_keep_more_than_they_were_told(long: RunConfig) -> None:
     assert affordable(long, 1e-4, 50) == 50
     assert affordable(long, wait_s / 4 / 2 / 3, 50) == 4
     assert affordable(long, wait_s, 50) == 1
-    assert affordable(long, 0.0, 1) == 1
+
+
+@pytest.mark.parametrize("step_s", [0.0, 1e-9, 1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("wait_ms", [1000, 10**8])
+def test_who_keeps_all_states_thins_out_none_however_fast_it_is(
+    step_s: float, wait_ms: int, long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    """A member of several processes depends on it: none of them could compute a state again to the bit."""
+    config = replace(long, verification=replace(long.verification, state_wait_ms=wait_ms))
+    assert affordable(config, step_s, 1) == 1
+    bench = Bench(config, corpus, tmp_path / "all", domain)
+    bench.trainer._step_s = step_s
+    bench.train()
+    assert on_disk(bench) == [0, 1, 2, 3, 4, 5, 6]
