@@ -29,6 +29,8 @@ from trainer.signers import Fits
 if TYPE_CHECKING:
     from trainer.member import Member
 
+_GIVEN_UP = 256
+
 Attested = tuple[int, str] | None
 
 
@@ -63,7 +65,7 @@ async def _from_record(member: Member, plan: Plan, attested: Attested) -> Held:
     async def named(signed: Signed, _: Record) -> bool:
         return signed.digest == plan.previous_record
 
-    newest = await _record_below(member, plan.round, named)
+    newest = await _record_below(member, plan.round, attested, named)
     if newest is None:
         raise _unproven(plan, plan.base, "no signer shows the record that the plan names")
     signed, record = newest
@@ -83,7 +85,7 @@ async def _from_record(member: Member, plan: Plan, attested: Attested) -> Held:
 async def _walk(member: Member, plan: Plan, record: Record, attested: Attested) -> None:
     """Follow anchored records down from one to a checkpoint that stands; RuleBroken when they do not lead there."""
     while not await _stands(member, wanted := record.base, attested):
-        below = await _record_below(member, record.round, partial(_made, member, wanted))
+        below = await _record_below(member, record.round, attested, partial(_made, member, wanted))
         if below is not None:
             record = below[1]
         elif attested is None and (await asyncio.to_thread(member.checkpoints.genesis)).sha256 == wanted:
@@ -108,9 +110,14 @@ async def _anchored(member: Member, signed: Signed, record: Record) -> bool:
     return await asyncio.to_thread(member.chain.record_anchored, record.round, digest_bytes(signed.digest))
 
 
-async def _record_below(member: Member, round_: int, fits: Fits) -> tuple[Signed, Record] | None:
-    """The latest record of an earlier round that fits. Rounds that were given up have none that does."""
-    for number in range(round_ - 1, 0, -1):
+async def _record_below(
+    member: Member, round_: int, attested: Attested, fits: Fits
+) -> tuple[Signed, Record] | None:
+    """The latest record of an earlier round that fits. Rounds that were given up have none that does; so many in a row
+    are passed over, and none below what is attested is asked for, so that a lie does not make members flood signers.
+    """
+    lowest = max(1, round_ - _GIVEN_UP, 0 if attested is None else attested[0])
+    for number in range(round_ - 1, lowest - 1, -1):
         found = await member.signers.past_record(number, fits)
         if found is not None:
             return found

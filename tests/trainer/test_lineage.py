@@ -80,6 +80,7 @@ class History:
         self.folder, self.config, self.domain = folder, config, domain
         self.holder = Checkpoints(folder / "holder", config, RUN)
         self.held: list[Held] = [self.holder.genesis()]
+        self.holder.settle()
         self.records: dict[int, Signed] = {}
         self.parts: dict[int, bytes] = {}
         for number in range(1, ROUNDS + 1):
@@ -94,7 +95,9 @@ class History:
         part = decode(data, vector.size, training.result_codec, training.block)
         after = apply_parts(self.config, base.checkpoint, [part])
         plan = "0x" + f"{number:064x}"
-        made = Checkpoints(self.folder / f"at-{number}-{move}", self.config, RUN).make(number, base.sha256, plan, after)
+        box = Checkpoints(self.folder / f"at-{number}-{move}", self.config, RUN)
+        made = box.make(number, base.sha256, plan, after)
+        box.close()
         counted = Counted(0, "0x" + "cc" * 32, 1, self.config.tokens(1), ("0x" + "dd" * 32,), "")
         fields: dict[str, Any] = {
             "run": RUN, "round": number, "epoch": 0, "plan": plan, "base": base.sha256, "counted": (counted,),
@@ -191,6 +194,19 @@ async def test_a_plan_that_names_a_base_of_its_own_is_refused(history: History) 
         await history.base(history.plan(base=history.held[6].sha256))
     assert lie.value.rule == "wrong-base"
     assert not history.served, "nothing of it is even fetched"
+
+
+async def test_a_plan_that_names_no_record_does_not_make_members_flood_the_signers(history: History) -> None:
+    archive = Archive(COORDINATOR, history.domain, history.records, history.parts)
+    nowhere = history.plan(round=5000, previous_record="0x" + "ff" * 32)
+    with pytest.raises(RuleBroken, match="base of round 5000"):
+        await history.base(nowhere, archive)
+    assert len(archive.asked) == 256
+    history.chain.last = (4, history.held[4].sha256)
+    archive = Archive(COORDINATOR, history.domain, history.records, history.parts)
+    with pytest.raises(RuleBroken, match="base of round 6"):
+        await history.base(history.plan(previous_record="0x" + "ff" * 32), archive)
+    assert archive.asked == [5, 4]
 
 
 async def test_a_plan_that_begins_anew_is_refused_once_something_is_attested(history: History) -> None:
