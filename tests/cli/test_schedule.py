@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commonweight.errors import UsageError
-from trainer.schedule import Schedule, parse_schedule
+from commonweight.schedule import Schedule, parse_schedule
 
 pytestmark = pytest.mark.unit
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -82,7 +82,9 @@ def test_all_day_never_changes() -> None:
     assert day.next_change(0) is None
 
 
-@pytest.mark.parametrize("wrong", ["", "22-7", "24:00-07:00", "22:00-07:60", "07:00-07:00", "22:00-07:00,", "7:00-8:00"])
+@pytest.mark.parametrize(
+    "wrong", ["", "22-7", "24:00-07:00", "22:00-07:60", "07:00-07:00", "22:00-07:00,", "7:00-8:00"]
+)
 def test_what_is_no_window_is_refused_by_name(wrong: str) -> None:
     with pytest.raises(UsageError, match="no window of a schedule"):
         parse_schedule(wrong)
