@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commonweight.errors import UsageError
@@ -33,6 +33,7 @@ def test_a_window_passes_midnight_and_leaves_its_end_out(clock: tuple[int, int],
     assert NIGHT.open_at(at(2026, 11, 25, *clock)) is expected
 
 
+@settings(deadline=None)
 @given(windows, moments, st.integers(-14 * 60, 14 * 60))
 def test_what_the_clock_shows_decides(parts: list[tuple[int, int]], now: int, offset: int) -> None:
     zone = timezone(timedelta(minutes=offset))
@@ -43,12 +44,14 @@ def test_what_the_clock_shows_decides(parts: list[tuple[int, int]], now: int, of
     assert parse_schedule(text(parts), zone).open_at(now) is (minute in held)
 
 
+@settings(deadline=None)
 @given(windows, moments)
 def test_a_day_shift_changes_nothing_where_clocks_stand(parts: list[tuple[int, int]], now: int) -> None:
     schedule = Schedule(tuple(parts), UTC)
     assert schedule.open_at(now) is schedule.open_at(now + 86400)
 
 
+@settings(deadline=None)
 @given(windows, st.integers(1_700_000_000, 1_900_000_000))
 def test_the_next_change_is_one_and_the_first(parts: list[tuple[int, int]], now: int) -> None:
     schedule = Schedule(tuple(parts), BERLIN)

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -81,6 +81,7 @@ def test_a_restart_begins_its_bytes_anew_and_loses_none() -> None:
     assert found.bytes_sent == 220
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from([*line("x", 0), "counted", "refused", "planned"]), st.none() | st.integers() | st.text() | st.booleans() | st.just("train"))))  # fmt: skip  # noqa: E501
 def test_no_line_can_break_the_history(lines: list[dict[str, object]]) -> None:
     assert len(history(*lines).rounds) <= 1000

@@ -207,7 +207,14 @@ class World:
         for signer in self.signers:
             signer.start()
 
-    def add(self, name: str, adversary: str | None = None, ranks: int = 1, extra: Sequence[str] = ()) -> Provider:
+    def add(
+        self,
+        name: str,
+        adversary: str | None = None,
+        ranks: int = 1,
+        extra: Sequence[str] = (),
+        prefix: Sequence[str] = (),
+    ) -> Provider:
         """Register a provider and start its process, which lies when it is an adversary; or several, by torchrun."""
         key = next(self._keys)
         address = f"127.0.0.1:{free_port()}"
@@ -219,7 +226,7 @@ class World:
             argv += ["-m", "--", "commonweight.cli.main"]
         argv += ["provider", "start", *self._common(self._keystore(name, key), name)]
         argv += ["--listen", address, "--log-level", "info", *extra]
-        provider = Provider(name, argv, self.folder / f"{name}.log", folder=self.folder / name, key=key)
+        provider = Provider(name, [*prefix, *argv], self.folder / f"{name}.log", folder=self.folder / name, key=key)
         self.providers[name] = provider
         provider.start()
         return provider
