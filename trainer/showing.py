@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from commonweight.protocol.canonical import Json
 from trainer.earnings import Earned, follow_credits
@@ -71,10 +72,8 @@ class Line:
             parts.append(f"round {wrong[-1].round}: {wrong[-1].refused}")
         return " | ".join(parts)
 
-    def __rich__(self) -> str:
-        from rich.markup import escape
-
-        return escape(self.text(time.time()))
+    def __rich__(self) -> Text:
+        return Text(self.text(time.time()), no_wrap=True, overflow="ellipsis")
 
 
 def log_handler(console: Console = _console) -> logging.Handler:

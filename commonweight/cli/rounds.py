@@ -56,11 +56,11 @@ def itemised(session: Session, index: int, epochs: int) -> Itemised:
 
 def rows(own: Sequence[dict[str, object]], signers: Itemised) -> list[list[object]]:
     """One row a round that either side knows of, oldest first."""
-    known = {entry["round"]: entry for entry in own}
-    first = min((entry["round"] for entry in own), default=0)  # type: ignore[type-var]
+    known = {number: entry for entry in own if isinstance(number := entry["round"], int)}
+    first = min(known, default=0)
     table: list[list[object]] = []
-    for number in sorted({*known, *(n for n in signers.lines if n >= int(str(first)))}):  # type: ignore[type-var]
-        entry, line = known.get(number, {}), signers.lines.get(int(str(number)), {})
+    for number in sorted({*known, *(n for n in signers.lines if n >= first)}):
+        entry, line = known.get(number, {}), signers.lines.get(number, {})
         said = [str(source["refused"]) for source in (line, entry) if source.get("refused")]
         why = " / ".join([*dict.fromkeys(said), *([str(entry["why"])] if entry.get("why") else [])])
         table.append(

@@ -49,7 +49,7 @@ def test_a_member_keeps_to_what_its_owner_allows_and_tells_what_came_of_it(tmp_p
         ada = world.add("ada", extra=["--max-upload", "8Mbit", "--metrics", metrics, "--max-memory", "64GB"])
         bob = world.add("bob", prefix=[sys.executable, "-c", _TERMINAL])
         cid = world.add("cid", extra=["--schedule", closed])
-        small = world.add("small", extra=["--max-memory", "1MB"])
+        small = world.add("small", extra=["--max-memory", "0.1MB"])
 
         world.wait("cid rests", in_phase(cid, "paused", after=-1), 300)
         world.wait("a model too large is refused", lambda: not small.alive, 300)
