@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from commonweight.errors import CommonweightError
+from commonweight.errors import CommonweightError, UsageError
 from commonweight.net import split_address
 from commonweight.store import ContentStore
 
@@ -77,6 +77,16 @@ def memory(needed_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:
         return Finding(True, what + " (this system does not tell)")
     why = "" if free >= needed_bytes else f"{_gib(free)} GiB are"
     return Finding(free >= needed_bytes, what, why, "End other programs, or train on a larger machine.")
+
+
+def enough_memory(needed_bytes: int, allowed_bytes: int) -> None:
+    """Raise UsageError when training is estimated to need more than its owner allows."""
+    if needed_bytes > allowed_bytes:
+        raise UsageError(
+            f"This run's model does not fit into {_gib(allowed_bytes)} GiB of memory",
+            f"training it takes about {_gib(needed_bytes)} GiB",
+            "raise --max-memory, or lend this machine to a run with a smaller model",
+        )
 
 
 def free_to_listen(address: str) -> Finding:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from commonweight.errors import UsageError
 from commonweight.exact.codecs import encoded_size
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig
+from commonweight.protocol.runconfig import RunConfig
 
 FLOPS_PER_CREDIT = 10**9  # section 2 of the specification
 EARNING_FACTOR = 800  # of 1000, before the link's score: section 6.5
@@ -194,6 +195,11 @@ def memory_bytes(shape: Shape, windows: int, seq_len: int) -> int:
     layer (arXiv 2205.05198, equation 2 without the attention matrix, which a fused kernel does not keep).
     """
     return 8 * 4 * shape.parameters + 34 * windows * seq_len * shape.width * shape.layers
+
+
+def training_memory(config: RunConfig) -> int:
+    """`memory_bytes` of a member of this run."""
+    return memory_bytes(Shape.of(config.model), config.training.batch, config.training.seq_len)
 
 
 def estimate(plan: Plan) -> Estimate:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from commonweight.chain.urls import mask_url
-from commonweight.errors import ConfigError
+from commonweight.errors import ConfigError, UsageError
+from commonweight.quantities import parse_rate, parse_size
+from commonweight.schedule import parse_schedule
 
 PREFIX = "COMMONWEIGHT_"
 CONFIG_VARIABLE = "COMMONWEIGHT_CONFIG"
@@ -30,6 +32,7 @@ class Settings:
     """Everything that a command may need to know. None means that the command must be told or does without.
 
     `patience_s` is how long a chain that does not answer is tried again, `max_fee_gwei` the most to pay for gas.
+    `max_upload`, `max_memory` and `schedule` are kept as they were written and are known to be right.
     """
 
     rpc: tuple[str, ...]
@@ -48,6 +51,10 @@ class Settings:
     data_dir: Path
     state_dir: Path
     listen: str | None
+    metrics: str | None
+    max_upload: str | None
+    max_memory: str | None
+    schedule: str | None
     log_level: str
 
 
@@ -71,6 +78,10 @@ TEMPLATE = """\
 # data_dir = "data"                       # folder for this program's state
 # state_dir = "nonces"                    # folder for the nonces of transactions under way
 # listen = "0.0.0.0:7700"                 # HOST:PORT to listen on
+# metrics = "127.0.0.1:9100"              # HOST:PORT for Prometheus metrics (a port alone: on 127.0.0.1)
+# max_upload = "10Mbit"                   # the most that a provider sends
+# max_memory = "8GB"                      # start no training that needs more memory
+# schedule = "22:00-07:00"                # when a provider trains, by this machine's clock; several by commas
 # log_level = "info"                      # debug, info, warning or error
 
 # A table of a role goes before the top level for its commands.
@@ -199,6 +210,8 @@ def _default(name: str, environment: Mapping[str, str]) -> object:
     return defaults.get(name)
 
 
+_Parser = Callable[[str, object, str, Path], object]
+
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +267,31 @@ def _store(name: str, raw: object, source: str, base: Path) -> str:
     return ",".join(p if "://" in p else str(base / Path(p).expanduser()) for p in text.split(","))
 
 
+def _place(name: str, raw: object, source: str, base: Path) -> str:
+    text = _text(name, str(raw) if isinstance(raw, int) else raw, source, base)
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise _wrong(name, raw, source, "HOST:PORT, or a port")
+    return f"{host or '127.0.0.1'}:{port}"
+
+
+def _written(parse: Callable[[str], object]) -> _Parser:
+    """Text that `parse` takes, kept as it is; what is wrong is said in the words of `parse`."""
+
+    def checked(name: str, raw: object, source: str, base: Path) -> str:
+        text = _text(name, raw, source, base)
+        try:
+            parse(text)
+        except UsageError as error:
+            where = _SOURCES.get(source, source)
+            raise ConfigError(
+                f"{name} from {where} cannot be {raw!r}.", f"{error.what} {error.why}", error.fix
+            ) from None
+        return text
+
+    return checked
+
+
 def _level(name: str, raw: object, source: str, base: Path) -> str:
     text = _text(name, raw, source, base).lower()
     if text not in ("debug", "info", "warning", "error"):
@@ -267,7 +305,6 @@ def _masked(value: object) -> object:
     return ",".join(mask_url(p) if p.startswith("http") else p for p in str(value).split(","))
 
 
-_Parser = Callable[[str, object, str, Path], object]
 _PARSERS: Mapping[str, _Parser] = {
     "rpc": _urls,
     "chain_id": _integer,
@@ -285,6 +322,10 @@ _PARSERS: Mapping[str, _Parser] = {
     "data_dir": _path,
     "state_dir": _path,
     "listen": _text,
+    "metrics": _place,
+    "max_upload": _written(parse_rate),
+    "max_memory": _written(parse_size),
+    "schedule": _written(parse_schedule),
     "log_level": _level,
 }
 

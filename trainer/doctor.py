@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from commonweight.checks import (
     Finding,
     attempt,
     clock,
+    enough_memory,
     folder,
     free_to_listen,
     in_use,
@@ -29,7 +31,7 @@ from commonweight.checks import (
     round_trip,
 )
 from commonweight.errors import CommonweightError, PeerError
-from commonweight.estimate import Shape, memory_bytes
+from commonweight.estimate import training_memory
 from commonweight.net import Caller, Dialer, Identity, Server, split_address
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
@@ -75,7 +77,9 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     config = _content(findings, settings, run)
     findings += folder(settings.data_dir, FREE_BYTES if config is None else _disk(config))
     if config is not None:
-        findings.append(memory(_memory(config)))
+        needed = training_memory(config)
+        findings.append(memory(needed))
+        findings += _caps(settings, needed)
         signers = {**config.signers_peers, **settings.signer_peers}
         findings += _network(settings, seat, signers, running=running)
     return tuple(findings)
@@ -137,8 +141,15 @@ def _dataset(store: ContentStore, config: RunConfig) -> None:
         store.info(parse_cid(shard.cid))
 
 
-def _memory(config: RunConfig) -> int:
-    return memory_bytes(Shape.of(config.model), config.training.batch, config.training.seq_len)
+def _caps(settings: ProviderSettings, needed: int) -> Iterator[Finding]:
+    """What its owner allows; a GPU's power can be capped by its driver alone, which wants an administrator."""
+    if (allowed := settings.max_memory) is not None:
+        found: list[Finding] = []
+        attempt(found, "The training fits into --max-memory", lambda: enough_memory(needed, allowed))
+        yield from found
+    if shutil.which("nvidia-smi") is not None:
+        told = "nothing here changes a GPU's power; to cap it: sudo nvidia-smi -pl WATTS"
+        yield Finding(True, "The GPU's power is as its driver says", told)
 
 
 def _disk(config: RunConfig) -> int:

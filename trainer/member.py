@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from commonweight.checks import enough_memory
 from commonweight.errors import ConfigError, PeerError, TrainingError, UsageError
-from commonweight.net import Dialer, Identity, Server
+from commonweight.estimate import training_memory
+from commonweight.net import Dialer, Identity, Limits, Server, UploadCap
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32, lower_address
@@ -64,6 +66,7 @@ class Member:
     advertise: str | None = None
     clock: Callable[[], float] = time.time
     listener: type[Server] = Server
+    upload: UploadCap | None = None
     server: PeerServer = field(init=False)
     address: str = field(init=False, default="")
     have: str | None = field(init=False, default=None)
@@ -75,7 +78,7 @@ class Member:
     def __post_init__(self) -> None:
         self.server = PeerServer(
             self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part,
-            listener=self.listener,
+            listener=self.listener, upload=self.upload,
         )  # fmt: skip
 
     def now_ms(self) -> int:
@@ -214,12 +217,15 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     )
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
+    if settings.max_memory is not None:
+        enough_memory(training_memory(config), settings.max_memory)
     chain, campaign = OnChain(run), lower_address(run.address)
     index = chain.index_of_key(key.address)
     data.fetch(store, config.data.manifest_cid, config.data.manifest_sha256, settings.data_dir / "data")
     corpus = data.Corpus.open(settings.data_dir / "data", config.data.manifest_sha256)
     identity = Identity(key.private_key, campaign, run.oracle.domain(), "member", index)
-    dialer, journal = Dialer(identity), Journal(settings.data_dir / "state")
+    upload = None if settings.max_upload is None else UploadCap(settings.max_upload)
+    dialer, journal = Dialer(identity, Limits(upload=upload)), Journal(settings.data_dir / "state")
     journal.recompute = Recall(config, corpus, journal, index, settings.threads or config.training.threads)
     return make(
         config=config,
@@ -236,6 +242,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         poll_s=settings.poll_s,
         lock=lock,
         advertise=settings.advertise,
+        upload=upload,
     )
 
 

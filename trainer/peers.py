@@ -13,7 +13,18 @@ from collections.abc import Callable
 
 from commonweight.errors import ContentUnavailable, PeerError, PeerRefused, PeerUnreachable
 from commonweight.exact.codecs import encoded_size
-from commonweight.net import Caller, Dialer, Identity, Limits, Method, Reply, Request, Server, split_address
+from commonweight.net import (
+    Caller,
+    Dialer,
+    Identity,
+    Limits,
+    Method,
+    Reply,
+    Request,
+    Server,
+    UploadCap,
+    split_address,
+)
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, hex32
@@ -134,6 +145,7 @@ class PeerServer:
         own_part: Callable[[RoundFolder], OwnPart],
         limits: Limits | None = None,
         listener: type[Server] = Server,
+        upload: UploadCap | None = None,
     ) -> None:
         self._identity = identity
         self._chain = chain
@@ -149,7 +161,9 @@ class PeerServer:
             "payload": Method(self._payload),
             "block": Method(self._block),
         }
-        self._server = listener(identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes))
+        self._server = listener(
+            identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes, upload=upload)
+        )
 
     async def start(self, listen: str) -> str:
         """Listen at host:port; returns the address with the port that was taken."""

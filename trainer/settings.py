@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from commonweight.errors import UsageError
+from commonweight.net import UploadCap
 from commonweight.protocol.fields import lower_address
+from commonweight.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class ProviderSettings:
     `signer_peers` maps signers' addresses to host:port and overrides run.json. `threads` None takes the run's own
     number, which is what bit-exact replay expects. Every `keep_states`-th trace state stays on disk, the others are
     computed again when a signer asks for one. `confirmations` None trusts the node's `finalized` block.
+    `max_upload` (bytes/s) caps what is sent, `max_memory` (bytes) what the training may need by its estimate; outside
+    the windows of `schedule` the member rests, and `metrics` is the host:port at which Prometheus is answered.
     """
 
     campaign: str
@@ -36,6 +40,10 @@ class ProviderSettings:
     log_level: str = "info"
     confirmations: int | None = None
     poll_s: float = 0.5
+    max_upload: int | None = None
+    max_memory: int | None = None
+    schedule: Schedule | None = None
+    metrics: str | None = None
 
     def __post_init__(self) -> None:
         if not self.rpc_urls:
@@ -48,6 +56,8 @@ class ProviderSettings:
             raise UsageError(
                 f"The trainer does not run on {self.device!r}", "it trains on the CPU", "leave --device at cpu"
             )
+        if self.max_upload is not None:
+            UploadCap(self.max_upload)  # says what is too little, before anything is opened
         object.__setattr__(self, "campaign", lower_address(self.campaign))
         object.__setattr__(self, "signer_peers", {lower_address(a): p for a, p in self.signer_peers.items()})
 

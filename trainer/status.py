@@ -2,18 +2,23 @@
 
 Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, paused, stopped), step and
 steps of the round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and bytes_received of
-this process so far, by_method (the same by kind of message), and after a record its checkpoint.
+this process so far, by_method (the same by kind of message), and where they are known: deadline_ms (Unix, when the
+phase ends), tokens (counted, in the record), after a record its checkpoint and whether this member was counted, and
+refused (a slug) with why (words) for what was not taken. `listeners` hear every line as it is written.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from commonweight.net import PROCESS_TRAFFIC
 from commonweight.protocol.canonical import Json, JsonObject, dumps
 
+_log = logging.getLogger("commonweight.trainer")
 _ROTATE_BYTES = 64 << 20
 
 
@@ -23,6 +28,7 @@ class Status:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.listeners: list[Callable[[JsonObject], None]] = []
 
     def say(
         self,
@@ -33,9 +39,11 @@ class Status:
         steps: int = 0,
         loss: float | None = None,
         tokens_per_s: float | None = None,
+        refused: str = "",
+        why: str = "",
         **more: Json,
     ) -> None:
-        """Write one line; `loss` in nats per token."""
+        """Write one line; `loss` in nats per token, `refused` and `why` where something was not taken."""
         totals = PROCESS_TRAFFIC.totals()
         line: JsonObject = {
             "time_ms": int(time.time() * 1000),
@@ -50,7 +58,13 @@ class Status:
             "bytes_received": totals.bytes_received,
             "by_method": {"sent": {**totals.sent_by_method}, "received": {**totals.received_by_method}},
         }
+        line |= more | ({"refused": refused, "why": why} if refused else {})
         if self.path.exists() and self.path.stat().st_size > _ROTATE_BYTES:
             self.path.replace(self.path.with_suffix(".old.jsonl"))
         with self.path.open("ab") as stream:
-            stream.write(dumps(line | more) + b"\n")
+            stream.write(dumps(line) + b"\n")
+        for tell in self.listeners:
+            try:
+                tell(line)
+            except Exception:  # noqa: BLE001 - what only shows must not end a round
+                _log.exception("a status line could not be shown")

@@ -28,6 +28,7 @@ from commonweight.errors import (
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.records import Plan, Record
 from commonweight.protocol.structure import check_plan
+from commonweight.schedule import Schedule
 from trainer.allreduce import Exchange
 from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Held
@@ -36,6 +37,7 @@ from trainer.lineage import ready_base, take_outer_step
 from trainer.member import Member, open_member
 from trainer.pausing import paused_until
 from trainer.settings import ProviderSettings, is_follower
+from trainer.showing import log_handler, shown
 from trainer.stopping import Stop, until_asked
 
 _log = logging.getLogger("commonweight.trainer")
@@ -56,9 +58,7 @@ def run(settings: ProviderSettings) -> None:
 
         follow()
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.getLogger("commonweight").addHandler(handler)
+    logging.getLogger("commonweight").addHandler(log_handler())
     logging.getLogger("commonweight").setLevel(settings.log_level.upper())
     asyncio.run(_run(settings))
 
@@ -76,9 +76,10 @@ async def _run(settings: ProviderSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked)
     member = await open_member(settings, Member)
-    pauses = asyncio.create_task(_follow_pause(settings.data_dir, stop))
+    pauses = asyncio.create_task(_follow_pause(settings.data_dir, settings.schedule, stop))
     try:
-        await live(member, settings.listen, stop)
+        async with shown(settings, member):
+            await live(member, settings.listen, stop)
     finally:
         pauses.cancel()
 
@@ -98,7 +99,8 @@ async def live(member: Member, listen: str, stop: Stop) -> None:
     finally:
         if heartbeat is not None:
             heartbeat.cancel()
-        member.status.say("stopped", member.round)
+        why, banned = ("", "") if stop.why is None else (str(stop.why), "banned")
+        member.status.say("stopped", member.round, refused=banned, why=why)
         await member.close()
     if stop.why is not None:
         raise stop.why
@@ -120,10 +122,12 @@ async def _heartbeat(member: Member, stop: Stop) -> None:
             _log.warning("heartbeat: %s", problem)
 
 
-async def _follow_pause(folder: Path, stop: Stop) -> None:
-    """Rest while the pause in the data directory holds."""
+async def _follow_pause(folder: Path, schedule: Schedule | None, stop: Stop) -> None:
+    """Rest while the pause in the data directory holds, and outside the schedule's windows."""
     while True:
-        stop.rest(time.time() < await asyncio.to_thread(paused_until, folder))
+        now = time.time()
+        closed = schedule is not None and not schedule.open_at(now)
+        stop.rest(closed or now < await asyncio.to_thread(paused_until, folder))
         await asyncio.sleep(_PAUSE_POLL_S)
 
 
@@ -179,7 +183,7 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
         folder = member.journal.open_round(signed)
         await commit(member, folder, base, stop)
         await exchange_parts(member, folder, exchange)
-    member.status.say("record", plan.round)
+    member.status.say("record", plan.round, deadline_ms=plan.record_by_ms)
     patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - member.clock()
     record = await until_asked(wait_for_record(member, plan), stop, patience_s)
     if record is not None:
@@ -215,13 +219,16 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
     plan, commitment = folder.body, folder.commitment
     if commitment is None:
         if member.clock() + member.finish_s > plan.commit_by_ms / 1000 or stop.leaving:
+            refused = "resting" if stop.leaving else "too-late"
+            member.status.say("train", plan.round, refused=refused, why="there was no time left to train in")
             return
         try:
             commitment = await take_steps(member, folder, base, stop)
         except TrainingError as problem:
             _log.error("round %d is given up: %s", plan.round, problem)
+            member.status.say("train", plan.round, refused="training-failed", why=str(problem))
             return
-    member.status.say("commit", plan.round)
+    member.status.say("commit", plan.round, deadline_ms=plan.commit_by_ms)
     while True:
         try:
             await member.signers.commit(commitment)
@@ -229,9 +236,12 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
             _log.warning("no receipt for round %d: %s", plan.round, problem)
             final = isinstance(problem, PeerRefused) and problem.code != "wrong-plan"
             if final or member.now_ms() > plan.commit_by_ms:
+                code = problem.code if isinstance(problem, PeerRefused) else "no-receipt"
+                member.status.say("commit", plan.round, refused=code, why=str(problem))
                 return
             await asyncio.sleep(member.poll_s)
         else:
+            member.status.say("commit", plan.round, receipt=True, deadline_ms=plan.commit_by_ms)
             return
 
 
@@ -253,9 +263,10 @@ async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop
             raise TrainingError("The process was asked to end at once")
         if step % 5 == 0 or step == planned:
             speed = step * tokens / (loop.time() - started)
-            member.status.say("train", plan.round, step=step, steps=planned, loss=loss, tokens_per_s=speed)
+            member.status.say("train", plan.round, step=step, steps=planned, loss=loss, tokens_per_s=speed,
+                              deadline_ms=plan.commit_by_ms)  # fmt: skip
 
-    member.status.say("train", plan.round, steps=planned)
+    member.status.say("train", plan.round, steps=planned, deadline_ms=plan.commit_by_ms)
     work = await asyncio.to_thread(member.train, folder, base, enough, progress)
     _log.info("round %d: %d steps, loss %.4f, %.2f s, trace %.1f %%", plan.round, work.commitment.steps, work.loss,
               work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
@@ -273,14 +284,18 @@ async def exchange_parts(member: Member, folder: RoundFolder, exchange: Exchange
     A member whose commitment is not anchored still reduces for the others, but nothing of its own leaves it.
     """
     plan, own = folder.body, folder.commitment
-    member.status.say("anchor", plan.round)
+    member.status.say("anchor", plan.round, deadline_ms=plan.anchor_by_ms)
     anchored = await wait_for_anchor(member, plan, folder.plan.digest)
-    member.status.say("exchange", plan.round)
+    member.status.say("exchange", plan.round, deadline_ms=plan.exchange_by_ms)
     if own is not None and member.index in anchored and anchored[member.index].digest == own.digest:
         folder.release()
         await asyncio.gather(exchange.run(anchored, member.own_part(folder)), upload(member, folder))
     elif anchored:
         _log.warning("round %d: our commitment is not anchored, so nothing leaves this member", plan.round)
+        if own is not None:
+            member.status.say(
+                "exchange", plan.round, refused="not-anchored", why="the signers anchored others' work only"
+            )
         await exchange.run(anchored, None)
     else:
         exchange.abandon()
@@ -326,8 +341,19 @@ async def next_checkpoint(
     folder = member.journal.committed_round(plan.round)
     if folder is not None:
         note_counted(member, folder, record)
-    counted = record.counted_member(member.index) is not None
-    member.status.say("record", plan.round, checkpoint=held.sha256, counted=counted, members=len(record.counted))
+    say_outcome(member, plan, record, held)
+
+
+def say_outcome(member: Member, plan: Plan, record: Record, held: Held) -> None:
+    """What the record says of this member, and why it is left out if it is."""
+    entry = record.counted_member(member.index)
+    left_out = {item.index: f"refused-{item.reason}" for item in record.refused}
+    left_out |= {item.index: f"missing-{item.reason}" for item in record.missing}
+    member.status.say(
+        "record", plan.round, checkpoint=held.sha256, counted=entry is not None,
+        tokens=0 if entry is None else entry.tokens, members=len(record.counted), planned=member.index in plan.indices,
+        refused=left_out.get(member.index, ""),
+    )  # fmt: skip
 
 
 async def wait_for_record(member: Member, plan: Plan) -> tuple[Signed, Record]:

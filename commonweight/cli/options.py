@@ -34,6 +34,24 @@ DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder for this program's state.", metavar="DIR")
 ]
 ListenOption = Annotated[str | None, typer.Option("--listen", help="Address to listen on.", metavar="HOST:PORT")]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option("--metrics", help="Where to answer Prometheus (a port alone: on 127.0.0.1).", metavar="HOST:PORT"),
+]
+MaxUploadOption = Annotated[
+    str | None, typer.Option("--max-upload", help="The most to send, like 10Mbit.", metavar="RATE")
+]
+MaxMemoryOption = Annotated[
+    str | None, typer.Option("--max-memory", help="Start no training that needs more, like 8GB.", metavar="SIZE")
+]
+ScheduleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        help="When to train, by this machine's clock, like 22:00-07:00; several by commas.",
+        metavar="HH:MM-HH:MM",
+    ),
+]
 FactoryOption = Annotated[str | None, typer.Option("--factory", help="The factory's address.", metavar="ADDRESS")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", metavar="FILE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]

@@ -16,6 +16,7 @@ from commonweight.cli.options import (
     KeystoreOption,
     ListenOption,
     LogLevelOption,
+    MetricsOption,
     PasswordFileOption,
     RpcOption,
     RunOption,
@@ -46,7 +47,6 @@ CoordinatorOption = Annotated[
     str | None,
     typer.Option("--coordinator", help="Signer who plans the rounds (default: the first).", metavar="ADDRESS"),
 ]
-MetricsOption = Annotated[str | None, typer.Option("--metrics", help="HOST:PORT for Prometheus metrics.")]
 
 
 @cli.command()
@@ -69,8 +69,12 @@ def start(
 ) -> None:
     """Verify, agree, sign and submit until interrupted."""
     flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
-    session = Session({**flags, "confirmations": confirmations, "log_level": log_level}, config=config, role="oracle")
-    settings = _settings(session, peers, coordinator, metrics)
+    session = Session(
+        {**flags, "confirmations": confirmations, "log_level": log_level, "metrics": metrics},
+        config=config,
+        role="oracle",
+    )
+    settings = _settings(session, peers, coordinator)
     from oracle.service import run as serve
 
     serve(settings)
@@ -94,7 +98,7 @@ def status(
     """Ask the running signer where it stands and what it waits for."""
     flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
     session = Session(flags, config=config, as_json=as_json, role="oracle")
-    settings = _settings(session, peers, None, None)
+    settings = _settings(session, peers, None)
     from oracle.service import status as ask
 
     session.output.result(ask(settings), title="The signer answers:")
@@ -118,7 +122,7 @@ def check(
     """Find out before the start what is wrong, and how to mend it. Ends with 1 if anything is."""
     flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
     session = Session(flags, config=config, as_json=as_json, role="oracle")
-    settings = _settings(session, peers, None, None)
+    settings = _settings(session, peers, None)
     from oracle.check import check as examine
 
     session.output.findings(examine(settings))
@@ -215,7 +219,7 @@ def _listen_of(session: Session) -> str:
     return found
 
 
-def _settings(session: Session, peers: Path | None, coordinator: str | None, metrics: str | None) -> OracleSettings:
+def _settings(session: Session, peers: Path | None, coordinator: str | None) -> OracleSettings:
     s = session.settings
     campaign, key_file = session.campaign, session.keystore
     if s.transmitter is None:
@@ -236,7 +240,7 @@ def _settings(session: Session, peers: Path | None, coordinator: str | None, met
         listen=s.listen or _listen_of(session),
         peers=read_peers(peers),
         coordinator=coordinator,
-        metrics=metrics,
+        metrics=s.metrics,
         log_level=s.log_level,
         confirmations=s.confirmations,
         max_fee_gwei=s.max_fee_gwei,

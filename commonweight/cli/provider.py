@@ -18,9 +18,13 @@ from commonweight.cli.options import (
     KeystoreOption,
     ListenOption,
     LogLevelOption,
+    MaxMemoryOption,
+    MaxUploadOption,
+    MetricsOption,
     PasswordFileOption,
     RpcOption,
     RunOption,
+    ScheduleOption,
     SenderOption,
     StoreOption,
     UnsignedOption,
@@ -114,6 +118,10 @@ def start(
         int,
         typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),
     ] = 1,
+    max_upload: MaxUploadOption = None,
+    max_memory: MaxMemoryOption = None,
+    schedule: ScheduleOption = None,
+    metrics: MetricsOption = None,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -127,6 +135,10 @@ def start(
         "password_file": password_file,
         "listen": listen,
         "data_dir": data_dir,
+        "max_upload": max_upload,
+        "max_memory": max_memory,
+        "schedule": schedule,
+        "metrics": metrics,
         "confirmations": confirmations,
         "log_level": log_level,
     }
@@ -143,17 +155,27 @@ def status(
     run: RunOption = None,
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
+    store: StoreOption = None,
     data_dir: DataDirOption = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=0, help="How many rounds of the process here to show.", metavar="N")
+    ] = 10,
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=0, help="Of how many reports to read the signers' itemised credits.")
+    ] = 2,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a provider's registration, and what its process does if it runs here."""
-    flags = {"run": run, "rpc": rpc, "keystore": keystore, "data_dir": data_dir}
+    """Show a provider's registration, what its process does if it runs here, and round by round what was refused."""
+    from commonweight.cli import rounds as told
+
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "store": store, "data_dir": data_dir}
     session = Session(flags, config=config, as_json=as_json, role="provider")
     owner, found = session.address(account), session.run
     index = found.registry.index_of(owner)
     entry = found.registry.provider_at(index)
     last = last_line(session.settings.data_dir / "status.jsonl")
+    own, signers = told.own_rounds(session.settings.data_dir, rounds), told.itemised(session, index, epochs)
     body: dict[str, object] = {
         "run": found.address,
         "index": index,
@@ -161,6 +183,9 @@ def status(
         "banned": found.registry.is_banned(index),
         "open_challenges": found.registry.open_challenges(index),
         "process": last,
+        "rounds": own,
+        "itemised": [signers.lines[number] for number in sorted(signers.lines)],
+        "unread": signers.unread,
         "block": found.chain.block_number(),
     }
     rows = [
@@ -174,6 +199,10 @@ def status(
         *([(name, last[name]) for name in ("round", "phase", "step", "loss_micro") if name in last] if last else []),
     ]
     session.output.result(body, title=f"Provider {index} of {found.params.name}", rows=rows)
+    if not as_json:
+        session.output.table({}, told.COLUMNS, told.rows(own, signers), empty="No rounds yet.")
+        for problem in signers.unread:
+            session.output.note(f"Itemised credits of epoch {problem['epoch']}: {problem['why']}")
 
 
 @cli.command()
@@ -319,6 +348,8 @@ def provider_settings(
     if s.listen is None:
         raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
     peers = read_peers(signer_peers)
+    from commonweight.quantities import parse_rate, parse_size
+    from commonweight.schedule import parse_schedule
     from trainer.settings import ProviderSettings
 
     return ProviderSettings(
@@ -336,6 +367,10 @@ def provider_settings(
         keep_states=keep_states,
         confirmations=s.confirmations,
         log_level=s.log_level,
+        max_upload=None if s.max_upload is None else parse_rate(s.max_upload),
+        max_memory=None if s.max_memory is None else parse_size(s.max_memory),
+        schedule=None if s.schedule is None else parse_schedule(s.schedule),
+        metrics=s.metrics,
     )
 
 

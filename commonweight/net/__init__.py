@@ -7,6 +7,7 @@ from commonweight.net.limits import Limits
 from commonweight.net.peer import DEFAULT_MAX_REPLY, Dialer, Peer, connect, split_address
 from commonweight.net.server import Handler, Method, Reply, Request, Server
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic, TrafficTotals
+from commonweight.net.upload import UploadCap
 
 __all__ = [
     "DEFAULT_MAX_REPLY",
@@ -23,6 +24,7 @@ __all__ = [
     "Server",
     "Traffic",
     "TrafficTotals",
+    "UploadCap",
     "connect",
     "split_address",
 ]

@@ -6,6 +6,10 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from commonweight.net.upload import UploadCap
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Limits:
     requests_per_s: float = 200.0  # per caller, sustained; more are read later, never dropped
     burst: int = 400
     max_clock_skew_s: float = 120.0
+    upload: "UploadCap | None" = None  # one for all that the process sends
 
     def transfer_s(self, size: int) -> float:
         """How long a frame of `size` bytes may take."""

@@ -31,6 +31,7 @@ from commonweight.protocol.canonical import JsonObject
 
 DEFAULT_MAX_REPLY = 1 << 26
 _MAX_ABANDONED = 4096
+_BULK_BYTES = 1 << 16
 
 
 @dataclass
@@ -221,18 +222,21 @@ class Peer:
 
 
 class Dialer:
-    """Keeps one connection to each peer and makes a new one when it is lost; for one event loop."""
+    """Keeps one connection to each peer and makes a new one when it is lost; for one event loop.
+
+    When the upload is capped, long bodies have a second connection, so that nothing short waits behind them.
+    """
 
     def __init__(self, identity: Identity, limits: Limits | None = None, traffic: Traffic = PROCESS_TRAFFIC) -> None:
         self.identity = identity
         self.limits = limits or Limits()
         self.traffic = traffic
-        self._peers: dict[tuple[str, str], Peer] = {}
-        self._turns: dict[tuple[str, str], asyncio.Lock] = {}
+        self._peers: dict[tuple[str, str, bool], Peer] = {}
+        self._turns: dict[tuple[str, str, bool], asyncio.Lock] = {}
 
-    async def peer(self, address: str, expect: str, timeout_s: float = 15.0) -> Peer:
+    async def peer(self, address: str, expect: str, timeout_s: float = 15.0, *, bulk: bool = False) -> Peer:
         """The open connection to `expect` at `host:port`, or a new one; raises as `connect` does."""
-        target = (address, expect.lower())
+        target = (address, expect.lower(), bulk)
         async with self._turns.setdefault(target, asyncio.Lock()):
             known = self._peers.get(target)
             if known is not None and not known.closed:
@@ -259,9 +263,10 @@ class Dialer:
         A connection that turns out to have been closed by the peer is made anew once, so a method may arrive twice.
         """
         ends = time.monotonic() + timeout_s
+        bulk = self.limits.upload is not None and len(body) > _BULK_BYTES
         for last in (False, True):
-            used = self._peers.get((address, expect.lower()))
-            peer = await self.peer(address, expect, max(0.001, ends - time.monotonic()))
+            used = self._peers.get((address, expect.lower(), bulk))
+            peer = await self.peer(address, expect, max(0.001, ends - time.monotonic()), bulk=bulk)
             left_s = max(0.001, ends - time.monotonic())
             try:
                 return await peer.call(method, params, body, timeout_s=left_s, max_reply=max_reply)

@@ -75,18 +75,29 @@ class Wire:
             self.abort()
 
     async def send(self, header: JsonObject, body: bytes, method: str) -> None:
-        """Write one frame, waiting while the peer does not read. Raises PeerUnreachable or PeerTimeout."""
+        """Write one frame, waiting while the peer does not read or the upload is capped.
+
+        Raises PeerUnreachable or PeerTimeout.
+        """
         encoded = dumps(header)
         size = PREFIX.size + len(encoded) + len(body)
+        upload = self._limits.upload
+        piece_size = _PIECE if upload is None else upload.piece
+        frame = 0 if upload is None else upload.frame()
+        if upload is not None:
+            await upload.begin(frame, size, size - max(0, len(body) - piece_size))
         async with self._turn:
             if self.closing:
                 raise PeerUnreachable(f"The connection to {self.where} is closed")
             try:
                 async with asyncio.timeout(self._limits.transfer_s(size)):
                     self._writer.write(PREFIX.pack(len(encoded), len(body)) + encoded)
-                    for start in range(0, len(body), _PIECE):
+                    for start in range(0, len(body), piece_size):
                         await self._writer.drain()
-                        self._writer.write(body[start : start + _PIECE])
+                        piece = body[start : start + piece_size]
+                        if start and upload is not None:
+                            await upload.take(frame, len(piece))
+                        self._writer.write(piece)
                     await self._writer.drain()
             except TimeoutError:
                 self.abort()

@@ -126,6 +126,8 @@ def test_a_provider_registers_is_credited_claims_and_leaves(crowd: Crowd) -> Non
     crowd.ok(1, "provider", "exit", "--yes")
     status = crowd.ok(1, "provider", "status")
     assert status["exit_at"] > 0
+    assert [entry["epoch"] for entry in status["unread"]] == [0, 1], "the reports' evidence is in nobody's store"
+    assert crowd.ok(1, "provider", "status", "--epochs", "0")["unread"] == []
     locked = crowd.run(1, "provider", "exit", "--withdraw")
     assert locked.code == 1
     assert "StakeLocked" in locked.err

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from commonweight.errors import ConfigError
+from commonweight.checks import enough_memory
+from commonweight.errors import ConfigError, UsageError
+from commonweight.quantities import parse_rate, parse_size
 from commonweight.settings import ROLES, TEMPLATE, Settings, load
 from tests.cli.conftest import InProcess, User
 
@@ -86,6 +89,12 @@ def test_the_users_own_file_is_found(tmp_path: Path) -> None:
         ("log_level = 'loud'", "log_level"),
         ("run = '0x12'", "run"),
         ("keystore = ''", "keystore"),
+        ("[provider]\nmax_upload = '10 parsecs'", "max_upload from .* '10 parsecs'"),
+        ("max_upload = 10", "max_upload"),
+        ("max_memory = '0GB'", "max_memory"),
+        ("[provider]\nschedule = '22:00-07:00,25:00-01:00'", "schedule from"),
+        ("metrics = 'here'", "metrics"),
+        ("metrics = 70000", "metrics"),
         ("not toml", "is not TOML"),
     ],
 )
@@ -95,6 +104,42 @@ def test_what_cannot_be_is_an_error_by_name(tmp_path: Path, text: str, named: st
     with pytest.raises(ConfigError, match=named) as refused:
         load({}, {}, config=path, role="provider")
     assert refused.value.exit_code == 2
+
+
+def test_what_a_lender_allows_is_read_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[provider]\nmax_upload='10Mbit'\nmax_memory='1.5GiB'\nschedule='22:00-07:00'\nmetrics=9100\n")
+    found = load({}, {}, config=path, role="provider").settings
+    assert (found.max_upload, found.max_memory, found.schedule) == ("10Mbit", "1.5GiB", "22:00-07:00")
+    assert found.metrics == "127.0.0.1:9100", "a port alone is for this machine only"
+    assert load({"metrics": "0.0.0.0:9100"}, {}, config=path, role="provider").settings.metrics == "0.0.0.0:9100"
+    assert load({}, {}, config=path, role="oracle").settings.metrics is None
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (parse_rate, "10Mbit", 1_250_000),
+        (parse_rate, "0.5 gbit", 62_500_000),
+        (parse_rate, "525kbit", 65_625),
+        (parse_size, "8GB", 8 * 10**9),
+        (parse_size, "1.5GiB", 3 << 29),
+    ],
+)
+def test_rates_and_sizes(parse: Callable[[str], int], text: str, value: int) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "10", "10MB", "-1Mbit", "0Mbit", "1e3Mbit", "\u0661Mbit"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a rate"):
+        parse_rate(text)
+
+
+def test_training_that_needs_more_memory_than_is_allowed_is_refused() -> None:
+    enough_memory(5, 5)
+    with pytest.raises(UsageError, match="does not fit"):
+        enough_memory(2 << 30, 1 << 30)
 
 
 def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -207,7 +207,14 @@ class World:
         for signer in self.signers:
             signer.start()
 
-    def add(self, name: str, adversary: str | None = None, ranks: int = 1) -> Provider:
+    def add(
+        self,
+        name: str,
+        adversary: str | None = None,
+        ranks: int = 1,
+        extra: Sequence[str] = (),
+        prefix: Sequence[str] = (),
+    ) -> Provider:
         """Register a provider and start its process, which lies when it is an adversary; or several, by torchrun."""
         key = next(self._keys)
         address = f"127.0.0.1:{free_port()}"
@@ -218,8 +225,8 @@ class World:
             argv = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
             argv += ["-m", "--", "commonweight.cli.main"]
         argv += ["provider", "start", *self._common(self._keystore(name, key), name)]
-        argv += ["--listen", address, "--log-level", "info"]
-        provider = Provider(name, argv, self.folder / f"{name}.log", folder=self.folder / name, key=key)
+        argv += ["--listen", address, "--log-level", "info", *extra]
+        provider = Provider(name, [*prefix, *argv], self.folder / f"{name}.log", folder=self.folder / name, key=key)
         self.providers[name] = provider
         provider.start()
         return provider

@@ -1,0 +1,40 @@
+"""Rates and sizes as people write them: 10Mbit, 500kbit, 8GB, 16GiB."""
+
+from __future__ import annotations
+
+import re
+
+from commonweight.errors import UsageError
+
+_NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]{1,3}))?\s*([A-Za-z]+)")
+_RATES = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+_SIZES = {
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+def parse_rate(text: str) -> int:
+    """Bytes a second out of bits a second. Raises UsageError."""
+    return _parse(text, _RATES, "rate", "10Mbit or 500kbit") // 8
+
+
+def parse_size(text: str) -> int:
+    """Bytes. Raises UsageError."""
+    return _parse(text, _SIZES, "size", "8GB or 16GiB")
+
+
+def _parse(text: str, units: dict[str, int], kind: str, like: str) -> int:
+    match = _NUMBER.fullmatch(text.strip())
+    unit = units.get(match[3].lower()) if match else None
+    value = 0
+    if match is not None and unit is not None:
+        thousandths = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0"))
+        value = thousandths * unit // 1000
+    if value <= 0:
+        raise UsageError(f"{text!r} is not a {kind}.", f"A {kind} is like {like}", "Write it so.")
+    return value
