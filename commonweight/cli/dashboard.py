@@ -1,7 +1,7 @@
 """`commonweight dashboard`: serves the web page, and the content store by CID, from this computer.
 
 The page is static and works from any web server. What this one adds: its `config.json` names the run, the RPC address
-and itself as a content gateway; answers are compressed; the content security policy names exactly the addresses that
+and itself as a content gateway, and the page carries the same within, which saves a round trip; answers are compressed; the content security policy names exactly the addresses that
 the page may speak to; and it passes on what a signer says of the round under way. No figure about money passes through
 here: the page asks the chain itself, and hashes every block of content.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,7 @@ _FOREVER = "public, max-age=31536000, immutable"  # what has its version or its 
 _ASK_AGAIN = "no-cache"
 _CONTENT = re.compile(r"/ipfs/(b[a-z2-7]{58})")
 _ORIGIN = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_PRELOAD = b'<link rel="preload" href="config.json" as="fetch" crossorigin="anonymous">'
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; "
@@ -151,7 +153,9 @@ class Site:
         content = _CONTENT.fullmatch(path)
         if content is not None:
             return self._block(content[1])
-        file = self._files().get("/index.html" if path == "/" else path)
+        if path in ("/", "/index.html"):
+            return self._index((self.page / "index.html").read_bytes())
+        file = self._files().get(path)
         if file is None:
             return missing(f"There is no {path[:200]} here.")
         caching = _FOREVER if path.startswith("/vendor/") and file.suffix != ".json" else _ASK_AGAIN
@@ -163,6 +167,14 @@ class Site:
         named = [str(url) for key in ("rpc", "gateways") for url in _listed(self.config.get(key))]
         origins = {origin for url in (*named, *told) if (origin := _origin(url)) is not None}
         return " ".join([_POLICY, *sorted(origins)])
+
+    def _index(self, text: bytes) -> Answer:
+        """The page with the configuration in the place of its preload, and the first RPC address to connect to."""
+        lines = [f'<meta name="served" content="{html.escape(json.dumps(self.config))}">']
+        origin = next((found for url in _listed(self.config.get("rpc")) if (found := _origin(str(url)))), None)
+        if origin is not None:
+            lines.append(f'<link rel="preconnect" href="{html.escape(origin)}" crossorigin>')
+        return answer(text.replace(_PRELOAD, "\n  ".join(lines).encode()), _TYPES[".html"], _ASK_AGAIN)
 
     def _files(self) -> Mapping[str, Path]:
         return {f"/{p.relative_to(self.page).as_posix()}": p for p in self.page.rglob("*") if p.suffix in _TYPES}
