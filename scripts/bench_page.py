@@ -2,8 +2,9 @@
 
 `python scripts/bench_page.py` brings up `commonweight dev up`, opens the page that it serves in Chromium with an empty
 cache over a link that the browser itself slows down, and takes times from the start of the navigation: to the run's
-first figures, to all of them and to a deposit form that answers a keystroke. Every request, a preflight too, waits one
-round trip; what the browser does not slow is the setting up of connections. `--show` tells what went over the wire.
+first figures, to all of them and to a deposit form that answers a keystroke. Every request waits one round trip; the
+browser slows neither the setting up of connections nor preflights, so over a real link each of these adds one, side by
+side with the page's own files. `--show` tells what went over the wire.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Wire:
     requests: dict[str, tuple[float, str]] = field(default_factory=dict)
     ends: dict[str, tuple[float, int]] = field(default_factory=dict)
     connections: set[int] = field(default_factory=set)
-    preflights: set[str] = field(default_factory=set)
+    preflights: int = 0
 
     def listen(self, session: Any) -> None:
         """Count from now on."""
@@ -90,12 +91,11 @@ class Wire:
 
     def _sent(self, event: dict[str, Any]) -> None:
         request, url = event["request"], event["request"]["url"]
-        if event.get("type") == "Preflight":
-            self.preflights.add(event["requestId"])
+        self.preflights += request["method"] == "OPTIONS"
         body = request.get("postData")
         asked = json.loads(body) if body else []
-        calls = [one["method"] for one in (asked if isinstance(asked, list) else [asked])]
-        self.requests[event["requestId"]] = (event["timestamp"], f"{request['method']} {url} {len(calls) or ''}")
+        calls = f"{len(asked) if isinstance(asked, list) else 1} calls" if body else ""
+        self.requests[event["requestId"]] = (event["timestamp"], f"{request['method']} {url} {calls}")
 
     def _done(self, event: dict[str, Any]) -> None:
         self.ends[event["requestId"]] = (event["timestamp"], int(event["encodedDataLength"]))
@@ -103,7 +103,7 @@ class Wire:
     def to_json(self) -> JsonObject:
         """Counts and bytes."""
         return {
-            "requests": len(self.requests), "preflights": len(self.preflights), "connections": len(self.connections),
+            "requests": len(self.requests), "preflights": self.preflights, "connections": len(self.connections),
             "bytes": sum(size for _, size in self.ends.values()),
         }  # fmt: skip
 

@@ -5,8 +5,8 @@ import { ledgerKey, rebuild } from "./ledger.js";
 import { opening } from "./opening.js";
 import { NoRun, chainName, stateOf } from "./run.js";
 import { Unreachable, masked } from "./rpc.js";
-import { relative, when } from "./time.js";
 import { overview } from "./views/overview.js";
+import { relative, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const TABS = {

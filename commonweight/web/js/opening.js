@@ -44,7 +44,7 @@ function preloadView() {
 async function open() {
   const config = await readConfig();
   if (config.rpc.length === 0 || config.run === "") return { config, reading: null, first: null };
-  const reading = new Reading(new Rpc(config.rpc), config.run);
+  const reading = new Reading(new Rpc(config.rpc, globalThis.asked), config.run);
   const first = reading.next();
   first.catch(() => {});  // whoever waits for it is told; it may fail before anyone does
   return { config, reading, first };

@@ -3,8 +3,7 @@
 import { columns, definitions, h, region, say } from "../dom.js";
 import { exact, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
-import { relative, when } from "../time.js";
-import { Loader, card, exactly, pending } from "./parts.js";
+import { Loader, card, exactly, pending, relative, when } from "./parts.js";
 
 const TYPED = "commonweight.typed-amount";
 

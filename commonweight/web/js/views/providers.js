@@ -6,8 +6,7 @@ import { badge, definitions, h, region, table } from "../dom.js";
 import { hasher, makeTree } from "../ledger.js";
 import { group, percent } from "../money.js";
 import { views } from "../run.js";
-import { when } from "../time.js";
-import { Loader, address, card, exactly, money, pending } from "./parts.js";
+import { Loader, address, card, exactly, money, pending, when } from "./parts.js";
 
 const SHOWN = 100;
 const READ = 10;  // epochs whose itemised credits are read
