@@ -253,7 +253,8 @@ def make_server(site: Site, listen: str) -> ThreadingHTTPServer:
 
     handler = type("SiteHandler", (Handler,), {"site": site})
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
+    backlog = 128  # a visitor opens six connections at once; one that finds no room waits a second or more to try again
+    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family, "request_queue_size": backlog})
     try:
         server: ThreadingHTTPServer = kind((host, int(port)), handler)
     except (OSError, OverflowError) as error:
