@@ -176,7 +176,8 @@ def measure(browser: Browser, url: str, link: Link, view: str, visits: int) -> t
     usable = [round(marks[VIEWS[view]]) for marks, _ in seen]
     wire = seen[-1][1]
     row: JsonObject = {
-        "link": link.name, "view": view, "usable_ms": round(statistics.median(usable)), "fastest_ms": min(usable), "each_ms": [*usable],
+        "link": link.name, "view": view, "usable_ms": round(statistics.median(usable)), "fastest_ms": min(usable),
+        "each_ms": [*usable],
         **{f"{name.replace('-', '_')}_ms": round(statistics.median(found)) for name, found in medians.items() if found},
         **wire.to_json(),
     }  # fmt: skip
