@@ -29,7 +29,7 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
         "milestonesMet", "unlockedEscrow", "reserved", "released", "wagesDue", "ended", "returnable", "unspentOf",
         "deposit", "depositWithPermit", "refund", "claimUnspent",
     ),
-    "ProviderRegistry": ("providerCount", "providerAt", "indexOf"),
+    "ProviderRegistry": ("providerCount", "providerAt", "indexOf", "exit", "withdrawStake"),
     "CreditOracle": (
         "epochInfo", "nextEpoch", "finishedAt", "signers", "signersAt", "quorum", "rotation", "configDigest", "bondOf",
     ),

@@ -1,15 +1,18 @@
 """`commonweight dashboard`: serves the web page, and the content store by CID, from this computer.
 
 The page is static and works from any web server. What this one adds: its `config.json` names the run, the RPC address
-and itself as a content gateway; answers are compressed; the content security policy names exactly the addresses that
-the page may speak to; and it passes on what a signer says of the round under way. No figure about money passes through
-here: the page asks the chain itself, and hashes every block of content.
+and itself as a content gateway, and the page carries the same within, which saves a round trip; answers are compressed;
+the content security policy names exactly the addresses that the page may speak to, and the one script within the page
+by its hash; and it passes on what a signer says of the round under way. No figure about money passes through here: the
+page asks the chain itself, and hashes every block of content.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
+import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -51,12 +54,15 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
+_DOCUMENTS = ("text/html", "image/svg")  # what a browser can open as a page that runs scripts
 _FOREVER = "public, max-age=31536000, immutable"  # what has its version or its hash in its name
 _ASK_AGAIN = "no-cache"
 _CONTENT = re.compile(r"/ipfs/(b[a-z2-7]{58})")
 _ORIGIN = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_PRELOAD = b'<link rel="preload" href="config.json" as="fetch" crossorigin="anonymous">'
+_WITHIN = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'{scripts}; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; "
     "connect-src 'self'"
 )
@@ -151,7 +157,9 @@ class Site:
         content = _CONTENT.fullmatch(path)
         if content is not None:
             return self._block(content[1])
-        file = self._files().get("/index.html" if path == "/" else path)
+        if path in ("/", "/index.html"):
+            return self._index((self.page / "index.html").read_bytes())
+        file = self._files().get(path)
         if file is None:
             return missing(f"There is no {path[:200]} here.")
         caching = _FOREVER if path.startswith("/vendor/") and file.suffix != ".json" else _ASK_AGAIN
@@ -162,7 +170,16 @@ class Site:
         told = [part for urls in parse_qs(query).values() for url in urls for part in url.split(",")]
         named = [str(url) for key in ("rpc", "gateways") for url in _listed(self.config.get(key))]
         origins = {origin for url in (*named, *told) if (origin := _origin(url)) is not None}
-        return " ".join([_POLICY, *sorted(origins)])
+        index = self.page / "index.html"
+        return " ".join([_POLICY.format(scripts=_hashes(index, index.stat().st_mtime_ns)), *sorted(origins)])
+
+    def _index(self, text: bytes) -> Answer:
+        """The page with the configuration in the place of its preload, and the first RPC address to connect to."""
+        lines = [f'<meta name="served" content="{html.escape(json.dumps(self.config))}">']
+        origin = next((found for url in _listed(self.config.get("rpc")) if (found := _origin(str(url)))), None)
+        if origin is not None:
+            lines.append(f'<link rel="preconnect" href="{html.escape(origin)}" crossorigin>')
+        return answer(text.replace(_PRELOAD, "\n  ".join(lines).encode()), _TYPES[".html"], _ASK_AGAIN)
 
     def _files(self) -> Mapping[str, Path]:
         return {f"/{p.relative_to(self.page).as_posix()}": p for p in self.page.rglob("*") if p.suffix in _TYPES}
@@ -210,9 +227,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", found.caching)
         self.send_header("Vary", "Accept-Encoding")
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.send_header("Content-Security-Policy", self.site.policy(parts.query))
+        if found.kind.startswith(_DOCUMENTS):  # of no meaning for the rest, and half a kilobyte each
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Content-Security-Policy", self.site.policy(parts.query))
         if parts.path.startswith("/ipfs/"):
             self.send_header("Access-Control-Allow-Origin", "*")
         if not known:
@@ -235,7 +253,8 @@ def make_server(site: Site, listen: str) -> ThreadingHTTPServer:
 
     handler = type("SiteHandler", (Handler,), {"site": site})
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
+    backlog = 128  # a visitor opens six connections at once; one that finds no room waits a second or more to try again
+    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family, "request_queue_size": backlog})
     try:
         server: ThreadingHTTPServer = kind((host, int(port)), handler)
     except (OSError, OverflowError) as error:
@@ -253,6 +272,14 @@ def missing(why: str) -> Answer:
 def _read(file: Path, modified_ns: int, caching: str) -> Answer:
     del modified_ns  # part of the key: an edited file is read again
     return answer(file.read_bytes(), _TYPES[file.suffix], caching)
+
+
+@cache
+def _hashes(file: Path, modified_ns: int) -> str:
+    """What the policy says of the scripts within a page: each by the hash of its text."""
+    del modified_ns
+    digests = (hashlib.sha256(text).digest() for text in _WITHIN.findall(file.read_bytes()))
+    return "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
 def _listed(value: object) -> Sequence[object]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
+import html
 import json
 import os
 import re
@@ -72,7 +74,7 @@ def test_the_policy_allows_exactly_the_addresses_that_the_page_is_told(site: str
     policy = get(f"{site}/").headers["content-security-policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self'"
+    assert rules["script-src"] == f"'self' {inline_hash()}"
     assert rules["require-trusted-types-for"] == "'script'"
     assert rules["connect-src"] == "'self' http://rpc.example:8545 https://gateway.example"
     told = get(f"{site}/?rpc=https://other.example/key&run={RUN}").headers["content-security-policy"]
@@ -81,6 +83,31 @@ def test_the_policy_allows_exactly_the_addresses_that_the_page_is_told(site: str
     for evil in evils:
         found = httpx.get(f"{site}/", params={"rpc": evil}, trust_env=False).headers["content-security-policy"]
         assert found == policy
+
+
+def inline_hash() -> str:
+    """The one script within the page, as a policy names it."""
+    (script,) = re.findall(r"<script>(.*?)</script>", (PAGE / "index.html").read_text(), re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@pytest.mark.unit
+def test_the_pages_own_policy_names_the_script_within_it_by_its_hash() -> None:
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', (PAGE / "index.html").read_text())
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["script-src"] == f"'self' {inline_hash()}"
+
+
+@pytest.mark.unit
+def test_the_page_carries_what_it_is_told_as_text_and_nothing_else(tmp_path: Path) -> None:
+    evil = '"><script>alert(1)</script>'
+    config: dict[str, object] = {"rpc": ["http://rpc.example:8545/key"], "run": RUN, "live": evil}
+    page = Site(config, FolderStore(tmp_path / "store")).find("/").body.decode()
+    (told,) = re.findall(r'<meta name="served" content="([^"]+)">', page)
+    assert json.loads(html.unescape(told)) == config
+    assert evil not in page
+    assert '<link rel="preconnect" href="http://rpc.example:8545" crossorigin>' in page
+    assert "config.json" not in page.partition("<body>")[0]  # nothing is fetched that is there
 
 
 @pytest.mark.unit
@@ -160,10 +187,11 @@ def test_the_generated_files_are_fresh() -> None:
 
 @pytest.mark.unit
 def test_the_page_names_no_foreign_origin_and_preloads_what_its_first_look_imports() -> None:
-    html = (PAGE / "index.html").read_text()
-    assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
-    assert len(gzip.compress(html.encode(), 9)) < 4000
-    preloaded = set(re.findall(r'modulepreload" href="([^"]+)"', html))
+    page = (PAGE / "index.html").read_text()
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    assert len(gzip.compress(page.encode(), 9)) < 4000
+    preloaded = set(re.findall(r'modulepreload" href="([^"]+)"', page))
+    assert len(preloaded) + 1 <= 12  # with the style sheet: two waves over a browser's six connections
     assert preloaded == _reachable("js/main.js")
 
 

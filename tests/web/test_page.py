@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from playwright.async_api import Route
 
 from commonweight.cli.dashboard import PAGE
 from commonweight.store import FolderStore
@@ -23,7 +24,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 TABS = ("overview", "funding", "training", "providers", "audit")
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 FIRST_LOAD_BYTES = 300_000
-LINK_BYTES_PER_S, ROUND_TRIP_S = 1_600_000 / 8, 0.15  # a slow phone: 1.6 Mbit/s, 150 ms
 
 
 class Transfers:
@@ -62,10 +62,6 @@ async def test_the_first_load_is_light_and_leaves_the_wallet_library_out(staged_
     # All that the first look needs is named by the page itself, so that it comes in one wave after it.
     needed = await visit.page.evaluate("performance.getEntriesByType('resource').map(e => [e.name, e.initiatorType])")
     assert {kind for name, kind in needed if name.endswith(".js")} <= {"link", "script"}
-    # So it can be read on a slow phone's link within a second: the page, then all that it names, then two questions to
-    # the chain, one after the other. (Time itself is not asserted: the machine may be busy.)
-    assert sum(sent.values()) / LINK_BYTES_PER_S + 4 * ROUND_TRIP_S < 1
-
     await visit.page.goto(f"{staged_site.url}#providers")
     await visit.wallet_is(KEYS[1].address)
     await visit.connect()
@@ -74,6 +70,58 @@ async def test_the_first_load_is_light_and_leaves_the_wallet_library_out(staged_
     library = {path: size for path, size in transfers.of(staged_site).items() if path.startswith("vendor/")}
     assert len(library) == 1
     assert sum(transfers.of(staged_site).values()) < FIRST_LOAD_BYTES  # even with it
+
+
+async def test_the_first_look_costs_two_questions_and_the_form_no_more(
+    open_site: Served, visit: Visit, stage_now: Stage
+) -> None:
+    """What makes the page usable within a second on a slow phone's link; scripts/bench_page.py takes the time."""
+    asked: list[list[str]] = []
+    held: list[Route] = []
+    heard = asyncio.Event()
+
+    async def hear(route: Route) -> None:
+        heard.set()
+        body = json.loads(route.request.post_data or "[]")
+        asked.append([call["method"] for call in (body if isinstance(body, list) else [body])])
+        await route.continue_()
+
+    async def late(route: Route) -> None:
+        await heard.wait()
+        await route.continue_()
+
+    await visit.page.route(f"{stage_now.chain.url}/**", hear)
+    await visit.page.route("**/js/opening.js", late)  # not a module has come when the chain is asked
+    await visit.page.route("**/js/visitor.js", lambda route: held.append(route))  # the visitor's side is late
+    await visit.page.goto(f"{open_site.url}#funding")
+    await visit.page.fill("#amount", "1.x")
+    assert await visit.text("#amount-note") == "Write an amount like 1.5."
+    first, *then = asked[:3]
+    assert first == ["eth_getBlockByNumber", "eth_chainId", *["eth_call"] * 3]  # asked within the page, used by it
+    assert sorted({call for calls in then for call in calls}) == ["eth_call", "eth_getBlockByNumber", "eth_getLogs"]
+    assert sum(calls == first for calls in asked) == 1
+    await visit.page.fill("#amount", "1")
+    await visit.page.click("#deposit-button")  # waits for the visitor's side
+    for route in held:
+        await route.continue_()
+    await visit.page.wait_for_selector("#picker[open]")
+
+
+async def test_the_first_question_is_asked_again_where_it_failed(
+    open_site: Served, visit: Visit, stage_now: Stage
+) -> None:
+    questions = 0
+
+    async def fail_once(route: Route) -> None:
+        nonlocal questions
+        questions += 1
+        await (route.abort() if questions == 1 else route.continue_())
+
+    await visit.page.route(f"{stage_now.chain.url}/**", fail_once)
+    await visit.page.goto(open_site.url)
+    await visit.see("1 ETH", "#progress")
+    assert questions > 1
+    visit.errors[:] = [error for error in visit.errors if "ERR_FAILED" not in error]
 
 
 async def test_a_second_visit_transfers_next_to_nothing(staged_site: Served, visit: Visit) -> None:

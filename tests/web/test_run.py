@@ -190,6 +190,25 @@ async def test_a_provider_sees_its_credits_with_the_reasons_and_claims_them(stag
     assert world.run.distributor.claimable_compute(0, leaf) == 0
 
 
+async def test_a_provider_leaves_and_is_told_when_its_stake_is_free(staged_site: Served, visit: Visit) -> None:
+    registry = staged_site.world.run.registry
+    await visit.go(staged_site, "providers")
+    await visit.wallet_is(KEYS[2].address)
+    await visit.connect()
+    await visit.page.click("#leave-button")
+    await visit.see("this cannot be undone", "#review")
+    await visit.page.wait_for_selector("#review .primary")
+    assert registry.provider_at(1).exit_at == 0
+    await visit.confirm()
+    await visit.until("mined")
+    assert registry.provider_at(1).exit_at > 0
+    await visit.see("leaving", "#mine")
+    await visit.page.click("#stake-button")
+    await visit.see("StakeLocked", "#review")  # no epoch after the exit is final yet
+    assert await visit.page.locator("#review .primary").count() == 0
+    assert registry.provider_at(1).stake > 0
+
+
 async def test_a_missing_provider_is_shown_with_the_reason(staged_site: Served, visit: Visit) -> None:
     await visit.go(staged_site, "providers")
     rows = await visit.page.locator("#leaderboard tbody tr").all_inner_texts()

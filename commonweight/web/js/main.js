@@ -1,12 +1,12 @@
-// The page from top to bottom: what it is told, the run, the first look; then the visitor's side, and a look at every new block.
+// The page from top to bottom: the run and the first look, begun in opening.js; then the visitor's side, and a look at every new block.
 
-import { readConfig } from "./config.js";
 import { applyWidths, find, h, region } from "./dom.js";
 import { ledgerKey, rebuild } from "./ledger.js";
-import { EventLog, NoRun, chainName, openRun, readSnapshot, stateOf } from "./run.js";
-import { Rpc, Unreachable, masked } from "./rpc.js";
-import { relative, when } from "./time.js";
+import { opening } from "./opening.js";
+import { NoRun, chainName, stateOf } from "./run.js";
+import { Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
+import { relative, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const TABS = {
@@ -16,20 +16,22 @@ const TABS = {
   providers: async () => (await import("./views/providers.js")).providers,
   audit: async () => (await import("./views/audit.js")).audit,
 };
+const ALONE = new Set(["overview", "funding"]);  // views that show and react before the visitor's side is there
 const STATES = {
   funding: "collecting money", "goal-met": "goal met, still collecting", failed: "goal missed: refunds are open",
   funded: "funded, training begins soon", training: "training", trained: "trained",
 };
 
 /** What all parts share. `visitor` brings wallet, transactions and content, once the first look is on the screen. */
-const app = { views: {}, shown: "overview", trouble: null, waiting: [], visitor: null };
+const app = {
+  views: {}, shown: "overview", trouble: null, waiting: [], visitor: null, wallet: { connected: false, account: null, chainId: null },
+};
 
 async function start() {
-  app.config = await readConfig();
-  const { rpc, run } = app.config;
-  if (rpc.length === 0 || run === "") return ask();
-  app.rpc = new Rpc(rpc);
-  app.look = look;
+  const { config, reading, first } = await opening;
+  app.config = config;
+  if (reading === null) return ask();
+  Object.assign(app, { reading, first, rpc: reading.rpc, look, attached });
   app.nextLook = () => new Promise((resolve) => app.waiting.push(resolve));
   app.redraw = redraw;
   app.notices = notices;
@@ -55,30 +57,27 @@ function look() {
 
 async function lookOnce() {
   try {
-    const asked = app.rpc.call("eth_getBlockByNumber", ["latest", false]);
-    if (!app.run) {
-      [app.run] = await Promise.all([openRun(app.rpc, app.config.run), asked]);
-      app.log = new EventLog(app.rpc, app.run);
-    }
-    const head = await asked;
-    const changed = head.hash !== app.snapshot?.hash;
-    if (changed) {
-      const [snapshot, logs] = await Promise.all([readSnapshot(app.rpc, app.run, head), app.log.read(BigInt(head.number))]);
-      app.log.take(logs, snapshot);
-      app.snapshot = snapshot;
-      app.state = stateOf(app.run, snapshot);
-      const key = ledgerKey(app.log.all, snapshot.finalNumber);
-      if (key !== app.ledgerKey) app.ledger = rebuild(app.log.all);
+    const asked = app.first ?? app.reading.next();
+    app.first = null;
+    const snapshot = await asked;
+    if (snapshot) {
+      const { run, log } = app.reading;
+      Object.assign(app, { run, log, snapshot, state: stateOf(run, snapshot) });
+      const key = ledgerKey(log.all, snapshot.finalNumber);
+      if (key !== app.ledgerKey) app.ledger = rebuild(log.all);
       app.ledgerKey = key;
     }
     app.trouble = null;
-    if (changed || app.transactions?.unsettled) await app.transactions?.refresh(app.snapshot);
+    if (snapshot || app.transactions?.unsettled) await app.transactions?.refresh(app.snapshot);
   } catch (error) {
     app.trouble = await troubleOf(error);
   }
   await redraw();
-  if (app.run) app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app));
+  if (app.run) attached();
 }
+
+/** The visitor's side, loaded when first wanted. */
+const attached = () => (app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app)));
 
 async function troubleOf(error) {
   if (error instanceof NoRun) return { title: "There is no such run", why: error.message, fix: "" };
@@ -109,7 +108,7 @@ async function redraw() {
   if (!app.snapshot) return;
   heading();
   const name = app.shown;
-  if (name !== "overview") await (app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app)));
+  if (!ALONE.has(name)) await attached();
   if (!(name in app.views)) app.views[name] = (await TABS[name]())(app);
   if (name !== app.shown) return;
   const main = find("main");

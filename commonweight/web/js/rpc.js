@@ -21,8 +21,12 @@ export class Unreachable extends Error {
 }
 
 export class Rpc {
-  constructor(urls) {
+  #asked;
+
+  /** `asked` is a question that is under way already: {url, body, response}. It counts where it is, to the letter, the first one here. */
+  constructor(urls, asked = null) {
     this.urls = urls;
+    this.#asked = asked;
     this.last = 0;
     this.single = false;
     this.serial = 0;
@@ -60,10 +64,10 @@ export class Rpc {
 
   async #ask(url, calls) {
     if (this.single || calls.length === 1) {
-      return Promise.all(calls.map(async (call) => read(await post(url, this.#body(call)))));
+      return Promise.all(calls.map(async (call) => read(await this.#post(url, this.#body(call)))));
     }
     const bodies = calls.map((call) => this.#body(call));
-    const answer = await post(url, bodies);
+    const answer = await this.#post(url, bodies);
     if (!Array.isArray(answer)) {  // this node takes no batches
       this.single = true;
       return this.#ask(url, calls);
@@ -72,20 +76,23 @@ export class Rpc {
     return bodies.map(({ id }) => read(byId.get(id) ?? { error: { message: "The node left a call unanswered." } }));
   }
 
+  async #post(url, content) {
+    const body = JSON.stringify(content);
+    const asked = this.#asked;
+    this.#asked = null;
+    const response = await (asked?.url === url && asked.body === body ? asked.response : fetch(url, {
+      method: "POST", headers: { "content-type": "application/json" }, body,
+      signal: AbortSignal.timeout(TIMEOUT_MS), credentials: "omit", referrerPolicy: "no-referrer",
+    }));
+    const answer = await response.json();
+    if (answer === null || typeof answer !== "object") throw new Error("not JSON-RPC");
+    return answer;
+  }
+
   #body([method, params]) {
     this.serial += 1;
     return { jsonrpc: "2.0", id: this.serial, method, params };
   }
-}
-
-async function post(url, body) {
-  const response = await fetch(url, {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
-    signal: AbortSignal.timeout(TIMEOUT_MS), credentials: "omit", referrerPolicy: "no-referrer",
-  });
-  const answer = await response.json();
-  if (answer === null || typeof answer !== "object") throw new Error("not JSON-RPC");
-  return answer;
 }
 
 const read = (answer) => (answer.error ? new RpcError(answer.error) : answer.result);

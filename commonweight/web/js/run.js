@@ -8,6 +8,7 @@ const CHAINS = new Map([
   [1337n, "a local Ganache chain"], [31337n, "a local Anvil chain"],
 ]);
 const ZERO = `0x${"0".repeat(40)}`;
+const LATEST = ["eth_getBlockByNumber", ["latest", false]];
 
 export const chainName = (id) => CHAINS.get(id) ?? `chain ${id}`;
 
@@ -28,30 +29,59 @@ export async function views(rpc, calls, block, { settle = false } = {}) {
   });
 }
 
-/** What is fixed: chain, addresses, parameters, asset. */
-export async function openRun(rpc, campaign) {
-  const [chainId, code, ...rest] = await rpc.batch([
+/** What is fixed: chain, addresses, parameters; and, asked in the same breath, the newest block. `asset` is null where a token must be asked. */
+async function openRun(rpc, campaign) {
+  const [head, chainId, ...rest] = await rpc.batch([
+    LATEST,
     ["eth_chainId", []],
-    ["eth_getCode", [campaign, "latest"]],
     request(campaign, "Campaign.addresses", [], "latest"),
     request(campaign, "Campaign.params", [], "latest"),
     request(campaign, "Campaign.createdBlock", [], "latest"),
   ], { settle: true });
-  if (chainId instanceof RpcError) throw chainId;
+  for (const one of [head, chainId]) if (one instanceof RpcError) throw one;
   const why = `Chain ${BigInt(chainId)} has no run at ${campaign}. Check the run's address and the RPC address.`;
-  if (code === "0x" || rest.some((one) => one instanceof RpcError)) throw new NoRun(why);
+  if (rest.some((one) => one instanceof RpcError || one === "0x")) throw new NoRun(why);
   const [addresses, params, createdBlock] = rest.map((one, place) =>
     decodeResult(["Campaign.addresses", "Campaign.params", "Campaign.createdBlock"][place], one));
   if (addresses.campaign !== campaign) throw new NoRun(`The contract at ${campaign} is not a run's campaign.`);
-  const native = params.asset === ZERO;
-  let [symbol, decimals] = ["ETH", 18];
-  if (!native) {
-    [symbol, decimals] = await views(rpc, [[params.asset, "ERC20.symbol"], [params.asset, "ERC20.decimals"]], "latest");
+  const asset = params.asset === ZERO ? { address: ZERO, native: true, symbol: "ETH", decimals: 18 } : null;
+  return { head, run: { chainId: BigInt(chainId), campaign, addresses, params, createdBlock, asset } };
+}
+
+async function readToken(rpc, address) {
+  const [symbol, decimals] = await views(rpc, [[address, "ERC20.symbol"], [address, "ERC20.decimals"]], "latest");
+  return { address, native: false, symbol: symbol.slice(0, 12), decimals };
+}
+
+/** Reads one run again and again: two questions to the chain at first, the second with what the first told; then one or two. */
+export class Reading {
+  #opened = null; #hash = null;
+
+  constructor(rpc, campaign) {
+    this.rpc = rpc;
+    this.campaign = campaign;
+    this.run = null;
+    this.log = null;
   }
-  return {
-    chainId: BigInt(chainId), campaign, addresses, params, createdBlock,
-    asset: { address: params.asset, native, symbol: symbol.slice(0, 12), decimals },
-  };
+
+  /** The snapshot of the newest block, with `log` up to it; null where it is the block of last time. */
+  async next() {
+    let head;
+    if (this.#opened === null) {
+      ({ head, run: this.#opened } = await openRun(this.rpc, this.campaign));
+      this.log = new EventLog(this.rpc, this.#opened);
+    } else head = await this.rpc.call(...LATEST);
+    if (head.hash === this.#hash) return null;
+    const run = this.#opened;
+    const [snapshot, logs, asset] = await Promise.all([
+      readSnapshot(this.rpc, run, head), this.log.read(BigInt(head.number)), run.asset ?? readToken(this.rpc, run.params.asset),
+    ]);
+    this.log.take(logs, snapshot);
+    run.asset = asset;
+    this.run = run;
+    this.#hash = head.hash;
+    return snapshot;
+  }
 }
 
 const FIGURES = {
@@ -83,7 +113,7 @@ const FIGURES = {
 };
 
 /** Every figure of one block. `finalNumber` is the newest block that the node calls final. */
-export async function readSnapshot(rpc, run, head) {
+async function readSnapshot(rpc, run, head) {
   const tag = head.number;
   const [finalized, ...figures] = await rpc.batch([
     ["eth_getBlockByNumber", ["finalized", false]],
@@ -110,7 +140,7 @@ export function stateOf(run, snapshot) {
 }
 
 /** All events of a run in chain order. Those of blocks that are not final are read again each time, so no reorg stays. */
-export class EventLog {
+class EventLog {
   #rpc; #run; #final = []; #next; #span = null;
 
   constructor(rpc, run) {

@@ -24,6 +24,8 @@ export const FUNCTIONS = {
   "ProviderRegistry.providerCount": ["0x74c83268",[],[["","uint32"]]],
   "ProviderRegistry.providerAt": ["0x07883f4e",[["index","uint32"]],[["","tuple",[["account","address"],["signingKey","address"],["payout","address"],["registeredAt","uint64"],["exitAt","uint64"],["bannedUntil","uint64"],["stake","uint256"],["peer","string"]]]]],
   "ProviderRegistry.indexOf": ["0xfd6aad25",[["account","address"]],[["","uint32"]]],
+  "ProviderRegistry.exit": ["0xe9fad8ee",[],[]],
+  "ProviderRegistry.withdrawStake": ["0x2ce7777f",[["settledEpoch","uint64"]],[]],
   "CreditOracle.epochInfo": ["0xf9f3de7e",[["epoch","uint64"]],[["info","tuple",[["state","uint8"],["closedAt","uint64"],["openUntil","uint64"],["settledAt","uint64"],["providerCount","uint32"],["attempt","uint32"],["rotation","uint32"],["signerMask","uint32"],["epochCredits","uint64"],["acc","uint256"],["wage","uint256"],["unlockedEscrow","uint256"],["reportDigest","bytes32"]]]]],
   "CreditOracle.nextEpoch": ["0xaea0e78b",[],[["","uint64"]]],
   "CreditOracle.finishedAt": ["0x47d54bff",[],[["","uint64"]]],

@@ -2,10 +2,9 @@
 
 import { badge, columns, copyable, definitions, h, region, say, slots, table } from "../dom.js";
 import { bytes, group, nats } from "../money.js";
-import { relative, when } from "../time.js";
 import { checkDocument, checkFile, checkLeaf, checkReport, leafProof } from "../verify.js";
 import { doubts } from "./overview.js";
-import { address, card, pending, unavailable } from "./parts.js";
+import { address, card, pending, relative, unavailable, when } from "./parts.js";
 
 const SHOWN = 3;
 const FILE_LIMIT = 1 << 30;

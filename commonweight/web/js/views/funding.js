@@ -1,13 +1,9 @@
 // A funder's side: put money in, take it back, be paid. Amounts are exact here.
 
-import { planDeposit } from "../paying.js";
-import { review } from "../actions.js";
-import { explain } from "../errors.js";
 import { columns, definitions, h, region, say } from "../dom.js";
 import { exact, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
-import { relative, when } from "../time.js";
-import { Loader, card, exactly, pending } from "./parts.js";
+import { Loader, card, exactly, pending, relative, when } from "./parts.js";
 
 const TYPED = "commonweight.typed-amount";
 
@@ -73,7 +69,13 @@ function position(app, owner, found) {
     row("unspent", "Unspent money to take back", unspent, returned > 0n ? `${exactly(run, returned)} taken back already` : s.ended ? null : "known when the run has ended or missed a milestone", { label: "Take it back", act: () => takeUnspent(app, unspent) }));
 }
 
-const act = (app, action) => review(app, action);
+/** What signing needs; it comes after the first paint, with the visitor's side. */
+async function signing(app) {
+  const [actions, paying, errors] = await Promise.all([import("../actions.js"), import("../paying.js"), import("../errors.js"), app.attached()]);
+  return { ...actions, ...paying, ...errors };
+}
+
+const act = async (app, action) => (await signing(app)).review(app, action);
 const refund = (app, amount) => act(app, {
   title: `Take back ${exactly(app.run, amount)}`,
   rows: [["You get", exactly(app.run, amount)], ["Why", "the goal was missed; this is your whole contribution, to the last unit"]],
@@ -141,13 +143,14 @@ function depositForm(app) {
   input.addEventListener("input", () => { sessionStorage.setItem(TYPED, input.value); check(); });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const { explain, planDeposit, review } = await signing(app);
     if (!app.wallet.connected && !(await app.connect())) return;
     check();
     if (input.value.trim() === "") note.textContent = "Write an amount first.";
     if (note.textContent !== "") return input.focus();
     const amount = parseAmount(input.value, run.asset.decimals);
     try {
-      await review(app, await depositAction(app, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
+      await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
     } catch (error) {
       const { title, why } = await explain(error);
       note.textContent = `${title}. ${why}`;
@@ -157,7 +160,7 @@ function depositForm(app) {
   return { form, note, submit, check };
 }
 
-async function depositAction(app, amount, sent) {
+async function depositAction(app, planDeposit, amount, sent) {
   const { run, snapshot: s } = app;
   const { call, first } = await planDeposit(app, amount);
   const goal = run.params.goal;

@@ -1,10 +1,8 @@
 // The first thing people see: where the run stands, where the money is and what may happen to it, in plain words.
 
-import { lossCurve } from "../chart.js";
 import { badge, columns, definitions, h, region, slots, table } from "../dom.js";
 import { bps, exact, group, nats, percent, readable, tenths } from "../money.js";
-import { relative, span, when } from "../time.js";
-import { breakdown, card, money } from "./parts.js";
+import { breakdown, card, lossCurve, money, relative, span, when } from "./parts.js";
 
 export const ANY_LOSS = (1n << 64n) - 1n;
 

@@ -6,8 +6,7 @@ import { badge, definitions, h, region, table } from "../dom.js";
 import { hasher, makeTree } from "../ledger.js";
 import { group, percent } from "../money.js";
 import { views } from "../run.js";
-import { when } from "../time.js";
-import { Loader, address, card, exactly, money, pending } from "./parts.js";
+import { Loader, address, card, exactly, money, pending, when } from "./parts.js";
 
 const SHOWN = 100;
 const READ = 10;  // epochs whose itemised credits are read
@@ -108,6 +107,7 @@ function mine(app, index, found, lines) {
       h("div", {}, h("span", { class: "label" }, "Wages and revenue to claim"), h("strong", {}, claimable === null ? "not to be told now" : exactly(run, claimable)),
         h("span", { class: "note" }, "paid to the payout address, whoever sends the transaction")),
       wallet.connected && claimable > 0n && h("button", { type: "button", id: "compute-button", class: "primary", onclick: () => claim(app, index, claimable, provider.payout) }, "Claim")),
+    own && leaving(app, index, provider),
     h("h3", {}, "Credits by epoch"),
     epochsTable(app, index),
     h("h3", {}, "Rounds, and why"),
@@ -161,6 +161,42 @@ async function claim(app, index, amount, payout) {
       ["Proof", genuine ? "made here from the chain's events; it leads to the root on chain" : "the lists on chain do not lead to the final root: the claim will be refused"],
     ],
     call: { to: run.addresses.distributor, name: "RevenueDistributor.claimCompute", values: [BigInt(ledger.lastFinal), leaf, tree.proof(index)] },
+  });
+}
+
+/** What an account can do about its own stake: leave, and later take it back. */
+function leaving(app, index, provider) {
+  const stake = exactly(app.run, provider.stake);
+  const row = (id, label, note, what, kind, act) => h("div", { class: "due", id },
+    h("div", {}, h("span", { class: "label" }, label), h("strong", {}, stake), h("span", { class: "note" }, note)),
+    h("button", { type: "button", id: `${id}-button`, class: kind, onclick: act }, what));
+  if (provider.exitAt === 0n) {
+    return row("leave", "Stake at work", "to take it back, leave the run first", "Leave the run", "quiet", () => leave(app, index, stake));
+  }
+  return provider.stake > 0n && row("stake", "Stake to take back", "a dispute period after an epoch that ends once you have left is final, or after the run's last", "Take it back", "primary",
+    () => takeStake(app, provider));
+}
+
+const leave = (app, index, stake) => review(app, {
+  title: `Leave the run as provider #${index}`,
+  rows: [
+    ["What ends", "you are planned for no further round; this cannot be undone"],
+    ["Your stake", `${stake} stay locked, and can be taken for a proved offence, until you take them back`],
+    ["Your credits", "stay yours and go on earning"],
+  ],
+  call: { to: app.run.addresses.registry, name: "ProviderRegistry.exit", values: [] },
+});
+
+/** The reason given is the final epoch, not before the exit, that has been final for longest; else that of the exit, so that the contract explains. */
+function takeStake(app, { exitAt, stake }) {
+  const { run, ledger } = app;
+  const { epochStart, epochLength } = run.params;
+  const left = exitAt > epochStart ? (exitAt - epochStart) / epochLength : 0n;
+  const settled = [...ledger.epochs].filter(([epoch, { state }]) => state === "final" && BigInt(epoch) >= left).map(([epoch]) => epoch);
+  return review(app, {
+    title: `Take back the stake of ${exactly(run, stake)}`,
+    rows: [["You get", exactly(run, stake)], ["Your credits", "stay yours and go on earning"]],
+    call: { to: run.addresses.registry, name: "ProviderRegistry.withdrawStake", values: [settled.length > 0 ? BigInt(Math.min(...settled)) : left] },
   });
 }
 

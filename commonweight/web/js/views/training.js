@@ -1,11 +1,9 @@
 // The training: rounds, who takes part and how they stand, what the exchange costs, and the chain of checkpoints.
 
-import { lossCurve } from "../chart.js";
 import { columns, copyable, h, region, slots, table } from "../dom.js";
 import { bytes, exact, group, nats } from "../money.js";
-import { relative, span, when } from "../time.js";
 import { lossPoints } from "./overview.js";
-import { Loader, address, card, pending, unavailable } from "./parts.js";
+import { Loader, address, card, lossCurve, pending, relative, span, unavailable, when } from "./parts.js";
 
 const LIVE_MS = 5_000;
 const SHOWN = 100;
