@@ -9,11 +9,13 @@ from functools import partial
 
 from commonweight.chain.challenges import Case
 from commonweight.chain.types import Receipt
-from commonweight.errors import ContractError, OracleError, RuleBroken
+from commonweight.errors import ContractError, OracleError, RuleBroken, StoreError
 from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.dispute_documents import MAX_BYTES
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.keys import sign_digest
 from commonweight.protocol.structs import DisputeVerdict
+from commonweight.store import raw_cid
 from oracle.db import Slot
 from oracle.desk import Desk
 from oracle.hearing import Hearing, Move, heard, next_move, retry_s
@@ -68,6 +70,17 @@ class Disputing:
             "judged", epoch=case.epoch, provider=case.index, convicted=judgement.convicted, listed=judgement.listed,
             earned=judgement.earned, decided=hearing.decided,
         )  # fmt: skip
+        if hearing.decided:
+            await in_thread(partial(self._copy, case))
+
+    def _copy(self, case: Case) -> None:
+        """Keep what both sides have said here too. It decides nothing, so that it may be missing."""
+        store = self._seat.store
+        for digest in (case.evidence_sha256, *case.answers):
+            try:
+                store.pin(store.put(store.get(raw_cid(digest), MAX_BYTES)))
+            except StoreError as missing:
+                self._log.info("not in the store", epoch=case.epoch, provider=case.index, error=str(missing))
 
     def _keep(self, judgement: bytes) -> None:
         """In the store before anybody can sign a verdict that names it."""

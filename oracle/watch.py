@@ -114,7 +114,7 @@ class Watcher:
         events: tuple[ChainEvent, ...] = ()
         start = run.first_block if self._next_block < 0 else self._next_block
         if at >= start:
-            kinds = [RoundAnchored, *_REGISTRY_EVENTS, *CHALLENGE_EVENTS]
+            kinds: list[type[ChainEvent]] = [RoundAnchored, *_REGISTRY_EVENTS, *CHALLENGE_EVENTS]
             events = tuple(run.events(kinds, from_block=start, to_block=at))
         self._ledger.advance(at)
         tree = self._ledger.tree()

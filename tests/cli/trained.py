@@ -74,7 +74,7 @@ class Trained(staging.Staged):
 @contextmanager
 def trained_run(folder: Path) -> Iterator[Trained]:
     """Two epochs of two rounds, both final."""
-    (folder / "text").mkdir()
+    (folder / "text").mkdir(parents=True)
     for number in range(60):
         (folder / "text" / f"{number}.txt").write_text(f"{number}: " + "The quick brown fox jumps over it. " * 40)
     data.prepare([folder / "text"], folder / "data")
