@@ -55,8 +55,11 @@ class Signers:
         path = self.home / f"signer-{number}" / "oracle.sqlite3"
         if not path.exists():
             return {}
-        with sqlite3.connect(path) as db:
-            rows = db.execute("SELECT slot, digest FROM promises WHERE slot LIKE 'dispute/%'").fetchall()
+        try:
+            with sqlite3.connect(path) as db:
+                rows = db.execute("SELECT slot, digest FROM promises WHERE slot LIKE 'dispute/%'").fetchall()
+        except sqlite3.OperationalError:  # it is being made
+            return {}
         return {str(slot): bytes(digest) for slot, digest in rows}
 
     def wait(self, what: str, condition: Callable[[], bool]) -> None:
