@@ -11,15 +11,14 @@ from functools import partial
 
 from commonweight.chain.structs import EpochState
 from commonweight.chain.types import Block
-from commonweight.errors import FormatError, OracleError, PeerError, RuleBroken
+from commonweight.errors import FormatError, OracleError, RuleBroken
 from commonweight.exact.offences import Context, check
 from commonweight.protocol import creditslist
 from commonweight.protocol.canonical import JsonObject, dumps, loads, loads_object
 from commonweight.protocol.documents import Report
 from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.evidence_check import Seed, check_evidence
-from commonweight.protocol.fields import Fields
-from commonweight.protocol.keys import recover_address, sign_digest
+from commonweight.protocol.keys import sign_digest
 from commonweight.protocol.offences import Offence
 from commonweight.store import parse_cid
 from oracle.db import Slot
@@ -33,6 +32,7 @@ from oracle.recount import OK, Recount
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting, ledger_holds, make_report
 from oracle.seat import in_thread
+from oracle.votes import ask_vote
 from oracle.watch import View
 
 _VOTE_S = 30.0
@@ -91,7 +91,7 @@ class Agreement:
         own = self._sign(proposal.report)
         self._seat.db.add_report(proposal.report.epoch, attempt, digest, proposal.rounds)
         votes = {self._seat.address: own}
-        asked = [asyncio.create_task(self._ask(peer, at, proposal, digest)) for peer, at in self._desk.peers.items()]
+        asked = [asyncio.create_task(self._ask(peer, proposal, digest)) for peer in self._desk.peers]
         try:
             for answer in asyncio.as_completed(asked):
                 vote = await answer
@@ -143,20 +143,11 @@ class Agreement:
         evidence = Evidence.load(files)
         return Proposal(report, evidence, packed_credits(evidence.credits))
 
-    async def _ask(self, peer: str, address: str, proposal: Proposal, digest: bytes) -> tuple[str, bytes] | None:
+    async def _ask(self, peer: str, proposal: Proposal, digest: bytes) -> tuple[str, bytes] | None:
         """A peer's vote, checked; None when it gives none."""
         index_size, packed = pack(proposal.evidence.files)
         params: JsonObject = {"report": proposal.report.to_body(), "index_size": index_size}
-        try:
-            reply = await self._desk.dialer.call(address, peer, "propose", params, packed, timeout_s=_VOTE_S)
-            f = Fields({**reply.params}, "vote")
-            signature = bytes.fromhex(f.text("signature", 132).removeprefix("0x"))
-            if recover_address(digest, signature) != peer:
-                raise FormatError("a vote is signed by another key")
-        except (PeerError, FormatError, ValueError) as problem:
-            self._log.warning("no vote", peer=peer, error=str(problem))
-            return None
-        return peer, signature
+        return await ask_vote(self._desk, peer, "propose", params, digest, timeout_s=_VOTE_S, body=packed)
 
     # --- voting --------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Api:
             "sync": Method(self.signers.sync),
             "propose": Method(self.signers.propose, BODY_LIMIT),
             "ban": Method(self.signers.ban, BODY_LIMIT),
+            "dispute": Method(self.signers.dispute),
         }
         return listener(self._desk.dialer.identity, methods, self.authorise, limits)
 

@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Mapping
 
-from commonweight.errors import ContractError, FormatError, PeerError, RuleBroken
+from commonweight.errors import ContractError, RuleBroken
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Ban, Signed
-from commonweight.protocol.fields import Fields, digest_bytes, hex32
-from commonweight.protocol.keys import recover_address, sign_digest
+from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.keys import sign_digest
 from commonweight.protocol.offences import Offence
 from oracle.db import OffenceRow, Slot
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.offending import Offending
 from oracle.seat import in_thread
+from oracle.votes import ask_vote
 
 _TURN_MS = 6_000
 _VOTE_S = 20.0
@@ -57,7 +58,7 @@ class Banning:
         ban = self._offending.ban_of(row)
         blobs = await self._offending.blobs_of(Offence.from_body(signed.body))
         votes = {self._seat.address: self._sign(ban)}
-        asked = [self._ask(peer, address, ban, signed, blobs) for peer, address in self._desk.peers.items()]
+        asked = [self._ask(peer, ban, signed, blobs) for peer in self._desk.peers]
         for vote in await asyncio.gather(*asked):
             if vote is not None:
                 votes[vote[0]] = vote[1]
@@ -79,21 +80,12 @@ class Banning:
         return True
 
     async def _ask(
-        self, peer: str, address: str, ban: Ban, offence: Signed, blobs: Mapping[str, bytes]
+        self, peer: str, ban: Ban, offence: Signed, blobs: Mapping[str, bytes]
     ) -> tuple[str, bytes] | None:
         sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in blobs.items()]
         params: JsonObject = {"ban": ban.to_body(), "offence": offence.to_json(), "blobs": [*sizes]}
-        try:
-            reply = await self._desk.dialer.call(
-                address, peer, "ban", params, b"".join(blobs.values()), timeout_s=_VOTE_S
-            )
-            signature = bytes.fromhex(Fields({**reply.params}, "vote").text("signature", 132).removeprefix("0x"))
-            if recover_address(ban.digest(self._seat.domain), signature) != peer:
-                raise FormatError("a vote is signed by another key")
-        except (PeerError, FormatError, ValueError) as problem:
-            self._log.warning("no vote on a ban", peer=peer, error=str(problem))
-            return None
-        return peer, signature
+        digest, body = ban.digest(self._seat.domain), b"".join(blobs.values())
+        return await ask_vote(self._desk, peer, "ban", params, digest, timeout_s=_VOTE_S, body=body)
 
     async def vote(self, body: JsonObject, signed: Signed, blobs: Mapping[str, bytes]) -> bytes:
         """Sign another signer's ban when its offence is proven. Raises RuleBroken or OffenceError."""

@@ -23,6 +23,7 @@ from oracle.banning import Banning
 from oracle.collect import Collecting
 from oracle.coordinator import Coordinator
 from oracle.desk import open_desk
+from oracle.disputing import Disputing
 from oracle.evaluating import Evaluating
 from oracle.intake import Intake
 from oracle.judging import Judging
@@ -70,7 +71,8 @@ class Service:
         self.collecting = Collecting(desk, self.intake, self.offending)
         self.submitting = Submitting(desk)
         self.coordinator = Coordinator(desk, self.offending, uploads) if desk.coordinates else None
-        voting = Voting(self.agreement.vote, self.banning.vote)
+        self.disputing = Disputing(desk)
+        voting = Voting(self.agreement.vote, self.banning.vote, self.disputing.vote)
         self.api = Api(desk, self.intake, self.offending, uploads, voting, self.phase)
 
     def phase(self) -> str:
@@ -140,6 +142,7 @@ class Service:
         await self.replaying.draw()
         self._errand("recount", self.recount.step)
         self._errand("judge", self.judging.step)
+        self._errand("recheck", self.disputing.verify)
         if self._data_here:
             self._errand("replay", self.replaying.step)
             self._errand("evaluate", self.evaluating.ahead)
@@ -151,11 +154,12 @@ class Service:
             self._errand("report", lambda: self._report(attempt))
 
     def submit(self) -> None:
-        """Do what is due on chain, and see to bans."""
+        """Do what is due on chain, and see to bans and disputes."""
         duty = self.submitting.duty()
         if duty is not None:
             self._errand(duty.purpose, lambda: self.submitting.perform(duty))
         self._errand("ban", self.banning.step)
+        self._errand("disputes", self.disputing.step)
         self._settle_books()
 
     async def _report(self, attempt: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a signer answers to the other signers: its log of documents, and requests to sign reports and bans."""
+"""What a signer answers to the other signers: its log of documents, and requests to sign reports, bans and verdicts."""
 
 import asyncio
 import secrets
@@ -23,6 +23,7 @@ class Voting:
 
     report: Callable[[str, JsonObject, Mapping[str, bytes]], Awaitable[bytes]]
     ban: Callable[[JsonObject, Signed, Mapping[str, bytes]], Awaitable[bytes]]
+    dispute: Callable[[JsonObject], Awaitable[bytes]]
 
 
 class SignersApi:
@@ -81,6 +82,17 @@ class SignersApi:
         if not isinstance(ban, dict):
             raise FormatError("A proposed ban is not an object")
         signature = await self._voting.ban(ban, offence, split_blobs(request.body, sizes))
+        return Reply({"signature": "0x" + signature.hex()})
+
+    async def dispute(self, request: Request) -> Reply:
+        """A verdict on challenged credits to sign, if it is this signer's own too."""
+        self._signers_only(request)
+        f = Fields(request.params, "dispute")
+        verdict = f.take("verdict")
+        f.done()
+        if not isinstance(verdict, dict):
+            raise FormatError("A proposed verdict is not an object")
+        signature = await self._voting.dispute(verdict)
         return Reply({"signature": "0x" + signature.hex()})
 
     def _signers_only(self, request: Request) -> None:

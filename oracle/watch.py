@@ -7,6 +7,7 @@ new into the database. A look that fails changes nothing and is repeated.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from commonweight.chain.challenges import CHALLENGE_EVENTS, Case, follow
 from commonweight.chain.events import (
     Banned,
     ChainEvent,
@@ -39,7 +40,7 @@ class View:
     """The chain at one moment. `open_epoch` is the last closed epoch (-1: none) and `open_info` where it stands, at the
     finalised block; `head_*` are the same at the latest block, for deciding what is due. `leaves` and `depth` are the
     last final tree as the credits lists give it, `closed` and `reports` the epochs' events, `keys` all signing keys
-    that a provider has had, lower case.
+    that a provider has had, lower case, `cases` all challenges of credits.
     """
 
     latest: Block
@@ -61,6 +62,7 @@ class View:
     closed: Mapping[int, EpochClosed]
     reports: Mapping[int, ReportSubmitted]
     final: Mapping[int, bool]
+    cases: tuple[Case, ...] = ()
 
     def provider(self, index: int) -> Provider | None:
         """The provider at an index of the finalised registry."""
@@ -98,6 +100,7 @@ class Watcher:
         self._next_block = -1  # each process reads the events anew: what they change is written idempotently
         self._providers: dict[int, Provider] = {}
         self._keys: dict[int, frozenset[str]] = {}
+        self._cases: tuple[Case, ...] = ()
         self._ledger = LedgerView(run)
 
     def look(self, seen: View | None) -> Look | None:
@@ -111,7 +114,8 @@ class Watcher:
         events: tuple[ChainEvent, ...] = ()
         start = run.first_block if self._next_block < 0 else self._next_block
         if at >= start:
-            events = tuple(run.events([RoundAnchored, *_REGISTRY_EVENTS], from_block=start, to_block=at))
+            kinds: list[type[ChainEvent]] = [RoundAnchored, *_REGISTRY_EVENTS, *CHALLENGE_EVENTS]
+            events = tuple(run.events(kinds, from_block=start, to_block=at))
         self._ledger.advance(at)
         tree = self._ledger.tree()
         providers = self._registry(events, at)
@@ -126,6 +130,7 @@ class Watcher:
             run.ledger.latest(block=at), run.oracle.credits_limit(block=at), run.oracle.finished_at(block=at) > 0,
             tree.leaves, tree.depth, dict(self._ledger.closed), dict(self._ledger.reports),
             {number: epoch.final for number, epoch in self._ledger.epochs.items()},
+            follow(self._cases, events),
         )  # fmt: skip
         return Look(view, events, at)
 
@@ -142,6 +147,7 @@ class Watcher:
         if look.upto_block >= self._next_block:
             db.add_anchors(rows, look.upto_block)
             self._keys = dict(look.view.keys)
+            self._cases = look.view.cases
             self._next_block = look.upto_block + 1
 
     def _known_keys(self, events: Iterable[ChainEvent]) -> dict[int, frozenset[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,6 +116,28 @@ def replay(
 
 
 @cli.command()
+def recheck(
+    epoch: Annotated[int, typer.Option("--epoch", help="Which epoch's credits.")],
+    provider: Annotated[str, typer.Option("--provider", help="Whose: account or provider index.")],
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a provider's credits of an epoch again, as signers do in a dispute. Needs the extra `audit`."""
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    settings = _settings(session)
+    from commonweight.cli.rechecking import recheck_credits
+
+    with session.output.progress() as report:
+        found, judgement = recheck_credits(settings, provider, epoch, report)
+    _conclude(session, found, {"judgement": judgement.to_json()})
+
+
+@cli.command()
 def proof(
     funder: Annotated[str | None, typer.Option("--funder", help="Prove what this address put in.")] = None,
     provider: Annotated[
@@ -223,10 +246,13 @@ def _settings(session: Session) -> AuditSettings:
     )
 
 
-def _conclude(session: Session, found: AuditReport) -> None:
+def _conclude(session: Session, found: AuditReport, more: Mapping[str, object] | None = None) -> None:
     rows = [[c.verdict, c.name, c.subject, c.detail] for c in found.checks]
     session.output.table(
-        found.to_json(), ["Verdict", "Check", "Of", "Detail"], rows, title=f"Up to block {found.block}"
+        {**found.to_json(), **(more or {})},
+        ["Verdict", "Check", "Of", "Detail"],
+        rows,
+        title=f"Up to block {found.block}",
     )
     if not session.output.as_json:
         session.output.plain(found.verdict)

@@ -18,6 +18,7 @@ from commonweight.cli import (
     dashboard,
     data,
     dev,
+    disputing,
     doctoring,
     estimating,
     fund,
@@ -55,7 +56,9 @@ cli.add_typer(tx.cli, name="tx")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
-for command in (lending.doctor, lending.pause, lending.resume):
+oracle.cli.command()(disputing.challenge)
+audit.cli.command()(disputing.challenges)
+for command in (lending.doctor, lending.pause, lending.resume, disputing.answer):
     provider.cli.command()(command)
 cli.command()(doctoring.doctor)
 cli.command()(dashboard.dashboard)

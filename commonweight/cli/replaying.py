@@ -68,15 +68,15 @@ def replay_work(
             with findings.checking(CONFIGURATION):
                 config = read_config(audit.run, store)
                 findings.expect(CONFIGURATION, True, "")
-            works = _works(audit, store, index, findings) if config is not None else {}
+            works = works_of(audit, store, index, findings) if config is not None else {}
             if config is not None and (works or _complete(findings)):
-                chain = _chain(works, index, number)
+                chain = chain_to(works, index, number)
                 with tempfile.TemporaryDirectory(prefix="commonweight-replay-") as scratch, findings.checking(DATA):
                     data_dir = (settings.data_dir or Path(scratch)) / f"data-{config.data.manifest_sha256[2:18]}"
                     fetch(store, config.data.manifest_cid, config.data.manifest_sha256, data_dir)
                     corpus = Corpus.open(data_dir, config.data.manifest_sha256)
                     findings.expect(DATA, True, "")
-                    _Replay(config, store, corpus, findings).run_through(chain, progress)
+                    Replayer(config, store, corpus, findings).run_through(chain, progress)
             return audit.report("replay", findings)
     finally:
         store.close()
@@ -86,7 +86,7 @@ def _complete(findings: Findings) -> bool:
     return all(check.verdict == OK for check in findings.checks())
 
 
-def _works(audit: Opened, store: ContentStore, index: int, findings: Findings) -> dict[str, Work]:
+def works_of(audit: Opened, store: ContentStore, index: int, findings: Findings) -> dict[str, Work]:
     """The provider's commitments in the evidence of all reports that are not void, by digest."""
     found: dict[str, Work] = {}
     for reported in audit.replay(Findings()).final_reports():
@@ -106,7 +106,7 @@ def _works(audit: Opened, store: ContentStore, index: int, findings: Findings) -
     return found
 
 
-def _chain(works: dict[str, Work], index: int, number: int | None) -> list[Work]:
+def chain_to(works: dict[str, Work], index: int, number: int | None) -> list[Work]:
     """The works to replay in order: from the one that began with zeros to the one that is wanted."""
     wanted = [w for w in works.values() if (w.body.round == number if number is not None else w.payload_cid)]
     if not wanted:
@@ -129,11 +129,18 @@ def _chain(works: dict[str, Work], index: int, number: int | None) -> list[Work]
 
 
 @dataclass
-class _Replay:
+class Replayer:
+    """Does works again; what it finds goes into `findings` under the round's name.
+
+    `shown` has a round once arithmetic alone has shown that its work was done, or was not: no error of this machine,
+    and nothing that could not be had, ever shows anything.
+    """
+
     config: RunConfig
     store: ContentStore
     corpus: Corpus
     findings: Findings
+    shown: dict[int, bool] = field(default_factory=dict)
     layout: Layout = field(init=False)
     optimizer: InnerOptimizer = field(init=False)
 
@@ -156,6 +163,8 @@ class _Replay:
                 known = start.digests == work.body.trace.first
                 if last is None:
                     self.findings.expect(START, known, "it is neither the base nor zeros", subject)
+                    if not known:
+                        self.shown[work.body.round] = False
                 elif not known:
                     self.findings.unavailable(START, "it does not come out bit for bit on this machine", subject)
                 last, residual = self._one(work, base, start, known, progress, (done, total))
@@ -179,6 +188,7 @@ class _Replay:
             raise
         payload = payload_of(self.config, plan, base, state.weights, state.residual)
         if builder.finish(payload.digests, payload.new_residual_digest).root == body.trace.root:
+            self._show(body.round, True)
             self.findings.expect(STEPS, True, "", subject)
             self.findings.note(STEPS, f"{body.trace.leaves - 1} segments and the payload, bit for bit", subject)
         else:
@@ -197,11 +207,15 @@ class _Replay:
         near = near and ratio <= segments * float(rules.tolerance_norm_ratio)
         measured = f"relative L2 {apart:.3g}, norm ratio off by {ratio:.3g}, in {segments} segments"
         if near or known:
+            self._show(work.body.round, near)
             self.findings.expect(STEPS, near, f"the payload is not what these steps lead to: {measured}", subject)
         else:
             self.findings.unavailable(STEPS, f"its start is not known exactly; {measured}", subject)
         if near:
             self.findings.note(STEPS, f"not bit for bit, within the tolerance: {measured}", subject)
+
+    def _show(self, number: int, right: bool) -> None:
+        self.shown[number] = self.shown.get(number, True) and right
 
     def _published(self, work: Work) -> F32:
         plan, numel = work.plan, self.layout.numel

@@ -247,6 +247,30 @@ class DisputeVerdict:
         """The EIP-712 digest."""
         return typed_digest(domain, self.struct_hash())
 
+    def to_body(self) -> JsonObject:
+        """The verdict as JSON."""
+        return {
+            "config_digest": hex32(self.config_digest),
+            "epoch": str(self.epoch),
+            "index": self.index,
+            "convicted": self.convicted,
+            "evidence_sha256": hex32(self.evidence_sha256),
+        }
+
+    @classmethod
+    def from_body(cls, body: Json) -> "DisputeVerdict":
+        """Reads what `to_body` writes."""
+        f = Fields(body, "verdict")
+        verdict = cls(
+            digest_bytes(f.digest("config_digest")),
+            f.decimal("epoch", U64),
+            f.integer("index", 0, U32),
+            f.boolean("convicted"),
+            digest_bytes(f.digest("evidence_sha256")),
+        )
+        f.done()
+        return verdict
+
 
 def config_digest(config_sha256: bytes, rotation: int, quorum: int, signers: Sequence[str]) -> bytes:
     """keccak256(abi.encode(CONFIG_TAG, configSha256, uint32 rotation, uint16 quorum, address[] signers))."""

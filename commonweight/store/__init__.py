@@ -5,11 +5,13 @@ from urllib.parse import unquote, urlsplit
 
 from commonweight.errors import UsageError
 from commonweight.store.base import Content, ContentStore, FileInfo, Item
-from commonweight.store.cid import Cid, cid_of, parse_cid
+from commonweight.store.cid import Cid, cid_of, parse_cid, raw_cid
 from commonweight.store.fallback import FallbackStore
 from commonweight.store.folder import FolderStore
 
-__all__ = ["Cid", "Content", "ContentStore", "FileInfo", "FolderStore", "Item", "cid_of", "open_store", "parse_cid"]
+__all__ = [
+    "Cid", "Content", "ContentStore", "FileInfo", "FolderStore", "Item", "cid_of", "open_store", "parse_cid", "raw_cid",
+]  # fmt: skip
 
 
 def open_store(place: Path | str) -> ContentStore:

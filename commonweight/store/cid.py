@@ -65,6 +65,11 @@ def cid_of(data: bytes, codec: int = RAW) -> Cid:
     return Cid(_text(bytes((1, codec)) + _SHA2_256 + hashlib.sha256(data).digest()))
 
 
+def raw_cid(sha256: bytes) -> Cid:
+    """The CID of a file of one block, from its SHA-256 (32 bytes) alone."""
+    return Cid(_text(bytes((1, RAW)) + _SHA2_256 + sha256))
+
+
 def codec_of(cid: Cid) -> int:
     """RAW or DAG_PB."""
     return cid_bytes(cid)[1]

@@ -200,7 +200,7 @@ class Signer:
             raise AssertionError("reports are not simulated")
 
         self.api = Api(
-            self.desk, self.intake, self.offending, uploads, Voting(no_vote, self.banning.vote),
+            self.desk, self.intake, self.offending, uploads, Voting(no_vote, self.banning.vote, no_vote),
             lambda: self.coordinator.phase,
         )  # fmt: skip
         self._seen_block = 0

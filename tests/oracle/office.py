@@ -175,7 +175,8 @@ class Office:
         async def no_vote(*_: object) -> bytes:
             raise AssertionError("nobody votes here")
 
-        self.api = Api(self.desk, self.intake, self.offending, uploads, Voting(no_vote, no_vote), lambda: "test")
+        voting = Voting(no_vote, no_vote, no_vote)
+        self.api = Api(self.desk, self.intake, self.offending, uploads, voting, lambda: "test")
 
     def crash(self) -> None:
         """Lose everything that is not on disk."""

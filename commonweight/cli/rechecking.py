@@ -1,0 +1,101 @@
+"""`commonweight audit recheck`: what a provider was credited for in an epoch, verified again from the published files.
+
+This is what signers do when somebody doubts credits, and the same command for everybody: the evidence is checked, the
+credits that follow from it are compared with the listed ones, and every step of every round is executed again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from commonweight.audit.evidence import CREDITS, EvidenceAudit, read_config
+from commonweight.audit.findings import AuditReport, Findings
+from commonweight.audit.settings import AuditSettings, Progress, quiet
+from commonweight.audit.verify import CONFIGURATION, Opened, opened
+from commonweight.cli.replaying import DATA, STEPS, Replayer, chain_to, works_of
+from commonweight.errors import UsageError
+from commonweight.protocol.dispute_documents import INCOMPLETE, REFUTED, VERIFIED, JudgedRound, Judgement
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.records import Record
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import ContentStore, open_store
+from trainer.data import Corpus, fetch
+
+
+def recheck_credits(
+    settings: AuditSettings, provider: str, epoch: int, progress: Progress = quiet
+) -> tuple[AuditReport, Judgement]:
+    """Verify a provider's (index or account) credits of an epoch again.
+
+    Raises UsageError when the epoch has no report that counts, ChainError when no node answers.
+    """
+    store = open_store(settings.store)
+    try:
+        with opened(settings, progress) as audit:
+            index = int(provider) if provider.isdigit() else audit.run.registry.index_of(provider)
+            findings = Findings()
+            listed, earned, rounds = _evidence(audit, store, index, epoch, findings, progress)
+            judged = _replay(audit, settings, store, index, rounds, findings, progress) if rounds else ()
+            judgement = Judgement.of(audit.run.address, epoch, index, listed, earned, judged)
+            if earned is not None:
+                findings.expect(
+                    CREDITS, listed <= earned, f"{listed} are listed, the evidence gives {earned}", "credits"
+                )
+            return audit.report("recheck", findings), judgement
+    finally:
+        store.close()
+
+
+def _evidence(
+    audit: Opened, store: ContentStore, index: int, epoch: int, findings: Findings, progress: Progress
+) -> tuple[int, int | None, list[int]]:
+    """(listed credits, credits by the evidence, rounds in which the provider was counted)."""
+    replay = audit.replay(Findings())
+    reports = [reported for reported in replay.final_reports() if reported.event.epoch <= epoch]
+    if not reports or reports[-1].event.epoch != epoch or reports[-1].listed is None:
+        raise UsageError(
+            f"Epoch {epoch} has no report that counts.", "It is not reported, or void.", "`commonweight run show`"
+        )
+    listed = reports[-1].listed.get(index, 0)
+    config: RunConfig | None = None
+    with findings.checking(CONFIGURATION):
+        config = read_config(audit.run, store)
+    if config is None:
+        return listed, None, []
+    evidence = EvidenceAudit(audit.run, store, replay, audit.block, findings, config)
+    for done, reported in enumerate(reports):
+        progress("checking evidence", done, len(reports))
+        evidence.check(reported)
+    found, earned = evidence.found.get(epoch), evidence.earned.get(epoch)
+    named = hex32(reports[-1].event.report.evidence_sha256)
+    if found is None or earned is None or found.sha256 != named:
+        return listed, None, []
+    records = {number: Record.from_body(files.record.body) for number, files in found.rounds.items()}
+    rounds = [number for number, record in sorted(records.items()) if record.counted_member(index) is not None]
+    return listed, earned.credited.get(index, 0), rounds
+
+
+def _replay(
+    audit: Opened, settings: AuditSettings, store: ContentStore, index: int, rounds: list[int], findings: Findings,
+    progress: Progress,
+) -> tuple[JudgedRound, ...]:  # fmt: skip
+    """Do all rounds again, each with those whose state it continues."""
+    config = read_config(audit.run, store)
+    works = works_of(audit, store, index, findings)
+    shown: dict[int, bool] = {}
+    with tempfile.TemporaryDirectory(prefix="commonweight-recheck-") as scratch, findings.checking(DATA):
+        data_dir = (settings.data_dir or Path(scratch)) / f"data-{config.data.manifest_sha256[2:18]}"
+        fetch(store, config.data.manifest_cid, config.data.manifest_sha256, data_dir)
+        corpus = Corpus.open(data_dir, config.data.manifest_sha256)
+        replayer = Replayer(config, store, corpus, findings, shown)
+        done: set[int] = set()
+        for number in reversed(rounds):  # the last one's chain has the others in it, where the state goes on
+            if number in done:
+                continue
+            with findings.checking(STEPS, f"round {number}"):
+                chain = chain_to(works, index, number)
+                replayer.run_through(chain, progress)
+                done |= {work.body.round for work in chain}
+    outcomes = {True: VERIFIED, False: REFUTED, None: INCOMPLETE}
+    return tuple(JudgedRound(number, outcomes[shown.get(number)]) for number in rounds)

@@ -1,0 +1,102 @@
+"""A staged run whose members really train, and some of them cheat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commonweight.chain.local import start_local
+from commonweight.exact.payload import Payload
+from commonweight.exact.trace import State, TraceBuilder
+from commonweight.protocol.records import Commitment, Plan
+from commonweight.store import FolderStore
+from tests.audit import staging
+from tests.golden.golden_round import config_json
+from trainer import data
+from trainer.diloco import batch_of, payload_of
+from trainer.inner import InnerOptimizer, configure_torch
+
+Cheats = dict[tuple[int, int], str]
+CHEATS: Cheats = {(2, 1): "skip", (2, 2): "scale", (4, 1): "nudge"}
+
+
+@dataclass
+class Trained(staging.Staged):
+    """A staged run whose members really train; some cheat in some rounds, by (round, index)."""
+
+    corpus: data.Corpus = field(init=False)
+
+    def _work(self, plan: Plan, plan_digest: str, index: int) -> tuple[Commitment, Payload, State]:
+        configure_torch(self.config.training.threads)
+        optimizer, cheat = InnerOptimizer(self.config), CHEATS.get((plan.round, index))
+        base, steps = self.checkpoint.weights, plan.member(index).steps
+        previous = self.last_counted.get(index)
+        state = State.fresh(base)
+        if previous is not None:
+            state = State(previous[1].step, base, previous[1].m, previous[1].v, previous[2])
+        optimizer.load(state)
+        builder = TraceBuilder(previous[0] if previous else None, [state.digests])
+        for done in range(steps):
+            if cheat != "skip" or done % 2 == 0:
+                optimizer.advance(batch_of(self.config, self.corpus, plan, index, done))
+            else:
+                optimizer.step += 1
+            if (done + 1) % self.config.training.trace_every == 0 or done + 1 == steps:
+                state = optimizer.state(state.residual)
+                if cheat == "scale" and done + 1 == steps:
+                    state = replace(state, weights=base - np.float32(1.1) * (base - state.weights))
+                if cheat == "nudge" and done + 1 == steps:  # what another kind of machine may do
+                    state = replace(state, weights=state.weights * np.float32(1 + 1e-7))
+                builder.add(state.digests)
+        payload = payload_of(self.config, plan, base, state.weights, state.residual)
+        trace = builder.finish(payload.digests, payload.new_residual_digest)
+        tokens = self.config.tokens(steps)
+        body = Commitment(
+            self.campaign,
+            plan.round,
+            plan_digest,
+            index,
+            plan.base,
+            steps,
+            tokens,
+            payload.committed,
+            payload.size,
+            trace,
+        )
+        return body, payload, state
+
+
+@contextmanager
+def trained_run(folder: Path) -> Iterator[Trained]:
+    """Two epochs of two rounds, both final."""
+    (folder / "text").mkdir(parents=True)
+    for number in range(60):
+        (folder / "text" / f"{number}.txt").write_text(f"{number}: " + "The quick brown fox jumps over it. " * 40)
+    data.prepare([folder / "text"], folder / "data")
+    store = FolderStore(folder / "store")
+    cid = data.publish(store, folder / "data")
+    corpus = data.Corpus.open(folder / "data")
+    config = config_json()
+    config["model"]["vocab_size"] = 256
+    config["training"]["batch"] = 2
+    config["data"] = {"manifest_cid": str(cid), "manifest_sha256": corpus.manifest.sha256}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(staging, "config_json", lambda: config)
+    patch.setattr(staging, "Staged", Trained)
+    try:
+        with start_local("anvil", directory=folder / "chain", block_time_s=None) as chain:
+            staged = staging.stage(chain.url, folder)
+            assert isinstance(staged, Trained)
+            staged.corpus = corpus
+            for epoch in (0, 1):
+                staged.play_epoch(epoch)
+                staged.report(epoch)
+                staged.world.finalize(epoch)
+            yield staged
+    finally:
+        patch.undo()
