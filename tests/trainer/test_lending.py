@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.trainer.test_members import in_phase
 from tests.trainer.world import Provider, World, command, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -51,7 +50,7 @@ def test_a_member_keeps_to_what_its_owner_allows_and_tells_what_came_of_it(tmp_p
         cid = world.add("cid", extra=["--schedule", closed])
         small = world.add("small", extra=["--max-memory", "0.1MB"])
 
-        world.wait("cid rests", in_phase(cid, "paused", after=-1), 300)
+        world.wait("cid rests", lambda: cid.phase()[1] == "paused", 300)
         world.wait("a model too large is refused", lambda: not small.alive, 300)
         assert "does not fit" in small.log_text()
         first = world.wait("ada is counted", ada.counted, 300)[0]
