@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from commonweight.audit.watcher.metrics import NoMetrics
 from commonweight.audit.watcher.reading import Reader
+from commonweight.audit.watcher.service import Watcher, WatchSettings
 from commonweight.chain.client import Chain
 from commonweight.chain.events import (
     EpochClosed,
@@ -22,8 +24,9 @@ from commonweight.chain.events import (
     topic_of,
 )
 from commonweight.chain.local import start_local
+from commonweight.chain.sending import Fees
 from commonweight.chain.structs import EpochState, Leaf
-from commonweight.errors import ChainError
+from commonweight.errors import ChainError, TransactionStuck
 from tests.audit.corrupt import (
     FIRST,
     FRIEND,
@@ -32,6 +35,7 @@ from tests.audit.corrupt import (
     WATCHER,
     Corrupt,
     Forge,
+    Log,
     account,
     altered,
     drain,
@@ -404,6 +408,27 @@ def test_two_watchers_pay_for_one_proof(run: Corrupt) -> None:
     drain(first)
     assert told.moves() == ["TakeDue"]
     has_fallen(run)
+
+
+@pytest.mark.slow
+def test_what_is_not_mined_yet_is_waited_for_and_not_sent_again(run: Corrupt) -> None:
+    """A watcher that ended before its game was mined, and the next one, which sees no game on chain."""
+    run.file(swap(5, 0, 33))
+    chain, account = run.world.run.chain, KEYS[WATCHER].address
+    sender = run.world.by(WATCHER)
+    hasty = sender.with_key_of(sender.chain.with_fees(Fees(give_up_s=1.0)))
+    chain.rpc("evm_setAutomine", False)
+    try:
+        for _ in range(2):
+            watcher = Watcher(hasty, None, WatchSettings(), Log([]), NoMetrics())
+            with pytest.raises(TransactionStuck):
+                watcher.step()
+        assert chain.transaction_count(account, "pending") == chain.transaction_count(account) + 1
+    finally:
+        chain.rpc("evm_setAutomine", True)
+        chain.rpc("evm_mine")
+    drain(Watcher(hasty, None, WatchSettings(), Log([]), NoMetrics()))
+    assert len(list(run.world.run.events_of(GameOpened))) == 1
 
 
 @pytest.mark.slow
