@@ -183,8 +183,10 @@ class Disputing:
         with db.transaction():
             db.promise(Slot(slot), verdict.evidence_sha256, lambda: bytes([verdict.convicted]))
             office = Slot(f"{slot}/{verdict.config_digest.hex()}")
+            fresh = db.promised(office) is None
             signature = db.promise(office, digest, lambda: sign_digest(digest, self._seat.key))
-        self._log.info("signed", epoch=verdict.epoch, provider=verdict.index, digest=digest.hex())
+        if fresh:
+            self._log.info("signed", epoch=verdict.epoch, provider=verdict.index, digest=digest.hex())
         return signature
 
     # --- what is known -----------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def recheck_credits(
             index = int(provider) if provider.isdigit() else audit.run.registry.index_of(provider)
             findings = Findings()
             listed, earned, rounds = _evidence(audit, store, index, epoch, findings, progress)
-            judged = _replay(audit, settings, store, index, rounds, findings, progress) if rounds else ()
+            judged = _replay(audit, settings, store, index, rounds, findings, progress) if rounds and listed else ()
             judgement = Judgement.of(audit.run.address, epoch, index, listed, earned, judged)
             if earned is not None:
                 findings.expect(

@@ -45,7 +45,7 @@ def test_every_json_answer_is_documented_and_every_documented_command_is_there()
     taking = {words for words, takes in commands().items() if takes}
     assert taking == set(schemas()) - {("COMMAND", "--unsigned")}
     without = {words for words, takes in commands().items() if not takes}
-    services = {("provider", "start"), ("oracle", "start"), ("infer", "serve")}
+    services = {("provider", "start"), ("oracle", "start"), ("infer", "serve"), ("audit", "watch")}
     assert without == services | {("run", "template"), ("config", "template")}
 
 

@@ -72,8 +72,8 @@ class Trained(staging.Staged):
 
 
 @contextmanager
-def trained_run(folder: Path) -> Iterator[Trained]:
-    """Two epochs of two rounds, both final."""
+def trained_run(folder: Path, batch: int = 2) -> Iterator[Trained]:
+    """Two epochs of two rounds, both final. Work of a small `batch` rounds down to no credits."""
     (folder / "text").mkdir(parents=True)
     for number in range(60):
         (folder / "text" / f"{number}.txt").write_text(f"{number}: " + "The quick brown fox jumps over it. " * 40)
@@ -83,7 +83,7 @@ def trained_run(folder: Path) -> Iterator[Trained]:
     corpus = data.Corpus.open(folder / "data")
     config = config_json()
     config["model"]["vocab_size"] = 256
-    config["training"]["batch"] = 2
+    config["training"]["batch"] = batch
     config["data"] = {"manifest_cid": str(cid), "manifest_sha256": corpus.manifest.sha256}
     patch = pytest.MonkeyPatch()
     patch.setattr(staging, "config_json", lambda: config)

@@ -26,7 +26,7 @@ PATIENCE_S = 1200
 
 @pytest.fixture
 def staged(tmp_path: Path) -> Iterator[Trained]:
-    with trained_run(tmp_path / "run") as run:
+    with trained_run(tmp_path / "run", batch=1024) as run:
         yield run
 
 
