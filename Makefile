@@ -24,7 +24,7 @@ export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
 
 # Two `make` at once in one checkout take turns over the stamps; without flock (macOS) they must be run one by one.
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock -o .make/lock)
-stamps = @mkdir -p .make && $(LOCK) $(MAKE) -s $(1)
+stamps = +@mkdir -p .make && $(LOCK) $(MAKE) -s $(1)
 
 .PHONY: help
 help: ## list the targets

@@ -3,6 +3,7 @@
     python scripts/mutation.py                       every mutant; hours, and it goes on where it was stopped
     python scripts/mutation.py --sample 60 --seed 7  a random sample
     python scripts/mutation.py --unit Campaign       one source
+    python scripts/mutation.py --survivors           those that survived when they were last judged
     python scripts/mutation.py --list                print the mutants, run nothing
 
 The killers are the tests of tests/forge. Verdicts are kept in .mutation/results.jsonl. Exit status 1: fewer than 90 %
@@ -234,6 +235,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="judge N mutants drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
     parser.add_argument("--unit", action="append", metavar="NAME", help="only this source, as Campaign; repeatable")
+    parser.add_argument("--survivors", action="store_true", help="only those that survived when they were last judged")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     options = parser.parse_args()
     console = Console()
@@ -243,6 +245,10 @@ def main() -> int:
     mutants = [mutant for unit in sources.mutable for mutant in mutate(unit, sources.text[unit], trees[unit])]
     if options.unit:
         mutants = [mutant for mutant in mutants if Path(mutant.unit).stem in options.unit]
+    record = Record(HOME / "results.jsonl")
+    if options.survivors:
+        last = {mutant.id: record.get(mutant.id) for mutant in mutants}
+        mutants = [mutant for mutant in mutants if (judged := last[mutant.id]) and judged.outcome == "survived"]
     if options.sample is not None:
         mutants = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))
     if options.list:
@@ -261,7 +267,6 @@ def main() -> int:
     for unit in {mutant.unit: None for mutant in mutants}:
         originals[unit] = sources.build(compiler, sources.targets(unit), {})
     compiler.close()
-    record = Record(HOME / "results.jsonl")
     campaign = Campaign(sources, record, console, Queue(), 0, find_suites(sources), originals)
     unknown = [mutant for mutant in mutants if campaign.known(mutant) is None]
     console.print(f"{len(mutants)} mutants, {len(mutants) - len(unknown)} of them judged before")
@@ -281,7 +286,8 @@ def main() -> int:
             finally:
                 campaign.todo.queue.clear()
     totals, survivors = summarise(console, mutants, campaign)
-    return verdict(console, totals, survivors, full=options.sample is None and not options.unit)
+    full = options.sample is None and not options.unit and not options.survivors
+    return verdict(console, totals, survivors, full)
 
 
 if __name__ == "__main__":
