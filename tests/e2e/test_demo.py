@@ -106,7 +106,10 @@ def test_a_second_demo_of_a_checkout_says_why_it_stops(checkout: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("moment", "number"), [("Funding", signal.SIGINT), ("is banned", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("Funding", signal.SIGINT), pytest.param("is banned", signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_demo_leaves_no_process(checkout: Path, moment: str, number: signal.Signals) -> None:
     demo = start(checkout, moment)
     wait(moment, lambda: moment in (checkout / "demo.out").read_text(), 120)
