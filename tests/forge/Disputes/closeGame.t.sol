@@ -107,8 +107,11 @@ contract DisputesCloseGameTest is RootGameSteps {
         uint256 value = ready(carol, address(disputes), 1 ether);
         vm.prank(carol);
         uint256 game = disputes.openGame{value: value}(bad);
+        Sibling[] memory d = lie.descendants(6, 0, 5);
+        bytes32 digest = digestOf(bad);
+        vm.prank(dave);
         uint256 left = gasleft();
-        _answer(6, 0);
+        disputes.answerNode(digest, 6, 0, d);
         gasOfAnswer = left - gasleft();
         vm.warp(block.timestamp + 20);
         disputes.closeGame(game);
