@@ -79,16 +79,19 @@ def one_round(speeds: dict[int, int], known: dict[int, int], pace: Pace) -> tupl
 
 @given(st.lists(st.integers(5_000, 100_000), min_size=2, max_size=8), st.integers(1, 8))
 def test_slow_machines_keep_their_place_with_fewer_steps(fast: list[int], factor: int) -> None:
-    """Whatever the speeds: after a few rounds nobody is late, and each does what twice the median's time holds."""
+    """Whatever the speeds: each does what twice the median's time holds, and after a few rounds nobody is late of
+    whom a single step fits into it.
+    """
     speeds = dict(enumerate([*fast, min(fast) * factor * factor]))
+    limit = 2 * sorted(speeds.values())[(len(speeds) - 1) // 2]
+    hopeless = {index for index, step_us in speeds.items() if step_us > limit * CONFIG.training.h}
     known: dict[int, int] = {}
     pace = Pace.first(CONFIG)
     for number in range(8):
         measured_now, planned = one_round(speeds, known, pace)
         if number > 3:
-            assert not measured_now.late, (number, pace, planned, measured_now)
+            assert measured_now.late <= hopeless, (number, pace, planned, measured_now)
         pace, known = next_pace(pace, measured_now, CONFIG), next_speeds(known, measured_now)
-    limit = 2 * sorted(speeds.values())[(len(speeds) - 1) // 2]
     for index, step_us in speeds.items():
         wanted = min(CONFIG.training.h, CONFIG.training.h * limit * 9 // 10 // step_us)
         assert planned[index] >= max(1, wanted // CONFIG.training.trace_every * CONFIG.training.trace_every)
