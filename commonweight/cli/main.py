@@ -26,6 +26,7 @@ from commonweight.cli import (
     key,
     lending,
     oracle,
+    preparing,
     provider,
     run,
     tx,
@@ -58,7 +59,7 @@ cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
 oracle.cli.command()(disputing.challenge)
 audit.cli.command()(disputing.challenges)
-for command in (lending.doctor, lending.pause, lending.resume, disputing.answer):
+for command in (preparing.prepare, lending.doctor, lending.pause, lending.resume, disputing.answer):
     provider.cli.command()(command)
 cli.command()(doctoring.doctor)
 cli.command()(dashboard.dashboard)

@@ -32,7 +32,7 @@ from commonweight.cli.options import (
 )
 from commonweight.cli.run import when
 from commonweight.cli.session import Session
-from commonweight.errors import UsageError
+from commonweight.errors import ContractError, UsageError
 
 if TYPE_CHECKING:
     from commonweight.chain.ledger_view import LedgerView
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(help="Lend compute to a run and be paid for it.", no_args_is_help=True)
 AccountArgument = Annotated[
-    str | None, typer.Argument(help="The provider's account (default: the keystore's address).")
+    str | None, typer.Argument(help="The provider's account or signing key (default: the keystore's address).")
 ]
 
 
@@ -172,7 +172,7 @@ def status(
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "store": store, "data_dir": data_dir}
     session = Session(flags, config=config, as_json=as_json, role="provider")
     owner, found = session.address(account), session.run
-    index = found.registry.index_of(owner)
+    index = index_for(found, owner)
     entry = found.registry.provider_at(index)
     last = last_line(session.settings.data_dir / "status.jsonl")
     own, signers = told.own_rounds(session.settings.data_dir, rounds), told.itemised(session, index, epochs)
@@ -219,7 +219,7 @@ def credits(
 
     session = Session({"run": run, "rpc": rpc, "keystore": keystore}, config=config, as_json=as_json, role="provider")
     owner, found = session.address(account), session.run
-    index = found.registry.index_of(owner)
+    index = index_for(found, owner)
     view = LedgerView.of(found)
     rows = _credit_rows(view, index)
     leaf, claimable = view.leaf(index), 0
@@ -273,7 +273,7 @@ def claim(
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
     session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
     found = session.signing_run
-    index = found.registry.index_of(account or found.chain.address)
+    index = index_for(found, account or found.chain.address)
     proof = LedgerView.of(found).proof(index)
     due = found.distributor.claimable_compute(proof.epoch, proof.leaf)
     receipt = found.distributor.claim_compute(proof.epoch, proof.leaf, proof.siblings)
@@ -332,6 +332,18 @@ def leave(
         "tx": "0x" + receipt.tx_hash.hex(),
     }
     session.output.result(body, title=title, rows=[("tx", body["tx"])])
+
+
+def index_for(run: Run, address: str) -> int:
+    """The index of a provider by its account or, where a wallet registered it, by the key that signs its work. Raises
+    ContractError UnknownProvider.
+    """
+    try:
+        return run.registry.index_of(address)
+    except ContractError as error:
+        if error.name != "UnknownProvider":
+            raise
+        return run.registry.index_of_key(address)
 
 
 def provider_settings(

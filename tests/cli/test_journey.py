@@ -138,6 +138,24 @@ def test_a_provider_registers_is_credited_claims_and_leaves(crowd: Crowd) -> Non
     assert crowd.user.ok("run", "show")["state"] == "trained"
 
 
+def test_a_wallet_stakes_for_the_key_of_another_computer(crowd: Crowd) -> None:
+    run, user = crowd.world.run, crowd.user
+    written = crowd.ok(3, "provider", "prepare", "entry.json", "--peer", "127.0.0.1:7003")
+    entry = json.loads((user.home / "entry.json").read_text())
+    assert {**entry, "file": "entry.json"} == written
+    assert (entry["run"], entry["signing_key"]) == (run.address, KEYS[3].address)
+    assert (entry["schema"], entry["chain_id"]) == ("commonweight.registration.v1", run.chain.chain_id)
+    again = crowd.run(3, "provider", "prepare", "entry.json", "--peer", "127.0.0.1:7003")
+    assert again.code == 2, "none is overwritten"
+    assert crowd.run(3, "provider", "prepare", "other.json", "--peer", "nowhere").code != 0
+    assert not (user.home / "other.json").exists()
+    account = KEYS[9].address
+    crowd.world.by(9).registry.register(entry["signing_key"], account, entry["peer"], run.params.provider_stake)
+    status = crowd.ok(3, "provider", "status")  # the computer has the key, the wallet the account
+    assert (status["account"], status["signing_key"]) == (account, KEYS[3].address)
+    assert crowd.ok(3, "provider", "credits")["index"] == status["index"]
+
+
 def test_a_payer_opens_looks_at_and_empties_a_channel(crowd: Crowd) -> None:
     run = crowd.world.run
     crowd.ok(0, "fund", "deposit", "6", "--yes")

@@ -24,7 +24,7 @@ HEAVY = (
 GROUPS = {
     "run": {"template", "create", "list", "show", "estimate"},
     "fund": {"deposit", "refund", "claim", "position"},
-    "provider": {"register", "start", "status", "credits", "claim", "exit", "doctor", "pause", "resume"},
+    "provider": {"register", "start", "status", "credits", "claim", "exit", "doctor", "pause", "resume", "prepare"},
     "oracle": {"start", "status", "check", "bond"},
     "infer": {"serve", "settle", "ask", "channel"},
     "audit": {"verify", "deployment", "lineage", "replay", "proof", "check-proof", "export"},
