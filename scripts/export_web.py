@@ -27,9 +27,9 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "Campaign": (
         "addresses", "params", "createdBlock", "raised", "contributionOf", "succeeded", "failed", "depositsClosed",
         "milestonesMet", "unlockedEscrow", "reserved", "released", "wagesDue", "ended", "returnable", "unspentOf",
-        "deposit", "depositWithPermit", "refund", "claimUnspent",
+        "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent",
     ),
-    "ProviderRegistry": ("providerCount", "providerAt", "indexOf", "exit", "withdrawStake"),
+    "ProviderRegistry": ("providerCount", "providerAt", "indexOf", "indexOfKey", "register", "exit", "withdrawStake"),
     "CreditOracle": (
         "epochInfo", "nextEpoch", "finishedAt", "signers", "signersAt", "quorum", "rotation", "configDigest", "bondOf",
     ),
@@ -67,8 +67,10 @@ def _view(name: str, inputs: str, outputs: str) -> dict[str, Any]:
     return {"type": "function", "name": name, "inputs": items(inputs), "outputs": items(outputs)}
 
 
-# How a token tells that it takes permits: ERC-2612, and ERC-5267 for the domain that they are signed over.
-PERMIT = (
+# How a token tells what it takes by signature: ERC-2612, ERC-3009, and ERC-5267 for the domain of both.
+SIGNED = (
+    _view("authorizationState", "address bytes32", "bool"),
+    _view("receiveWithAuthorization", "address address uint256 uint256 uint256 bytes32 uint8 bytes32 bytes32", ""),
     _view("nonces", "address", "uint256"),
     _view("DOMAIN_SEPARATOR", "", "bytes32"),
     _view("version", "", "string"),
@@ -129,8 +131,8 @@ def abi_module() -> str:
     """The text of abi.js."""
     functions: dict[str, list[Any]] = {}
     for contract, names in FUNCTIONS.items():
-        abi = load(contract) + (list(PERMIT) if contract == "ERC20" else [])
-        wanted = [*names, *(str(p["name"]) for p in PERMIT)] if contract == "ERC20" else names
+        abi = load(contract) + (list(SIGNED) if contract == "ERC20" else [])
+        wanted = [*names, *(str(p["name"]) for p in SIGNED)] if contract == "ERC20" else names
         for entry in entries(abi, "function", wanted):
             selector = "0x" + keccak256(signature(entry).encode())[:4].hex()
             functions[f"{contract}.{entry['name']}"] = [selector, compact(entry["inputs"]), compact(entry["outputs"])]

@@ -7,6 +7,7 @@ import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 contract PermitToken is ERC20("Permit Dollar", "PUSD") {
     string public constant version = "2";
     mapping(address => uint256) public nonces;
+    mapping(address => mapping(bytes32 => bool)) public authorizationState; // of ERC-3009 it has this much and no more
 
     error BadPermit();
 
@@ -36,6 +37,36 @@ contract PermitToken is ERC20("Permit Dollar", "PUSD") {
         address signer = ecrecover(keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), hash)), v, r, s);
         if (signer != owner || block.timestamp > deadline) revert BadPermit();
         _approve(owner, spender, value);
+    }
+}
+
+/// @notice A token with what the most used dollar tokens have: permits (ERC-2612), and authorisations that only their receiver can bring (ERC-3009).
+contract DollarToken is PermitToken {
+    bytes32 internal constant RECEIVE = keccak256(
+        "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+    );
+
+    constructor(address holder) PermitToken(holder) {}
+
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        require(to == msg.sender, "caller must be the payee");
+        require(block.timestamp > validAfter, "authorization is not yet valid");
+        require(block.timestamp < validBefore, "authorization is expired");
+        require(!authorizationState[from][nonce], "authorization is used");
+        bytes32 hash = keccak256(abi.encode(RECEIVE, from, to, value, validAfter, validBefore, nonce));
+        require(ecrecover(keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), hash)), v, r, s) == from, "invalid signature");
+        authorizationState[from][nonce] = true;
+        _transfer(from, to, value);
     }
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -208,6 +208,55 @@ async def test_a_chain_that_does_not_answer_is_said_and_the_figures_stay(open_si
     visit.errors.clear()
 
 
+async def test_a_node_that_names_another_contract_is_found_out_before_anything_is_sent(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    world = make_world(stage_now.chain.url, tmp_path / "nonces")
+    registry, thief = world.run.registry.address[2:].lower(), "ab" * 20
+
+    async def lie(route: Route) -> None:
+        asked = (route.request.post_data or "").replace(thief, registry)  # a liar who keeps to his story
+        answer = await (await route.fetch(post_data=asked)).text()
+        await route.fulfill(body=answer.replace(registry, thief), headers={"access-control-allow-origin": "*"})
+
+    await visit.page.route(f"{stage_now.chain.url}/**", lie)
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "providers")
+    await visit.connect()
+    await visit.page.fill("#signing-key", KEYS[3].address)
+    await visit.page.fill("#peer", "gpu.example.org:7700")
+    await visit.page.click("#register-button")
+    await visit.see("Two nodes tell different things of this run", "#review")
+    assert await visit.page.locator("#review .primary").count() == 0
+    assert visit.wallet.sent == []
+
+
+async def test_a_node_that_answers_nonsense_or_lags_behind_is_said_and_the_figures_stay(
+    open_site: Served, visit: Visit
+) -> None:
+    pattern = f"{open_site.world.url}/**"
+
+    def answering(change: Callable[[dict[str, object]], object]) -> Callable[[Route], Awaitable[None]]:
+        async def answer(route: Route) -> None:
+            asked = json.loads(route.request.post_data or "[]")
+            calls = asked if isinstance(asked, list) else [asked]
+            told = [{"jsonrpc": "2.0", "id": call["id"], "result": change(call)} for call in calls]
+            body = json.dumps(told if isinstance(asked, list) else told[0])
+            await route.fulfill(body=body, headers={"access-control-allow-origin": "*"})
+
+        return answer
+
+    await visit.page.route(pattern, answering(lambda call: "<html>"))
+    await visit.page.goto(open_site.url)
+    await visit.see("The chain's answer makes no sense", "#trouble")
+    await visit.page.unroute(pattern)
+    await visit.see("1 ETH", "#progress")
+    await visit.page.wait_for_selector("#trouble", state="detached")
+    old = {"hash": f"0x{'77' * 32}", "number": "0x1", "timestamp": "0x1"}
+    await visit.page.route(pattern, answering(lambda call: old))
+    await visit.see("knows blocks up to 1 only", "#trouble")
+    assert "1 ETH" in await visit.text("#progress")
+
+
 async def test_the_contracts_errors_come_by_name_in_plain_words(open_site: Served, visit: Visit) -> None:
     world = open_site.world
     await visit.go(open_site, "funding")
@@ -240,6 +289,48 @@ async def test_an_amount_that_cannot_be_is_explained_at_once(open_site: Served, 
         assert await visit.page.locator("#review[open]").count() == 0
 
 
+async def test_an_authorisation_is_preferred_where_the_token_takes_it_and_leaves_no_allowance(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    token = deploy_token(stage_now.chain.url, "DollarToken", ME)
+    world = make_world(stage_now.chain.url, tmp_path / "nonces", asset=token, goal=10**6, cap=10**13)
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "funding")
+    await visit.connect()
+    await deposit(visit, "12.5")
+    review = await visit.text("#review")
+    assert "by one signature and one transaction" in review
+    assert "no allowance is left behind" in review
+    assert "depositWithAuthorization" in review
+    visit.wallet.declines.append("eth_sendTransaction")  # the signature is not asked for twice
+    await visit.page.click("#review .primary")
+    await visit.see("You declined in the wallet. Nothing was sent.", "#review")
+    await visit.confirm()
+    await visit.until("mined")
+    assert world.run.campaign.contribution_of(ME) == 12_500_000
+    assert visit.wallet.asked.count("eth_signTypedData_v4") == 1
+    assert len(visit.wallet.sent) == 1
+    allowed = world.run.asset.make_call("allowance", ME, world.run.address)
+    assert world.run.chain.call(allowed) == (0,)
+    await visit.page.fill("#amount", "1000000")
+    await visit.page.click("#deposit-button")
+    await visit.see("Not enough funds. Your account holds 999987.5 PUSD.", "#amount-note")
+
+
+async def test_a_wallet_that_signs_no_typed_data_allows_instead(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    token = deploy_token(stage_now.chain.url, "DollarToken", ME)
+    world = make_world(stage_now.chain.url, tmp_path / "nonces", asset=token, goal=10**6, cap=10**13)
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "funding")
+    await visit.connect()
+    visit.wallet.unable.add("eth_signTypedData_v4")
+    await deposit(visit, "3")
+    await visit.confirm()
+    await visit.page.wait_for_selector(".transaction[data-state=mined] >> text=Deposit 3 PUSD")
+    assert world.run.campaign.contribution_of(ME) == 3_000_000
+    assert len(visit.wallet.sent) == 2
+
+
 async def test_a_permit_makes_a_token_deposit_one_transaction(
     stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
 ) -> None:
@@ -248,7 +339,9 @@ async def test_a_permit_makes_a_token_deposit_one_transaction(
     await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "funding")
     await visit.connect()
     await deposit(visit, "12.5")
-    assert "12.5 PUSD" in await visit.text("#review")
+    review = await visit.text("#review")
+    assert "12.5 PUSD" in review
+    assert "depositWithPermit" in review
     await visit.confirm()
     await visit.until("mined")
     assert world.run.campaign.contribution_of(ME) == 12_500_000

@@ -12,7 +12,7 @@ from playwright.async_api import expect
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.cli.amounts import format_amount
 from commonweight.store import FolderStore, parse_cid
-from tests.chain.scenario import ETHER, KEYS
+from tests.chain.scenario import ETHER, KEYS, make_world
 from tests.web.conftest import Served, Sites, Stage, Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -207,6 +207,80 @@ async def test_a_provider_leaves_and_is_told_when_its_stake_is_free(staged_site:
     await visit.see("StakeLocked", "#review")  # no epoch after the exit is final yet
     assert await visit.page.locator("#review .primary").count() == 0
     assert registry.provider_at(1).stake > 0
+
+
+async def test_a_wallet_registers_the_key_of_another_computer(
+    staged_site: Served, visit: Visit, tmp_path: Path
+) -> None:
+    world, page = staged_site.world, visit.page
+    account, key = KEYS[9].address, KEYS[5].address
+    entry = {"schema": "commonweight.registration.v1", "chain_id": world.run.chain.chain_id, "signing_key": key}
+    other, good = tmp_path / "other.json", tmp_path / "good.json"
+    other.write_text(json.dumps({**entry, "run": account, "peer": "a.example:1"}))
+    good.write_text(json.dumps({**entry, "run": world.run.address, "peer": "gpu.example.org:7700"}))
+    await visit.go(staged_site, "providers")
+    await visit.wallet_is(account)
+    await visit.connect()
+    await page.set_input_files("#registration", other)
+    await visit.see("It is for another run", "#registration-note")
+    assert await page.input_value("#signing-key") == ""
+    await page.set_input_files("#registration", good)
+    await expect(page.locator("#peer")).to_have_value("gpu.example.org:7700")
+    refused = (
+        ("signing-key", world.run.registry.provider_at(1).signing_key, "registered already, by provider #1"),
+        ("signing-key", key.swapcase().replace("X", "x"), "its capitals do not fit"),
+        ("peer", "gpu.example.org", "Write host and port"),
+        ("stake-amount", "0.01", "at least 0.1 ETH"),
+    )
+    for field, typed, words in refused:
+        before = await page.input_value(f"#{field}")
+        await page.fill(f"#{field}", typed)
+        await page.click("#register-button")
+        await visit.see(words, f"#{field}-note")
+        assert await page.evaluate("document.activeElement.id") == field
+        await page.fill(f"#{field}", before)
+    await page.click("#register-button")
+    await page.wait_for_selector("#review .primary")
+    review = await visit.text("#review")
+    assert all(words in review for words in ("0.1 ETH", key, account, "gpu.example.org:7700", "your account"))
+    assert visit.wallet.sent == []
+    await visit.confirm()
+    await visit.until("mined")
+    provider = world.run.registry.provider_at(world.run.registry.index_of(account))
+    assert (provider.signing_key, provider.payout) == (key, account)
+    assert (provider.peer, provider.stake) == ("gpu.example.org:7700", ETHER // 10)
+    await visit.see("gpu.example.org:7700", "#mine")
+    await page.wait_for_selector("#register", state="detached")
+
+
+async def test_older_rounds_are_read_when_asked_for_and_the_focus_stays(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    staged, page = stage_now.staged, visit.page
+    old = LedgerView.of(staged.run).reports
+    world = make_world(stage_now.chain.url, tmp_path / "nonces", last_epoch=11)
+    world.register(1, 2)
+    world.fund()
+    for epoch in range(12):  # only the two oldest name evidence that is there
+        kept = old[epoch].report if epoch < 2 else None
+        named = {"evidence_cid": kept.evidence_cid, "evidence_sha256": kept.evidence_sha256} if kept else {}
+        world.close(epoch)
+        world.report(epoch, {1: 7}, **named)
+        world.finalize(epoch)
+    await visit.go(sites.serve(world, staged.store), "providers")
+    await page.fill("#provider-lookup", "#1")
+    await page.press("#provider-lookup", "Enter")
+    await visit.see("The itemised credits of epochs 2 to 11 cannot be shown.", "#mine")
+    assert await page.locator("#mine td >> text=counted").count() == 0
+    await visit.see("Read older reports: epochs 0 to 1", "#older-rounds")
+    await page.focus("#older-rounds")
+    await page.keyboard.press("Enter")
+    await visit.see("These are the rounds of all reports.", "#older-rounds")
+    assert await page.evaluate("document.activeElement.id") == "older-rounds"
+    rows = await page.locator("#mine .scroll").last.locator("tbody th").all_inner_texts()
+    assert rows == ["4", "3", "2", "1"]
+    assert all("404" in error for error in visit.errors)
+    visit.errors.clear()
 
 
 async def test_a_missing_provider_is_shown_with_the_reason(staged_site: Served, visit: Visit) -> None:

@@ -22,13 +22,14 @@ class Refusal(Exception):
 
 @dataclass
 class Wallet:
-    """What the page's provider answers. `declines` are methods that the person refuses, each once."""
+    """What the page's provider answers. The person refuses each of `declines` once; `unable` are missing methods."""
 
     url: str
     accounts: list[str]
     chain_id: int
     known_chains: set[int] = field(default_factory=set)
     declines: list[str] = field(default_factory=list)
+    unable: set[str] = field(default_factory=set)
     connected: bool = False
     asked: list[str] = field(default_factory=list)
     added: list[dict[str, Any]] = field(default_factory=list)
@@ -57,6 +58,8 @@ class Wallet:
             if method in self.declines:
                 self.declines.remove(method)
                 raise Refusal(4001, "User rejected the request.")
+            if method in self.unable:
+                raise Refusal(4200, "The wallet does not support this method.")
             result = await (self._own(method, params) if method in OWN else self._forward(method, params))
         except Refusal as refusal:
             return json.dumps({"error": refusal.body})

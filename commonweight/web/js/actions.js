@@ -11,7 +11,7 @@ import { chainName } from "./run.js";
  * Show what a transaction does and send it if the person says so.
  *
  * `action` has a `title`, `rows` for the person ([name, value]), what it calls ({to, name, values, value}), and perhaps
- * `first`: steps before it, each {label, run(context)} that may return another call to make in its place.
+ * `first`: steps before it, each {label, doing, run(context)} that may return another call to make in its place, named by `calls`.
  */
 export async function review(app, action) {
   const dialog = find("review");
@@ -45,12 +45,13 @@ async function present(context) {
   const { run, wallet } = app;
   if (wallet.chainId !== run.chainId) return wrongChain(context);
   context.show(null, [back(dialog)], "Reading the network fee…");
-  const [contract, from] = await Promise.all([checksum(action.call.to), checksum(wallet.account)]);
+  const [contract, from, same] = await Promise.all([checksum(action.call.to), checksum(wallet.account), confirmed(wallet, run)]);
+  if (same === false) return disagreement(context);
   const rows = [
     ...action.rows,
-    ["Contract", copyable(contract, "contract address", true), action.call.name.replace(".", ", function ")],
+    ["Contract", copyable(contract, "contract address", true), (action.calls ?? action.call.name).replace(".", ", function ")],
     ["From", copyable(from, "your address", true)],
-    ["Chain", `${chainName(run.chainId)} (${run.chainId})`],
+    ["Chain", `${chainName(run.chainId)} (${run.chainId})`, same ? "your wallet's own node names the same contracts for this run" : "your wallet's node could not be asked about this run: check the contract yourself"],
   ];
   let fee = ["Network fee", "known after the first step"];
   if (!action.first?.length) {
@@ -59,6 +60,23 @@ async function present(context) {
   const steps = action.first?.length ? `${action.first.map(({ label }) => label).join(" ")} ` : "";
   context.show([...rows, fee], [back(dialog), button("Confirm in your wallet", () => carryOut(context, [...rows, fee]), "primary")],
     `${steps}Nothing has been sent yet.`);
+}
+
+/** Whether the wallet's own node tells the same of the run as the page's, which may lie about where money goes; null where it cannot be asked. */
+async function confirmed(wallet, { campaign, told }) {
+  try {
+    const answers = await Promise.all(Object.keys(told).map((name) => wallet.request("eth_call", [{ to: campaign, data: encodeCall(name) }, "latest"])));
+    return Object.values(told).every((answer, place) => answer.toLowerCase() === answers[place].toLowerCase());
+  } catch {
+    return null;
+  }
+}
+
+function disagreement(context) {
+  context.show(null, [back(context.dialog, "Close")], h("div", { class: "problem", role: "alert" },
+    h("strong", {}, "Two nodes tell different things of this run"),
+    h("p", {}, "The node that this page reads and your wallet's own node name different contracts or terms. One of them is wrong or lies, so nothing can be sent from here."),
+    h("p", {}, "Open the page with an RPC address that you trust, or ask whoever runs this site.")));
 }
 
 async function feeRow({ app }, call) {
@@ -91,11 +109,12 @@ function wrongChain(context) {
 async function carryOut(context, rows) {
   const { app, dialog, action } = context;
   const { wallet, run, transactions } = app;
+  context.tell = (message) => context.show(rows, [back(dialog, "Close")], message);
   try {
     if (wallet.account !== context.account) throw new Error("The wallet has changed to another account since you read this.");
     let { call } = action;
     for (const step of action.first ?? []) {
-      context.show(rows, [back(dialog, "Close")], step.doing);
+      context.tell(step.doing);
       call = (await step.run(context)) ?? call;
     }
     if (BigInt(await wallet.request("eth_chainId")) !== run.chainId) {
@@ -103,7 +122,7 @@ async function carryOut(context, rows) {
       return wrongChain(context);
     }
     if (action.first?.length) await feeRow(context, call);
-    context.show(rows, [back(dialog, "Close")], "Your wallet asks you to confirm.");
+    context.tell("Your wallet asks you to confirm.");
     const hash = await sendCall(app, call);
     transactions.add({ hash, from: wallet.account, title: action.title, call: plain(app, call) });
     action.sent?.();

@@ -5,6 +5,9 @@ import { RpcError, Unreachable } from "./rpc.js";
 
 const USER_REJECTED = 4001;
 
+/** The account holds less than what is to be paid. */
+export class NotEnough extends Error {}
+
 /** Whether the person at the wallet said no. */
 export const declined = (error) => codes(error).includes(USER_REJECTED) || error?.code === "ACTION_REJECTED";
 export const unknownChain = (error) => codes(error).includes(4902);
@@ -28,6 +31,7 @@ export async function explain(error) {
       return { title: "Refused", why: `The contract refuses: ${decode([["", "string"]], `0x${data.slice(10)}`)[0]}`, fix: "" };
     }
   }
+  if (error instanceof NotEnough) return { title: "Not enough funds", why: error.message, fix: "Put funds into the account, or give less." };
   const text = [error?.message, error?.data?.message].filter(Boolean).join(" ");
   if (/insufficient funds|exceeds (the )?balance/i.test(text)) {
     return { title: "Not enough funds", why: "The account cannot pay the amount and the network fee.", fix: "Put funds into the account, or give less." };
@@ -50,7 +54,7 @@ function values(inputs, data) {
 }
 
 /** The revert's bytes, wherever node or wallet put them; null where it is no revert. */
-function revertData(error) {
+export function revertData(error) {
   for (const place of [error?.data, error?.data?.data, error?.error?.data, error?.data?.originalError?.data, error?.info?.error?.data, error?.data?.result]) {
     if (typeof place === "string") {
       const found = /0x(?:[0-9a-fA-F]{2}){4,}/.exec(place);

@@ -4,11 +4,12 @@ import { applyWidths, find, h, region } from "./dom.js";
 import { ledgerKey, rebuild } from "./ledger.js";
 import { opening } from "./opening.js";
 import { NoRun, chainName, stateOf } from "./run.js";
-import { Unreachable, masked } from "./rpc.js";
+import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
 import { relative, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
+const SLOW_MS = 5_000;
 const TABS = {
   overview: async () => overview,
   funding: async () => (await import("./views/funding.js")).funding,
@@ -38,7 +39,9 @@ async function start() {
   globalThis.addEventListener("hashchange", () => route(true));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
   route(false);
+  const slow = setTimeout(() => { if (!app.snapshot) find("run-line").textContent = "Still reading: the chain is slow to answer…"; }, SLOW_MS);
   await look();
+  clearTimeout(slow);
   setInterval(() => { if (!document.hidden) look(); }, LOOK_MS);
 }
 
@@ -81,6 +84,7 @@ const attached = () => (app.visitor ??= import("./visitor.js").then(({ attach })
 
 async function troubleOf(error) {
   if (error instanceof NoRun) return { title: "There is no such run", why: error.message, fix: "" };
+  if (error instanceof Nonsense) return { title: "The chain's answer makes no sense", why: error.message, fix: "Trying again every few seconds; believe nothing that needs it." };
   if (error instanceof Unreachable) return { title: "The chain cannot be read", why: error.message, fix: "Trying again every few seconds." };
   return (await import("./errors.js")).explain(error);
 }

@@ -1,83 +1,155 @@
-// How a deposit is paid: ether as value; tokens by a signed permit in one transaction where the token takes it, else by an allowance.
+// How money gets into a contract of the run: ether as value; tokens for a deposit by a signature where the token takes one, else by
+// an allowance of exactly the amount. What a token takes is asked of the token itself, and every doubt ends at the allowance.
 
-import { decode } from "./abi.js";
+import { decode, toHex } from "./abi.js";
 import { plain, sendCall } from "./actions.js";
 import { ethers } from "./crypto.js";
-import { declined } from "./errors.js";
-import { views } from "./run.js";
+import { NotEnough, declined, revertData } from "./errors.js";
+import { exact } from "./money.js";
+import { request, views } from "./run.js";
 
-const PERMIT = {
-  Permit: [
-    { name: "owner", type: "address" }, { name: "spender", type: "address" }, { name: "value", type: "uint256" },
-    { name: "nonce", type: "uint256" }, { name: "deadline", type: "uint256" },
-  ],
+const FIELDS = {
+  Permit: "owner address, spender address, value uint256, nonce uint256, deadline uint256",
+  ReceiveWithAuthorization: "from address, to address, value uint256, validAfter uint256, validBefore uint256, nonce bytes32",
+  EIP712Domain: "name string, version string, chainId uint256, verifyingContract address",
 };
-const DOMAIN = [
-  { name: "name", type: "string" }, { name: "version", type: "string" }, { name: "chainId", type: "uint256" },
-  { name: "verifyingContract", type: "address" },
-];
-const PERMIT_LIFE_S = 3600n;
+const LIFE_S = 3600n;
+const HURRY_S = 600n;  // a signature that has less time left is asked for again
+const NONE = `0x${"0".repeat(64)}`;
+const NEVER = 0n;
 
-/** The call and the steps before it for a deposit of `amount`. */
+/** For a deposit of `amount`: the plain call, the steps before it, which may put another in its place (`calls` names it), and `how` it is paid, in words. */
 export async function planDeposit(app, amount) {
-  const { run, rpc, wallet } = app;
-  const campaign = run.campaign;
-  const call = { to: campaign, name: "Campaign.deposit", values: [amount], value: run.asset.native ? amount : 0n };
-  if (run.asset.native) return { call, first: [] };
+  const { run } = app;
+  const call = { to: run.campaign, name: "Campaign.deposit", values: [amount], value: run.asset.native ? amount : 0n };
+  const known = await planAllowance(app, run.campaign, amount, "the campaign");
+  if (known.first.length === 0) return { call, ...known };
+  const way = await signedWay(app, amount);
+  if (way === null) return { call, ...known };
+  const make = way.authorization ? authorization : permit;
+  return { call, ...make(way.domain, way.nonce, amount, known.first[0]) };
+}
+
+/** The steps before a call in which `spender`, a contract of the run, takes `amount` of the asset from who calls. */
+export async function planAllowance({ run, rpc, wallet }, spender, amount, name) {
+  if (run.asset.native) return { how: null, first: [] };
   const token = run.asset.address;
-  const [allowance] = await views(rpc, [[token, "ERC20.allowance", [wallet.account, campaign]]], "latest");
-  if (allowance >= amount) return { call, first: [] };
-  const domain = await permitDomain(app, token);
-  return { call, first: [domain ? permitStep(domain, token, amount) : allowanceStep(token, amount)] };
-}
-
-/** The EIP-712 domain of a token's permits: the one that hashes to its DOMAIN_SEPARATOR. Null where none does. */
-async function permitDomain({ rpc, run, wallet }, token) {
-  const [nonce, separator, told, name, version] = await views(rpc, [
-    [token, "ERC20.nonces", [wallet.account]], [token, "ERC20.DOMAIN_SEPARATOR"], [token, "ERC20.eip712Domain"],
-    [token, "ERC20.name"], [token, "ERC20.version"],
-  ], "latest", { settle: true }).catch(() => []);
-  if (nonce == null || separator == null) return null;
-  const here = { chainId: run.chainId, verifyingContract: token };
-  const shown = told?.name ?? name ?? "";
-  const candidates = [{ name: shown, version: told?.version ?? version ?? "1", ...here }, { name: shown, ...here }, here];
-  const { TypedDataEncoder } = await ethers();
-  const domain = candidates.find((one) => TypedDataEncoder.hashDomain(one) === separator);
-  return domain === undefined ? null : { domain, nonce };
-}
-
-function permitStep({ domain, nonce }, token, amount) {
+  const [held, allowed] = await views(rpc, [[token, "ERC20.balanceOf", [wallet.account]], [token, "ERC20.allowance", [wallet.account, spender]]], "latest");
+  if (held < amount) throw new NotEnough(`Your account holds ${exact(held, run.asset.decimals)} ${run.asset.symbol}.`);
+  if (allowed >= amount) return { how: ["Payment", `from what you have allowed ${name} already`], first: [] };
   return {
-    label: "Your wallet first asks for a signature that lets the campaign take exactly this amount; it costs nothing.",
-    doing: "Your wallet asks you to sign the permit. It costs nothing.",
-    async run({ app }) {
-      const { run, wallet, snapshot } = app;
-      const deadline = snapshot.time + PERMIT_LIFE_S;
-      const message = { owner: wallet.account, spender: run.campaign, value: amount, nonce, deadline };
-      const text = JSON.stringify({ types: { EIP712Domain: DOMAIN.filter(({ name }) => name in domain), ...PERMIT }, primaryType: "Permit", domain, message },
-        (_, value) => (typeof value === "bigint" ? value.toString() : value));
-      let signature;
-      try {
-        signature = await wallet.request("eth_signTypedData_v4", [wallet.account, text]);
-      } catch (error) {
-        if (declined(error)) throw error;
-        return allowanceStep(token, amount).run({ app });  // a wallet that signs no typed data, or a contract account
-      }
-      const [r, s] = decode([["", "bytes32"], ["", "bytes32"]], signature.slice(0, 130));
-      const v = BigInt(`0x${signature.slice(130, 132)}`);
-      return { to: run.campaign, name: "Campaign.depositWithPermit", values: [amount, deadline, v < 27n ? v + 27n : v, r, s], value: 0n };
-    },
+    how: ["Payment", "in two transactions", `this token takes no signatures; ${name} is allowed exactly this amount`],
+    first: [allowance(token, spender, amount, name)],
   };
 }
 
-function allowanceStep(token, amount) {
+// --- what the token takes ---------------------------------------------------------------------------------------------
+
+/** How the token takes a signature for the campaign: {authorization, domain, nonce}; null where it takes none that the page can make. */
+async function signedWay({ rpc, run, wallet }, amount) {
+  const token = run.asset.address;
+  const fresh = `0x${toHex(crypto.getRandomValues(new Uint8Array(32)))}`;
+  const [nonce, used, separator, told, name, version] = await views(rpc, [
+    [token, "ERC20.nonces", [wallet.account]], [token, "ERC20.authorizationState", [wallet.account, fresh]],
+    [token, "ERC20.DOMAIN_SEPARATOR"], [token, "ERC20.eip712Domain"], [token, "ERC20.name"], [token, "ERC20.version"],
+  ], "latest", { settle: true }).catch(() => []);
+  const domain = separator == null ? null : await domainOf(separator, token, run.chainId, told?.name ?? name ?? "", told?.version ?? version ?? "1");
+  if (domain == null) return null;
+  if (used === false && (await takesAuthorizations(rpc, token, run.campaign, wallet.account, amount))) return { authorization: true, domain, nonce: fresh };
+  return nonce == null ? null : { authorization: false, domain, nonce };
+}
+
+/** The EIP-712 domain that hashes to a token's DOMAIN_SEPARATOR; undefined where none does. */
+async function domainOf(separator, token, chainId, name, version) {
+  const here = { chainId, verifyingContract: token };
+  const { TypedDataEncoder } = await ethers();
+  return [{ name, version, ...here }, { name, ...here }, here].find((one) => TypedDataEncoder.hashDomain(one) === separator);
+}
+
+/** Whether the token refuses an authorisation that has run out: by a reason it knows the function, with none it does not. */
+async function takesAuthorizations(rpc, token, campaign, account, amount) {
+  const [, [call, block]] = request(token, "ERC20.receiveWithAuthorization", [account, campaign, amount, 0n, NEVER, NONE, 27n, NONE, NONE], "latest");
+  const [answer] = await rpc.batch([["eth_call", [{ from: campaign, ...call }, block]]], { settle: true });
+  return (revertData(answer) ?? "0x").length >= 10;
+}
+
+// --- the ways ---------------------------------------------------------------------------------------------------------
+
+function authorization(domain, nonce, amount, instead) {
+  return signed({
+    kind: "ReceiveWithAuthorization", calls: "Campaign.depositWithAuthorization", domain, instead,
+    how: ["Payment", "by one signature and one transaction", "it lets this campaign take this amount once, within an hour; no allowance is left behind"],
+    label: "Your wallet first asks for a signature over this amount for this campaign; it costs nothing.",
+    message: ({ wallet, run }, until) => ({ from: wallet.account, to: run.campaign, value: amount, validAfter: 0n, validBefore: until, nonce }),
+    values: ({ wallet }, until, signature) => [wallet.account, amount, 0n, until, nonce, ...signature],
+  });
+}
+
+function permit(domain, nonce, amount, instead) {
+  return signed({
+    kind: "Permit", calls: "Campaign.depositWithPermit", domain, instead,
+    how: ["Payment", "by one signature and one transaction", "it allows the campaign exactly this amount, within an hour"],
+    label: "Your wallet first asks for a signature that lets the campaign take exactly this amount; it costs nothing.",
+    message: ({ wallet, run }, until) => ({ owner: wallet.account, spender: run.campaign, value: amount, nonce, deadline: until }),
+    values: (_, until, signature) => [amount, until, ...signature],
+  });
+}
+
+/** A step that has the wallet sign typed data and gives the call that brings it; `instead` where the wallet cannot. A signature serves until it runs out. */
+function signed({ kind, calls, domain, how, label, message, values, instead }) {
+  let ready = null;
+  const call = (app, until, signature) => ({ to: app.run.campaign, name: calls, values: values(app, until, signature), value: 0n });
+  const step = {
+    label, doing: "Your wallet asks you to sign. It costs nothing.",
+    async run(context) {
+      const { app } = context;
+      const { wallet, snapshot } = app;
+      if (ready !== null && snapshot.time + HURRY_S < ready.until) return call(app, ready.until, ready.signature);
+      const until = snapshot.time + LIFE_S;
+      const signature = await sign(wallet, kind, domain, message(app, until));
+      if (signature === null) {
+        context.tell(`This wallet cannot sign that. ${instead.doing}`);
+        return instead.run(context);
+      }
+      ready = { until, signature };
+      return call(app, until, signature);
+    },
+  };
+  return { calls, how, first: [step] };
+}
+
+/** [v, r, s] of the account's signature; null where the wallet signs no typed data, or is a contract that signs in its own way. */
+async function sign(wallet, kind, domain, message) {
+  const listed = (name) => FIELDS[name].split(", ").map((field) => field.split(" ")).map(([key, type]) => ({ name: key, type }));
+  const types = { [kind]: listed(kind) };
+  const text = JSON.stringify({ types: { EIP712Domain: listed("EIP712Domain").filter(({ name }) => name in domain), ...types }, primaryType: kind, domain, message },
+    (_, value) => (typeof value === "bigint" ? value.toString() : value));
+  let signature;
+  try {
+    signature = await wallet.request("eth_signTypedData_v4", [wallet.account, text]);
+  } catch (error) {
+    if (declined(error)) throw error;
+    return null;
+  }
+  const { verifyTypedData } = await ethers();
+  try {
+    if (verifyTypedData(domain, types, message, signature).toLowerCase() !== wallet.account) return null;
+  } catch { return null; }
+  const [r, s] = decode([["", "bytes32"], ["", "bytes32"]], signature.slice(0, 130));
+  const v = BigInt(`0x${signature.slice(130, 132)}`);
+  return [v < 27n ? v + 27n : v, r, s];
+}
+
+function allowance(token, spender, amount, name) {
   return {
-    label: "This token needs two transactions: first you allow the campaign to take exactly this amount, then you deposit.",
-    doing: "First transaction: your wallet asks you to allow the campaign exactly this amount.",
+    label: `This token needs two transactions: first you allow ${name} to take exactly this amount, then you send what is shown here.`,
+    doing: `First transaction: your wallet asks you to allow ${name} exactly this amount.`,
     async run({ app }) {
-      const call = { to: token, name: "ERC20.approve", values: [app.run.campaign, amount], value: 0n };
+      const [allowed] = await views(app.rpc, [[token, "ERC20.allowance", [app.wallet.account, spender]]], "latest");
+      if (allowed >= amount) return;  // it was given before something else went wrong
+      const call = { to: token, name: "ERC20.approve", values: [spender, amount], value: 0n };
       const hash = await sendCall(app, call);
-      app.transactions.add({ hash, from: app.wallet.account, title: "Allow the deposit", call: plain(app, call) });
+      app.transactions.add({ hash, from: app.wallet.account, title: `Allow ${name} to take it`, call: plain(app, call) });
       await app.transactions.mined(hash, app.nextLook);
     },
   };

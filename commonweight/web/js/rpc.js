@@ -12,6 +12,9 @@ export class RpcError extends Error {
   }
 }
 
+/** The node answered, and not with what it was asked for; or it lags behind what it has told before. */
+export class Nonsense extends Error {}
+
 /** No node could be reached. */
 export class Unreachable extends Error {
   constructor(tried) {
@@ -30,6 +33,11 @@ export class Rpc {
     this.last = 0;
     this.single = false;
     this.serial = 0;
+  }
+
+  /** The node that answered last is not to be trusted with the next question, where there is another. */
+  distrust() {
+    this.last = (this.last + 1) % this.urls.length;
   }
 
   async call(method, params = []) {

@@ -1,7 +1,7 @@
 // The run as the chain has it: what never changes, a snapshot at one block, and all events up to it.
 
 import { decodeLog, decodeResult, encodeCall } from "./abi.js";
-import { RpcError } from "./rpc.js";
+import { Nonsense, RpcError, masked } from "./rpc.js";
 
 const CHAINS = new Map([
   [1n, "Ethereum"], [10n, "OP Mainnet"], [8453n, "Base"], [42161n, "Arbitrum One"], [11155111n, "Sepolia"],
@@ -15,7 +15,8 @@ export const chainName = (id) => CHAINS.get(id) ?? `chain ${id}`;
 /** The run is not there, in words for people. */
 export class NoRun extends Error {}
 
-const request = (to, name, values, block) => ["eth_call", [{ to, data: encodeCall(name, values) }, block]];
+/** The question for a view: an entry of a batch. */
+export const request = (to, name, values, block) => ["eth_call", [{ to, data: encodeCall(name, values) }, block]];
 
 /** Several views at one block; an entry is [address, "Contract.function", values]. A revert gives null with `settle`. */
 export async function views(rpc, calls, block, { settle = false } = {}) {
@@ -45,7 +46,8 @@ async function openRun(rpc, campaign) {
     decodeResult(["Campaign.addresses", "Campaign.params", "Campaign.createdBlock"][place], one));
   if (addresses.campaign !== campaign) throw new NoRun(`The contract at ${campaign} is not a run's campaign.`);
   const asset = params.asset === ZERO ? { address: ZERO, native: true, symbol: "ETH", decimals: 18 } : null;
-  return { head, run: { chainId: BigInt(chainId), campaign, addresses, params, createdBlock, asset } };
+  const told = { "Campaign.addresses": rest[0], "Campaign.params": rest[1] };  // as the node gave it, for the wallet's node to confirm
+  return { head, run: { chainId: BigInt(chainId), campaign, addresses, params, createdBlock, asset, told } };
 }
 
 async function readToken(rpc, address) {
@@ -55,7 +57,7 @@ async function readToken(rpc, address) {
 
 /** Reads one run again and again: two questions to the chain at first, the second with what the first told; then one or two. */
 export class Reading {
-  #opened = null; #hash = null;
+  #opened = null; #hash = null; #final = 0n;
 
   constructor(rpc, campaign) {
     this.rpc = rpc;
@@ -64,14 +66,30 @@ export class Reading {
     this.log = null;
   }
 
-  /** The snapshot of the newest block, with `log` up to it; null where it is the block of last time. */
+  /** The snapshot of the newest block, with `log` up to it; null where it is the block of last time. Throws Nonsense for answers that are none. */
   async next() {
+    const { urls, last } = this.rpc;
+    try {
+      return await this.#look();
+    } catch (error) {
+      if (error instanceof Nonsense || !(error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError)) throw error;
+      this.rpc.distrust();
+      throw new Nonsense(`${masked(urls[last])} answers with something that is no answer to what it was asked (${error.message}).`);
+    }
+  }
+
+  async #look() {
     let head;
     if (this.#opened === null) {
       ({ head, run: this.#opened } = await openRun(this.rpc, this.campaign));
       this.log = new EventLog(this.rpc, this.#opened);
     } else head = await this.rpc.call(...LATEST);
     if (head.hash === this.#hash) return null;
+    if (BigInt(head.number) < this.#final) {
+      const { urls, last } = this.rpc;
+      this.rpc.distrust();
+      throw new Nonsense(`${masked(urls[last])} knows blocks up to ${BigInt(head.number)} only; block ${this.#final} was final before.`);
+    }
     const run = this.#opened;
     const [snapshot, logs, asset] = await Promise.all([
       readSnapshot(this.rpc, run, head), this.log.read(BigInt(head.number)), run.asset ?? readToken(this.rpc, run.params.asset),
@@ -80,6 +98,7 @@ export class Reading {
     run.asset = asset;
     this.run = run;
     this.#hash = head.hash;
+    if (snapshot.finalNumber > this.#final) this.#final = snapshot.finalNumber;
     return snapshot;
   }
 }

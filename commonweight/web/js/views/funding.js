@@ -1,6 +1,6 @@
 // A funder's side: put money in, take it back, be paid. Amounts are exact here.
 
-import { columns, definitions, h, region, say } from "../dom.js";
+import { columns, definitions, h, region } from "../dom.js";
 import { exact, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
 import { Loader, card, exactly, pending, relative, when } from "./parts.js";
@@ -127,12 +127,13 @@ function depositForm(app) {
     h("div", { class: "field" }, h("label", { for: "amount" }, `Amount in ${run.asset.symbol}`), input, note),
     h("div", { class: "buttons" }, submit));
 
+  let refused = "";  // what the last attempt was told, until something else is typed
   function problemOf() {
-    if (input.value.trim() === "") return "";
+    if (input.value.trim() === "") return refused;
     try {
       const amount = parseAmount(input.value, run.asset.decimals);
       const room = run.params.cap - app.snapshot.raised;
-      return amount > room ? `More than the room that is left: ${exactly(run, room)}.` : "";
+      return amount > room ? `More than the room that is left: ${exactly(run, room)}.` : refused;
     } catch (error) { return error.message; }
   }
   function check() {
@@ -140,21 +141,21 @@ function depositForm(app) {
     if (note.textContent !== text) note.textContent = text;
     input.setAttribute("aria-invalid", text === "" ? "false" : "true");
   }
-  input.addEventListener("input", () => { sessionStorage.setItem(TYPED, input.value); check(); });
+  input.addEventListener("input", () => { refused = ""; sessionStorage.setItem(TYPED, input.value); check(); });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const { explain, planDeposit, review } = await signing(app);
     if (!app.wallet.connected && !(await app.connect())) return;
+    refused = input.value.trim() === "" ? "Write an amount first." : "";
     check();
-    if (input.value.trim() === "") note.textContent = "Write an amount first.";
     if (note.textContent !== "") return input.focus();
     const amount = parseAmount(input.value, run.asset.decimals);
     try {
       await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
     } catch (error) {
       const { title, why } = await explain(error);
-      note.textContent = `${title}. ${why}`;
-      say(note.textContent);
+      refused = `${title}. ${why}`;
+      check();
     }
   });
   return { form, note, submit, check };
@@ -162,7 +163,7 @@ function depositForm(app) {
 
 async function depositAction(app, planDeposit, amount, sent) {
   const { run, snapshot: s } = app;
-  const { call, first } = await planDeposit(app, amount);
+  const { how, ...plan } = await planDeposit(app, amount);
   const goal = run.params.goal;
   return {
     title: `Deposit ${exactly(run, amount)}`,
@@ -171,8 +172,9 @@ async function depositAction(app, planDeposit, amount, sent) {
       ["You get", `${amount} capital shares`, `one for each smallest unit; ${percent(amount, s.raised + amount)} of all shares as of now, less as others join`],
       ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
       ["If it is met", "it cannot be taken back, but for your part of what is not spent", s.raised >= goal ? "the goal is met already" : `${exact(goal - s.raised, run.asset.decimals)} ${run.asset.symbol} are missing to it now`],
-    ],
-    call, first, sent,
+      how,
+    ].filter(Boolean),
+    ...plan, sent,
   };
 }
 

@@ -7,36 +7,40 @@ import { hasher, makeTree } from "../ledger.js";
 import { group, percent } from "../money.js";
 import { views } from "../run.js";
 import { Loader, address, card, exactly, money, pending, when } from "./parts.js";
+import { registering } from "./registering.js";
+import { Rounds } from "./rounds.js";
 
 const SHOWN = 100;
-const READ = 10;  // epochs whose itemised credits are read
 
 export function providers(app) {
   const mineSlot = h("div", { class: "slot" });
   const boardSlot = h("div", { class: "slot" });
-  const lookup = lookupForm(() => { loader.forget(); itemised.forget(); app.redraw(); });
-  const root = h("div", { class: "stackup" }, mineSlot, lookup.root, boardSlot);
+  const newSlot = h("div", { class: "slot" });
+  const lookup = lookupForm(() => { loader.forget(); app.redraw(); });
+  const root = h("div", { class: "stackup" }, mineSlot, lookup.root, newSlot, boardSlot);
   const loader = new Loader(() => app.redraw());
-  const itemised = new Loader(() => app.redraw());
+  const rounds = new Rounds(app);
+  const form = registering(app);
 
   return {
     root,
     update() {
       const { ledger, snapshot: s, wallet } = app;
       region(boardSlot, [s.ledger.sum, ledger.accounts.size, ledger.pending?.report.digest], () => leaderboard(app));
+      const own = wallet.connected ? indexOf(app, wallet.account) : null;
+      region(newSlot, [own === null && s.finishedAt === 0n && !s.failed], () => [own === null && s.finishedAt === 0n && !s.failed && form]);
       const index = indexOf(app, lookup.wanted() ?? wallet.account);
       if (index === null) {
         region(mineSlot, ["none", wallet.account, lookup.wanted()], () => nobody(app, lookup.wanted()));
         return;
       }
       const found = loader.get(`${index} ${s.hash}`, () => readProvider(app, index));
-      const lines = itemised.get(`${index} ${[...ledger.reports.values()].map((r) => r.digest).join()}`, () => readLines(app, index));
       if (found === undefined) {
         if (mineSlot.childNodes.length === 0) mineSlot.replaceChildren(card("mine", "My work", pending("Reading the chain…")));
         return;
       }
-      region(mineSlot, [index, found instanceof Error ? found.message : found, lines ?? null, wallet.account, ledger.pending?.report.digest, s.ledger.sum],
-        () => mine(app, index, found, lines));
+      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, ledger.pending?.report.digest, s.ledger.sum],
+        () => mine(app, index, found, rounds));
     },
   };
 }
@@ -50,11 +54,10 @@ function indexOf({ ledger }, wanted) {
   return null;
 }
 
-function nobody({ wallet, run }, wanted) {
+function nobody({ wallet }, wanted) {
   const text = wanted ? `${wanted} is no provider of this run.`
     : wallet.connected ? "Your account is no provider of this run." : "Connect a provider's wallet to see its work, or look a provider up below.";
-  return card("mine", "My work", h("p", {}, text),
-    h("p", { class: "muted" }, "Lend a GPU: ", h("code", {}, "commonweight provider register"), ` posts the stake of `, money(run, run.params.providerStake), ", ", h("code", {}, "commonweight provider start"), " trains."));
+  return card("mine", "My work", h("p", {}, text));
 }
 
 async function readProvider({ run, rpc, snapshot, ledger }, index) {
@@ -71,20 +74,7 @@ async function readProvider({ run, rpc, snapshot, ledger }, index) {
   return { provider, claimed, debt, claimable };
 }
 
-/** Itemised lines of the index by epoch, from the evidence; an Error in place where an epoch's cannot be had. */
-async function readLines(app, index) {
-  const epochs = [...app.ledger.reports.keys()].sort((a, b) => b - a).slice(0, READ);
-  return Promise.all(epochs.map(async (epoch) => {
-    try {
-      const { lines } = await app.evidence(epoch).credits();
-      return { epoch, lines: lines.filter((line) => line.index === index) };
-    } catch (error) {
-      return { epoch, missing: error.message };
-    }
-  }));
-}
-
-function mine(app, index, found, lines) {
+function mine(app, index, found, rounds) {
   if (found instanceof Error) return card("mine", "My work", h("p", { class: "problem" }, `It cannot be read: ${found.message}`));
   const { run, ledger, snapshot: s, wallet } = app;
   const { provider, claimed, debt, claimable } = found;
@@ -97,6 +87,8 @@ function mine(app, index, found, lines) {
       ["State", state],
       ["Account", address(provider.account, "account")],
       ["Paid to", address(provider.payout, "payout address")],
+      ["Signing key", address(provider.signingKey, "signing key")],
+      ["Reached at", provider.peer || "no address"],
       ["Stake", exactly(run, provider.stake), "taken if an offence is proved; paid back a dispute period after the last credited epoch"],
       ["Final credits", group(leaf?.C ?? 0n), leaf ? `${percent(leaf.C, s.ledger.sum)} of all` : null],
       ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, open to challenge`],
@@ -111,7 +103,7 @@ function mine(app, index, found, lines) {
     h("h3", {}, "Credits by epoch"),
     epochsTable(app, index),
     h("h3", {}, "Rounds, and why"),
-    roundsTable(lines));
+    rounds.draw());
 }
 
 function epochsTable({ run, ledger }, index) {
@@ -126,22 +118,6 @@ function epochsTable({ run, ledger }, index) {
     rows.push([`${epoch}`, badge("good", "final"), group(credits), money(run, (credits * entry.wage) >> 64n)]);
   }
   return table("Credits by epoch", ["Epoch", "State", "Credits", "Wages"], rows, "No report lists this provider yet.");
-}
-
-function roundsTable(lines) {
-  if (lines === undefined) return pending("Reading the published evidence…");
-  if (lines instanceof Error) return h("p", { class: "problem" }, lines.message);
-  const missing = lines.filter((one) => one.missing);
-  const rows = lines.flatMap(({ epoch, lines: found }) => (found ?? []).map((line) => [
-    `${line.round}`, `${epoch}`, group(BigInt(line.tokens)), group(BigInt(line.credits)), `${line.bandwidth} / ${line.latency}`,
-    line.refused === "" ? "counted" : h("span", { class: "refusal" }, line.refused),
-    line.checks.length === 0 ? "not drawn" : line.checks.map((check) => `${check.check}: ${check.outcome}`).join(", "),
-  ]));
-  return [
-    missing.map(({ epoch, missing: why }) => h("div", { class: "notice warn" }, h("strong", {}, `The itemised credits of epoch ${epoch} cannot be shown.`), ` ${why}`)),
-    table("Rounds and reasons", ["Round", "Epoch", "Tokens", "Credits", "Link (bandwidth / latency)", "Reason", "Checks"], rows,
-      missing.length ? "No other epoch is published." : "The published evidence names this provider in no round."),
-  ];
 }
 
 /** The proof is made here from the chain's events, and compared with the root on chain before the wallet is asked. */
@@ -209,8 +185,8 @@ function leaderboard(app) {
   return card("leaderboard", "Leaderboard",
     h("p", { class: "muted" }, "By final credits, all epochs together. A credit is a thousand million training FLOPs that the signers verified."),
     rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(rows.length))}; look any other up above.`),
-    table("Leaderboard", ["Place", "Provider", "Account", "Final credits", "Part", "Open to challenge"], rows.slice(0, SHOWN).map((r, place) => [
-      `${place + 1}`, `#${r.index}`, address(r.account, "account"), group(r.final), percent(r.final, s.ledger.sum), r.pending > 0n ? `+ ${group(r.pending)}` : "–",
+    table("Leaderboard", ["Place", "Provider", "Final credits", "Part", "Open to challenge", "Account"], rows.slice(0, SHOWN).map((r, place) => [
+      `${place + 1}`, `#${r.index}`, group(r.final), percent(r.final, s.ledger.sum), r.pending > 0n ? `+ ${group(r.pending)}` : "–", address(r.account, "account"),
     ]), "No provider has registered yet."));
 }
 

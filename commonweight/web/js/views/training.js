@@ -123,13 +123,13 @@ function members(app, read, status) {
   const rows = listed.map(([index, account]) => {
     const [state, detail] = standing(index, { log, last, status, time: s.time });
     const [sign, word] = STATES[state];
-    return [`#${index}`, h("span", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`, detail && h("span", { class: "note" }, detail)), address(account, "account"), group(ledger.leaves.get(index)?.C ?? 0n)];
+    return [`#${index}`, h("span", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`, detail && h("span", { class: "note" }, detail)), group(ledger.leaves.get(index)?.C ?? 0n), address(account, "account")];
   });
   return card("members", "Members",
     h("p", { class: "muted" }, memberSource(read, last, status)),
     !last && read?.length > 0 && unavailable(`Who took part in the rounds of epoch ${read[0].epoch}`, read[0].missing ?? new Error("Its evidence names no round.")),
     ledger.accounts.size > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(ledger.accounts.size))}; any other can be looked up under Providers.`),
-    table("Members and their states", ["Index", "State", "Account", "Final credits"], rows, "No provider has registered yet."),
+    table("Members and their states", ["Index", "State", "Final credits", "Account"], rows, "No provider has registered yet."),
     h("details", { id: "legend", open: true }, h("summary", {}, "What the states mean"),
       h("dl", { class: "states" }, Object.entries(STATES).map(([state, [sign, word, meaning]]) => h("div", {},
         h("dt", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`), h("dd", {}, meaning))))));

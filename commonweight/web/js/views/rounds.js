@@ -1,0 +1,95 @@
+// A provider's rounds with the reasons, from the published evidence: of the newest reports at first, of older ones when asked for.
+
+import { h, say, table } from "../dom.js";
+import { group } from "../money.js";
+import { pending, unavailable } from "./parts.js";
+
+const READ = 10;  // reports that are read at once
+
+/** What is read of one provider's rounds. `key` changes when what `draw` shows would. */
+export class Rounds {
+  #app; #index = null; #wanted = READ; #read = new Map();
+
+  constructor(app) {
+    this.#app = app;
+  }
+
+  /** Turn to a provider. */
+  of(index) {
+    if (index !== this.#index) {
+      this.#index = index;
+      this.#wanted = READ;
+      this.#read.clear();
+    }
+    for (const epoch of this.#epochs().slice(0, this.#wanted)) this.#load(epoch);
+    return this;
+  }
+
+  get key() {
+    return [this.#index, this.#wanted, this.#epochs().length, [...this.#read.values()].map(({ digest, found }) => [digest, found !== null])];
+  }
+
+  draw() {
+    const epochs = this.#epochs();
+    const asked = epochs.slice(0, this.#wanted);
+    const read = asked.map((epoch) => this.#read.get(epoch)).filter(({ found }) => found !== null);
+    const underWay = asked.filter((epoch) => this.#read.get(epoch).found === null);
+    const missing = read.filter(({ found }) => found.missing);
+    const rows = read.flatMap(({ epoch, found }) => (found.lines ?? []).map((line) => ({ epoch, line })))
+      .sort((a, b) => b.line.round - a.line.round).map(({ epoch, line }) => row(epoch, line));
+    return [
+      missing.length > 0 && unavailable(`The itemised credits of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].found.missing),
+      read.length > 0 && table("Rounds and reasons", ["Round", "Epoch", "Tokens", "Credits", "Link (bandwidth / latency)", "Reason", "Checks"], rows,
+        missing.length ? "No other epoch is published." : underWay.length ? "" : "The published evidence names this provider in no round."),
+      underWay.length > 0 && read.length === 0 && pending(`Reading the evidence of ${spread(underWay)}…`),
+      this.#button(epochs, read, underWay),
+    ];
+  }
+
+  /** It stays where it is, with the focus on it, while it reads and when there is nothing more. */
+  #button(epochs, read, underWay) {
+    const rest = epochs.slice(this.#wanted, this.#wanted + READ);
+    if (epochs.length <= READ) return null;
+    if (underWay.length > 0) {
+      return read.length > 0 && h("button", { type: "button", id: "older-rounds", "aria-disabled": "true" }, `Reading the evidence of ${spread(underWay)}…`);
+    }
+    if (rest.length === 0) return h("p", { id: "older-rounds", class: "note", tabindex: "-1" }, "These are the rounds of all reports.");
+    const more = () => {
+      this.#wanted += READ;
+      say(`Reading the evidence of ${spread(rest)}.`);
+      this.#app.redraw();
+    };
+    return h("button", { type: "button", id: "older-rounds", onclick: more }, `Read older reports: ${spread(rest)}`);
+  }
+
+  /** Epochs with a report, newest first. */
+  #epochs() {
+    return [...this.#app.ledger.reports.keys()].sort((a, b) => b - a);
+  }
+
+  #load(epoch) {
+    const { digest } = this.#app.ledger.reports.get(epoch);
+    if (this.#read.get(epoch)?.digest === digest) return;
+    const one = { epoch, digest, found: null };
+    const index = this.#index;
+    this.#read.set(epoch, one);
+    this.#app.evidence(epoch).credits()
+      .then(({ lines }) => ({ lines: lines.filter((line) => line.index === index) }), (error) => ({ missing: error }))
+      .then((found) => {
+        one.found = found;
+        if (this.#read.get(epoch) === one) this.#app.redraw();
+      });
+  }
+}
+
+const row = (epoch, line) => [
+  `${line.round}`, `${epoch}`, group(BigInt(line.tokens)), group(BigInt(line.credits)), `${line.bandwidth} / ${line.latency}`,
+  line.refused === "" ? "counted" : h("span", { class: "refusal" }, line.refused),
+  line.checks.length === 0 ? "not drawn" : line.checks.map((check) => `${check.check}: ${check.outcome}`).join(", "),
+];
+
+/** Epochs in words. */
+function spread(epochs) {
+  const [low, high] = [Math.min(...epochs), Math.max(...epochs)];
+  return low === high ? `epoch ${low}` : `epochs ${low} to ${high}`;
+}
