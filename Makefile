@@ -140,8 +140,9 @@ try-chromium:
 test-python: setup ipfs-node ## pytest in three processes: most of its time goes into waiting for blocks
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
-test-slow: setup ipfs-node ## the long ones: forge with many runs, pytest -m slow
+test-slow: setup ipfs-node ## the long ones: forge with many runs, properties with new examples, pytest -m slow
 	@FOUNDRY_PROFILE=slow $(FORGE) test
+	@HYPOTHESIS_PROFILE=search $(PYTEST) -m 'hypothesis and not slow' --timeout 900
 	@$(PYTEST) -m slow
 
 test-unit: setup ## pytest -m unit

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from commonweight.chain.local import LocalChain, start_local
 
@@ -30,8 +31,14 @@ IPFS_STOP_S = 10.0
 # Both frameworks bring their own pytest and run these in their own environments: `make brownie-test`, `make ape-test`.
 collect_ignore = ["brownie", "ape", "forge"]
 
+# The same examples at every run: a change that breaks nothing must not fail by the luck of the draw. `make test-slow`
+# looks for new ones; what it finds becomes an @example.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
 # Minutes of waiting for blocks: begun first, they are over when everything else is.
-FIRST = ("test_e2e_run.py", "test_members.py")
+FIRST = ("test_demo.py", "test_members.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

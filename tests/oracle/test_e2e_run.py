@@ -1,4 +1,7 @@
-"""Whole runs between real processes: honest work is credited, nothing else, whoever dies."""
+"""Whole runs between real processes: honest work is credited, nothing else, whoever dies.
+
+`make test` plays one whole run, that of `make demo`; these are for `make test-slow`.
+"""
 
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from commonweight.store import open_store, parse_cid
 from tests.oracle.network import Network
 from tests.trainer.conftest import data_dir as data_dir
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def evidence_of(net: Network, cid: str) -> Evidence:
@@ -71,7 +74,6 @@ def test_two_epochs_with_a_liar_and_a_dead_signer(tmp_path: Path, data_dir: Path
         assert found.verdict == "verified", [c for c in found.checks if c.verdict != "ok"]
 
 
-@pytest.mark.slow
 def test_the_coordinator_is_killed_in_every_phase(tmp_path: Path, data_dir: Path) -> None:
     with Network(tmp_path, data_dir, params={"epoch_length": 90, "report_span": 60}) as net:
         net.start_signers()
@@ -92,7 +94,6 @@ def test_the_coordinator_is_killed_in_every_phase(tmp_path: Path, data_dir: Path
         assert all(len(found) == 1 for found in net.reports().values())
 
 
-@pytest.mark.slow
 def test_an_epoch_on_ganache(tmp_path: Path, data_dir: Path) -> None:
     with Network(tmp_path, data_dir, kind="ganache") as net:
         net.start_signers()
