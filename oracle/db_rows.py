@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from commonweight.errors import OracleError
 
@@ -91,12 +92,18 @@ class OffenceRow:
 
 def row_of(kind: type[R], values: tuple[object, ...]) -> R:
     """A row as a dataclass, every value of its field's type."""
-    for field, value in zip(fields(kind), values, strict=True):  # type: ignore[arg-type]
-        if not isinstance(value, field.type):  # type: ignore[arg-type]
-            found = f"{type(value).__name__} for {kind.__name__}.{field.name}"
+    for (name, allowed), value in zip(_columns(kind), values, strict=True):  # type: ignore[arg-type]
+        if not isinstance(value, allowed):
+            found = f"{type(value).__name__} for {kind.__name__}.{name}"
             raise OracleError("the database holds a value of the wrong type", found)
     make: Callable[..., R] = kind
     return make(*values)
+
+
+@cache
+def _columns(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Name and type of each field."""
+    return tuple((field.name, field.type) for field in fields(kind))
 
 
 def as_bytes(value: object) -> bytes:

@@ -28,7 +28,7 @@ from commonweight.protocol.records import Manifest
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store.base import ContentStore
 from commonweight.store.cid import Block, Cid, cid_from_bytes
-from commonweight.store.entries import Emit
+from commonweight.store.entries import Emit, Entry
 from commonweight.store.fallback import FallbackStore
 from commonweight.store.folder import FolderStore
 from commonweight.store.unixfs import add_directory, add_file
@@ -37,6 +37,7 @@ from trainer.saving import Saver
 
 KEPT = 3
 _MANIFEST = "manifest.json"
+_WORTH_A_THREAD = 2**20
 _RAW_SHA256 = bytes((1, 0x55, 0x12, 0x20))
 
 FetchBlock = Callable[[Cid], bytes]
@@ -107,9 +108,7 @@ class Checkpoints:
         """
         files = checkpoint.to_files(self._layout)
         blocks: dict[str, list[Block]] = {name: [] for name in files}
-        with ThreadPoolExecutor(len(files)) as pool:
-            cut = pool.map(lambda name: add_file(io.BytesIO(files[name]), blocks[name].append), files)
-            entries = dict(zip(files, cut, strict=True))
+        entries = dict(zip(files, self._cut(files, blocks), strict=True))
         cids = {name: entry.cid for name, entry in entries.items()}
         manifest = make_manifest(self._run, round_, parent, plan, self._config.sha256, files, cids)
         rest: list[Block] = []
@@ -120,6 +119,17 @@ class Checkpoints:
         if self._whole(manifest.sha256) is None:
             self._saver.start(partial(self._save, manifest, [*chain(*blocks.values()), *rest]))
         return held
+
+    def _cut(self, files: dict[str, bytes], blocks: dict[str, list[Block]]) -> list[Entry]:
+        """The files as blocks, side by side when they are long."""
+
+        def one(name: str) -> Entry:
+            return add_file(io.BytesIO(files[name]), blocks[name].append)
+
+        if sum(map(len, files.values())) < _WORTH_A_THREAD:
+            return [one(name) for name in files]
+        with ThreadPoolExecutor(len(files)) as pool:
+            return list(pool.map(one, files))
 
     def settle(self) -> None:
         """Wait until what was made is on disk. StoreError when it could not be written."""
@@ -230,4 +240,3 @@ class Checkpoints:
             manifest = Manifest.load(path.read_bytes())
             if manifest.round <= newest - KEPT:
                 shutil.rmtree(path.parent)
-

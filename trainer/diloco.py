@@ -7,7 +7,7 @@ again. A round that was interrupted goes on from its last kept state; what it co
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -24,7 +24,7 @@ from commonweight.protocol.records import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
 from trainer.inner import InnerOptimizer, Optimizer, configure_torch
-from trainer.journal import Journal, RoundFolder
+from trainer.journal import Journal, RoundFolder, Start
 from trainer.thinning import Thinning, affordable
 
 Enough = Callable[[int, float], bool]
@@ -58,6 +58,7 @@ class _Keeper:
         self._folder = folder
         self._trace = trace
         self._thinning = thinning
+        self._residual = {} if not trace.states else {"residual": trace.states[0].residual}
         self._pool = ThreadPoolExecutor(1, "trace")
         self._pending: Future[None] | None = None
         self.seconds = 0.0
@@ -72,7 +73,12 @@ class _Keeper:
     def keep(self, state: State) -> None:
         """Add a state to the trace; its arrays are the keeper's from now on. Waits for the state before."""
         self._finish()
-        self._pending = self._pool.submit(self._store, state)
+        self._pending = self._pool.submit(self._store, state, self._residual)
+
+    def begin(self, start: Start) -> None:
+        """Add the first state. Its weights are not to be changed; nothing waits for it."""
+        self._residual = {"residual": start.known["residual"]}
+        self._pending = self._pool.submit(self._store, start.state, start.known)
 
     def _finish(self) -> None:
         started = time.perf_counter()
@@ -80,8 +86,8 @@ class _Keeper:
             self._pending.result()
         self.seconds += time.perf_counter() - started
 
-    def _store(self, state: State) -> None:
-        self._trace.add(self._journal.store_state(state, self._trace.states[0].residual))
+    def _store(self, state: State, known: Mapping[str, str]) -> None:
+        self._trace.add(self._journal.store_state(state, known))
         self._folder.save_trace(self._trace)
         self._thinning.added(self._trace)
 
@@ -125,12 +131,15 @@ class RoundTrainer:
         configure_torch(self.threads)
         optimizer = self._optimizer = self._optimizer or self._make(self.config)
         plan, started = folder.body, time.perf_counter()
-        trace, state = self._begin(folder, base)
+        trace, state, fresh = self._begin(folder, base)
         optimizer.load(state)
-        done, planned = state.step - trace.states[0].step, plan.member(self.index).steps
+        done = state.step - trace.states[0].step if fresh is None else 0
+        planned = plan.member(self.index).steps
         losses: list[float] = []
         thinning = Thinning(self.journal, affordable(self.config, self._step_s, self._keep_states))
         with _Keeper(self.journal, folder, trace, thinning) as keeper:
+            if fresh is not None:
+                keeper.begin(fresh)
             while done < planned:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
@@ -142,7 +151,7 @@ class RoundTrainer:
                 keeper.keep(optimizer.state(state.residual))
                 if enough(done, time.perf_counter() - segment_started):
                     break
-        payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
+            payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
         self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)
         return Work(
@@ -154,18 +163,16 @@ class RoundTrainer:
             trace_seconds=keeper.seconds,
         )
 
-    def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State]:
-        """The trace so far, with at least its first state, and the state to go on from."""
+    def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State, Start | None]:
+        """The trace so far, the state to go on from, and what the trace has to start with if it is empty."""
         trace = folder.trace
         if trace is not None:
             try:
-                return trace, self.journal.load_state(trace.states[-1])
+                return trace, self.journal.load_state(trace.states[-1]), None
             except TrainingError:
                 del trace  # its arrays are gone: the round begins anew and comes to the same states
-        state, previous = self.journal.first_state(base)
-        fresh = TraceBuilder(previous, [self.journal.store_state(state)])
-        folder.save_trace(fresh)
-        return fresh, state
+        start = self.journal.first_state(base)
+        return TraceBuilder(start.previous), start.state, start
 
 
 def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: int) -> NDArray[np.int64]:

@@ -13,9 +13,13 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32, array_digest, as_f32, from_bytes
@@ -54,7 +58,7 @@ class Arrays:
         path = self._path(digest)
         if not path.exists():
             aside = path.with_suffix(f".{os.getpid()}")
-            as_f32(array).astype("<f4", copy=False).tofile(aside)
+            aside.write_bytes(as_f32(array).astype("<f4", copy=False).data.cast("B"))
             aside.replace(path)
         return digest
 
@@ -152,6 +156,18 @@ class RoundFolder:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The state that a round starts from, the commitment that it continues (None: from zeros), and what is known.
+
+    `known` are the digests of arrays that need no hashing, by their names in a state.
+    """
+
+    state: State
+    previous: str | None
+    known: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Position:
     """Where a member stands: the commitment that was counted last, its last state, and the residual after it."""
 
@@ -186,6 +202,7 @@ class Journal:
         self.rounds_folder.mkdir(parents=True, exist_ok=True)
         self.arrays = Arrays(folder / "arrays")
         self.recompute: Callable[[RoundFolder, int], State] | None = None
+        self._forgotten = -1
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 
@@ -198,19 +215,24 @@ class Journal:
             write_whole(folder / "plan.json", plan.to_bytes())
         return RoundFolder(folder, plan)
 
-    def rounds(self) -> Iterator[RoundFolder]:
-        """Every round that is kept, oldest first."""
-        for folder in sorted(self.rounds_folder.iterdir()):
-            if (folder / "plan.json").exists():
-                yield RoundFolder(folder, Signed.from_bytes((folder / "plan.json").read_bytes()))
+    def rounds(self, after: int = 0) -> Iterator[RoundFolder]:
+        """Every round with a higher number that is kept, oldest first."""
+        return self._opened(lambda number: number > after)
 
     def committed_round(self, number: int) -> RoundFolder | None:
         """The round of that number for which a commitment was signed, if there is one."""
-        matches = [r for r in self.rounds() if r.body.round == number and r.commitment is not None]
+        matches = [r for r in self._opened(number.__eq__) if r.commitment is not None]
         return matches[-1] if matches else None
 
+    def _opened(self, wanted: Callable[[int], bool]) -> Iterator[RoundFolder]:
+        for folder in sorted(self.rounds_folder.iterdir()):
+            if wanted(int(folder.name.partition("-")[0])) and (folder / "plan.json").exists():
+                yield RoundFolder(folder, Signed.from_bytes((folder / "plan.json").read_bytes()))
+
     def forget_before(self, epoch: int) -> None:
-        """Drop rounds of epochs before `epoch`, and every array that nothing names any more."""
+        """Drop rounds of epochs before `epoch`, and every array that nothing names any more; once for each epoch."""
+        if epoch <= self._forgotten:
+            return
         for entry in list(self.rounds()):
             if entry.body.epoch < epoch:
                 shutil.rmtree(entry.folder)
@@ -223,6 +245,7 @@ class Journal:
         if (position := self.position) is not None:
             named |= {position.last.m, position.last.v, position.new_residual}
         self.arrays.keep_only(named)
+        self._forgotten = epoch
 
     # --- the member's own state --------------------------------------------------------------------------------------
 
@@ -240,16 +263,21 @@ class Journal:
         position = Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual)
         write_whole(self.folder / "position.json", dumps(position.to_json()))
 
-    def first_state(self, base_weights: F32) -> tuple[State, str | None]:
-        """The state that the next round starts from, and the commitment that it continues (None: from zeros)."""
+    def first_state(self, base_weights: F32) -> Start:
+        """The state that the next round starts from: after the last counted commitment, or fresh."""
         position = self.position
         if position is None:
-            return State.fresh(base_weights), None
+            return self._fresh(base_weights)
+        known = {"m": position.last.m, "v": position.last.v, "residual": position.new_residual}
         try:
-            m, v, residual = (self.arrays.get(d) for d in (position.last.m, position.last.v, position.new_residual))
+            arrays = {name: self.arrays.get(digest) for name, digest in known.items()}
         except TrainingError:
-            return State.fresh(base_weights), None
-        return State(position.last.step, base_weights, m, v, residual), position.commitment
+            return self._fresh(base_weights)
+        return Start(State(position.last.step, base_weights, **arrays), position.commitment, known)
+
+    def _fresh(self, base_weights: F32) -> Start:
+        zeros = _zeros_digest(base_weights.size)
+        return Start(State.fresh(base_weights), None, dict.fromkeys(("m", "v", "residual"), zeros))
 
     def load_state(self, digests: StateDigests) -> State:
         """The arrays of a trace state; TrainingError when one is gone."""
@@ -275,11 +303,18 @@ class Journal:
             named |= {*_arrays(position.last), position.new_residual}
         self.arrays.drop(_arrays(trace.states[leaf]) - named)
 
-    def store_state(self, state: State, residual: str | None = None) -> StateDigests:
-        """Store the arrays of a state; returns its digests. `residual` is that array's digest if it is here already."""
+    def store_state(self, state: State, known: Mapping[str, str] = MappingProxyType({})) -> StateDigests:
+        """Store the arrays of a state; returns its digests. `known` are those that need no hashing, by array."""
         put = self.arrays.put
-        kept = put(state.residual) if residual is None else residual
-        return StateDigests(state.step, put(state.weights), put(state.m), put(state.v), kept)
+        return StateDigests(
+            state.step, put(state.weights, known.get("weights")), put(state.m, known.get("m")),
+            put(state.v, known.get("v")), put(state.residual, known.get("residual")),
+        )  # fmt: skip
+
+
+@cache
+def _zeros_digest(numel: int) -> str:
+    return array_digest(np.zeros(numel, np.float32))
 
 
 def _arrays(state: StateDigests) -> set[str]:

@@ -193,10 +193,9 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
 async def settle_earlier(member: Member, plan: Plan) -> None:
     """Learn whether earlier commitments of ours were counted, when we were not there to see it."""
     position = member.journal.position
-    for folder in list(member.journal.rounds()):
+    for folder in list(member.journal.rounds(0 if position is None else position.round)):
         number = folder.body.round
-        past = position is not None and number <= position.round
-        if number >= plan.round or past or folder.settled or folder.commitment is None:
+        if number >= plan.round or folder.settled or folder.commitment is None:
             continue
         found = await member.signers.record(number)
         if found is not None:

@@ -85,6 +85,8 @@ def sha256_hex(data: bytes) -> str:
 def _ordered(value: object, depth: int) -> object:
     if depth > MAX_DEPTH:
         raise CanonicalJsonError("A value is nested too deeply", f"allowed are {MAX_DEPTH} levels")
+    if type(value) is str:  # most values are
+        return value
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -97,7 +99,7 @@ def _ordered(value: object, depth: int) -> object:
         for key in value:
             if not isinstance(key, str):
                 raise CanonicalJsonError("An object key is not a string", f"it is {key!r}")
-        plain = all(map(str.isascii, value))  # then every order of characters is the same
+        plain = "".join(value).isascii()  # then every order of characters is the same
         keys = sorted(value, key=None if plain else lambda key: key.encode("utf-16-be", "surrogatepass"))
         return {key: _ordered(value[key], depth + 1) for key in keys}
     raise CanonicalJsonError("A value has no canonical form", f"{type(value).__name__} is not allowed in documents")

@@ -4,6 +4,8 @@
 can be made from one.
 """
 
+from functools import lru_cache
+
 from eth_keys.datatypes import PrivateKey, Signature
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
@@ -13,6 +15,7 @@ from commonweight.errors import SignatureError
 __all__ = ["address_of", "recover_address", "sign_digest"]
 
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+_REMEMBERED = 4096  # one plan, record or receipt comes in by many ways
 
 
 def address_of(key: bytes) -> str:
@@ -27,6 +30,7 @@ def sign_digest(digest: bytes, key: bytes) -> bytes:
     return int(r).to_bytes(32, "big") + int(s).to_bytes(32, "big") + bytes([27 + int(v)])
 
 
+@lru_cache(_REMEMBERED)
 def recover_address(digest: bytes, signature: bytes) -> str:
     """Lower-case address of the key that signed; SignatureError for wrong length, v, high s or an impossible point."""
     if len(signature) != 65:

@@ -73,10 +73,11 @@ class SimTrainer:
         from commonweight.exact.trace import TraceBuilder
 
         plan, every = folder.body, self.config.training.trace_every
-        state, previous = self.journal.first_state(base)
+        start = self.journal.first_state(base)
+        state = start.state
         trace = folder.trace
         if trace is None:
-            trace = TraceBuilder(previous, [self.journal.store_state(state)])
+            trace = TraceBuilder(start.previous, [self.journal.store_state(state, start.known)])
             folder.save_trace(trace)
         else:
             state = self.journal.load_state(trace.states[-1])
@@ -93,7 +94,7 @@ class SimTrainer:
             share = np.float32(stop / planned)
             weights = base - (moved + shared) * share
             state = State(trace.states[0].step + stop, weights, moved * share, moved**2, residual)
-            trace.add(self.journal.store_state(state, trace.states[0].residual))
+            trace.add(self.journal.store_state(state, {"residual": trace.states[0].residual}))
             folder.save_trace(trace)
             done = stop
             if enough(done, self.loop.time() - began):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from commonweight.errors import TrainingError
+from commonweight.exact.arrays import array_digest
 from commonweight.exact.checkpoint import genesis_checkpoint
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import check_part
@@ -138,9 +139,13 @@ def test_arrays_of_settled_epochs_are_dropped_but_not_the_members_own_state(benc
     assert list(bench.journal.rounds()) == []
     with pytest.raises(TrainingError, match="not here any more"):
         bench.journal.load_state(work.commitment.trace.last)
-    state, previous = bench.journal.first_state(bench.base)
-    assert previous == signed.digest
-    assert state.step == 6
+    start = bench.journal.first_state(bench.base)
+    assert start.previous == signed.digest
+    assert start.state.step == 6
+    assert dict(start.known) == {
+        "m": array_digest(start.state.m), "v": array_digest(start.state.v),
+        "residual": array_digest(start.state.residual),
+    }  # fmt: skip
 
 
 def test_a_damaged_array_counts_as_lost(bench: Bench) -> None:
