@@ -10,6 +10,7 @@ from collections.abc import Callable
 from commonweight.errors import CommonweightError, PeerRefused, RuleBroken
 from commonweight.exact.codecs import encoded_size
 from commonweight.net import Caller, Limits, Method, Reply, Request, Server, connect
+from commonweight.net.blobs import BODY_LIMIT, read_size, split_blobs
 from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U32, Fields
@@ -18,7 +19,6 @@ from commonweight.protocol.records import Commitment, PartMessage, Plan, Receipt
 from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
-from oracle.packing import BODY_LIMIT, read_size, split_blobs
 from oracle.planning import HEARTBEAT_MS
 from oracle.rounds import Doc
 from oracle.signers_api import LONGEST_POLL_MS, SignersApi, Voting

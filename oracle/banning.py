@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from commonweight.errors import ContractError, RuleBroken
+from commonweight.net.blobs import sizes_of
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Ban, Signed
 from commonweight.protocol.fields import digest_bytes, hex32
@@ -79,11 +80,8 @@ class Banning:
         self._not_before_ms = self._seat.now_ms() + _TURN_MS  # until the registry says so at a finalised block
         return True
 
-    async def _ask(
-        self, peer: str, ban: Ban, offence: Signed, blobs: Mapping[str, bytes]
-    ) -> tuple[str, bytes] | None:
-        sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in blobs.items()]
-        params: JsonObject = {"ban": ban.to_body(), "offence": offence.to_json(), "blobs": [*sizes]}
+    async def _ask(self, peer: str, ban: Ban, offence: Signed, blobs: Mapping[str, bytes]) -> tuple[str, bytes] | None:
+        params: JsonObject = {"ban": ban.to_body(), "offence": offence.to_json(), "blobs": sizes_of(blobs)}
         digest, body = ban.digest(self._seat.domain), b"".join(blobs.values())
         return await ask_vote(self._desk, peer, "ban", params, digest, timeout_s=_VOTE_S, body=body)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from commonweight.errors import FormatError, PeerRefused
 from commonweight.net import Reply, Request
+from commonweight.net.blobs import read_size, split_blobs
 from commonweight.protocol.canonical import JsonObject, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields
 from oracle.desk import Desk
-from oracle.packing import read_size, split_blobs, unpack
+from oracle.packing import unpack
 
 LONGEST_POLL_MS = 10_000
 _SYNC_PAGE = 200

@@ -1,7 +1,9 @@
-"""What saving a checkpoint costs a round: how long it waits, beside the save that goes on behind it.
+"""What a checkpoint costs a round: how long it waits, and what its inner steps lose, while one is named and saved.
 
-Writes bench-results/checkpoint.json. A round has to know its checkpoint's name, and hashing gives it: `named` is that
-alone, `made` all that the round waits for, `stall` the difference as a share of a whole save's time.
+Writes bench-results/checkpoint.json. `waited` is how long the round stands still, hashing for the name included;
+`named` is the hashing alone (nothing that builds on the checkpoint is signed before), `saved` ends on the disk. Inner
+steps of a nano model go on meanwhile: `steps_lost` is the time by which those fall behind the same steps without a
+save. Saves and quiet stretches take turns, so that what else the machine does strikes both; the medians count.
 """
 
 from __future__ import annotations
@@ -10,15 +12,19 @@ import argparse
 import shutil
 import statistics
 import sys
+import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 from benches.results import WORKING, machine, write_result
 
-from commonweight.exact.checkpoint import Checkpoint
+from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
+from commonweight.exact.trace import State
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.runconfig import RunConfig
 from trainer.checkpoint import Checkpoints
+from trainer.inner import InnerOptimizer, configure_torch
 
 GOAL_BPS = 500
 _FOLDER = WORKING / "checkpoint"
@@ -37,33 +43,68 @@ def main() -> int:
         "name": "checkpoint", "model": {"preset": options.preset}, "genesis_seed": "0x" + "07" * 32,
         "data": {"manifest_cid": "", "manifest_sha256": "0x" + "da" * 32},
     })  # fmt: skip
-    box = Checkpoints(_FOLDER, config, _RUN)
+    box, steps = Checkpoints(_FOLDER, config, _RUN), _Steps()
     held = box.genesis()
     box.settle()
-    made, saved, named = [], [], []
+    waited, named, saved, lost = [], [], [], []
     for number in range(1, options.repeats + 2):
         moved = Checkpoint(held.checkpoint.weights + np.float32(1e-3), held.checkpoint.momentum)
-        before, began = held.sha256, time.perf_counter()
-        held = box.make(number, before, _PLAN, moved)
-        made.append(time.perf_counter() - began)
-        box.settle()  # rounds are longer than saves
-        saved.append(time.perf_counter() - began)
         began = time.perf_counter()
-        box.make(number, before, _PLAN, moved)  # it is there: only the name is computed
+        making = box.begin(number, held.sha256, _PLAN, moved)
+        waited.append(time.perf_counter() - began)
+        on_disk = threading.Thread(target=box.settle)
+        on_disk.start()
+        taken, busy_s = steps.while_(on_disk.is_alive)
+        saved.append(time.perf_counter() - began)
+        held = making.result()
+        quiet_s = steps.take(taken)
+        lost.append(busy_s - quiet_s)
+        began = time.perf_counter()
+        box.make(number, held.manifest.parent, _PLAN, moved)  # it is there: only the name is computed
         named.append(time.perf_counter() - began)
     box.close()
     shutil.rmtree(_FOLDER)
-    waits, alone, whole = (statistics.median(times[1:]) for times in (made, named, saved))
-    stall_bps = round(10_000 * max(0.0, waits - alone) / whole)
+    waits, alone, whole, behind = (statistics.median(times[1:]) for times in (waited, named, saved, lost))
+    stall_bps = round(10_000 * waits / whole)
     body: JsonObject = {
         "machine": machine(), "preset": options.preset, "parameters": config.model.parameters(),
-        "repeats": options.repeats, "named_ms": round(1000 * alone), "made_ms": round(1000 * waits),
-        "saved_ms": round(1000 * whole), "stall_bps": stall_bps,
+        "repeats": options.repeats, "waited_us": round(1e6 * waits), "named_ms": round(1000 * alone),
+        "saved_ms": round(1000 * whole), "stall_bps": stall_bps, "steps_lost_bps": round(10_000 * behind / whole),
     }  # fmt: skip
     write_result("checkpoint", body)
     for name, value in list(body.items())[1:]:
         print(f"{name:>22} {value}")
     return 0 if stall_bps <= GOAL_BPS else 1
+
+
+class _Steps:
+    """Inner steps of a small model, as a member takes them."""
+
+    def __init__(self) -> None:
+        config = RunConfig.parse({
+            "name": "steps", "model": {"preset": "nano"}, "genesis_seed": "0x" + "07" * 32,
+            "data": {"manifest_cid": "", "manifest_sha256": "0x" + "da" * 32},
+        })  # fmt: skip
+        configure_torch(config.training.threads)
+        self._optimizer = InnerOptimizer(config)
+        self._optimizer.load(State.fresh(genesis_checkpoint(config).weights))
+        self._batch = np.zeros((1, 65), dtype=np.int64)
+        self.take(10)
+
+    def take(self, count: int) -> float:
+        """So many steps; how long they took, in seconds."""
+        began = time.perf_counter()
+        for _ in range(count):
+            self._optimizer.advance(self._batch)
+        return time.perf_counter() - began
+
+    def while_(self, lasts: Callable[[], bool]) -> tuple[int, float]:
+        """Steps while something lasts; how many, and how long they took."""
+        taken, began = 0, time.perf_counter()
+        while lasts():
+            self._optimizer.advance(self._batch)
+            taken += 1
+        return taken, time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -85,6 +85,7 @@ class _Arrivals:
 
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     decoded: dict[int, F32] = field(default_factory=dict)
+    encoded: dict[int, bytes] = field(default_factory=dict)
     links: dict[int, Link] = field(default_factory=dict)
     closed: bool = False
 
@@ -146,6 +147,25 @@ class Exchange:
         """This member will not exchange in this round: whoever waits here is refused."""
         self._begun.set()
 
+    # --- what a record is checked against ----------------------------------------------------------------------------
+
+    def commitment(self, index: int) -> Signed:
+        """A member's anchored commitment; PayloadError when this member has seen none on chain."""
+        if index not in self._commitments:
+            raise PayloadError(f"Member {index} has no commitment that was seen anchored here")
+        return self._commitments[index][0]
+
+    def received(self, part: int) -> Mapping[int, bytes]:
+        """What has come in here for a part, encoded, by sender; each is what it committed to."""
+        return self._arrivals[part].encoded if part in self._arrivals else {}
+
+    def agrees(self, part: int, members: Sequence[int], digest: str) -> bool:
+        """Whether this member itself has reduced a part of exactly these members to this digest."""
+        made = self.results.get(part)
+        body = None if made is None else Result.from_body(made.result.body)
+        own = body is not None and body.reducer == self._seat.index
+        return own and body is not None and (body.members, body.digest) == (tuple(members), digest)
+
     async def _finish(self) -> None:
         """Once every part has a result nobody waits for a backup any more."""
         await self._until(lambda: len(self.results) == self.plan.parts, float("inf"))
@@ -175,6 +195,7 @@ class Exchange:
             try:
                 data = own_part(part)[1]
                 arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._check, part, data, commitment)
+                arrivals.encoded[self._seat.index] = data
             except (PayloadError, TrainingError) as problem:
                 _log.error("round %d: the own part %d is left out: %s", self.plan.round, part, problem)
         arrivals.wanted.set()
@@ -264,6 +285,7 @@ class Exchange:
             )
             if not arrivals.closed:
                 arrivals.decoded[sender] = decoded
+                arrivals.encoded[sender] = data
                 if link is not None:
                     arrivals.links[sender] = link
         arrivals.wanted.set()

@@ -2,8 +2,8 @@
 
 Each checkpoint has a folder of its own with its blocks, and a manifest that is written last: without it the checkpoint
 is not there. A fetch or save that was interrupted goes on with the blocks that it lacks. Everything is verified before
-use: the manifest by its SHA-256, blocks by their CIDs, files by the manifest. What was made here has its name at once
-and is written behind the round (`trainer.saving`). All calls block and run in a thread.
+use: the manifest by its SHA-256, blocks by their CIDs, files by the manifest. What was made here is named and
+written behind the round (`trainer.saving`). All calls block and run in a thread.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
 from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
@@ -28,7 +28,7 @@ from commonweight.protocol.records import Manifest
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store.base import ContentStore
 from commonweight.store.cid import Block, Cid, cid_from_bytes
-from commonweight.store.entries import Emit, Entry
+from commonweight.store.entries import Emit
 from commonweight.store.fallback import FallbackStore
 from commonweight.store.folder import FolderStore
 from commonweight.store.unixfs import add_directory, add_file
@@ -37,11 +37,18 @@ from trainer.saving import Saver
 
 KEPT = 3
 _MANIFEST = "manifest.json"
-_WORTH_A_THREAD = 2**20
 _RAW_SHA256 = bytes((1, 0x55, 0x12, 0x20))
 
 FetchBlock = Callable[[Cid], bytes]
 """Asks the peers for a block; blocks, and raises ContentUnavailable when nobody has it. The bytes are not verified."""
+
+
+class Base(Protocol):
+    """What a round can start from: the values count, its name may still be computed."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Weights and momentum."""
 
 
 @dataclass(frozen=True)
@@ -87,57 +94,73 @@ class PeerBlocks(ContentStore):
 class Checkpoints:
     """The newest checkpoints of a run in a folder; the last two also in memory."""
 
-    def __init__(self, folder: Path, config: RunConfig, run: str, executor: Executor | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: RunConfig, run: str, saver: Executor | None = None, namer: Executor | None = None
+    ) -> None:
+        """`saver` and `namer` are where checkpoints are written and hashed, a thread of its own each if left out."""
         self._folder = folder
         self._config = config
         self._run = run
         self._layout = Layout.from_model(config.model)
         self._memory: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.RLock()
-        self._saver = Saver(executor)
+        self._saver = Saver(saver)
+        self._namer = namer or ThreadPoolExecutor(1, "name")
+        self._naming: Future[Held] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def genesis(self) -> Held:
         """The checkpoint of round 0, which the configuration's seed gives."""
         return self.make(0, None, None, genesis_checkpoint(self._config))
 
-    def make(self, round_: int, parent: str | None, plan: str | None, checkpoint: Checkpoint) -> Held:
-        """A checkpoint that was computed here, named at once and saved in the background; `settle` waits for that.
+    def begin(self, round_: int, parent: str | None, plan: str | None, checkpoint: Checkpoint) -> Future[Held]:
+        """Name a checkpoint that was computed here, and then save it, both in the background; `settle` waits for that.
 
         The same input gives the same manifest and CID. Waits for the save before.
         """
-        files = checkpoint.to_files(self._layout)
-        blocks: dict[str, list[Block]] = {name: [] for name in files}
-        entries = dict(zip(files, self._cut(files, blocks), strict=True))
+
+        def work() -> Held:
+            self._saver.ready()
+            held, blocks = self._name(round_, parent, plan, checkpoint)
+            self._remember(held)
+            if self._whole(held.sha256) is None:
+                self._saver.start(partial(self._save, held.manifest, blocks))
+            return held
+
+        self._naming = self._namer.submit(work)
+        return self._naming
+
+    def make(self, round_: int, parent: str | None, plan: str | None, checkpoint: Checkpoint) -> Held:
+        """As `begin`, but waits for the name."""
+        return self.begin(round_, parent, plan, checkpoint).result()
+
+    def _name(
+        self, round_: int, parent: str | None, plan: str | None, checkpoint: Checkpoint
+    ) -> tuple[Held, list[Block]]:
+        """Everything of it is cut into blocks and hashed; nothing is written yet."""
+        files, blocks = checkpoint.to_files(self._layout), list[Block]()
+        entries = {name: add_file(io.BytesIO(data), blocks.append) for name, data in files.items()}
         cids = {name: entry.cid for name, entry in entries.items()}
         manifest = make_manifest(self._run, round_, parent, plan, self._config.sha256, files, cids)
-        rest: list[Block] = []
         for name, data in self._small(manifest).items():
-            entries[name] = add_file(io.BytesIO(data), rest.append)
-        held = Held(manifest, checkpoint, add_directory(entries, rest.append).cid)
-        self._remember(held)
-        if self._whole(manifest.sha256) is None:
-            self._saver.start(partial(self._save, manifest, [*chain(*blocks.values()), *rest]))
-        return held
-
-    def _cut(self, files: dict[str, bytes], blocks: dict[str, list[Block]]) -> list[Entry]:
-        """The files as blocks, side by side when they are long."""
-
-        def one(name: str) -> Entry:
-            return add_file(io.BytesIO(files[name]), blocks[name].append)
-
-        if sum(map(len, files.values())) < _WORTH_A_THREAD:
-            return [one(name) for name in files]
-        with ThreadPoolExecutor(len(files)) as pool:
-            return list(pool.map(one, files))
+            entries[name] = add_file(io.BytesIO(data), blocks.append)
+        return Held(manifest, checkpoint, add_directory(entries, blocks.append).cid), blocks
 
     def settle(self) -> None:
         """Wait until what was made is on disk. StoreError when it could not be written."""
+        self._named()
         self._saver.settle()
 
     def close(self) -> None:
         """Wait until what was made is on disk, and make no more. StoreError when it could not be written."""
+        self._namer.shutdown()
         self._saver.close()
+
+    def _named(self) -> None:
+        """Wait until nothing is being named, whatever became of it."""
+        naming = self._naming
+        if naming is not None:
+            naming.exception()
 
     def _save(self, manifest: Manifest, blocks: Sequence[Block]) -> None:
         place = self._place(manifest.sha256)
@@ -179,6 +202,14 @@ class Checkpoints:
                 files[name] = store.get(Cid(file.cid), max_bytes=limit, sha256=file.sha256)
             return self._finish(manifest, Checkpoint.from_files(self._layout, files))
 
+    def drop(self, sha256: str) -> None:
+        """Forget a checkpoint that turned out to be wrong."""
+        self._named()
+        self._saver.wait()
+        with self._lock:
+            self._memory.pop(sha256, None)
+        shutil.rmtree(self._place(sha256), ignore_errors=True)
+
     def round_of(self, sha256: str) -> int | None:
         """The round of a checkpoint that was made or is whole here; None when it is not."""
         with self._lock:
@@ -197,6 +228,7 @@ class Checkpoints:
         """A block of any checkpoint that is kept; ContentUnavailable when there is none."""
         found = self._block(cid)
         if found is None:
+            self._named()
             self._saver.wait()  # it may be among those that are being written
             found = self._block(cid)
         if found is None:

@@ -26,7 +26,7 @@ from commonweight.exact.arrays import F32, array_digest, as_f32, from_bytes
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.fields import Fields
+from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES
 
@@ -260,8 +260,25 @@ class Journal:
     def counted(self, commitment: Signed) -> None:
         """Move on: this commitment of ours was counted, the next round continues from its last state."""
         body = Commitment.from_body(commitment.body)
-        position = Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual)
-        write_whole(self.folder / "position.json", dumps(position.to_json()))
+        self.move(Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual))
+
+    def move(self, position: Position | None) -> None:
+        """Stand there; None: have no history."""
+        if position is None:
+            (self.folder / "position.json").unlink(missing_ok=True)
+        else:
+            write_whole(self.folder / "position.json", dumps(position.to_json()))
+
+    def refuse(self, record: str, why: str) -> None:
+        """Note that a record, by its digest, was found wrong: nothing is to go on from it."""
+        folder = self.folder / "refused"
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / digest_bytes(record).hex(), why.encode())
+
+    def refused(self, record: str) -> str | None:
+        """Why a record was found wrong here; None when it was not."""
+        path = self.folder / "refused" / digest_bytes(record).hex()
+        return path.read_text() if path.exists() else None
 
     def first_state(self, base_weights: F32) -> Start:
         """The state that the next round starts from: after the last counted commitment, or fresh."""

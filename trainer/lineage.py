@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from commonweight.errors import FormatError, RuleBroken, TrainingError
 from commonweight.exact.arrays import F32
+from commonweight.exact.checkpoint import Checkpoint
 from commonweight.exact.codecs import decode
 from commonweight.exact.round import apply_parts
 from commonweight.protocol.canonical import sha256_hex
@@ -23,7 +24,7 @@ from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.parts import part_range
 from commonweight.protocol.records import Plan, Record
 from trainer.allreduce import Exchange
-from trainer.checkpoint import Held
+from trainer.checkpoint import Base, Held
 from trainer.signers import Fits
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ async def ready_base(member: Member, plan: Plan) -> Held:
     attested = await asyncio.to_thread(member.chain.attested)
     if plan.previous_record is None:
         held = await _genesis(member, plan, attested)
-    elif (plan.previous_record, plan.base) == member.followed:
-        held = await member.checkpoint(plan.base)
     else:
         held = await _from_record(member, plan, attested)
     member.have = held.sha256
@@ -62,13 +61,15 @@ async def _genesis(member: Member, plan: Plan, attested: Attested) -> Held:
 async def _from_record(member: Member, plan: Plan, attested: Attested) -> Held:
     """The base of a plan that goes on from a record."""
 
-    async def named(signed: Signed, _: Record) -> bool:
+    async def meant(signed: Signed, _: Record) -> bool:
         return signed.digest == plan.previous_record
 
-    newest = await _record_below(member, plan.round, attested, named)
+    newest = await _record_below(member, plan.round, attested, meant)
     if newest is None:
         raise _unproven(plan, plan.base, "no signer shows the record that the plan names")
     signed, record = newest
+    if (wrong := member.journal.refused(signed.digest)) is not None:
+        raise _unproven(plan, plan.base, f"the record that made it was found wrong here: {wrong}")
     if record.checkpoint != plan.base:
         raise _unproven(plan, plan.base, f"the record that the plan names made {record.checkpoint}")
     if await _stands(member, plan.base, attested):
@@ -95,7 +96,9 @@ async def _walk(member: Member, plan: Plan, record: Record, attested: Attested) 
 
 
 async def _made(member: Member, checkpoint: str, signed: Signed, record: Record) -> bool:
-    return record.checkpoint == checkpoint and await _anchored(member, signed, record)
+    if record.checkpoint != checkpoint or member.journal.refused(signed.digest) is not None:
+        return False
+    return await _anchored(member, signed, record)
 
 
 async def _stands(member: Member, sha256: str, attested: Attested) -> bool:
@@ -110,9 +113,7 @@ async def _anchored(member: Member, signed: Signed, record: Record) -> bool:
     return await asyncio.to_thread(member.chain.record_anchored, record.round, digest_bytes(signed.digest))
 
 
-async def _record_below(
-    member: Member, round_: int, attested: Attested, fits: Fits
-) -> tuple[Signed, Record] | None:
+async def _record_below(member: Member, round_: int, attested: Attested, fits: Fits) -> tuple[Signed, Record] | None:
     """The latest record of an earlier round that fits. Rounds that were given up have none that does; so many in a row
     are passed over, and none below what is attested is asked for, so that a lie does not make members flood signers.
     """
@@ -136,13 +137,25 @@ def _unproven(plan: Plan, checkpoint: str, why: str) -> RuleBroken:
 # --- a round's step --------------------------------------------------------------------------------------------------
 
 
-async def take_outer_step(member: Member, record: Record, base: Held, exchange: Exchange | None) -> Held:
+async def take_outer_step(member: Member, record: Record, base: Base, exchange: Exchange | None) -> Held:
     """The checkpoint that a record's canonical parts make of its base; TrainingError when it names another one."""
-    held = base
+    return await named(member, record, await outer_step_of(member, record, base, exchange))
+
+
+async def outer_step_of(member: Member, record: Record, base: Base, exchange: Exchange | None) -> Checkpoint:
+    """The values that a record's canonical parts make of its base."""
+    if not record.counted:
+        return base.checkpoint
+    parts = [await canonical_part(member, record, part, exchange) for part in range(len(record.results))]
+    return await asyncio.to_thread(apply_parts, member.config, base.checkpoint, parts)
+
+
+async def named(member: Member, record: Record, made: Checkpoint) -> Held:
+    """What a record makes, with its name; TrainingError when the record names another one."""
     if record.counted:
-        parts = [await canonical_part(member, record, part, exchange) for part in range(len(record.results))]
-        checkpoint = await asyncio.to_thread(apply_parts, member.config, base.checkpoint, parts)
-        held = await asyncio.to_thread(member.checkpoints.make, record.round, record.base, record.plan, checkpoint)
+        held = await asyncio.to_thread(member.checkpoints.make, record.round, record.base, record.plan, made)
+    else:
+        held = await member.checkpoint(record.base)
     if held.sha256 != record.checkpoint:
         raise TrainingError(
             f"The record of round {record.round} names a checkpoint that its parts do not make",

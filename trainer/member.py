@@ -30,12 +30,14 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, open_store
 from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
-from trainer.checkpoint import Checkpoints, Held, PeerBlocks
+from trainer.checkpoint import Base, Checkpoints, Held, PeerBlocks
 from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
+from trainer.outcome import Outcome
 from trainer.peers import PeerBook, PeerServer
 from trainer.recall import Recall
+from trainer.recheck import Accused
 from trainer.settings import ProviderSettings, world_size
 from trainer.signers import Signers
 from trainer.status import Status
@@ -70,7 +72,7 @@ class Member:
     server: PeerServer = field(init=False)
     address: str = field(init=False, default="")
     have: str | None = field(init=False, default=None)
-    followed: tuple[str | None, str] | None = field(init=False, default=None)  # the last record's digest and checkpoint
+    outcomes: list[Outcome] = field(init=False, default_factory=list)  # of the last rounds, the newest last
     joined: int = field(init=False, default=0)
     round: int = field(init=False, default=0)
     finish_s: float = field(init=False, default=0.5)
@@ -78,7 +80,7 @@ class Member:
     def __post_init__(self) -> None:
         self.server = PeerServer(
             self.identity, self.config, self.chain, self.journal, self.checkpoints, self.own_part,
-            listener=self.listener, upload=self.upload,
+            Accused(self).take, listener=self.listener, upload=self.upload,
         )  # fmt: skip
 
     def now_ms(self) -> int:
@@ -127,6 +129,8 @@ class Member:
 
     async def close(self) -> None:
         """Stop serving and give everything back."""
+        for outcome in self.outcomes:
+            outcome.close()
         await self.server.close()
         await self.signers.close()
         await self.dialer.close()
@@ -138,7 +142,7 @@ class Member:
 
     # --- what this member makes --------------------------------------------------------------------------------------
 
-    def train(self, folder: RoundFolder, base: Held, enough: Enough, progress: Progress) -> Work:
+    def train(self, folder: RoundFolder, base: Base, enough: Enough, progress: Progress) -> Work:
         """The inner steps of a round. Blocks."""
         return self.trainer.train(folder, base.checkpoint.weights, enough, progress)
 

@@ -1,15 +1,15 @@
 """A member among its peers: what it serves to members and signers, and its calls to other members.
 
 Served: `part` and `result` (the all-reduce), `state` (a trace state, to signers who replay), `payload` (an own part, to
-signers, once payloads may leave), `block` (content of checkpoints, by CID). Callers are known by their registered key;
-sizes and numbers are bounded before anything is read.
+signers and members, once payloads may leave), `block` (content of checkpoints, by CID), `offence` (evidence against a
+record). Callers are known by their registered key; sizes and numbers are bounded before anything is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from commonweight.errors import ContentUnavailable, PeerError, PeerRefused, PeerUnreachable
 from commonweight.exact.codecs import encoded_size
@@ -25,9 +25,11 @@ from commonweight.net import (
     UploadCap,
     split_address,
 )
+from commonweight.net.blobs import MAX_BLOBS, read_size, split_blobs
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, hex32
+from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store.base import MAX_BLOCK_BYTES
@@ -143,6 +145,7 @@ class PeerServer:
         journal: Journal,
         checkpoints: Checkpoints,
         own_part: Callable[[RoundFolder], OwnPart],
+        accuse: Callable[[int, Offence, dict[str, bytes]], Awaitable[None]],
         limits: Limits | None = None,
         listener: type[Server] = Server,
         upload: UploadCap | None = None,
@@ -152,6 +155,7 @@ class PeerServer:
         self._journal = journal
         self._checkpoints = checkpoints
         self._own_part = own_part
+        self._accuse = accuse
         self._exchanges: dict[int, Exchange] = {}
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
         methods = {
@@ -160,6 +164,7 @@ class PeerServer:
             "state": Method(self._state),
             "payload": Method(self._payload),
             "block": Method(self._block),
+            "offence": Method(self._offence, 16 * part_bytes),
         }
         self._server = listener(
             identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes, upload=upload)
@@ -244,7 +249,6 @@ class PeerServer:
         )
 
     async def _payload(self, request: Request) -> Reply:
-        self._signers_only(request)
         f = Fields(request.params, "payload")
         round_, part = f.integer("round", 1), f.integer("part")
         f.done()
@@ -265,6 +269,17 @@ class PeerServer:
         cid = parse_cid(f.text("cid", 100))
         f.done()
         return Reply({}, await asyncio.to_thread(self._checkpoints.block, cid))
+
+    # --- what members tell each other --------------------------------------------------------------------------------
+
+    async def _offence(self, request: Request) -> Reply:
+        if request.caller.index is None:
+            raise PeerRefused("members-only", "Signers are told of offences, they tell none here")
+        f = Fields(request.params, "offence")
+        offence, named = Offence.from_body(f.take("offence")), f.objects("blobs", read_size, 0, MAX_BLOBS)
+        f.done()
+        await self._accuse(request.caller.index, offence, split_blobs(request.body, named))
+        return Reply()
 
     def _signers_only(self, request: Request) -> None:
         if request.caller.role != "signer":

@@ -20,15 +20,21 @@ class Saver:
         self._pending: Future[None] | None = None
         self._lock = threading.Lock()
 
-    def start(self, save: Callable[[], None]) -> None:
-        """Begin a save, once the one before is done. If that one failed, the log says why: the round goes on without
-        it, and the next save may find room again.
+    def ready(self) -> None:
+        """Wait for the save before. If that one failed, the log says why: the round goes on without it, and the next
+        save may find room again.
         """
         with self._lock:
             try:
                 _result(self._pending)
             except StoreError as problem:
                 _log.error("a checkpoint is not saved: %s", problem)
+            self._pending = None
+
+    def start(self, save: Callable[[], None]) -> None:
+        """Begin a save, once the one before is done."""
+        self.ready()
+        with self._lock:
             self._pending = self._executor.submit(save)
 
     def settle(self) -> None:

@@ -18,6 +18,7 @@ from commonweight.errors import (
     SignatureError,
 )
 from commonweight.net import Dialer, Reply
+from commonweight.net.blobs import sizes_of
 from commonweight.protocol.canonical import JsonObject, loads
 from commonweight.protocol.documents import Signed, recover, verify
 from commonweight.protocol.fields import U32, Fields
@@ -249,8 +250,7 @@ class Signers:
 
     async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
         """Report an offence, with its blobs, to every signer."""
-        sizes: list[JsonObject] = [{"name": name, "size": len(data)} for name, data in blobs.items()]
-        params: JsonObject = {"offence": offence.to_body(), "blobs": [*sizes]}
+        params: JsonObject = {"offence": offence.to_body(), "blobs": sizes_of(blobs)}
         body = b"".join(blobs.values())
         answers = await asyncio.gather(
             *(self._call(signer, "offence", params, body) for signer in self._order), return_exceptions=True

@@ -26,15 +26,16 @@ from commonweight.errors import (
     TrainingError,
 )
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.records import Plan, Record
+from commonweight.protocol.records import Plan
 from commonweight.protocol.structure import check_plan
 from commonweight.schedule import Schedule
 from trainer.allreduce import Exchange
 from trainer.anchor import wait_for_anchor
-from trainer.checkpoint import Held
+from trainer.checkpoint import Base
 from trainer.journal import RoundFolder
-from trainer.lineage import ready_base, take_outer_step
+from trainer.lineage import ready_base
 from trainer.member import Member, open_member
+from trainer.outcome import confirm, look_back, made_base, next_checkpoint, settle_earlier, wait_for_record
 from trainer.pausing import paused_until
 from trainer.settings import ProviderSettings, is_follower
 from trainer.showing import log_handler, shown
@@ -149,6 +150,7 @@ async def rounds(member: Member, stop: Stop) -> None:
                 await rest(member, stop)
                 continue
             member.status.say("wait", member.round)
+            await look_back(member)
             found = await next_plan(member, member.round, stop)
             if found is not None:
                 await one_round(member, *found, stop)
@@ -157,6 +159,7 @@ async def rounds(member: Member, stop: Stop) -> None:
         except (ChainError, PeerError, StoreError, FormatError) as problem:
             _log.warning("round not finished, trying again: %s", problem)
             await asyncio.sleep(member.poll_s)
+    await confirm(member)
 
 
 def _forget(member: Member) -> None:
@@ -176,7 +179,7 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
     """Everything of one round, to the checkpoint after it."""
     keys = await member.know_plan(plan)
     await settle_earlier(member, plan)
-    base = await ready_base(member, plan)
+    base = await made_base(member, plan) or await ready_base(member, plan)
     exchange: Exchange | None = None
     if member.index in plan.indices and plan.round > member.joined:
         exchange = member.exchange(signed, keys)
@@ -190,30 +193,10 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
         await next_checkpoint(member, signed, plan, *record, base, exchange)
 
 
-async def settle_earlier(member: Member, plan: Plan) -> None:
-    """Learn whether earlier commitments of ours were counted, when we were not there to see it."""
-    position = member.journal.position
-    for folder in list(member.journal.rounds(0 if position is None else position.round)):
-        number = folder.body.round
-        if number >= plan.round or folder.settled or folder.commitment is None:
-            continue
-        found = await member.signers.record(number)
-        if found is not None:
-            note_counted(member, folder, found[1])
-
-
-def note_counted(member: Member, folder: RoundFolder, record: Record) -> None:
-    """Move on from our commitment when the record counts it."""
-    commitment, entry = folder.commitment, record.counted_member(member.index)
-    if commitment is not None and entry is not None and entry.commitment == commitment.digest:
-        member.journal.counted(commitment)
-    folder.settle()
-
-
 # --- train and commit ------------------------------------------------------------------------------------------------
 
 
-async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> None:
+async def commit(member: Member, folder: RoundFolder, base: Base, stop: Stop) -> None:
     """Train unless that is done already, and try to get a receipt for it while that makes sense."""
     plan, commitment = folder.body, folder.commitment
     if commitment is None:
@@ -221,11 +204,8 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
             refused = "resting" if stop.leaving else "too-late"
             member.status.say("train", plan.round, refused=refused, why="there was no time left to train in")
             return
-        try:
-            commitment = await take_steps(member, folder, base, stop)
-        except TrainingError as problem:
-            _log.error("round %d is given up: %s", plan.round, problem)
-            member.status.say("train", plan.round, refused="training-failed", why=str(problem))
+        commitment = await take_steps(member, folder, base, stop)
+        if commitment is None:
             return
     member.status.say("commit", plan.round, deadline_ms=plan.commit_by_ms)
     while True:
@@ -244,8 +224,11 @@ async def commit(member: Member, folder: RoundFolder, base: Held, stop: Stop) ->
             return
 
 
-async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop) -> Signed:
-    """The inner steps and the commitment to them; fewer steps when time or the process ends before."""
+async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop) -> Signed | None:
+    """The inner steps and the commitment to them; fewer steps when time or the process ends before.
+
+    None when they failed. Raises when the base turns out not to be the one that the record names.
+    """
     plan, planned = folder.body, folder.body.member(member.index).steps
     loop = asyncio.get_running_loop()
     tokens, started = member.config.tokens(1), loop.time()
@@ -266,9 +249,15 @@ async def take_steps(member: Member, folder: RoundFolder, base: Held, stop: Stop
                               deadline_ms=plan.commit_by_ms)  # fmt: skip
 
     member.status.say("train", plan.round, steps=planned, deadline_ms=plan.commit_by_ms)
-    work = await asyncio.to_thread(member.train, folder, base, enough, progress)
+    try:
+        work = await asyncio.to_thread(member.train, folder, base, enough, progress)
+    except TrainingError as problem:
+        _log.error("round %d is given up: %s", plan.round, problem)
+        member.status.say("train", plan.round, refused="training-failed", why=str(problem))
+        return None
     _log.info("round %d: %d steps, loss %.4f, %.2f s, trace %.1f %%", plan.round, work.commitment.steps, work.loss,
               work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
+    await confirm(member)
     signed = await asyncio.to_thread(member.commitment, folder, work.commitment)
     member.finish_s = max(_FINISH_S, 2 * (loop.time() - last_step))
     return signed
@@ -321,47 +310,3 @@ async def upload(member: Member, folder: RoundFolder) -> None:
                 return
 
     await asyncio.gather(*(one(number) for number in range(plan.parts)))
-
-
-# --- record and outer step -------------------------------------------------------------------------------------------
-
-
-async def next_checkpoint(
-    member: Member, signed: Signed, plan: Plan, written: Signed, record: Record, base: Held, exchange: Exchange | None
-) -> None:
-    """The record's canonical parts, the outer step along them, and the same checkpoint as everybody else's.
-
-    Raises TrainingError when the record names another checkpoint than its own parts make: we do not follow a lie.
-    """
-    if record.plan != signed.digest or record.base != plan.base:
-        raise FormatError(f"The record of round {plan.round} is about another plan", record.plan)
-    held = await take_outer_step(member, record, base, exchange)
-    member.have, member.followed = held.sha256, (written.digest, held.sha256)
-    folder = member.journal.committed_round(plan.round)
-    if folder is not None:
-        note_counted(member, folder, record)
-    say_outcome(member, plan, record, held)
-
-
-def say_outcome(member: Member, plan: Plan, record: Record, held: Held) -> None:
-    """What the record says of this member, and why it is left out if it is."""
-    entry = record.counted_member(member.index)
-    left_out = {item.index: f"refused-{item.reason}" for item in record.refused}
-    left_out |= {item.index: f"missing-{item.reason}" for item in record.missing}
-    member.status.say(
-        "record", plan.round, checkpoint=held.sha256, counted=entry is not None,
-        tokens=0 if entry is None else entry.tokens, members=len(record.counted), planned=member.index in plan.indices,
-        refused=left_out.get(member.index, ""),
-    )  # fmt: skip
-
-
-async def wait_for_record(member: Member, plan: Plan) -> tuple[Signed, Record]:
-    """The round's record, for as long as it takes: nothing can go on without it."""
-    while True:
-        try:
-            found = await member.signers.record(plan.round)
-            if found is not None:
-                return found
-        except (PeerError, FormatError) as problem:
-            _log.warning("the record of round %d cannot be had yet: %s", plan.round, problem)
-            await asyncio.sleep(member.poll_s)

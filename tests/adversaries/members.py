@@ -115,11 +115,11 @@ class _Forger(Member):
     def train(self, folder: RoundFolder, base: Held, enough: Enough, progress: Progress) -> Work:
         optimizer_state, forge, start = self.trainer.journal.store_state, self.forge, base.checkpoint.weights
 
-        def store(state: State, residual: str | None = None):
-            if residual is not None:
+        def store(state: State, known):
+            if "m" not in known:  # else it is the first state
                 self.moved = (start + forge(state.weights - start)).astype(np.float32)
                 state = replace(state, weights=self.moved)
-            return optimizer_state(state, residual)
+            return optimizer_state(state, known)
 
         from trainer import diloco
 

@@ -150,6 +150,7 @@ class One:
     kind: type[Member]
     step_s: float
     line: Line
+    home: Path
     lines: Lines = field(default_factory=Lines)
     process: Process | None = None
     stop: Stop | None = None
@@ -163,6 +164,14 @@ class One:
     @property
     def honest(self) -> bool:
         return self.kind is Member
+
+    def folder(self, name: str = "") -> Path:
+        """Where it keeps its files."""
+        return self.home / self.name / name
+
+    def journal(self) -> Journal:
+        """Its journal, as its files have it."""
+        return Journal(self.folder("state"))
 
 
 class Signer:
@@ -251,7 +260,7 @@ class Crowd:
         self.signers = [Signer(self, position) for position in range(signers)]
         self.ledger.attested = self._attested
         slow, cheats = slow or {}, cheats or {}
-        self.members = [One(i, cheats.get(i, Member), slow.get(i, step_s), lines(i)) for i in range(members)]
+        self.members = [One(i, cheats.get(i, Member), slow.get(i, step_s), lines(i), folder) for i in range(members)]
 
     @property
     def lead(self) -> Signer:
@@ -289,7 +298,7 @@ class Crowd:
     def _member(self, one: One) -> Member:
         assert one.process is not None
         party = self.links.join(one.name, one.process, one.line)
-        folder = self.folder / one.name
+        folder = one.folder()
         folder.mkdir(exist_ok=True)
         identity = Identity(member_key(one.index), RUN, DOMAIN, "member", one.index)
         dialer: Any = SimDialer(self.links, party, identity)
@@ -303,7 +312,8 @@ class Crowd:
             store=FolderStore(self.folder / "store"),
             signers=Signers(dialer, DOMAIN, {s.address: s.party.name + ":1" for s in self.signers}),
             book=SimBook(dialer, one.index), dialer=dialer, journal=journal,
-            checkpoints=Checkpoints(folder / "checkpoints", self.config, RUN, AtOnce()), trainer=trainer, status=status,
+            checkpoints=Checkpoints(folder / "checkpoints", self.config, RUN, AtOnce(), AtOnce()),
+            trainer=trainer, status=status,
             poll_s=0.5, lock=lock, clock=self.loop.unix,
             listener=listener(self.links, party),
         )  # fmt: skip

@@ -23,6 +23,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import KEYS, make_plan
 from trainer.checkpoint import Checkpoints, Held, PeerBlocks
+from trainer.journal import Journal
 from trainer.lineage import ready_base
 from trainer.signers import Signers
 
@@ -132,7 +133,7 @@ class History:
 
         member: Any = SimpleNamespace(
             config=self.config, chain=self.chain, checkpoints=box, signers=signers, checkpoint=checkpoint,
-            followed=None, have=None,
+            followed=None, have=None, journal=Journal(self.folder / "journal"),
         )  # fmt: skip
         try:
             for archive in archives:

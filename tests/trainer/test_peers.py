@@ -20,6 +20,7 @@ from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.keys import address_of
+from commonweight.protocol.offences import Offence
 from commonweight.protocol.parts import part_range
 from commonweight.protocol.records import PartMessage, sign_body
 from commonweight.protocol.runconfig import RunConfig
@@ -69,14 +70,18 @@ class Serving:
 
     def __init__(self, bench: Bench, folder: Path, domain: Domain) -> None:
         self.bench, self.domain = bench, domain
+        self.accusations: list[tuple[int, Offence, dict[str, bytes]]] = []
         work = bench.train()
         self.commitment = work.commitment
         bench.folder.save_commitment(sign_body(work.commitment, KEYS[1], domain))
         self.checkpoints = Checkpoints(folder / "checkpoints", bench.config, RUN)
         self.server = PeerServer(
             Identity(KEYS[1], RUN, domain, "member", 1), bench.config, FakeChain(), bench.journal, self.checkpoints,
-            lambda folder: lambda part: (self.message(part), folder.payload_part(part)),
+            lambda folder: lambda part: (self.message(part), folder.payload_part(part)), self.told,
         )  # fmt: skip
+
+    async def told(self, sender: int, offence: Offence, blobs: dict[str, bytes]) -> None:
+        self.accusations.append((sender, offence, blobs))
 
     def message(self, part: int) -> Signed:
         digest = sha256_hex(self.bench.folder.payload_part(part))
@@ -124,19 +129,20 @@ async def test_signers_get_any_trace_state_with_its_proof(serving: Serving) -> N
             await peer.call("state", {"round": 9, "leaf": 0})
 
 
-async def test_no_payload_leaves_before_its_release_and_then_only_to_signers(serving: Serving) -> None:
+async def test_no_payload_leaves_before_its_release(serving: Serving) -> None:
     async with serving, serving.open(SIGNER, "signer") as signer, serving.open(KEYS[0], "member", 0) as member:
-        with pytest.raises(PeerRefused) as refused:
-            await signer.call("payload", {"round": 1, "part": 0})
-        assert refused.value.code == "too-early"
-        serving.bench.folder.release()
-        reply = await signer.call("payload", {"round": 1, "part": 1})
-        span = part_range(serving.bench.base.size, 64, 2, 1)
-        check_part(reply.body, span.size, "int8", 64, serving.commitment.parts[1])
-        for method, params in (("payload", {"round": 1, "part": 0}), ("state", {"round": 1, "leaf": 0})):
+        for peer in (signer, member):
             with pytest.raises(PeerRefused) as refused:
-                await member.call(method, dict[str, object](params))  # type: ignore[arg-type]
-            assert refused.value.code == "signers-only"
+                await peer.call("payload", {"round": 1, "part": 0})
+            assert refused.value.code == "too-early"
+        serving.bench.folder.release()
+        for peer in (signer, member):
+            reply = await peer.call("payload", {"round": 1, "part": 1})
+            span = part_range(serving.bench.base.size, 64, 2, 1)
+            check_part(reply.body, span.size, "int8", 64, serving.commitment.parts[1])
+        with pytest.raises(PeerRefused) as refused:
+            await member.call("state", {"round": 1, "leaf": 0})
+        assert refused.value.code == "signers-only"
 
 
 @pytest.mark.parametrize(
