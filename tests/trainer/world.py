@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ETH = 10**18
 PASSWORD = "a password of the tests"
 T = TypeVar("T")
+_PATIENCE_S = 300.0
+"""So long that only what hangs is given up, however busy the machine is."""
 
 
 def free_port() -> int:
@@ -236,7 +238,7 @@ class World:
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
-    def wait(self, what: str, condition: Callable[[], T], timeout_s: float = 90) -> T:
+    def wait(self, what: str, condition: Callable[[], T], timeout_s: float = _PATIENCE_S) -> T:
         """Wait until `condition` is true; fails with all logs when it does not become so."""
         until = time.monotonic() + timeout_s
         while not (value := condition()):
@@ -245,7 +247,7 @@ class World:
             time.sleep(0.1)
         return value
 
-    def wait_round(self, number: int, *providers: Provider, timeout_s: float = 90) -> None:
+    def wait_round(self, number: int, *providers: Provider, timeout_s: float = _PATIENCE_S) -> None:
         """Wait until these members have come to the checkpoint of a round."""
         for provider in providers:
             self.wait(f"{provider.name} in round {number}", lambda p=provider: number in p.checkpoints(), timeout_s)
@@ -257,6 +259,11 @@ class World:
             for number, checkpoint in provider.checkpoints().items():
                 assert merged.setdefault(number, checkpoint) == checkpoint, f"round {number} is forked"
         return merged
+
+    def empty_rounds(self) -> set[int]:
+        """Rounds whose record counts nobody, by what the members say."""
+        lines = [line for provider in self.providers.values() for line in provider.lines() if "checkpoint" in line]
+        return {line["round"] for line in lines if line["members"] == 0}
 
     def report(self) -> str:
         pieces = []
