@@ -224,8 +224,8 @@ class Payer:
         if limits.deposit is None:
             raise PaymentError(
                 "The channel does not hold enough",
-                f"{missing} are missing for this request",
-                f"pay into it: commonweight infer channel open {offer.pay_to} AMOUNT",
+                f"{missing} smallest units of {self.run.asset.symbol()} are missing for this request",
+                f"pay into it by --deposit AMOUNT, or by commonweight infer channel open {offer.pay_to} AMOUNT",
             )
         amount = max(limits.deposit, missing)
         paying = Run.at(self.run.chain.with_key(self.key), self.run.address)

@@ -156,6 +156,8 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {_text(v)}" for name, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value) or "-"
     return _printable(str(value))

@@ -175,6 +175,7 @@ def status(
     index = index_for(found, owner)
     entry = found.registry.provider_at(index)
     last = last_line(session.settings.data_dir / "status.jsonl")
+    loss = None if last is None else last.get("loss_micro")
     own, signers = told.own_rounds(session.settings.data_dir, rounds), told.itemised(session, index, epochs)
     body: dict[str, object] = {
         "run": found.address,
@@ -196,7 +197,8 @@ def status(
         ("stake", format_amount(entry.stake, found.asset.symbol(), found.asset.decimals())),
         ("banned until", when(entry.banned_until) if body["banned"] else None),
         ("left", when(entry.exit_at) if entry.exit_at else None),
-        *([(name, last[name]) for name in ("round", "phase", "step", "loss_micro") if name in last] if last else []),
+        *([(name, last[name]) for name in ("round", "phase", "step") if name in last] if last else []),
+        ("loss", f"{loss / 1e6:.3f} nats a token") if isinstance(loss, int) else ("loss", None),
     ]
     session.output.result(body, title=f"Provider {index} of {found.params.name}", rows=rows)
     if not as_json:
