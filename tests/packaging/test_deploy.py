@@ -125,9 +125,12 @@ KNOWN = {  # of the Compose specification, those that this file uses
 
 def test_the_image_is_built_from_files_that_are_there_and_runs_as_nobody_special() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
-    for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE):
-        for source in sources.split():
-            assert (ROOT / source).exists(), source
+    copied = {s for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for s in line.split()}
+    for source in copied:
+        assert (ROOT / source).exists(), source
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert ignored == ["*", *ignored[1:-1], "**/__pycache__"], "all but what is named stays away from the builder"
+    assert {line.removeprefix("!") for line in ignored[1:-1]} == copied
     extras = {service["build"]["args"]["EXTRAS"] for service in compose()["services"].values()}
     project = (ROOT / "pyproject.toml").read_text()
     for extra in extras:
