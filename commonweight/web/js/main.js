@@ -74,6 +74,7 @@ async function lookOnce() {
     if (snapshot || app.transactions?.unsettled) await app.transactions?.refresh(app.snapshot);
   } catch (error) {
     app.trouble = await troubleOf(error);
+    if (!app.snapshot) find("run-line").textContent = "Nothing is known of this run yet.";
   }
   await redraw();
   if (app.run) attached();
@@ -137,7 +138,7 @@ function notices() {
   const wrong = Boolean(run && wallet?.connected && wallet.chainId !== run.chainId);
   const sent = app.transactions?.list ?? [];
   region(find("notices"), [trouble, config.foreign, wrong, wallet?.chainId, sent, snapshot && trouble ? snapshot.number : 0], () => [
-    trouble && h("div", { class: "notice bad", role: "alert", id: "trouble" }, h("strong", {}, trouble.title), ` ${trouble.why} ${trouble.fix}`,
+    trouble && h("div", { class: "notice bad", role: "alert", id: "trouble" }, h("strong", {}, `${trouble.title}.`), ` ${trouble.why} ${trouble.fix}`,
       snapshot && h("p", {}, `What you see is as of block ${snapshot.number}, ${relative(snapshot.time, BigInt(Math.floor(Date.now() / 1000)))}.`)),
     config.foreign.length > 0 && h("div", { class: "notice warn" }, h("strong", {}, "This link brings its own settings."),
       ` The ${config.foreign.join(" and ")} come from the link and are not what this site serves. Check where you got it before you send money.`),

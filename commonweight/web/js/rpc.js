@@ -18,7 +18,7 @@ export class Nonsense extends Error {}
 /** No node could be reached. */
 export class Unreachable extends Error {
   constructor(tried) {
-    super(`No answer from ${tried.join(", ")}`);
+    super(`No answer from ${tried.join(", ")}.`);
     this.tried = tried;
   }
 }

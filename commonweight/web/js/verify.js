@@ -26,7 +26,7 @@ export async function* checkReport(app, epoch) {
   const digest = TypedDataEncoder.hash(domainOf(run), { Report: REPORT }, report);
   yield outcome("The report hashes to what the oracle contract emitted", digest === entry.digest);
   const signers = entry.signatures.map((signature) => recoverAddress(digest, signature).toLowerCase());
-  yield outcome("Every signature is by the signer named", signers.join() === entry.signers.join(), `${signers.length} signers`);
+  yield outcome("Every signature is by the signer named", signers.join() === entry.signers.join(), `${signers.length} signer${signers.length === 1 ? "" : "s"}`);
   yield outcome("The credits list is the one that was signed", keccak256(entry.credits) === report.creditsHash);
   const [leaves, depth] = treeOf(ledger, epoch);
   const tree = leaves && makeTree(leaves, depth, hasher(keccak256));

@@ -55,8 +55,8 @@ function reportCard(app, epoch, entry, outcomes) {
       ["Loss", `${nats(report.lossMicro)} nats`, `after round ${report.round}`],
       ["Signed by", entry.signers.map((signer) => [address(signer, "signer"), " "])],
       ["Root", copyable(report.root, "root")],
-      ["Evidence", [link(app, report.evidenceCid), " index.json ", copyable(report.evidenceSha256, "digest of index.json")]],
-      ["Checkpoint", [link(app, report.checkpointCid), " manifest ", copyable(report.checkpoint, "manifest digest")]],
+      ["Evidence", [link(app, report.evidenceCid), " ", h("span", { class: "pair" }, "index.json ", copyable(report.evidenceSha256, "digest of index.json"))]],
+      ["Checkpoint", [link(app, report.checkpointCid), " ", h("span", { class: "pair" }, "manifest ", copyable(report.checkpoint, "manifest digest"))]],
       ["Submitted", `block ${entry.block}`, [" ", copyable(entry.tx, "transaction")]],
     ], "tiles"),
     h("div", { class: "buttons" }, button), results, evidenceFiles(app, epoch));
@@ -155,7 +155,7 @@ function checks(app) {
 // --- signers, doubts, contracts ---------------------------------------------------------------------------------------
 
 function signers({ snapshot: s }) {
-  return card("signers", "Signers in office", h("p", {}, `${s.quorum} of these ${s.signers.length} must sign a report; the set has ${Number(s.rotation) === 0 ? "never changed" : `changed ${Number(s.rotation) === 1 ? "once" : `${s.rotation} times`}`}.`),
+  return card("signers", "Signers in office", h("p", {}, `${s.signers.length === 1 ? "This one signs every report" : `${s.quorum} of these ${s.signers.length} must sign a report`}; the set has ${Number(s.rotation) === 0 ? "never changed" : `changed ${Number(s.rotation) === 1 ? "once" : `${s.rotation} times`}`}.`),
     h("ul", { class: "addresses" }, s.signers.map((signer) => h("li", {}, address(signer, "signer")))));
 }
 

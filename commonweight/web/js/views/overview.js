@@ -133,7 +133,7 @@ function revenue(app) {
   const other = log.of("RevenueDistributor.CapitalReceived").reduce((total, e) => total + e.args.amount, 0n);
   return card("revenue", "What the model has earned",
     h("p", { class: "figure" }, money(run, sum("amount"))),
-    h("p", { class: "muted" }, `paid in by users in ${group(BigInt(payments.length))} payment${payments.length === 1 ? "" : "s"}, after the server's cut`),
+    h("p", { class: "muted" }, payments.length === 0 ? "Nobody has paid for answers yet." : `paid in by users in ${group(BigInt(payments.length))} payment${payments.length === 1 ? "" : "s"}, after the server's cut`),
     definitions([
       ["to the funders", money(run, sum("toCapital")), `${readable(s.capitalPaid, run.asset.decimals)} taken out so far`],
       other > 0n && ["slashed stakes and bonds, to the funders", money(run, other)],

@@ -31,6 +31,7 @@ export class Rounds {
 
   draw() {
     const epochs = this.#epochs();
+    if (epochs.length === 0) return [h("p", { class: "empty" }, "Known with the first report.")];
     const asked = epochs.slice(0, this.#wanted);
     const read = asked.map((epoch) => this.#read.get(epoch)).filter(({ found }) => found !== null);
     const underWay = asked.filter((epoch) => this.#read.get(epoch).found === null);
