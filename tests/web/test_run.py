@@ -292,6 +292,7 @@ async def test_a_missing_provider_is_shown_with_the_reason(staged_site: Served, 
     await visit.page.fill("#provider-lookup", "#3")
     await visit.page.press("#provider-lookup", "Enter")
     await visit.see("missing: no-commitment", "#mine .refusal")
+    await visit.see("no signer had its commitment", "#mine td .note")
 
 
 async def test_a_conviction_is_told(staged_site: Served, visit: Visit) -> None:

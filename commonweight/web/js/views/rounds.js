@@ -5,6 +5,21 @@ import { group } from "../money.js";
 import { pending, unavailable } from "./parts.js";
 
 const READ = 10;  // reports that are read at once
+const WORDS = {  // what records and the credit rule say of work that is not credited
+  "no-commitment": "no signer had its commitment when the round's deadline came",
+  "not-anchored": "its commitment came, and is not in what was anchored on chain",
+  late: "its commitment came after the deadline",
+  "payload-missing": "no signer could get its payload when the round was closed",
+  "copied-payload": "its payload is another member's",
+  "two-commitments": "it signed two commitments for one round",
+  "wrong-first-state": "its first state does not follow from what it trained before",
+  "below-minimum": "the round had fewer members than the run asks for, and was done again",
+  "structure not passed": "the signers found its documents or payload malformed",
+  "replay not passed": "the drawn steps were done again and gave something else, or their states were not delivered",
+  "replay failed": "a replay failed, and with it all credits of this epoch",
+  "contribution not passed": "its payload did not lower the loss on its own data more than on other data",
+  offence: "an offence was proved; no credits in this epoch",
+};
 
 /** What is read of one provider's rounds. `key` changes when what `draw` shows would. */
 export class Rounds {
@@ -85,9 +100,14 @@ export class Rounds {
 
 const row = (epoch, line) => [
   `${line.round}`, `${epoch}`, group(BigInt(line.tokens)), group(BigInt(line.credits)), `${line.bandwidth} / ${line.latency}`,
-  line.refused === "" ? "counted" : h("span", { class: "refusal" }, line.refused),
+  line.refused === "" ? "counted" : [h("span", { class: "refusal" }, line.refused), inWords(line.refused)],
   line.checks.length === 0 ? "not drawn" : line.checks.map((check) => `${check.check}: ${check.outcome}`).join(", "),
 ];
+
+function inWords(reason) {
+  const [, words] = Object.entries(WORDS).find(([code]) => reason.includes(code)) ?? [];
+  return words && h("span", { class: "note" }, words);
+}
 
 /** Epochs in words. */
 function spread(epochs) {
