@@ -125,6 +125,16 @@ def test_amounts_are_shortened_for_reading_and_never_made_larger() -> None:
     ]  # fmt: skip
 
 
+def test_epochs_are_named_as_people_do() -> None:
+    script = """
+    const { spread } = await page('views/newest.js');
+    console.log(show(data.map(spread)));
+    """
+    assert node(script, [[3], [4, 3], [9, 1, 6, 5, 4], [1, 3]]) == [
+        "epoch 3", "epochs 3 to 4", "epochs 1, 4 to 6 and 9", "epochs 1 and 3",
+    ]  # fmt: skip
+
+
 def test_the_abi_is_read_and_written_as_python_does() -> None:
     entry = interface("RevenueDistributor").function("claimCompute", 3)
     leaf = (7, "0x" + "ab" * 20, 2**200, 5, 2**255)

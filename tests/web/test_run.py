@@ -82,7 +82,7 @@ async def test_what_cannot_be_had_is_said_by_name_and_never_made_up(
 ) -> None:
     site = sites.serve(stage_now.staged.world, FolderStore(tmp_path / "empty"))
     await visit.go(site, "training")
-    await visit.see("The traffic of epoch 1 cannot be shown.", "#traffic")
+    await visit.see("The traffic of epochs 0 to 1 cannot be shown.", "#traffic")
     await visit.see("is not to be had from 127.0.0.1", "#traffic")
     await visit.see("cannot be shown", "#members")
     assert "counted\n" not in await visit.text("#members table")
@@ -279,6 +279,12 @@ async def test_older_rounds_are_read_when_asked_for_and_the_focus_stays(
     assert await page.evaluate("document.activeElement.id") == "older-rounds"
     rows = await page.locator("#mine .scroll").last.locator("tbody th").all_inner_texts()
     assert rows == ["4", "3", "2", "1"]
+    await page.evaluate("location.hash = 'training'")  # the rounds of all, eight reports at once
+    await visit.see("Read older reports: epochs 0 to 3", "#older")
+    await page.click("#older")
+    await visit.see("The rounds of epochs 2 to 11 cannot be shown.", "#rounds")
+    await visit.see("These are the rounds of all reports.", "#older")
+    assert await page.locator("#rounds tbody tr").count() == 4
     assert all("404" in error for error in visit.errors)
     visit.errors.clear()
 

@@ -3,11 +3,12 @@
 import { columns, copyable, h, region, slots, table } from "../dom.js";
 import { bytes, exact, group, nats } from "../money.js";
 import { lossPoints } from "./overview.js";
-import { Loader, address, card, lossCurve, pending, relative, span, unavailable, when } from "./parts.js";
+import { Newest, spread } from "./newest.js";
+import { address, card, lossCurve, pending, relative, span, unavailable, when } from "./parts.js";
 
 const LIVE_MS = 5_000;
 const SHOWN = 100;
-const READ = 8;  // epochs whose evidence is read
+const READ = 8;  // epochs whose evidence is read at once
 const STATES = {
   training: ["●", "in the round", "a signer sees it at work now"],
   committed: ["◆", "handed in", "a signer has its work of this round"],
@@ -25,43 +26,34 @@ export function training(app) {
   const places = slots("now", "loss", "members", "traffic", "rounds", "lineage");
   const root = h("div", { class: "stackup" }, places.now,
     columns([places.members, places.rounds], [places.loss, places.traffic, places.lineage]));
-  const loader = new Loader(() => app.redraw());
+  const newest = new Newest(app, {
+    id: "older", step: READ, epochs: () => withRounds(app.ledger), load: (epoch) => app.evidence(epoch).rounds(),
+  });
   const live = new Live(app);
 
   return {
     root,
     update() {
       const { snapshot: s, log, ledger } = app;
-      const epochs = withRounds(ledger);
-      const read = epochs.length === 0 ? [] : loader.get(epochs.map((epoch) => ledger.reports.get(epoch).digest).join(), () => readRounds(app, epochs));
+      const { read, underWay } = newest.look();
+      const looked = underWay.includes(withRounds(ledger)[0]) ? undefined : read;  // how members stand is told by the newest
       const status = live.status();
-      const key = read?.map((one) => one.missing ?? one.rounds.map((r) => r.number)) ?? "under way";
+      const { key } = newest;
       region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
       region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
-      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, read, status));
-      region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", read, traffic)));
-      region(places.rounds, [key], () => card("rounds", "Rounds", published("The rounds", read, roundTable)));
+      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, looked, status));
+      region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", looked, traffic)));
+      region(places.rounds, [key], () => card("rounds", "Rounds", published("The rounds", looked, roundTable), newest.button()));
       region(places.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
     },
   };
 }
 
-/** The newest epochs whose report brought rounds, newest first: one without any repeats the round of the report before. */
+/** The epochs whose report brought rounds, newest first: one without any repeats the round of the report before. */
 function withRounds(ledger) {
   const reports = [...ledger.reports].sort(([a], [b]) => a - b);
   const brought = reports.filter(([, { report }], place) => report.round > (place === 0 ? 0n : reports[place - 1][1].report.round));
-  return brought.map(([epoch]) => epoch).reverse().slice(0, READ);
-}
-
-/** The rounds of each epoch in order, or by name why an epoch's cannot be had. */
-function readRounds(app, epochs) {
-  return Promise.all(epochs.map(async (epoch) => {
-    try {
-      return { epoch, rounds: await app.evidence(epoch).rounds() };
-    } catch (error) {
-      return { epoch, missing: error };
-    }
-  }));
+  return brought.map(([epoch]) => epoch).reverse();
 }
 
 /** What a signer says of itself when this site passes it on; null where it does not. */
@@ -118,7 +110,7 @@ function liveLine({ config }, status) {
 
 function members(app, read, status) {
   const { ledger, log, snapshot: s } = app;
-  const last = read?.find((one) => one.rounds?.length > 0)?.rounds.at(-1) ?? null;
+  const last = read?.find((one) => one.found?.length > 0)?.found.at(-1) ?? null;
   const listed = [...ledger.accounts].slice(0, SHOWN);
   const rows = listed.map(([index, account]) => {
     const [state, detail] = standing(index, { log, last, status, time: s.time });
@@ -163,9 +155,10 @@ function standing(index, { log, last, status, time }) {
 function published(what, read, show) {
   if (read === undefined) return pending("Reading the published evidence…");
   if (read.length === 0) return h("p", { class: "empty" }, "Known with the first report that brings a round.");
-  const rounds = read.flatMap(({ epoch, rounds: found = [] }) => found.map((round) => ({ ...round, epoch })));
+  const missing = read.filter((one) => one.missing);
+  const rounds = read.flatMap(({ epoch, found = [] }) => found.map((round) => ({ ...round, epoch })));
   return [
-    read.filter((one) => one.missing).map(({ epoch, missing }) => unavailable(`${what} of epoch ${epoch}`, missing)),
+    missing.length > 0 && unavailable(`${what} of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].missing),
     rounds.length > 0 && show(rounds.sort((a, b) => b.number - a.number)),
   ];
 }
