@@ -138,7 +138,8 @@ def test_a_provider_registers_is_credited_claims_and_leaves(crowd: Crowd) -> Non
     assert crowd.user.ok("run", "show")["state"] == "trained"
 
 
-def test_a_wallet_stakes_for_the_key_of_another_computer(crowd: Crowd) -> None:
+def test_a_wallet_stakes_for_the_key_of_another_computer(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
     run, user = crowd.world.run, crowd.user
     written = crowd.ok(3, "provider", "prepare", "entry.json", "--peer", "127.0.0.1:7003")
     entry = json.loads((user.home / "entry.json").read_text())

@@ -316,6 +316,7 @@ async def test_an_authorisation_is_preferred_where_the_token_takes_it_and_leaves
     await visit.see("Not enough funds. Your account holds 999987.5 PUSD.", "#amount-note")
 
 
+@pytest.mark.slow
 async def test_a_wallet_that_signs_no_typed_data_allows_instead(
     stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
 ) -> None:

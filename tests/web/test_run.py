@@ -253,6 +253,7 @@ async def test_a_wallet_registers_the_key_of_another_computer(
     await page.wait_for_selector("#register", state="detached")
 
 
+@pytest.mark.slow
 async def test_older_rounds_are_read_when_asked_for_and_the_focus_stays(
     stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
 ) -> None:
