@@ -256,7 +256,7 @@ contract Handler is Base {
 
     /// @dev Any provider, on any final root.
     function claimComputeOf(uint256 index, uint256 which) external {
-        if (oldEpochs.length == 0) return;
+        if (oldEpochs.length == 0 || registry.providerCount() == 0) return;
         which = which % oldEpochs.length;
         uint32 i = uint32(index % registry.providerCount());
         TreeModel t = oldTrees[which];
