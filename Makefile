@@ -141,7 +141,7 @@ test-python: setup ipfs-node ## pytest in three processes: most of its time goes
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: setup ipfs-node ## the long ones: forge with many runs, properties with new examples, pytest -m slow
-	@FOUNDRY_PROFILE=slow $(FORGE) test
+	@FOUNDRY_PROFILE=slow $(FORGE) test --fuzz-seed $$(date +%s)
 	@HYPOTHESIS_PROFILE=search $(PYTEST) -m 'hypothesis and not slow' --timeout 900
 	@$(PYTEST) -m slow
 
