@@ -32,6 +32,7 @@ from oracle.recount import OK, Recount
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting, ledger_holds, make_report
 from oracle.seat import in_thread
+from oracle.standings import Standings
 from oracle.votes import ask_vote
 from oracle.watch import View
 
@@ -54,7 +55,7 @@ class Agreement:
 
     def __init__(
         self, desk: Desk, reporting: Reporting, recount: Recount, replaying: Replaying, offending: Offending,
-        evaluating: Evaluating,
+        evaluating: Evaluating, standings: Standings,
     ) -> None:  # fmt: skip
         self._desk = desk
         self._seat = desk.seat
@@ -63,6 +64,7 @@ class Agreement:
         self._replaying = replaying
         self._offending = offending
         self._evaluating = evaluating
+        self._standings = standings
         self._log = logger("agree")
 
     # --- proposing -----------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ class Agreement:
             return None
         digest = proposal.report.digest(self._seat.domain)
         own = self._sign(proposal.report)
-        self._seat.db.add_report(proposal.report.epoch, attempt, digest, proposal.rounds)
+        self._remember(proposal.report, proposal.evidence)
         votes = {self._seat.address: own}
         asked = [asyncio.create_task(self._ask(peer, proposal, digest)) for peer in self._desk.peers]
         try:
@@ -126,7 +128,7 @@ class Agreement:
         assert view.open_info is not None
         seeds = await self._seeds(rounds)
         evaluation = await self._evaluating.of(rounds, view.open_epoch)
-        facts = self._reporting.facts(view, view.open_epoch, rounds, credited, seeds)
+        facts = await self._reporting.facts(view, view.open_epoch, rounds, credited, seeds)
         evidence, earned = self._reporting.evidence(view.open_epoch, attempt, rounds, evaluation, facts)
         cid = await in_thread(lambda: self._seat.store.put_directory(evidence.files))
         report, packed = make_report(view, view.open_info, evidence, str(cid), earned, attempt, view.finalized)
@@ -167,7 +169,7 @@ class Agreement:
         await self._check_own(evidence, rounds)
         await self._check_order(view, rounds)
         await in_thread(lambda: self._pin(files, report))
-        self._seat.db.add_report(report.epoch, report.attempt, report.digest(self._seat.domain), rounds)
+        self._remember(report, evidence)
         return self._sign(report)
 
     async def _check_evidence(self, view: View, report: Report, evidence: Evidence, rounds: list[int]) -> None:
@@ -177,7 +179,7 @@ class Agreement:
         assert view.open_info is not None
         credited = await self.credited(view)
         seeds = await self._seeds(rounds)
-        facts = self._reporting.facts(view, report.epoch, rounds, credited, seeds)
+        facts = await self._reporting.facts(view, report.epoch, rounds, credited, seeds)
         blobs = {}
         for signed in evidence.offences:
             blobs[signed.digest] = await self._offending.blobs_of(Offence.from_body(signed.body))
@@ -253,6 +255,12 @@ class Agreement:
         self._log.info("signed", epoch=report.epoch, attempt=report.attempt, digest=digest.hex())
         return signature
 
+    def _remember(self, report: Report, evidence: Evidence) -> None:
+        """What later reports need of this one, before anything of it is signed."""
+        digest = report.digest(self._seat.domain)
+        self._seat.db.add_report(report.epoch, report.attempt, digest, sorted(evidence.rounds))
+        self._standings.keep(digest, evidence.standing)
+
     async def credited(self, view: View) -> list[int]:
         """Rounds of all reports that are final or pending. Reports that this signer has not seen are fetched."""
         rounds: list[int] = []
@@ -296,5 +304,3 @@ def packed_credits(itemised: bytes) -> bytes:
     if not isinstance(credited, dict):
         raise FormatError("credits.json lists no credits")
     return creditslist.encode({int(index): int(str(amount)) for index, amount in credited.items()})
-
-

@@ -19,11 +19,12 @@ from commonweight.protocol.fields import Fields, digest_bytes, hex32
 from commonweight.protocol.records import Commitment, Plan, Segment, StateDigests, Verdict
 from commonweight.protocol.trace import final_leaf
 from oracle.blobs import Blobs
-from oracle.db import Draw, Shown
+from oracle.db import Database, Draw, Shown
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.rounds import Doc
 from oracle.seat import in_thread
+from oracle.standings import Standings
 from oracle.worker import ReplayResult, Worker, WorkerError
 
 _TAKE_OVER_MS = 20_000
@@ -34,10 +35,11 @@ _ROOT_WAIT_MS = 10_000
 class Replaying:
     """Draws, fetches and replays for one signer."""
 
-    def __init__(self, desk: Desk, worker: Worker) -> None:
+    def __init__(self, desk: Desk, worker: Worker, standings: Standings) -> None:
         self._desk = desk
         self._seat = desk.seat
         self._worker = worker
+        self._standings = standings
         self._states = Blobs(desk.seat.folder("states"))
         self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
         self._log = logger("replay")
@@ -54,7 +56,8 @@ class Replaying:
                 break
             anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
             bodies = {digest: c.body for digest, c in anchored.items()}
-            drawn = draws_of(plan.body, bodies, seed, self._seat.config, len(view.signers)) if bodies else ()
+            standing = await self._standings.at(view, seed.block)
+            drawn = draws_of(plan.body, bodies, seed, self._seat.config, len(view.signers), standing) if bodies else ()
             mine = view.position(self._seat.address)
             with db.transaction():
                 for d in drawn:
@@ -69,18 +72,16 @@ class Replaying:
 
     async def seed(self, plan: Plan) -> Seed | None:
         """The first finalised block after a round's anchor window, once there is one."""
-        key = f"seed/{plan.round}/{plan.anchor_by_ms}"
-        kept = self._seat.db.get_meta(key)
+        kept = kept_seed(self._seat.db, plan)
         if kept is not None:
-            block, hash_ = kept.split()
-            return Seed(int(block), bytes.fromhex(hash_))
+            return kept
         after_s = plan.anchor_by_ms // 1000
         if self._desk.view.finalized.timestamp <= after_s:
             return None
         found = await in_thread(lambda: self._seat.run.chain.first_block_after(after_s))
         if found is None:
             return None
-        self._seat.db.set_meta(key, f"{found.number} {found.hash.hex()}")
+        self._seat.db.set_meta(_seed_key(plan), f"{found.number} {found.hash.hex()}")
         return Seed(found.number, found.hash)
 
     def _roots_known(self, plan: Plan) -> bool:
@@ -275,6 +276,19 @@ class Replaying:
         anchored = self._desk.rounds.anchored(draw.round, self._desk.rounds.finalized_roots(draw.round))
         own = [c for _, c in sorted(anchored.items()) if c.body.index == draw.member]
         return own[-1] if own else None
+
+
+def kept_seed(db: Database, plan: Plan) -> Seed | None:
+    """The block that draws a round's checks, if it was seen before."""
+    kept = db.get_meta(_seed_key(plan))
+    if kept is None:
+        return None
+    block, hash_ = kept.split()
+    return Seed(int(block), bytes.fromhex(hash_))
+
+
+def _seed_key(plan: Plan) -> str:
+    return f"seed/{plan.round}/{plan.anchor_by_ms}"
 
 
 def check_state(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str, ...], numel: int) -> State:

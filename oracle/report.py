@@ -15,14 +15,16 @@ from commonweight.protocol.canonical import dumps
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.documents import Report, Signed
 from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles
-from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of
+from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Counted, LeftOut, Plan, Verdict
 from commonweight.protocol.sumtree import SumTree, depth_for
 from oracle.desk import Desk
 from oracle.recount import OK, Recount
+from oracle.replaying import kept_seed
 from oracle.rounds import Doc
+from oracle.standings import Standings
 from oracle.watch import View
 
 
@@ -43,10 +45,11 @@ class Proposal:
 class Reporting:
     """Reads this signer's documents as evidence."""
 
-    def __init__(self, desk: Desk, recount: Recount) -> None:
+    def __init__(self, desk: Desk, recount: Recount, standings: Standings) -> None:
         self._desk = desk
         self._seat = desk.seat
         self._recount = recount
+        self._standings = standings
 
     # --- which rounds ------------------------------------------------------------------------------------------------
 
@@ -101,13 +104,17 @@ class Reporting:
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
-    def facts(
+    async def facts(
         self, view: View, epoch: int, rounds: Sequence[int], credited: Sequence[int], seeds: Mapping[int, Seed]
     ) -> Facts:
         """What the chain says about these rounds, for `check_evidence`, copied out of the database.
 
-        `seeds` by the second at which an anchor window ends.
+        `seeds` by the second at which an anchor window ends. Raises StoreError when an earlier report's evidence cannot
+        be had.
         """
+        blocks = {seed.block for seed in seeds.values()}
+        at = {block: await self._standings.at(view, block) for block in sorted(blocks)}
+        before = await self._standings.before(view, epoch)
         params, db, closed = self._seat.params, self._seat.db, view.closed[epoch]
         roots = {n: {(a.deadline, hex32(a.root)) for a in db.anchors(round_=n) if a.root != bytes(32)} for n in rounds}
         records = {n: tuple(hex32(anchor.record_hash) for anchor in db.record_anchors(n)) for n in rounds}
@@ -119,7 +126,8 @@ class Reporting:
             leaves=view.leaves,
             accounts={i: lower_address(p.account) for i, p in enumerate(view.providers)}, acc=closed.acc,
             wage_of=lambda n: wage_scaled(params.wage_per_credit, closed.unlocked_escrow, params.oracle_bps, n),
-            cap=view.credits_limit,
+            cap=view.credits_limit, standing=before, standing_at=at.__getitem__, stakes=view.staked,
+            exposed=self._standings.exposed(view, epoch),
         )  # fmt: skip
 
     def evidence(
@@ -135,12 +143,12 @@ class Reporting:
                 offenders[offence.round] = offenders.get(offence.round, frozenset()) | {offence.index}
         draft = Evidence(
             self._seat.campaign, epoch, attempt, self._seat.config_bytes, files, self._anchors(rounds), offences,
-            evaluation, b"", (),
+            evaluation, b"", (), b"",
         )  # fmt: skip
         earned = credits_of(draft, facts, offenders)
         whole = Evidence(
             draft.run, epoch, attempt, draft.config, files, draft.anchors, offences, evaluation,
-            dumps(earned.to_json()), leaves_of(earned, facts),
+            dumps(earned.to_json()), leaves_of(earned, facts), standing_of(earned, facts).to_bytes(),
         )  # fmt: skip
         return whole, earned
 
@@ -169,13 +177,16 @@ class Reporting:
 
     def verdicts(self, number: int) -> list[Doc[Verdict]]:
         """Verdicts that belong into a report: replays that were drawn, and structure, by the round's drawing block."""
-        draws = self._seat.db.draws(round_=number)
-        drawn = {(draw.member, draw.segment) for draw in draws}
-        seeds = {(draw.seed_block, hex32(draw.seed_hash)) for draw in draws}
+        plan = self._desk.rounds.plan(number)
+        seed = None if plan is None else kept_seed(self._seat.db, plan.body)
+        if seed is None:
+            return []
+        drawn = {(draw.member, draw.segment) for draw in self._seat.db.draws(round_=number)}
+        own = (seed.block, hex32(seed.hash))
         return [
             v
             for v in self._desk.rounds.verdicts(number)
-            if (v.body.seed_block, v.body.seed_hash) in seeds
+            if (v.body.seed_block, v.body.seed_hash) == own
             and (v.body.segment is None or (v.body.index, v.body.segment.start) in drawn)
             and v.body.check != "contribution"
         ]
@@ -214,5 +225,3 @@ def ledger_holds(view: View) -> bool:
     """Whether the last final root on chain is the one that the published lists give: if not, nothing can be built."""
     tree = SumTree(view.leaves, view.depth)
     return not view.ledger.any or (tree.root, tree.sum) == (view.ledger.root, view.ledger.sum)
-
-

@@ -35,6 +35,7 @@ from oracle.report import Reporting
 from oracle.seat import Seat, connect_chain, in_thread, take_seat
 from oracle.settings import OracleSettings
 from oracle.signers_api import Voting
+from oracle.standings import Standings
 from oracle.submit import Submitting
 from oracle.uploads import Uploads
 from oracle.watch import Watcher
@@ -60,12 +61,13 @@ class Service:
         self.offending = Offending(desk)
         uploads = Uploads(desk, self.offending)
         self.recount = Recount(desk, uploads)
-        self.replaying = Replaying(desk, self._worker)
+        standings = Standings(desk)
+        self.replaying = Replaying(desk, self._worker, standings)
         self.judging = Judging(desk, self.recount, self.replaying)
         self.evaluating = Evaluating(desk, self.recount, self._worker)
-        self.reporting = Reporting(desk, self.recount)
+        self.reporting = Reporting(desk, self.recount, standings)
         self.agreement = Agreement(
-            desk, self.reporting, self.recount, self.replaying, self.offending, self.evaluating
+            desk, self.reporting, self.recount, self.replaying, self.offending, self.evaluating, standings
         )  # fmt: skip
         self.banning = Banning(desk, self.offending)
         self.collecting = Collecting(desk, self.intake, self.offending)

@@ -5,7 +5,7 @@ new into the database. A look that fails changes nothing and is repeated.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from commonweight.chain.challenges import CHALLENGE_EVENTS, Case, follow
 from commonweight.chain.events import (
@@ -19,10 +19,11 @@ from commonweight.chain.events import (
     ProviderRegistered,
     ReportSubmitted,
     RoundAnchored,
+    Slashed,
     StakeAdded,
     StakeWithdrawn,
 )
-from commonweight.chain.ledger_view import LedgerView
+from commonweight.chain.ledger_view import LedgerEpoch, LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
 from commonweight.chain.types import Block
@@ -31,7 +32,8 @@ from commonweight.protocol.sumtree import Leaf
 from oracle.db import AnchorRow, Database
 
 _REGISTRY_EVENTS: tuple[type[ChainEvent], ...] = (
-    ProviderRegistered, KeyRotated, PayoutChanged, PeerChanged, StakeAdded, StakeWithdrawn, Banned, ExitRequested,
+    ProviderRegistered, KeyRotated, PayoutChanged, PeerChanged, StakeAdded, StakeWithdrawn, Slashed, Banned,
+    ExitRequested,
 )  # fmt: skip
 
 
@@ -40,7 +42,8 @@ class View:
     """The chain at one moment. `open_epoch` is the last closed epoch (-1: none) and `open_info` where it stands, at the
     finalised block; `head_*` are the same at the latest block, for deciding what is due. `leaves` and `depth` are the
     last final tree as the credits lists give it, `closed` and `reports` the epochs' events, `keys` all signing keys
-    that a provider has had, lower case, `cases` all challenges of credits.
+    that a provider has had, lower case, `cases` all challenges of credits, `epochs` all settled epochs and `staked` the
+    providers' stakes when the last closed one was closed.
     """
 
     latest: Block
@@ -63,6 +66,8 @@ class View:
     reports: Mapping[int, ReportSubmitted]
     final: Mapping[int, bool]
     cases: tuple[Case, ...] = ()
+    epochs: Mapping[int, LedgerEpoch] = field(default_factory=dict)
+    staked: Mapping[int, int] = field(default_factory=dict)
 
     def provider(self, index: int) -> Provider | None:
         """The provider at an index of the finalised registry."""
@@ -130,7 +135,7 @@ class Watcher:
             run.ledger.latest(block=at), run.oracle.credits_limit(block=at), run.oracle.finished_at(block=at) > 0,
             tree.leaves, tree.depth, dict(self._ledger.closed), dict(self._ledger.reports),
             {number: epoch.final for number, epoch in self._ledger.epochs.items()},
-            follow(self._cases, events),
+            follow(self._cases, events), dict(self._ledger.epochs), self._ledger.staked,
         )  # fmt: skip
         return Look(view, events, at)
 

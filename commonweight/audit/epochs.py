@@ -39,7 +39,8 @@ class Reported:
     """A report that the contract accepted, with all that it has to be judged by.
 
     `listed` is its credits list and `tree` what follows from it, both None for a malformed list. `leaves` and
-    `accounts` are those before it, `signer_sets` all sets until then, the last one in office.
+    `accounts` are those before it, `signer_sets` all sets until then, the last one in office; `stakes` are the
+    providers' by index when the epoch was closed.
     """
 
     event: ReportSubmitted
@@ -52,6 +53,7 @@ class Reported:
     signer_sets: tuple[SignerSet, ...]
     listed: Mapping[int, int] | None
     tree: SumTree | None
+    stakes: Mapping[int, int]
 
     @property
     def genuine(self) -> bool:
@@ -85,7 +87,9 @@ class Epochs:
         self.checkpoints: list[CheckpointAttested] = []
         self.next_epoch = 0
         self.depth = self.next_depth = 0
+        self.closings: dict[int, EpochClosed] = {}
         self._closed: EpochClosed | None = None
+        self._stakes: Mapping[int, int] = {}
         self._leaves: tuple[Leaf, ...] = ()
         self._history: dict[int, list[tuple[int, Leaf]]] = {}
         self._root, self.sum = bytes(32), 0
@@ -94,8 +98,10 @@ class Epochs:
 
     # --- the life of an epoch ----------------------------------------------------------------------------------------
 
-    def closed(self, event: EpochClosed, acc: int, reserved: int) -> None:
-        """An epoch was closed with the distributor's accumulator and the campaign's reservation at that moment."""
+    def closed(self, event: EpochClosed, acc: int, reserved: int, stakes: Mapping[int, int]) -> None:
+        """An epoch was closed with the distributor's accumulator, the campaign's reservation and the providers' stakes
+        at that moment.
+        """
         where = f"epoch {event.epoch}"
         settled = event.epoch == 0 or event.epoch - 1 in self.finals or event.epoch - 1 in self.voids
         self._findings.equal(CLOSINGS, "the next epoch to close", event.epoch, self.next_epoch)
@@ -108,7 +114,8 @@ class Epochs:
         self._findings.equal(CLOSINGS, f"the unlocked escrow of {where}", event.unlocked_escrow, reserved)
         self.next_epoch = event.epoch + 1
         self.next_depth = max(self.next_depth, depth_for(event.provider_count))
-        self._closed = event
+        self._closed, self._stakes = event, stakes
+        self.closings[event.epoch] = event
 
     def submitted(self, event: ReportSubmitted) -> None:
         """A report was accepted."""
@@ -146,6 +153,7 @@ class Epochs:
             sets,
             listed,
             tree,
+            self._stakes,
         )
 
     def _check_sums(self, reported: Reported, closed: EpochClosed, subject: str) -> None:

@@ -4,7 +4,7 @@ The directory is read from the content store (every block hashed), has to be wha
 and goes through the same pure check that signers run before they sign; here the facts come from the chain alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from commonweight.audit.epochs import Reported
@@ -13,7 +13,7 @@ from commonweight.audit.replay import Replay
 from commonweight.chain.events import RoundAnchored
 from commonweight.chain.run import Run
 from commonweight.chain.types import Block
-from commonweight.errors import FormatError, RuleBroken, StoreError
+from commonweight.errors import ContentUnavailable, FormatError, RuleBroken, StoreError
 from commonweight.exact import offences
 from commonweight.exact.layout import Layout
 from commonweight.protocol.credits import EpochCredits, wage_scaled
@@ -23,14 +23,17 @@ from commonweight.protocol.fields import hex32
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.outcome_documents import Manifest
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.standing import Exposure, Final, Standing, exposure
 from commonweight.store import ContentStore, parse_cid
 
 FILES, DOCUMENTS, WORK, DRAWS = "evidence-files", "evidence-documents", "anchored-work", "replay-draws"
 CREDITS, LEAVES, EVALUATION = "credits-regenerated", "leaves-regenerated", "evaluation"
+STANDINGS = "standings-regenerated"
 MANIFEST, OFFENCES = "checkpoint-manifest", "offences"
 _CHECK_OF_RULE = {
     "wrong-credits": CREDITS,
     "wrong-leaves": LEAVES,
+    "wrong-standing": STANDINGS,
     "not-anchored": WORK,
     "omission": WORK,
     "no-receipt": WORK,
@@ -92,7 +95,15 @@ class EvidenceAudit:
     def _check_rules(self, reported: Reported, evidence: Evidence, subject: str) -> None:
         passed = list(dict.fromkeys([DOCUMENTS, OFFENCES, *_CHECK_OF_RULE.values()]))
         try:
-            earned = check_evidence(evidence, self._facts(reported), self._prover(reported))
+            facts = self._facts(reported)
+        except ContentUnavailable as missing:
+            self.findings.failed(STANDINGS, missing, subject)
+            return
+        try:
+            earned = check_evidence(evidence, facts, self._prover(facts))
+        except ContentUnavailable as missing:
+            self.findings.failed(OFFENCES, missing, subject)
+            return
         except RuleBroken as broken:
             name = _CHECK_OF_RULE.get(broken.rule, DOCUMENTS)
             self.findings.expect(name, False, f"{broken} [{broken.rule}]", subject)
@@ -169,14 +180,40 @@ class EvidenceAudit:
             acc=reported.acc,
             wage_of=lambda amount: wage_scaled(params.wage_per_credit, reported.unlocked, params.oracle_bps, amount),
             cap=reported.cap,
+            standing=self._standing([e for e in self.replay.epochs.finals if e < reported.event.epoch]),
+            standing_at=lambda block: self._standing(
+                [e for e, final in self.replay.epochs.finals.items() if final.block <= block]
+            ),
+            stakes=reported.stakes,
+            exposed=self._exposed(reported.event.epoch),
         )
+
+    def _standing(self, epochs: Collection[int]) -> Standing:
+        """What the newest of these epochs' evidence says; ContentUnavailable when that was not to be had."""
+        if not epochs:
+            return Standing()
+        newest = self.found.get(max(epochs))
+        if newest is None:
+            raise ContentUnavailable(
+                f"The evidence of epoch {max(epochs)} is not available",
+                "replay rates and carried credits of later epochs follow from it",
+                "look for it in another store",
+            )
+        return Standing.load(newest.standing)
+
+    def _exposed(self, epoch: int) -> Exposure:
+        """What could still be revoked when an epoch was closed."""
+        epochs = self.replay.epochs
+        closings = {e: (closed.closed_at, closed.acc) for e, closed in epochs.closings.items() if e <= epoch}
+        finals = {e: Final(epochs.reports[e].listed or {}, final.wage) for e, final in epochs.finals.items()}
+        floor = int(self.config.verification.credit_value_floor)
+        return exposure(epoch, closings, finals, self.run.params.dispute_period, floor)
 
     def _seed(self, anchor_by_s: int) -> Seed | None:
         block = self.run.chain.first_block_after(anchor_by_s, finalized=False)
         return None if block is None or block.number > self.block.number else Seed(block.number, block.hash)
 
-    def _prover(self, reported: Reported) -> Callable[[Offence], None]:
-        facts = self._facts(reported)
+    def _prover(self, facts: Facts) -> Callable[[Offence], None]:
         numel = Layout.from_model(self.config.model).numel
         context = offences.Context(facts.domain, facts.run, self.config, numel, facts.keys, facts.signers)
 

@@ -114,7 +114,8 @@ class Replay:
             case RoundAnchored():
                 self._anchored(event)
             case EpochClosed():
-                self.epochs.closed(event, self.pools.acc, self.escrow.reserved)
+                stakes = {int(index): stake for index, stake in self.stakes.registry.stakes.items()}
+                self.epochs.closed(event, self.pools.acc, self.escrow.reserved, stakes)
                 reserved_for = self.escrow.reserved_for
                 self._findings.equal(ESCROW, "the epoch that escrow was reserved for", reserved_for, event.epoch)
                 given_out = self.pools.pending == 0 or self.pools.live == 0

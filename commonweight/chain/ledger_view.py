@@ -18,19 +18,24 @@ from commonweight.chain.events import (
     EpochVoided,
     ProviderRegistered,
     ReportSubmitted,
+    Slashed,
+    StakeAdded,
+    StakeWithdrawn,
 )
 from commonweight.chain.run import Run
 from commonweight.errors import ChainError, FormatError, Refuted
 from commonweight.protocol import creditslist
 from commonweight.protocol.sumtree import Leaf, Sibling, SumTree, depth_for
 
-_KINDS = (ProviderRegistered, EpochClosed, ReportSubmitted, EpochFinal, EpochVoided)
+_KINDS = (
+    ProviderRegistered, StakeAdded, StakeWithdrawn, Slashed, EpochClosed, ReportSubmitted, EpochFinal, EpochVoided,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LedgerEpoch:
     """A settled epoch. A void one has no credits; `tree_root` is what the lists up to here give, `root` what the chain
-    says.
+    says, `block` where it was settled.
     """
 
     epoch: int
@@ -42,6 +47,7 @@ class LedgerEpoch:
     root: bytes
     sum: int
     tree_root: bytes
+    block: int
 
     @property
     def genuine(self) -> bool:
@@ -100,6 +106,8 @@ class LedgerView:
         self._run = run
         self._next_block: int | None = None
         self._accounts: dict[int, str] = {}
+        self._stakes: dict[int, int] = {}
+        self._staked: Mapping[int, int] = {}
         self._closed: dict[int, EpochClosed] = {}
         self._reports: dict[int, ReportSubmitted] = {}
         self._epochs: dict[int, LedgerEpoch] = {}
@@ -124,6 +132,11 @@ class LedgerView:
     def accounts(self) -> Mapping[int, str]:
         """Registering accounts by index."""
         return self._accounts
+
+    @property
+    def staked(self) -> Mapping[int, int]:
+        """The providers' stakes when the last closed epoch was closed, by index."""
+        return self._staked
 
     @property
     def epochs(self) -> Mapping[int, LedgerEpoch]:
@@ -158,7 +171,7 @@ class LedgerView:
     def fork(self) -> LedgerView:
         """The same view, to read on by itself: what it takes in leaves this one as it is."""
         other = copy.copy(self)
-        for name in ("_accounts", "_closed", "_reports", "_epochs", "_filed"):
+        for name in ("_accounts", "_stakes", "_closed", "_reports", "_epochs", "_filed"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -230,15 +243,21 @@ class LedgerView:
         match event:
             case ProviderRegistered():
                 self._accounts[event.index] = event.account
+                self._stakes[event.index] = event.stake
+            case StakeAdded():
+                self._stakes[event.index] = event.stake
+            case StakeWithdrawn() | Slashed():
+                self._stakes[event.index] -= event.amount
             case EpochClosed():
                 self._closed[event.epoch] = event
+                self._staked = dict(self._stakes)
             case ReportSubmitted():
                 self._reports[event.epoch] = event
                 self._filed[event.epoch] = self._file(event)
             case EpochFinal():
                 self._finish(event)
             case EpochVoided():
-                self._epochs[event.epoch] = self._void(event.epoch)
+                self._epochs[event.epoch] = self._void(event)
 
     def _file(self, event: ReportSubmitted) -> FiledReport:
         last = self._epochs.get(-1 if self._last_final is None else self._last_final)
@@ -258,12 +277,12 @@ class LedgerView:
             listed, leaves, tree_root = {}, self._leaves, bytes(32)
         self._leaves, self._depth, self._last_final = leaves, submitted.report.depth, event.epoch
         self._epochs[event.epoch] = LedgerEpoch(
-            event.epoch, True, listed, event.acc, event.wage, self._depth, event.root, event.sum, tree_root
+            event.epoch, True, listed, event.acc, event.wage, self._depth, event.root, event.sum, tree_root, event.block
         )
 
-    def _void(self, epoch: int) -> LedgerEpoch:
+    def _void(self, event: EpochVoided) -> LedgerEpoch:
         tree = self.tree()
-        return LedgerEpoch(epoch, False, {}, 0, 0, self._depth, tree.root, tree.sum, tree.root)
+        return LedgerEpoch(event.epoch, False, {}, 0, 0, self._depth, tree.root, tree.sum, tree.root, event.block)
 
     def _grown(self, listed: Mapping[int, int], acc: int, wage: int) -> dict[int, Leaf]:
         leaves = dict(self._leaves)

@@ -1,4 +1,4 @@
-"""The credit rule `commonweight.credits.v1`: from round records, verdicts and link measurements to credits, in
+"""The credit rule `commonweight.credits.v2`: from round records, verdicts and link measurements to credits, in
 integers.
 
 Pure: the oracle and the auditor run this code on the same documents and must get the same lines. The order of its
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from commonweight.errors import FormatError
 from commonweight.protocol.canonical import JsonObject
-from commonweight.protocol.creditslist import MAX_ENTRIES
+from commonweight.protocol.listing import Listing
 from commonweight.protocol.outcome_documents import Verdict
 from commonweight.protocol.record_documents import MeasuredLink, Record
 from commonweight.protocol.runconfig import Verification
+from commonweight.protocol.standing import Outcome
 from commonweight.protocol.sumtree import Leaf
 
 __all__ = [
@@ -23,17 +24,17 @@ __all__ = [
     "EpochCredits",
     "RoundEvidence",
     "bandwidth_score",
-    "cap_totals",
     "credit",
     "itemise",
     "latency_score",
     "link_medians",
     "next_leaves",
+    "outcomes",
     "total_by_index",
     "wage_scaled",
 ]
 
-RULESET = "commonweight.credits.v1"
+RULESET = "commonweight.credits.v2"
 
 
 @dataclass(frozen=True)
@@ -93,26 +94,50 @@ class CreditLine:
 
 @dataclass(frozen=True)
 class EpochCredits:
-    """credits.json of an epoch: lines, what is credited after the cap, what is carried over for want of room."""
+    """credits.json of an epoch: lines, the credits list with what is carried out, what was carried in, and the stakes.
+
+    `repeaters` failed a replay in this epoch and not for the first time. `value` is the scaled value of a credit and
+    `limits` what the stakes of those with credits still cover, None without a limit. `outcomes` are the checks' word on
+    each provider, for the standing; they are not in the file.
+    """
 
     epoch: int
     parameters: int
     cap: int
     lines: tuple[CreditLine, ...]
-    credited: Mapping[int, int]
-    carried: Mapping[int, int]
+    carried_in: Mapping[int, int]
+    listing: Listing
+    value: int
+    limits: Mapping[int, int | None]
+    repeaters: tuple[int, ...]
+    outcomes: Mapping[int, Outcome]
+
+    @property
+    def credited(self) -> Mapping[int, int]:
+        """The credits list."""
+        return self.listing.credited
+
+    @property
+    def carried(self) -> Mapping[int, int]:
+        """What waits for the next list."""
+        return self.listing.carried
 
     def to_json(self) -> JsonObject:
         """The object of credits.json."""
         return {
-            "schema": "commonweight.itemised.v1",
+            "schema": "commonweight.itemised.v2",
             "ruleset": RULESET,
             "epoch": self.epoch,
             "parameters": str(self.parameters),
             "cap": str(self.cap),
+            "value": str(self.value),
             "lines": [line.to_json() for line in self.lines],
+            "carried_in": _amounts(self.carried_in),
+            "stake_limits": {str(i): None if limit is None else str(limit) for i, limit in self.limits.items()},
+            "over_stake": _amounts(self.listing.over_stake),
             "credited": _amounts(self.credited),
             "carried": _amounts(self.carried),
+            "repeaters": list(self.repeaters),
         }
 
 
@@ -150,10 +175,11 @@ def link_medians(links: Iterable[MeasuredLink], index: int) -> tuple[int, int] |
 def itemise(rounds: Iterable[RoundEvidence], parameters: int, rule: Verification) -> tuple[CreditLine, ...]:
     """A line for every member of every round of the epoch, ascending by round and index.
 
-    A counted member's line is refused for: a proven offence by it in any of these rounds; replays of any of these
-    rounds for which the signers that found them failed or unavailable outnumber those that found them passed; or, in
-    this very round, a check of any kind that did not pass with more signers than it failed. A signer has one vote for
-    each kind of check on a member and round, the worst of its findings. Checks nobody made refuse nothing.
+    A counted member's line is refused for: a proven offence by it in any of these rounds; replays of its work of any of
+    these rounds, counted there or not, for which the signers that found them failed or unavailable outnumber those that
+    found them passed; or, in this very round, a check of any kind that did not pass with more signers than it failed. A
+    signer has one vote for each kind of check on a member and round, the worst of its findings. Checks nobody made
+    refuse nothing.
     """
     ordered = sorted(rounds, key=lambda evidence: evidence.record.round)
     numbers = [evidence.record.round for evidence in ordered]
@@ -161,15 +187,32 @@ def itemise(rounds: Iterable[RoundEvidence], parameters: int, rule: Verification
         raise FormatError("An epoch's credits count a round twice", f"rounds {numbers}"[:200])
     shut_out: dict[int, str] = {}
     for evidence in ordered:
-        for entry in evidence.record.counted:
-            passed, failed = _votes(evidence, entry.index, "replay")
+        for index in sorted({verdict.index for verdict in evidence.verdicts}):
+            passed, failed = _votes(evidence, index, "replay")
             if failed > passed:
-                shut_out.setdefault(entry.index, f"replay failed in round {evidence.record.round}")
+                shut_out.setdefault(index, f"replay failed in round {evidence.record.round}")
     for evidence in ordered:
         for index in evidence.offenders:
             shut_out[index] = f"offence in round {evidence.record.round}"
     lines = [line for evidence in ordered for line in _round_lines(evidence, parameters, rule, shut_out)]
     return tuple(sorted(lines, key=lambda line: (line.round, line.index)))
+
+
+def outcomes(rounds: Iterable[RoundEvidence]) -> dict[int, Outcome]:
+    """What an epoch's checks say about each provider's history, by index: for the replay rates of the next epochs.
+
+    A round's replays count once for each member, as passed or as failed, by more votes than against. `wrong` is a
+    proven offence, or a check of another kind that did not pass with more votes than it failed.
+    """
+    found: dict[int, Outcome] = {}
+    for evidence in rounds:
+        for index in sorted({verdict.index for verdict in evidence.verdicts} | evidence.offenders):
+            passed, failed = _votes(evidence, index, "replay")
+            others = [_votes(evidence, index, check) for check in ("structure", "contribution")]
+            wrong = index in evidence.offenders or any(yes + no and yes <= no for yes, no in others)
+            old = found.get(index, Outcome())
+            found[index] = Outcome(old.passed + (passed > failed), old.failed + (failed > passed), old.wrong or wrong)
+    return dict(sorted(found.items()))
 
 
 def total_by_index(lines: Iterable[CreditLine]) -> dict[int, int]:
@@ -179,26 +222,6 @@ def total_by_index(lines: Iterable[CreditLine]) -> dict[int, int]:
         if line.credits:
             totals[line.index] = totals.get(line.index, 0) + line.credits
     return dict(sorted(totals.items()))
-
-
-def cap_totals(totals: Mapping[int, int], cap: int) -> tuple[dict[int, int], dict[int, int]]:
-    """What is credited under the epoch's cap, and what is carried over beyond 10,000 entries.
-
-    The first 10,000 indices stay. If their sum exceeds the cap, each gets amount * cap // sum, and the remainder goes
-    one by one to those rounded down, by ascending index; what the cap cuts off is gone.
-    """
-    entries = [(index, amount) for index, amount in sorted(totals.items()) if amount > 0]
-    kept, carried = entries[:MAX_ENTRIES], dict(entries[MAX_ENTRIES:])
-    total = sum(amount for _, amount in kept)
-    if total <= cap:
-        return dict(kept), carried
-    credited = {index: amount * cap // total for index, amount in kept}
-    rest = cap - sum(credited.values())
-    for index, amount in kept:
-        if rest and amount * cap % total:
-            credited[index] += 1
-            rest -= 1
-    return {index: amount for index, amount in credited.items() if amount}, carried
 
 
 def wage_scaled(wage_per_credit: int, unlocked_escrow: int, oracle_bps: int, epoch_credits: int) -> int:

@@ -9,7 +9,7 @@
     anchors.json                            anchored roots with their leaves
     checkpoints/R.json                      manifests of the checkpoints that the rounds made
     offences/DIGEST.json                    proven offences in these rounds
-    evaluation.json  credits.json  leaves.jsonl
+    evaluation.json  credits.json  leaves.jsonl  standing.json
 
 Files are a function of their content: the same documents give the same index, in any order.
 """
@@ -35,9 +35,19 @@ from commonweight.protocol.records import (
 )
 from commonweight.protocol.sumtree import Leaf
 
-__all__ = ["INDEX", "AnchoredRoot", "Evaluation", "Evidence", "RoundFiles", "leaves_to_lines", "measured_links"]
+__all__ = [
+    "INDEX",
+    "STANDING",
+    "AnchoredRoot",
+    "Evaluation",
+    "Evidence",
+    "RoundFiles",
+    "leaves_to_lines",
+    "measured_links",
+]
 
 INDEX = "index.json"
+STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
 MAX_FILES = 100_000
 
@@ -115,7 +125,9 @@ class RoundFiles:
 
 @dataclass(frozen=True)
 class Evidence:
-    """An epoch's evidence. `credits` is credits.json, `leaves` the tree's non-empty leaves after the epoch."""
+    """An epoch's evidence. `credits` is credits.json, `leaves` the tree's non-empty leaves after the epoch, `standing`
+    standing.json: what each provider brings into the next one.
+    """
 
     run: str
     epoch: int
@@ -127,6 +139,7 @@ class Evidence:
     evaluation: Evaluation
     credits: bytes
     leaves: tuple[Leaf, ...]
+    standing: bytes
     files: Mapping[str, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -150,6 +163,7 @@ class Evidence:
             "evaluation.json": dumps(self.evaluation.to_json()),
             "credits.json": self.credits,
             "leaves.jsonl": leaves_to_lines(self.leaves),
+            STANDING: self.standing,
         }
         for number, found in self.rounds.items():
             files.update(_round_files(number, found))
@@ -175,7 +189,7 @@ class Evidence:
         evidence = cls(
             run, epoch, attempt, files.get("config.json", b""), _read_rounds(files), _read_anchors(anchors),
             tuple(_signed(files, "offences").values()), Evaluation.load(files.get("evaluation.json", b"")),
-            files.get("credits.json", b""), leaves_from_lines(files.get("leaves.jsonl", b"")),
+            files.get("credits.json", b""), leaves_from_lines(files.get("leaves.jsonl", b"")), files.get(STANDING, b""),
         )  # fmt: skip
         if dict(evidence.files) != dict(files):
             wrong = sorted(set(evidence.files) ^ set(files)) or [p for p in files if evidence.files.get(p) != files[p]]

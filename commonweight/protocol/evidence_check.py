@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from commonweight.errors import RuleBroken
 from commonweight.protocol.canonical import dumps
-from commonweight.protocol.credits import EpochCredits, RoundEvidence, cap_totals, itemise, next_leaves, total_by_index
+from commonweight.protocol.credits import EpochCredits, RoundEvidence, itemise, next_leaves, outcomes, total_by_index
 from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.draws import Draw, draw_round
 from commonweight.protocol.evidence import Evidence, RoundFiles, measured_links
 from commonweight.protocol.fields import hex32
+from commonweight.protocol.listing import make_list
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import (
     Commitment,
@@ -27,6 +28,7 @@ from commonweight.protocol.records import (
     open_signed,
 )
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.standing import Exposure, Standing, advance, repeaters, stake_limit
 from commonweight.protocol.structure import (
     check_commitment,
     check_plan,
@@ -37,7 +39,7 @@ from commonweight.protocol.structure import (
 from commonweight.protocol.sumtree import Leaf
 from commonweight.protocol.typed import Domain
 
-__all__ = ["Facts", "Seed", "check_evidence", "credits_of", "draws_of", "leaves_of", "round_evidence"]
+__all__ = ["Facts", "Seed", "check_evidence", "credits_of", "draws_of", "leaves_of", "round_evidence", "standing_of"]
 
 S = TypeVar("S", Plan, Record)
 M = TypeVar("M", Commitment, Result)
@@ -58,7 +60,9 @@ class Facts:
     `signers` are all that were ever in office, `in_office` those who share the draws, ascending; `keys(index)` is every
     signing key that a provider had, `roots(round)` the anchored (deadline, root) pairs of a round, `records_of(round)`
     what was anchored as its record, `seed(anchor_by_s)` the block that draws, `credited` the rounds of earlier final
-    reports, `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of the closed epoch.
+    reports, `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of the closed epoch, and
+    so are `stakes` by index and `exposed`. `standing` is that of the last final report before this one,
+    `standing_at(block)` that of the last one that was final in a block.
     """
 
     domain: Domain
@@ -77,6 +81,10 @@ class Facts:
     acc: int
     wage_of: Callable[[int], int]
     cap: int
+    standing: Standing
+    standing_at: Callable[[int], Standing]
+    stakes: Mapping[int, int]
+    exposed: Exposure
 
 
 def check_evidence(evidence: Evidence, facts: Facts, prove: Callable[[Offence], None]) -> EpochCredits:
@@ -89,6 +97,7 @@ def check_evidence(evidence: Evidence, facts: Facts, prove: Callable[[Offence], 
     earned = credits_of(evidence, facts, offenders)
     _same("wrong-credits", "credits.json", evidence.credits, dumps(earned.to_json()))
     _same("wrong-leaves", "leaves.jsonl", evidence.leaves, leaves_of(earned, facts))
+    _same("wrong-standing", "standing.json", evidence.standing, standing_of(earned, facts).to_bytes())
     return earned
 
 
@@ -98,13 +107,27 @@ def leaves_of(earned: EpochCredits, facts: Facts) -> tuple[Leaf, ...]:
     return next_leaves(facts.leaves, earned.credited, facts.acc, facts.wage_of(amount), facts.accounts)
 
 
+def standing_of(earned: EpochCredits, facts: Facts) -> Standing:
+    """What each provider brings into the next epoch."""
+    listing = earned.listing
+    return advance(
+        facts.standing, earned.epoch, facts.config.verification, earned.outcomes, listing.carried, listing.start,
+        listing.credited, facts.exposed, facts.stakes,
+    )  # fmt: skip
+
+
 def credits_of(evidence: Evidence, facts: Facts, offenders: Mapping[int, frozenset[int]]) -> EpochCredits:
     """What the rule gives for the evidence's records and verdicts; `offenders` by round."""
     found = [round_evidence(files, offenders.get(number, frozenset())) for number, files in evidence.rounds.items()]
     parameters = facts.config.model.parameters()
     lines = itemise(found, parameters, facts.config.verification)
-    credited, carried = cap_totals(total_by_index(lines), facts.cap)
-    return EpochCredits(evidence.epoch, parameters, facts.cap, lines, credited, carried)
+    carried, said, totals = facts.standing.carried, outcomes(found), total_by_index(lines)
+    limits = {i: stake_limit(facts.stakes.get(i, 0), facts.exposed, i) for i in sorted({*totals, *carried})}
+    listing = make_list(totals, carried, facts.standing.next, limits.__getitem__, facts.cap)
+    again = repeaters(facts.standing, said)
+    return EpochCredits(
+        evidence.epoch, parameters, facts.cap, lines, carried, listing, facts.exposed.value, limits, again, said
+    )  # fmt: skip
 
 
 def round_evidence(files: RoundFiles, offenders: frozenset[int]) -> RoundEvidence:
@@ -114,11 +137,15 @@ def round_evidence(files: RoundFiles, offenders: frozenset[int]) -> RoundEvidenc
 
 
 def draws_of(
-    plan: Plan, commitments: Mapping[str, Commitment], seed: Seed, config: RunConfig, signers: int
+    plan: Plan, commitments: Mapping[str, Commitment], seed: Seed, config: RunConfig, signers: int, standing: Standing
 ) -> tuple[Draw, ...]:
-    """The replays that a round's seed asks for, over its anchored commitments by digest."""
+    """The replays that a round's seed asks for, over its anchored commitments by digest, at each member's own rate.
+
+    `standing` is that of the last report that was final in the block of the seed.
+    """
     segments = {c.index: c.trace.leaves - 1 for _, c in sorted(commitments.items())}
-    return draw_round(seed.hash, plan.round, segments, config.verification.replay_rate_bps, signers)
+    rates = {index: standing.rate_bps(index, config.verification) for index in segments}
+    return draw_round(seed.hash, plan.round, segments, rates, signers)
 
 
 def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Facts) -> None:
@@ -201,7 +228,8 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
         _same("wrong-verdict", "verdict", found, (facts.run, plan.round, plan.epoch, seed.block, hex32(seed.hash)))
         if verdict.segment is not None:
             replayed.add((verdict.index, verdict.segment.start))
-    drawn = draws_of(plan, commitments, seed, facts.config, len(facts.in_office))
+    standing = facts.standing_at(seed.block)
+    drawn = draws_of(plan, commitments, seed, facts.config, len(facts.in_office), standing)
     wanted = {(draw.index, draw.segment) for draw in drawn}
     if wanted != replayed:
         rule = "draw-not-done" if wanted - replayed else "not-drawn"

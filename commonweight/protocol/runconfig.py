@@ -135,6 +135,8 @@ class Verification:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     replay_rate_bps: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+    replay_rate_min_bps: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    credit_value_floor: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,38})$")] = "0"
     tolerance_rel_l2: Real = "1e-3"
     tolerance_norm_ratio: Real = "1e-3"
     state_wait_ms: Milliseconds = 10_000

@@ -27,7 +27,7 @@ from commonweight.protocol.credits import EpochCredits
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.documents import Signed, Voucher
 from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, measured_links
-from commonweight.protocol.evidence_check import Facts, Seed, credits_of, draws_of, leaves_of
+from commonweight.protocol.evidence_check import Facts, Seed, credits_of, draws_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.merkle import anchor_root
@@ -47,6 +47,7 @@ from commonweight.protocol.records import (
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.standing import Final, Standing, exposure
 from commonweight.store import FolderStore
 from tests.chain.scenario import ETHER, KEYS, SIGNERS, World, make_world
 from tests.golden.golden_round import config_json, member_key, wander
@@ -76,6 +77,7 @@ class Staged:
     next_data: int = 0
     missing: tuple[int, ...] = ()
     unpublished: bytes | None = None
+    standings: dict[int, Standing] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
@@ -268,7 +270,9 @@ class Staged:
         block = self.run.chain.first_block_after(plan.anchor_by_ms // 1000, finalized=False)
         assert block is not None
         bodies = {commitments[i].digest: body for i, (body, _, _) in work.items()}
-        drawn = draws_of(plan, bodies, Seed(block.number, block.hash), self.config, len(SIGNERS))
+        drawn = draws_of(
+            plan, bodies, Seed(block.number, block.hash), self.config, len(SIGNERS), self.standing_at(block.number)
+        )
         return tuple(
             sign_body(
                 Verdict(
@@ -325,7 +329,22 @@ class Staged:
             acc=info.acc,
             wage_of=wage_of,
             cap=cap,
+            standing=self.standing_at(self.run.chain.block_number()),
+            standing_at=self.standing_at,
+            stakes=view.staked,
+            exposed=exposure(
+                epoch,
+                {e: (closed.closed_at, closed.acc) for e, closed in view.closed.items()},
+                {e: Final(known.credits, known.wage) for e, known in view.epochs.items() if known.final},
+                params.dispute_period,
+                int(self.config.verification.credit_value_floor),
+            ),
         )
+
+    def standing_at(self, block: int) -> Standing:
+        """The standing of the last report that was final in a block."""
+        finals = [e for e, known in LedgerView.of(self.run).epochs.items() if known.final and known.block <= block]
+        return self.standings[max(finals)] if finals else Standing()
 
     def evidence(self, epoch: int) -> tuple[Evidence, EpochCredits]:
         """The true evidence of a closed epoch."""
@@ -344,10 +363,15 @@ class Staged:
             evaluation,
             b"",
             (),
+            b"",
         )
         facts = self.facts(epoch)
         earned = credits_of(bare, facts, {})
-        return replace(bare, credits=dumps(earned.to_json()), leaves=leaves_of(earned, facts)), earned
+        standing = self.standings[epoch] = standing_of(earned, facts)
+        whole = replace(
+            bare, credits=dumps(earned.to_json()), leaves=leaves_of(earned, facts), standing=standing.to_bytes()
+        )
+        return whole, earned
 
     def report(self, epoch: int, tamper: Tamper | None = None, **changes: object) -> None:
         """Publish the evidence of a closed epoch and submit the report, both perhaps altered by a corrupt quorum."""

@@ -100,6 +100,7 @@ class Ledger:
             self.block_at(self.number), self.block_at(self.number - _FINALITY), providers,
             {i: frozenset({a}) for i, a in enumerate(self.keys)}, self.in_office, self.quorum, b"\xcd" * 32, 0, info, 0,
             info, LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed}, {}, {},
+            staked=dict.fromkeys(range(len(self.keys)), 10**30),
         )  # fmt: skip
 
     def final_anchors(self, after: int) -> list[AnchorRow]:

@@ -30,7 +30,6 @@ from commonweight.protocol.credits import (  # noqa: E402
     EpochCredits,
     RoundEvidence,
     bandwidth_score,
-    cap_totals,
     credit,
     itemise,
     latency_score,
@@ -42,14 +41,24 @@ from commonweight.protocol.data import DataManifest, Shard, Split, Tokenizer, lo
 from commonweight.protocol.documents import DOCUMENT_TYPE, Signed, sign  # noqa: E402
 from commonweight.protocol.draws import draw_round  # noqa: E402
 from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles  # noqa: E402
-from commonweight.protocol.evidence_check import Facts, Seed, check_evidence, credits_of, draws_of, leaves_of  # noqa: E402
+from commonweight.protocol.evidence_check import (  # noqa: E402
+    Facts,
+    Seed,
+    check_evidence,
+    credits_of,
+    draws_of,
+    leaves_of,
+    standing_of,
+)
 from commonweight.protocol.fields import f64_hex  # noqa: E402
 from commonweight.protocol.keys import address_of, sign_digest  # noqa: E402
+from commonweight.protocol.listing import make_list, share_cap  # noqa: E402
 from commonweight.protocol.modelconfig import PRESETS  # noqa: E402
 from commonweight.protocol.offences import Blob, Offence, part_blob  # noqa: E402
 from commonweight.protocol.parts import part_ranges  # noqa: E402
 from commonweight.protocol.records import Anchor, Segment, Verdict, open_signed  # noqa: E402
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation  # noqa: E402
+from commonweight.protocol.standing import Exposure, Standing  # noqa: E402
 from commonweight.protocol.structs import (  # noqa: E402
     BAN_TYPE,
     REPORT_TYPE,
@@ -460,7 +469,8 @@ def credit_vectors(made: g.GoldenRound) -> dict[str, bytes]:
     verdict = open_signed(Verdict, made.verdict, g.DOMAIN)
     rule = made.config.verification
     lines = itemise([RoundEvidence(made.record_body, (verdict,), frozenset({5}))], 10**9, rule)
-    credited, carried = cap_totals(total_by_index(lines), 1_000)
+    listing = make_list(total_by_index(lines), {}, 0, lambda _: None, 1_000)
+    credited = listing.credited
     accounts = {index: f"0x{index + 1:040x}" for index in (0, 2, 5)}
     leaves = next_leaves([Leaf(0, accounts[0], 50, 7, 9)], credited, 3 << 64, 2 << 60, accounts)
     cases: list[Json] = [
@@ -489,7 +499,7 @@ def credit_vectors(made: g.GoldenRound) -> dict[str, bytes]:
             {
                 "totals": {str(k): str(v) for k, v in totals.items()},
                 "cap": str(cap),
-                "credited": {str(k): str(v) for k, v in cap_totals(totals, cap)[0].items()},
+                "credited": {str(k): str(v) for k, v in share_cap(totals, cap).items()},
             }
         )
     return {
@@ -514,7 +524,9 @@ def credit_vectors(made: g.GoldenRound) -> dict[str, bytes]:
                 },
             }
         ),
-        "round/credits.json": dumps(EpochCredits(0, 10**9, 1_000, lines, credited, carried).to_json()),
+        "round/credits.json": dumps(
+            EpochCredits(0, 10**9, 1_000, lines, {}, listing, 0, dict.fromkeys(credited), (), {}).to_json()
+        ),
     }
 
 
@@ -553,7 +565,7 @@ def evidence() -> dict[str, bytes]:
     made, keys, seed = g.build(), signer_keys(), Seed(1234, b"\x5e" * 32)
     commitments = {made.commitments[i].digest: made.commitment_bodies[i] for i in g.MEMBERS}
     verdicts = []
-    for draw in draws_of(made.plan_body, commitments, seed, made.config, len(keys)):
+    for draw in draws_of(made.plan_body, commitments, seed, made.config, len(keys), Standing()):
         key = keys[draw.position]
         body = Verdict(
             g.RUN,
@@ -605,12 +617,19 @@ def evidence() -> dict[str, bytes]:
         acc=0,
         wage_of=lambda n: wage_scaled(1000, 123_456, 250, n),
         cap=1000,
+        standing=Standing(),
+        standing_at=lambda _: Standing(),
+        stakes=dict.fromkeys(accounts, 10**6),
+        exposed=Exposure(3000 << 64, {0: 100}),
     )
     context = Context(g.DOMAIN, g.RUN, made.config, made.layout.numel, facts.keys, facts.signers)
     evaluation = Evaluation(1, made.manifest.sha256, g.cid_for(made.manifest.to_bytes()), 3_456_789, 1000)
-    draft = Evidence(g.RUN, 0, 1, made.config.to_bytes(), rounds, (root,), (offence(made),), evaluation, b"", ())
+    draft = Evidence(g.RUN, 0, 1, made.config.to_bytes(), rounds, (root,), (offence(made),), evaluation, b"", (), b"")
     earned = credits_of(draft, facts, {1: frozenset({g.MEMBERS[1]})})
-    whole = replace(draft, credits=dumps(earned.to_json()), leaves=leaves_of(earned, facts))
+    whole = replace(
+        draft, credits=dumps(earned.to_json()), leaves=leaves_of(earned, facts),
+        standing=standing_of(earned, facts).to_bytes(),
+    )  # fmt: skip
     check_evidence(whole, facts, lambda claimed: check(claimed, {}, context))
     amount = sum(earned.credited.values())
     tree = SumTree(whole.leaves, depth_for(10))

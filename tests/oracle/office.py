@@ -201,6 +201,7 @@ class Office:
             self.chain.block(), self.chain.finalized_block(), providers,
             {i: frozenset({a}) for i, a in enumerate(keys)}, SIGNERS, 2, b"\xcd" * 32, 0, info, 0, info,
             LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed}, {}, {},
+            staked=dict.fromkeys(range(self.member_count), 10**30),
         )  # fmt: skip
 
     def look(self) -> None:

@@ -20,6 +20,7 @@ from oracle.judging import Judging
 from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
+from oracle.standings import Standings
 from tests.oracle.office import SIGNERS, Chain, Crew, Office
 from tests.oracle.test_coordinator import play, until
 
@@ -32,12 +33,13 @@ class Clerk:
     def __init__(self, office: Office) -> None:
         self.office = office
         nothing: Any = None
-        self.reporting = Reporting(office.desk, office.recount)
-        self.replaying = Replaying(office.desk, nothing)
+        standings = Standings(office.desk)
+        self.reporting = Reporting(office.desk, office.recount, standings)
+        self.replaying = Replaying(office.desk, nothing, standings)
         self.judging = Judging(office.desk, office.recount, self.replaying)
         self.evaluating = Evaluating(office.desk, office.recount, nothing)
         self.agreement = Agreement(
-            office.desk, self.reporting, office.recount, self.replaying, office.offending, self.evaluating
+            office.desk, self.reporting, office.recount, self.replaying, office.offending, self.evaluating, standings
         )
 
     def copy_from(self, other: Office) -> None:

@@ -15,6 +15,7 @@ from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Commitment
 from oracle.phases import Finish
 from oracle.replaying import Replaying
+from oracle.standings import Standings
 from oracle.worker import ReplayResult, WorkerError
 from tests.oracle.office import DOMAIN, RUN, Chain, Crew, Office, member_key
 from tests.oracle.test_coordinator import play, until
@@ -81,7 +82,7 @@ class Scene:
     served: dict[int, Served]
 
     def replaying(self, worker: Worker) -> Replaying:
-        return Replaying(self.office.desk, worker)  # type: ignore[arg-type]
+        return Replaying(self.office.desk, worker, Standings(self.office.desk))  # type: ignore[arg-type]
 
     async def finish(self, replaying: Replaying) -> list[tuple[int, str, bool]]:
         """Work until no draw is wanted; returns (member, outcome, exact) of the verdicts."""

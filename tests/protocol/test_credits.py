@@ -11,17 +11,19 @@ from commonweight.errors import FormatError
 from commonweight.protocol.credits import (
     RoundEvidence,
     bandwidth_score,
-    cap_totals,
     credit,
     itemise,
     latency_score,
     link_medians,
     next_leaves,
+    outcomes,
     total_by_index,
     wage_scaled,
 )
+from commonweight.protocol.listing import share_cap
 from commonweight.protocol.records import Counted, LeftOut, MeasuredLink, Record, Segment, Verdict
 from commonweight.protocol.runconfig import Verification
+from commonweight.protocol.standing import Outcome
 from commonweight.protocol.sumtree import Leaf
 from tests.protocol import reference
 
@@ -134,7 +136,7 @@ def test_a_line_tells_tokens_flops_scores_checks_and_credits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "here", "elsewhere"),
+    ("found", "here", "elsewhere"),
     [
         ([], True, True),
         (["pass"], True, True),
@@ -146,9 +148,9 @@ def test_a_line_tells_tokens_flops_scores_checks_and_credits() -> None:
     ],
 )
 def test_replays_count_by_signers_and_a_failed_one_refuses_the_epoch(
-    outcomes: list[str], here: bool, elsewhere: bool
+    found: list[str], here: bool, elsewhere: bool
 ) -> None:
-    verdicts = tuple(verdict(1, 0, signer, outcome) for signer, outcome in enumerate(outcomes))
+    verdicts = tuple(verdict(1, 0, signer, outcome) for signer, outcome in enumerate(found))
     lines = itemise(
         [RoundEvidence(record(1, {0: 10**9, 1: 10**9}), verdicts), RoundEvidence(record(2, {0: 10**9}))], P, RULE
     )
@@ -177,6 +179,22 @@ def test_other_checks_refuse_the_round_only() -> None:
         )
         assert [bool(line.credits) for line in lines if line.index == 0] == [False, True]
         assert lines[0].refused == f"{check} not passed"
+
+
+def test_work_that_was_committed_and_never_shown_costs_the_epoch_though_no_record_counts_it() -> None:
+    hidden = RoundEvidence(record(1, {1: 10**9}), (verdict(1, 0, 1, "unavailable"),))
+    lines = itemise([hidden, RoundEvidence(record(2, {0: 10**9}))], P, RULE)
+    assert [(line.credits, line.refused) for line in lines if line.index == 0] == [(0, "replay failed in round 1")]
+
+
+def test_outcomes_count_a_rounds_draws_once_and_tell_other_faults() -> None:
+    rounds = [
+        RoundEvidence(record(1, {0: 1, 1: 1}), (verdict(1, 0, 1, "pass"), verdict(1, 0, 2, "pass", segment=1))),
+        RoundEvidence(record(2, {0: 1}), (verdict(2, 0, 1, "fail"), verdict(2, 1, 2, "fail", "contribution"))),
+        RoundEvidence(record(3, {0: 1}), (verdict(3, 0, 1, "fail"), verdict(3, 0, 2, "pass")), frozenset({2})),
+    ]
+    expected = {0: Outcome(1, 1, False), 1: Outcome(0, 0, True), 2: Outcome(0, 0, True)}
+    assert outcomes(rounds) == outcomes(reversed(rounds)) == expected
 
 
 def test_a_proven_offence_refuses_the_whole_epoch() -> None:
@@ -215,20 +233,14 @@ def test_a_round_cannot_be_credited_twice() -> None:
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(1, 10**6), max_size=20), st.integers(0, 10**7))
 def test_the_cap_holds_and_equals_the_plain_implementation(totals: dict[int, int], cap: int) -> None:
-    credited, carried = cap_totals(totals, cap)
+    credited = share_cap(totals, cap)
     assert credited == reference.capped(totals, cap)
     assert sum(credited.values()) == min(cap, sum(totals.values()))
     assert all(credited[i] <= totals[i] for i in credited)
-    assert not carried
 
 
 def test_the_remainder_goes_to_those_rounded_down_only() -> None:
-    assert cap_totals({0: 2, 1: 1, 2: 1}, 2) == ({0: 1, 1: 1}, {})
-
-
-def test_more_than_ten_thousand_providers_carry_over() -> None:
-    credited, carried = cap_totals(dict.fromkeys(range(10_003), 2), 10**9)
-    assert (len(credited), carried) == (10_000, {10_000: 2, 10_001: 2, 10_002: 2})
+    assert share_cap({0: 2, 1: 1, 2: 1}, 2) == {0: 1, 1: 1}
 
 
 @given(st.integers(0, 10**20), st.integers(0, 10**24), st.integers(0, 2000), st.integers(1, 2**63))
