@@ -5,14 +5,19 @@ does not continue the member's last, a payload that is not what was committed to
 """
 
 
+import contextlib
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch
+from commonweight.exact.copies import Copy, Shown, coordinates, copies, sampled
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Counted, Plan, Record
-from commonweight.protocol.structure import check_record, check_trace
+from commonweight.protocol.structure import check_record, check_trace, receipt_in_time
 from commonweight.store import parse_cid
 from oracle.desk import Desk
 from oracle.logs import logger
@@ -64,6 +69,8 @@ class Recount:
             return True
         try:
             findings = await self._recompute(plan, record)
+            for index, copy in (await self._copies(plan, record)).items():
+                findings.setdefault(index, copy.reason)
             verdict = OK
         except (ContentUnavailable, ContentMismatch) as missing:
             self._log.warning("payload not to be had, asking its members", round=number, error=str(missing))
@@ -124,6 +131,45 @@ class Recount:
         if await in_thread(compute) != body.checkpoint:
             raise ReplayMismatch(f"The checkpoint of round {body.round} is not what its record recomputes to")
         return findings
+
+    async def _copies(self, plan: Doc[Plan], record: Doc[Record]) -> Mapping[int, Copy]:
+        """Counted payloads that are too like another's, or an older one's of the rounds that the configuration names.
+
+        An older payload that is gone is passed over.
+        """
+        number, at = plan.body.round, coordinates(record.digest, self._seat.numel)
+        first = max(1, number - self._seat.config.verification.copy_window)
+        earlier = [n for n in range(first, number) if self.result(n) == OK]
+        old, new = [work for n in earlier for work in self._counted(n)], self._counted(number)
+
+        def find() -> Mapping[int, Copy]:
+            before = []
+            for work in old:
+                with contextlib.suppress(ContentUnavailable):
+                    before.append(self._shown(work, at))
+            return copies([self._shown(work, at) for work in new], before, self._seat.config)
+
+        return await in_thread(find)
+
+    def _counted(self, number: int) -> list[tuple[Plan, Counted, Commitment, int]]:
+        """Plan, entry, commitment and first receipt (2^53 without one in time) of everyone counted in a round."""
+        rounds, plan, record = self._desk.rounds, self._desk.rounds.plan(number), self._desk.rounds.record(number)
+        if plan is None or record is None:
+            return []
+        receipts = [r.body for r in rounds.receipts(number) if receipt_in_time(r.body, plan.body)]
+        found = []
+        for entry in record.body.counted:
+            commitment = rounds.by_digest(Commitment, entry.commitment)
+            first = min((r.received_ms for r in receipts if r.commitment == entry.commitment), default=2**53)
+            if commitment is not None:
+                found.append((plan.body, entry, commitment.body, first))
+        return found
+
+    def _shown(self, work: tuple[Plan, Counted, Commitment, int], at: npt.NDArray[np.int64]) -> Shown:
+        """A counted payload at the sampled coordinates. Blocks."""
+        plan, entry, commitment, first = work
+        sample = sampled(self._payload(plan, entry, commitment), plan, self._seat.numel, at)
+        return Shown(commitment, entry.commitment, first, sample)
 
     async def _pull(self, record: Doc[Record]) -> None:
         """Ask the members themselves for payloads that the store does not have."""

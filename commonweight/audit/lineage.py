@@ -7,9 +7,12 @@ these, and its manifest has to be the one that was attested. A payload that cann
 available", never verified; the rounds after it are still recomputed from the published checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
 
 from commonweight.audit.epochs import CHECKPOINTS, Reported
 from commonweight.audit.evidence import read_config, read_directory
@@ -20,19 +23,21 @@ from commonweight.audit.verify import CONFIGURATION, opened
 from commonweight.chain.run import Run
 from commonweight.errors import ContentUnavailable, FormatError, Incomplete, Refuted, StoreError
 from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
+from commonweight.exact.copies import Shown, coordinates, copies, sampled
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import split_payload
 from commonweight.exact.round import recompute_round
 from commonweight.protocol.evidence import Evidence, RoundFiles
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.outcome_documents import Manifest
-from commonweight.protocol.records import Commitment, Plan, Record
+from commonweight.protocol.records import Commitment, Counted, Plan, Receipt, Record, Verdict
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.protocol.structure import Previous, check_trace
+from commonweight.protocol.structure import Previous, check_trace, receipt_in_time
 from commonweight.store import ContentStore, open_store, parse_cid
 from commonweight.store.unixfs import add_file
 
 EVIDENCE, ROUNDS, TRACES, ATTESTED = "evidence-files", "rounds-recomputed", "trace-starts", "attested-checkpoints"
+COPIES = "copied-work"
 
 
 def lineage(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
@@ -53,6 +58,21 @@ def lineage(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
         store.close()
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """A counted member's work; `first_ms` is the first receipt in time that the evidence holds."""
+
+    plan: Plan
+    entry: Counted
+    commitment: Commitment
+    first_ms: int
+
+
+def _first_ms(receipts: Iterable[Receipt], commitment: str, plan: Plan) -> int:
+    found = (r.received_ms for r in receipts if r.commitment == commitment and receipt_in_time(r, plan))
+    return min(found, default=2**53)
+
+
 @dataclass
 class _Walk:
     """The way from genesis to the last attested checkpoint. `at` names the checkpoint that `held` holds, if it is
@@ -70,6 +90,7 @@ class _Walk:
     recomputed: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     previous: dict[int, Previous] = field(default_factory=dict)
+    recent: dict[int, list[_Counted]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.layout = Layout.from_model(self.config.model)
@@ -134,6 +155,7 @@ class _Walk:
         if record.base in self.recomputed:
             self.recomputed.add(name)
         self.at, self.held = name, after
+        self._check_copies(number, plan, files, record)
 
     def _payload(self, plan: Plan, index: int, cid: str) -> tuple[bytes, ...]:
         limit = 8 * self.layout.numel + (1 << 20)
@@ -160,6 +182,44 @@ class _Walk:
                 check_trace(body, base_weights, self.layout.numel, previous)
                 self.findings.expect(TRACES, True, "", subject)
             self.previous[entry.index] = (entry.commitment, body)
+
+    def _check_copies(self, number: int, plan: Plan, files: RoundFiles, record: Record) -> None:
+        """Who copied, by the rule over the published payloads, is who was refused for the structure of its work.
+
+        A trace that does not continue the member's last is the other reason to refuse; `_check_traces` judges that.
+        """
+        subject, rule = f"round {number}", self.config.verification
+        bodies = {signed.digest: Commitment.from_body(signed.body) for signed in files.commitments}
+        receipts = [Receipt.from_body(signed.body) for _, signed in files.receipts]
+        at = coordinates(files.record.digest, self.layout.numel)
+        self.recent[number] = [
+            _Counted(plan, entry, bodies[entry.commitment], _first_ms(receipts, entry.commitment, plan))
+            for entry in record.counted
+        ]
+        self.recent = {n: works for n, works in self.recent.items() if n >= number - rule.copy_window}
+        with self.findings.checking(COPIES, subject):
+            new = [self._shown(work, at) for work in self.recent[number]]
+            old = [self._shown(work, at) for n, works in self.recent.items() if n < number for work in works]
+            found = copies(new, old, self.config)
+            self.findings.expect(COPIES, True, "", subject)
+            verdicts = [Verdict.from_body(signed.body) for signed in files.verdicts]
+            for entry in record.counted:
+                said = {v.signer: v.outcome for v in verdicts if (v.index, v.check) == (entry.index, "structure")}
+                passed = sum(outcome == "pass" for outcome in said.values())
+                refused = bool(said) and 2 * passed <= len(said)
+                copy = found.get(entry.index)
+                if copy is not None:
+                    what = f"provider {entry.index} was credited for {copy.reason}"
+                    self.findings.expect(COPIES, refused, what, subject)
+                elif refused and any("copy of provider" in v.reason for v in verdicts if v.index == entry.index):
+                    what = f"provider {entry.index} was refused for a copy that its payload is not"
+                    self.findings.expect(COPIES, False, what, subject)
+
+    def _shown(self, work: _Counted, at: npt.NDArray[np.int64]) -> Shown:
+        parts = self._payload(work.plan, work.entry.index, work.entry.payload_cid)
+        return Shown(
+            work.commitment, work.entry.commitment, work.first_ms, sampled(parts, work.plan, self.layout.numel, at)
+        )
 
     def _published(self, record: Record) -> Checkpoint | None:
         """The checkpoint that a record names, from the store, verified by its manifest; None when it is not there."""

@@ -136,6 +136,9 @@ class Verification:
 
     replay_rate_bps: Annotated[int, Field(ge=1, le=10_000)] = 10_000
     replay_rate_min_bps: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    copy_cosine_bps: Annotated[int, Field(ge=1, le=10_000)] = 9_000
+    copy_cosine_short_bps: Annotated[int, Field(ge=1, le=10_000)] = 9_700
+    copy_window: Annotated[int, Field(ge=0, le=1_000)] = 8
     credit_value_floor: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,38})$")] = "0"
     tolerance_rel_l2: Real = "1e-3"
     tolerance_norm_ratio: Real = "1e-3"

@@ -246,6 +246,8 @@ class Crew:
     residual: F32 | None = None
     payload: Payload | None = None
     states: list[State] = field(default_factory=list)
+    copied: tuple[int, int] | None = None
+    """Round and index of the work that this member copies, with a little noise."""
 
     @property
     def key(self) -> bytes:
@@ -257,8 +259,9 @@ class Crew:
         first = State.fresh(weights)
         if self.last is not None and self.residual is not None:
             first = State(self.last.step, weights, self.last.m, self.last.v, self.residual)
-        seed = int.from_bytes(hashlib.sha256(b"%d %d" % (plan.round, self.index)).digest()[:4], "big")
-        moved = np.random.default_rng(seed).normal(0.0, 1e-2, weights.size).astype(np.float32)
+        moved = _moved(plan.round, self.index, weights.size)
+        if self.copied is not None:
+            moved = _moved(*self.copied, weights.size) + np.float32(0.1) * moved
         self.states = [first]
         for done in [*range(every, steps, every), steps]:
             share = np.float32(done / steps)
@@ -294,6 +297,11 @@ class Crew:
 
     def request(self, method: str, params: dict[str, Any], body: bytes = b"") -> Request:
         return Request(Caller(address_of(self.key), "member", self.index), method, params, body, 1000)
+
+
+def _moved(round_: int, index: int, size: int) -> F32:
+    seed = int.from_bytes(hashlib.sha256(b"%d %d" % (round_, index)).digest()[:4], "big")
+    return np.random.default_rng(seed).normal(0.0, 1e-2, size).astype(np.float32)
 
 
 async def join(office: Office, *crew: Crew) -> None:

@@ -18,12 +18,19 @@ from tests.oracle.test_coordinator import play, until
 pytestmark = pytest.mark.unit
 
 
-async def two(tmp_path: Path, change: dict[str, Any] | None = None) -> tuple[Office, Office]:
-    """A coordinator after one round, and another signer with its documents; the record is changed if it has to be."""
+async def two(
+    tmp_path: Path, change: dict[str, Any] | None = None, copied: tuple[int, int] | None = None, rounds: int = 1
+) -> tuple[Office, Office]:
+    """A coordinator after some rounds, and another signer with its documents; the record is changed if it has to be.
+
+    In the last round, member 0 copies what `copied` names.
+    """
     chain, crew = Chain(), {i: Crew(i) for i in range(3)}
-    first = Office(tmp_path, chain, max_rounds=1)
-    other = Office(tmp_path, chain, position=1, max_rounds=1)
-    await play(first, crew)
+    first = Office(tmp_path, chain, max_rounds=rounds)
+    other = Office(tmp_path, chain, position=1, max_rounds=rounds)
+    for left in reversed(range(rounds)):
+        crew[0].copied = None if left else copied
+        await play(first, crew)
     await until(first, Finish)
     chain.now_ms += 5000
     for row in first.seat.db.documents_after(0, 1000):
@@ -45,6 +52,18 @@ async def test_an_honest_record_recomputes(tmp_path: Path) -> None:
     assert other.recount.findings(1) == {}
     held = other.desk.checkpoints.get(first.record(1).checkpoint, "")
     assert held.manifest.round == 1
+
+
+@pytest.mark.parametrize("source", [(1, 1), (2, 2)])
+async def test_copied_work_is_found_in_the_round_and_in_an_older_one(tmp_path: Path, source: tuple[int, int]) -> None:
+    _, other = await two(tmp_path, copied=source, rounds=2)
+    while await other.recount.step():
+        pass
+    assert (other.recount.result(1), other.recount.result(2)) == ("ok", "ok")
+    assert other.recount.findings(1) == {}
+    round_, index = source
+    copier, original = (0, index) if round_ == 1 else (index, 0)  # member 0 commits first in a round
+    assert other.recount.findings(2) == {copier: f"a copy of provider {original}'s payload of round {round_}"}
 
 
 @pytest.mark.parametrize(

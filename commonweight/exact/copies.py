@@ -1,0 +1,118 @@
+"""Copied work: payloads that are too like another member's, or like an older one, by exact cosines of a drawn sample.
+
+Anyone recomputes it from the published payloads: the sample follows from the round's record, dot products are exact,
+and the comparison is one of integers. Nobody knows the sample when it commits to a payload.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from commonweight.exact.arrays import F32
+from commonweight.exact.codecs import decode
+from commonweight.exact.norms import dot
+from commonweight.protocol.data import permute
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.parts import part_ranges
+from commonweight.protocol.round_documents import Commitment, Plan
+from commonweight.protocol.runconfig import RunConfig
+
+__all__ = ["Copy", "Shown", "alike", "coordinates", "copies", "memory_steps", "sampled"]
+
+TAG = b"commonweight.copies.v1"
+RUN, RUNS = 64, 1024
+BPS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A counted payload at the sampled coordinates; `first_ms` is the earliest receipt of its commitment."""
+
+    commitment: Commitment
+    digest: str
+    first_ms: int
+    sample: F32
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Whose payload of which round a copy is like."""
+
+    index: int
+    round: int
+
+    @property
+    def reason(self) -> str:
+        """What a verdict says."""
+        return f"a copy of provider {self.index}'s payload of round {self.round}"
+
+
+def coordinates(record_digest: str, numel: int) -> npt.NDArray[np.int64]:
+    """The sampled coordinates for a round: all of them up to 65,536, else 1,024 runs of 64 that its record draws."""
+    if numel <= RUN * RUNS:
+        return np.arange(numel, dtype=np.int64)
+    key = hashlib.sha256(TAG + digest_bytes(record_digest)).digest()
+    starts = sorted(permute(key, place, numel // RUN) * RUN for place in range(RUNS))
+    found: npt.NDArray[np.int64] = (np.array(starts, np.int64)[:, None] + np.arange(RUN, dtype=np.int64)).reshape(-1)
+    return found
+
+
+def alike(a: F32, b: F32, cosine_bps: int) -> bool:
+    """Whether the cosine of two vectors exceeds cosine_bps / 10000: exact dot products, rounded once, then integers.
+
+    A vector of zeros is like nothing.
+    """
+    product = dot(a, b)
+    if product <= 0.0:
+        return False
+    squares = Fraction(dot(a, a)) * Fraction(dot(b, b))
+    return Fraction(product) ** 2 * BPS**2 > squares * cosine_bps**2
+
+
+def memory_steps(beta1: str) -> int:
+    """Steps after which momentum has forgotten: 2 / (1 - beta1), rounded up."""
+    rest = 1 - Fraction(beta1)
+    return -(-2 * rest.denominator // rest.numerator) if rest > 0 else 2**62
+
+
+def copies(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Mapping[int, Copy]:
+    """The copies among a round's counted payloads, by index, each with what it is like.
+
+    Of two of one round the copy is the one whose commitment was receipted later (of two at once, that whose digest is
+    greater). An older payload of anyone is never the copy. What a momentum remembers makes honest work of few steps
+    alike too: below `memory_steps` the cosine must exceed `copy_cosine_short_bps`, from there on `copy_cosine_bps`; and
+    a member's own older payload counts only when so many steps lie between, its optimizer began afresh, or all parts
+    are the same.
+    """
+    rule, memory = config.verification, memory_steps(config.training.inner.betas[0])
+    found: dict[int, Copy] = {}
+    ordered = sorted(new, key=lambda shown: (shown.first_ms, shown.digest))
+    before = sorted(old, key=lambda shown: (shown.commitment.round, shown.commitment.index))
+    for place, shown in enumerate(ordered):
+        mine = shown.commitment
+        bound = rule.copy_cosine_bps if mine.steps >= memory else rule.copy_cosine_short_bps
+        for other in [*before, *ordered[:place]]:
+            if _comparable(mine, other.commitment, memory) and alike(shown.sample, other.sample, bound):
+                found[mine.index] = Copy(other.commitment.index, other.commitment.round)
+                break
+    return dict(sorted(found.items()))
+
+
+def _comparable(mine: Commitment, other: Commitment, memory: int) -> bool:
+    if mine.index != other.index or mine.trace.previous is None:
+        return True
+    same = [part.digest for part in mine.parts] == [part.digest for part in other.parts]
+    between = mine.trace.last.step - other.trace.last.step
+    return same or between < 0 or between >= memory
+
+
+def sampled(parts: Sequence[bytes], plan: Plan, numel: int, at: npt.NDArray[np.int64]) -> F32:
+    """A payload's elements at the sampled coordinates; PayloadError when a part does not decode."""
+    ranges = part_ranges(numel, plan.block, plan.parts)
+    pieces = [decode(data, span.size, plan.codec, plan.block) for data, span in zip(parts, ranges, strict=True)]
+    whole: F32 = np.concatenate(pieces)[at]
+    return whole
