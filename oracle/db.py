@@ -50,13 +50,6 @@ class Database(DatabaseCore):
         """Whether this signer's document with this digest is kept."""
         return bool(self.read("SELECT 1 FROM documents WHERE digest=? AND signer=?", digest, signer.lower()))
 
-    def last_document(self, kind: str, member: int) -> Row | None:
-        """The newest document of a kind about a member, or None."""
-        rows = self.read(
-            "SELECT * FROM documents WHERE kind=? AND member=? ORDER BY round DESC, seq DESC LIMIT 1", kind, member
-        )
-        return row_of(Row, rows[0]) if rows else None
-
     def documents_after(self, seq: int, limit: int) -> list[Row]:
         """At most `limit` documents with a higher sequence number, for a peer that copies this log."""
         rows = self.read("SELECT * FROM documents WHERE seq>? ORDER BY seq LIMIT ?", seq, limit)

@@ -22,6 +22,7 @@ class Metrics:
         )
         self.verdicts = Counter("commonweight_oracle_verdicts", "Verdicts signed, by outcome", ["outcome"], registry=r)
         self.replay_seconds = Counter("commonweight_oracle_replay_seconds", "Time spent in replays", registry=r)
+        self.score_seconds = Counter("commonweight_oracle_score_seconds", "Time spent in scores", registry=r)
         self.waiting_draws = Gauge("commonweight_oracle_waiting_draws", "Replays not done yet", registry=r)
         self.reports_signed = Counter("commonweight_oracle_reports_signed", "Reports signed", registry=r)
         self.reports_sent = Counter("commonweight_oracle_reports_submitted", "Reports sent from here", registry=r)

@@ -15,6 +15,7 @@ from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError
 from commonweight.exact.copies import Copy, Shown, coordinates, copies, sampled
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
+from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Counted, Plan, Record
 from commonweight.protocol.structure import check_record, check_trace, receipt_in_time
@@ -168,7 +169,7 @@ class Recount:
     def _shown(self, work: tuple[Plan, Counted, Commitment, int], at: npt.NDArray[np.int64]) -> Shown:
         """A counted payload at the sampled coordinates. Blocks."""
         plan, entry, commitment, first = work
-        sample = sampled(self._payload(plan, entry, commitment), plan, self._seat.numel, at)
+        sample = sampled(self.payload(plan, entry), plan, self._seat.numel, at)
         return Shown(commitment, entry.commitment, first, sample)
 
     async def _pull(self, record: Doc[Record]) -> None:
@@ -178,12 +179,24 @@ class Recount:
             if commitment is not None and not self._desk.payloads.holds(commitment.body):
                 await self._uploads.pull(commitment.body)
 
-    def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
-        """A counted member's parts, from this disk or the store, checked part by part. Blocks."""
+    def payload(self, plan: Plan, entry: Counted) -> tuple[bytes, ...]:
+        """A counted member's parts, from this disk or the store, by the digests of the record. Blocks.
+
+        Raises StoreError when they cannot be had.
+        """
         held = self._desk.payloads.read(entry.parts)
         if held is None:
             data = self._seat.store.get(parse_cid(entry.payload_cid), max_bytes=8 * self._seat.numel + _SLACK)
             held = split_payload(data, self._seat.numel, plan.parts, plan.codec, plan.block)
+        if tuple(sha256_hex(part) for part in held) != entry.parts:
+            raise ContentMismatch(
+                f"The payload of provider {entry.index} is not what the record lists", f"round {plan.round}"
+            )
+        return held
+
+    def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
+        """The same, checked part by part against the commitment, norms too. Blocks."""
+        held = self.payload(plan, entry)
         for span, part, committed in zip(
             part_ranges(self._seat.numel, plan.block, plan.parts), held, commitment.parts, strict=True
         ):

@@ -157,8 +157,10 @@ class Replaying:
 
     def _exact_before(self, draw: Draw) -> bool:
         """Whether the last verdict on this member that anybody has given was an exact replay."""
-        last = self._seat.db.last_document(Verdict.KIND, draw.member)
-        return last is not None and Verdict.from_body(Signed.from_bytes(last.signed).body).exact
+        kept = self._seat.db.documents(Verdict.KIND, member=draw.member)
+        found = (Verdict.from_body(Signed.from_bytes(row.signed).body) for row in reversed(kept))
+        last = next((verdict for verdict in found if verdict.check == "replay"), None)
+        return last is not None and last.exact
 
     async def _state(self, draw: Draw, commitment: Commitment, leaf: int, left_s: float) -> str:
         """Fetch one state, check it against the trace, keep it; returns the digest of its file."""

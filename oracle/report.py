@@ -24,6 +24,7 @@ from oracle.desk import Desk
 from oracle.recount import OK, Recount
 from oracle.replaying import kept_seed
 from oracle.rounds import Doc
+from oracle.scoring import drawn_scores, scores_settled
 from oracle.standings import Standings
 from oracle.watch import View
 
@@ -100,7 +101,8 @@ class Reporting:
             undecided = 2 * max(passed, len(made) - passed) <= len(self._desk.view.signers)
             if not made or (passed < len(made) and undecided and draw.state == "wanted"):
                 return False
-        return True
+        seed = kept_seed(self._seat.db, plan.body)
+        return seed is not None and scores_settled(self._desk, number, seed)
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -176,19 +178,20 @@ class Reporting:
         )  # fmt: skip
 
     def verdicts(self, number: int) -> list[Doc[Verdict]]:
-        """Verdicts that belong into a report: replays that were drawn, and structure, by the round's drawing block."""
+        """Verdicts that belong into a report: drawn replays and scores, and structure, by the round's drawing block."""
         plan = self._desk.rounds.plan(number)
         seed = None if plan is None else kept_seed(self._seat.db, plan.body)
         if seed is None:
             return []
         drawn = {(draw.member, draw.segment) for draw in self._seat.db.draws(round_=number)}
+        scored = {draw.index for draw in drawn_scores(self._desk, number, seed)}
         own = (seed.block, hex32(seed.hash))
         return [
             v
             for v in self._desk.rounds.verdicts(number)
             if (v.body.seed_block, v.body.seed_hash) == own
             and (v.body.segment is None or (v.body.index, v.body.segment.start) in drawn)
-            and v.body.check != "contribution"
+            and (v.body.check != "contribution" or v.body.index in scored)
         ]
 
     def _anchors(self, rounds: Sequence[int]) -> tuple[AnchoredRoot, ...]:

@@ -32,6 +32,7 @@ from oracle.offending import Offending
 from oracle.recount import Recount
 from oracle.replaying import Replaying
 from oracle.report import Reporting
+from oracle.scoring import Scoring
 from oracle.seat import Seat, connect_chain, in_thread, take_seat
 from oracle.settings import OracleSettings
 from oracle.signers_api import Voting
@@ -63,6 +64,7 @@ class Service:
         self.recount = Recount(desk, uploads)
         standings = Standings(desk)
         self.replaying = Replaying(desk, self._worker, standings)
+        self.scoring = Scoring(desk, self.recount, self._worker)
         self.judging = Judging(desk, self.recount, self.replaying)
         self.evaluating = Evaluating(desk, self.recount, self._worker)
         self.reporting = Reporting(desk, self.recount, standings)
@@ -140,13 +142,14 @@ class Service:
         self._errand("anchor", self.collecting.anchor_own)
 
     async def verify(self) -> None:
-        """Draw, fetch states, replay, recompute records, measure the checkpoint of an epoch that is over."""
+        """Draw, fetch states, replay, score, recompute records, measure the checkpoint of an epoch that is over."""
         await self.replaying.draw()
         self._errand("recount", self.recount.step)
         self._errand("judge", self.judging.step)
         self._errand("recheck", self.disputing.verify)
         if self._data_here:
             self._errand("replay", self.replaying.step)
+            self._errand("score", self.scoring.step)
             self._errand("evaluate", self.evaluating.ahead)
 
     def agree(self) -> None:

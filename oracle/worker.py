@@ -16,6 +16,7 @@ from pathlib import Path
 
 from commonweight.errors import CommonweightError, OracleError
 from commonweight.protocol.canonical import Json, JsonObject
+from commonweight.protocol.contribution import FAR, SCORES, Scores
 from commonweight.protocol.fields import Fields
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "trainer.replay")
@@ -85,6 +86,19 @@ class Worker:
         """The held-out loss of a weights file. Raises WorkerError."""
         f = await self._ask("evaluate", {"weights": str(weights)})
         return Evaluation(f.integer("loss_micro"), f.integer("tokens", 1))
+
+    async def contribution(
+        self, *, plan: Path, index: int, steps: int, base: Path, parts: Sequence[Path], results: Sequence[Path],
+        seed: bytes,
+    ) -> Scores:  # fmt: skip
+        """The scores of a payload (a member's encoded parts) beside the round's canonical parts. Raises WorkerError."""
+        f = await self._ask("contribution", {
+            "plan": str(plan), "index": index, "steps": steps, "base": str(base), "seed": seed.hex(),
+            "parts": [str(path) for path in parts], "results": [str(path) for path in results],
+        })  # fmt: skip
+        return f.child("scores", lambda inner: Scores.of(
+            [(name, inner.integer(name, -2 * FAR, 2 * FAR)) for name in SCORES]
+        ))  # fmt: skip
 
     async def close(self) -> None:
         """End the process."""

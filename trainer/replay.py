@@ -25,7 +25,6 @@ from commonweight.exact.norms import norm2
 from commonweight.exact.payload import Payload
 from commonweight.exact.trace import State
 from commonweight.protocol.canonical import Json, JsonObject
-from commonweight.protocol.data import windows
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, f64_hex, hex32
 from commonweight.protocol.parts import part_ranges
@@ -35,13 +34,12 @@ from commonweight.protocol.safetensors import read
 from commonweight.protocol.trace import final_leaf, leaf_count, leaf_steps
 from trainer.data import Corpus
 from trainer.diloco import batch_of, payload_of
-from trainer.evaluate import heldout_loss_micro, windows_loss_micro
+from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.scoring import Update, score
 
 FAR = 1e9
 """What stands for a difference beyond all comparison, as verdicts hold finite numbers only."""
-_OWN_STEPS = 8
-_RANDOM_SEED = bytes(32)
 
 
 @dataclass(frozen=True)
@@ -170,21 +168,14 @@ class Worker:
         return {"loss_micro": loss_micro, "tokens": tokens}
 
     def _contribution(self, f: _Request) -> JsonObject:
-        """Losses before and after a member's payload: on its own batches, on others' and on held-out text."""
+        """The scores of a member's payload, beside the round's canonical update."""
         plan, index, base = self._plan(f), f.integer("index"), self._weights(f, "base")
-        training, steps = self.config.training, min(_OWN_STEPS, plan.member(index).steps)
-        own = np.concatenate([batch_of(self.config, self.corpus, plan, index, step) for step in range(steps)])
-        total = windows(self.corpus.manifest.train, training.seq_len)
-        somewhere = plan.member(index).data_start + total // 2
-        random = self.corpus.batch(_RANDOM_SEED, somewhere, 0, len(own), training.seq_len)
-        held = self.corpus.heldout_windows(self.config.verification.heldout_windows, training.seq_len)
-        after = base - self._payload(f, plan, base.size)
-        result: JsonObject = {}
-        for moment, weights in (("before", base), ("after", after)):
-            self.optimizer.model.load_flat(weights)
-            for name, batch in (("own", own), ("random", random), ("heldout", held)):
-                result[f"{name}_{moment}_micro"] = windows_loss_micro(self.optimizer.model, batch)
-        return result
+        steps, seed = f.integer("steps", 1, plan.member(index).steps), bytes.fromhex(f.text("seed", 64))
+        codec, training = plan.codec, self.config.training
+        payload = self._vector(f, "parts", plan, base.size, codec)
+        update = Update(base, payload, self._vector(f, "results", plan, base.size, training.result_codec))
+        scores = score(self.optimizer.model, self.corpus, self.config, plan, index, steps, seed, update)
+        return {"scores": dict(scores.named())}
 
     # --- what requests name ------------------------------------------------------------------------------------------
 
@@ -206,11 +197,11 @@ class Worker:
     def _optional_state(self, f: _Request, name: str) -> State | None:
         return self._state(f, name) if f.has(name) else None
 
-    def _payload(self, f: Fields, plan: Plan, numel: int) -> F32:
-        """The decoded payload of the encoded parts whose paths are given."""
-        paths, ranges = f.items("parts", plan.parts, plan.parts), part_ranges(numel, plan.block, plan.parts)
+    def _vector(self, f: Fields, name: str, plan: Plan, numel: int, codec: str) -> F32:
+        """The decoded vector of the encoded parts whose paths are given."""
+        paths, ranges = f.items(name, plan.parts, plan.parts), part_ranges(numel, plan.block, plan.parts)
         pieces = [
-            decode(Path(str(path)).read_bytes(), at.size, plan.codec, plan.block)
+            decode(Path(str(path)).read_bytes(), at.size, codec, plan.block)
             for path, at in zip(paths, ranges, strict=True)
         ]
         whole: NDArray[np.float32] = np.concatenate(pieces)

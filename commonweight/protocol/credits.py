@@ -6,10 +6,11 @@ inputs does not matter. One credit is 10^9 training FLOPs (6 x parameters x toke
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from commonweight.errors import FormatError
 from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.contribution import Scores, leads
 from commonweight.protocol.listing import Listing
 from commonweight.protocol.outcome_documents import Verdict
 from commonweight.protocol.record_documents import MeasuredLink, Record
@@ -202,16 +203,23 @@ def outcomes(rounds: Iterable[RoundEvidence]) -> dict[int, Outcome]:
     """What an epoch's checks say about each provider's history, by index: for the replay rates of the next epochs.
 
     A round's replays count once for each member, as passed or as failed, by more votes than against. `wrong` is a
-    proven offence, or a check of another kind that did not pass with more votes than it failed.
+    proven offence, a check of another kind that did not pass with more votes than it failed, or scores that show no
+    lead over the epoch.
     """
     found: dict[int, Outcome] = {}
+    scored: dict[int, list[Scores]] = {}
     for evidence in rounds:
+        for verdict in evidence.verdicts:
+            if verdict.check == "contribution":
+                scored.setdefault(verdict.index, []).append(Scores.of(verdict.scores))
         for index in sorted({verdict.index for verdict in evidence.verdicts} | evidence.offenders):
             passed, failed = _votes(evidence, index, "replay")
             others = [_votes(evidence, index, check) for check in ("structure", "contribution")]
             wrong = index in evidence.offenders or any(yes + no and yes <= no for yes, no in others)
             old = found.get(index, Outcome())
             found[index] = Outcome(old.passed + (passed > failed), old.failed + (failed > passed), old.wrong or wrong)
+    for index in leads(scored):
+        found[index] = replace(found[index], wrong=True)
     return dict(sorted(found.items()))
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from commonweight.errors import RuleBroken
 from commonweight.protocol.canonical import dumps
+from commonweight.protocol.contribution import Scores, judge, score_draws
 from commonweight.protocol.credits import EpochCredits, RoundEvidence, itemise, next_leaves, outcomes, total_by_index
 from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.draws import Draw, draw_round
@@ -229,11 +230,31 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
         if verdict.segment is not None:
             replayed.add((verdict.index, verdict.segment.start))
     standing = facts.standing_at(seed.block)
+    _check_scores(files, seed, facts)
     drawn = draws_of(plan, commitments, seed, facts.config, len(facts.in_office), standing)
     wanted = {(draw.index, draw.segment) for draw in drawn}
     if wanted != replayed:
         rule = "draw-not-done" if wanted - replayed else "not-drawn"
         raise RuleBroken(rule, f"The replays of round {plan.round} are not those drawn", f"{sorted(wanted ^ replayed)}")
+
+
+def _check_scores(files: RoundFiles, seed: Seed, facts: Facts) -> None:
+    """Exactly the drawn contributions are scored, and each outcome is what its scores decide."""
+    record, rule = Record.from_body(files.record.body), facts.config.verification
+    counted = {entry.index: entry.commitment for entry in record.counted}
+    scored = set()
+    for signed in files.verdicts:
+        verdict = Verdict.from_body(signed.body)
+        if verdict.check != "contribution":
+            continue
+        reason = judge(Scores.of(verdict.scores), rule)
+        found = (verdict.commitment, verdict.outcome, verdict.reason)
+        _same("wrong-verdict", "score", found, (counted.get(verdict.index), "fail" if reason else "pass", reason))
+        scored.add(verdict.index)
+    wanted = {draw.index for draw in score_draws(seed.hash, record, rule, len(facts.in_office))}
+    if wanted != scored:
+        slug = "draw-not-done" if wanted - scored else "not-drawn"
+        raise RuleBroken(slug, f"The scores of round {record.round} are not those drawn", f"{sorted(wanted ^ scored)}")
 
 
 def _offenders(evidence: Evidence, prove: Callable[[Offence], None]) -> dict[int, frozenset[int]]:

@@ -136,6 +136,9 @@ class Verification:
 
     replay_rate_bps: Annotated[int, Field(ge=1, le=10_000)] = 10_000
     replay_rate_min_bps: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    contribution_rate_bps: Annotated[int, Field(ge=0, le=10_000)] = 1_000
+    contribution_windows: Annotated[int, Field(ge=2, le=10_000)] = 32
+    contribution_margin_micro: Annotated[int, Field(ge=0, le=10**9)] = 10_000
     copy_cosine_bps: Annotated[int, Field(ge=1, le=10_000)] = 9_000
     copy_cosine_short_bps: Annotated[int, Field(ge=1, le=10_000)] = 9_700
     copy_window: Annotated[int, Field(ge=0, le=1_000)] = 8

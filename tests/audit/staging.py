@@ -16,6 +16,7 @@ import numpy as np
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import Milestone, VoucherClaim
+from commonweight.chain.types import Block
 from commonweight.exact.arrays import F32
 from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint, make_manifest
 from commonweight.exact.layout import Layout
@@ -23,6 +24,7 @@ from commonweight.exact.payload import Payload, make_payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.canonical import dumps
+from commonweight.protocol.contribution import Scores, score_draws
 from commonweight.protocol.credits import EpochCredits
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.documents import Signed, Voucher
@@ -256,7 +258,7 @@ class Staged:
             tuple(commitments.values()),
             receipts,
             tuple(sign_body(result, member_key(result.reducer), domain) for result in results),
-            self._verdicts(plan, work, commitments),
+            self._verdicts(plan, record, work, commitments),
             manifest.to_bytes(),
         )
         self.checkpoint, self.base, self.base_cid = after, manifest.sha256, cid
@@ -265,11 +267,16 @@ class Staged:
         return files
 
     def _verdicts(
-        self, plan: Plan, work: Mapping[int, tuple[Commitment, Payload, State]], commitments: Mapping[int, Signed]
+        self,
+        plan: Plan,
+        record: Record,
+        work: Mapping[int, tuple[Commitment, Payload, State]],
+        commitments: Mapping[int, Signed],
     ) -> tuple[Signed, ...]:
         block = self.run.chain.first_block_after(plan.anchor_by_ms // 1000, finalized=False)
         assert block is not None
         bodies = {commitments[i].digest: body for i, (body, _, _) in work.items()}
+        scored = self._scores(plan, record, commitments, block)
         drawn = draws_of(
             plan, bodies, Seed(block.number, block.hash), self.config, len(SIGNERS), self.standing_at(block.number)
         )
@@ -297,7 +304,25 @@ class Staged:
                 self.run.oracle.domain(),
             )
             for draw in drawn
-        )
+        ) + scored
+
+    def _scores(
+        self, plan: Plan, record: Record, commitments: Mapping[int, Signed], block: Block
+    ) -> tuple[Signed, ...]:
+        """A verdict on every contribution that is drawn."""
+        scores = Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000)
+        return tuple(
+            sign_body(
+                Verdict(
+                    self.campaign, plan.epoch, plan.round, draw.index, commitments[draw.index].digest,
+                    SIGNERS[draw.position].address.lower(), "contribution", None, "pass", False, None, None,
+                    scores.named(), block.number, hex32(block.hash), "",
+                ),
+                SIGNERS[draw.position].private_key,
+                self.run.oracle.domain(),
+            )
+            for draw in score_draws(block.hash, record, self.config.verification, len(SIGNERS))
+        )  # fmt: skip
 
     # --- one epoch ---------------------------------------------------------------------------------------------------
 
@@ -448,7 +473,7 @@ def publish(
 def stage(url: str, folder: Path) -> Staged:
     """Deploy a run, fund it, register the providers, and put its genesis in the store."""
     store = FolderStore(folder / "store")
-    config = RunConfig.parse(config_json())
+    config = RunConfig.parse({**config_json(), "verification": {"contribution_rate_bps": 10_000}})
     config_cid = store.put(config.to_bytes())
     milestones = (Milestone.open(5000), Milestone(1, 60, 3_000_000, 5000))
     world = make_world(

@@ -17,6 +17,7 @@ from commonweight.errors import ChainError, Incomplete, UsageError
 from commonweight.protocol.canonical import dumps, loads_object
 from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.evidence import Evidence, RoundFiles
+from commonweight.protocol.standing import Standing
 from commonweight.protocol.typed import keccak256
 from commonweight.store import FolderStore, parse_cid
 from tests.audit.conftest import settings_of
@@ -184,6 +185,14 @@ def by_signer(staged: Staged, signed: Signed, **changes: object) -> Signed:
     return sign(signed.kind, body, key.private_key, staged.run.oracle.domain())  # type: ignore[arg-type]
 
 
+def favoured(standing: bytes) -> bytes:
+    """A friend is replayed less often than its history allows."""
+    found = Standing.load(standing)
+    index = min(found.members)
+    member = replace(found.members[index], rate_bps=1)
+    return Standing(found.epoch, found.next, {**found.members, index: member}).to_bytes()
+
+
 FALSE_EVIDENCE: dict[str, tuple[str, Callable[[Staged], Tamper]]] = {
     "a credit line": ("credits-regenerated", lambda s: edited(more_credits)),
     "the ruleset": ("credits-regenerated", lambda s: edited(lambda body: body.update(ruleset="another"))),
@@ -202,9 +211,33 @@ FALSE_EVIDENCE: dict[str, tuple[str, Callable[[Staged], Tamper]]] = {
     "a verdict's outcome": (
         "credits-regenerated",
         lambda s: in_round(
-            lambda r: replace(r, verdicts=tuple(by_signer(s, v, outcome="fail", exact=False) for v in r.verdicts))
+            lambda r: replace(
+                r,
+                verdicts=tuple(
+                    by_signer(s, v, outcome="fail", exact=False) if v.body["check"] == "replay" else v
+                    for v in r.verdicts
+                ),
+            )
         ),
     ),
+    "a score's outcome": (
+        "replay-draws",
+        lambda s: in_round(
+            lambda r: replace(
+                r,
+                verdicts=tuple(
+                    by_signer(s, v, outcome="fail") if v.body["check"] == "contribution" else v for v in r.verdicts
+                ),
+            )
+        ),
+    ),
+    "a score left out": (
+        "replay-draws",
+        lambda s: in_round(
+            lambda r: replace(r, verdicts=tuple(v for v in r.verdicts if v.body["check"] != "contribution"))
+        ),
+    ),
+    "a replay rate": ("standings-regenerated", lambda s: lambda e: replace(e, standing=favoured(e.standing))),
     "a verdict left out": ("replay-draws", lambda s: in_round(lambda r: replace(r, verdicts=r.verdicts[1:]))),
     "a verdict's signature": (
         "evidence-documents",

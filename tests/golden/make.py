@@ -26,6 +26,7 @@ from commonweight.net.identity import Identity, check_client_hello, check_server
 from commonweight.net.wire import PREFIX  # noqa: E402
 from commonweight.protocol import creditslist, merkle  # noqa: E402
 from commonweight.protocol.canonical import Json, dumps, sha256_hex  # noqa: E402
+from commonweight.protocol.contribution import Scores, score_draws  # noqa: E402
 from commonweight.protocol.credits import (  # noqa: E402
     EpochCredits,
     RoundEvidence,
@@ -586,6 +587,14 @@ def evidence() -> dict[str, bytes]:
             "",
         )
         verdicts.append(g.sign_body(body, key, g.DOMAIN))
+    for scored in score_draws(seed.hash, made.record_body, made.config.verification, len(keys)):
+        key = keys[scored.position]
+        scores = Scores(60_000 + scored.index, 5_000, 30_000, 4_000, 14_000, 3_000)
+        body = Verdict(
+            g.RUN, 0, 1, scored.index, made.commitments[scored.index].digest, address_of(key), "contribution", None,
+            "pass", False, None, None, scores.named(), seed.block, "0x" + seed.hash.hex(), "",
+        )  # fmt: skip
+        verdicts.append(g.sign_body(body, key, g.DOMAIN))
     rounds = {
         1: RoundFiles(
             made.plan,
@@ -649,6 +658,9 @@ def evidence() -> dict[str, bytes]:
         "unlocked_escrow": "123456",
         "oracle_bps": 250,
         "cap": "1000",
+        "stakes": {str(i): str(stake) for i, stake in facts.stakes.items()},
+        "revocable": {str(i): str(amount) for i, amount in facts.exposed.revocable.items()},
+        "value": str(facts.exposed.value),
         "draw_block": seed.block,
         "draw_hash": "0x" + seed.hash.hex(),
         "record": made.record.digest,

@@ -185,8 +185,54 @@ def test_anchors_records_and_draws_hold(chain) -> None:
     rate = config["verification"]["replay_rate_bps"]
     drawn = rules.draws(raw(chain["draw_hash"]), 1, segments, rate, len(chain["signers"]))
     verdicts = [load(path)["body"] for path in (EVIDENCE / "verdicts").iterdir()]
-    found = [(v["index"], v["segment"]["from"], chain["signers"].index(v["signer"])) for v in verdicts]
+    replays = [v for v in verdicts if v["check"] == "replay"]
+    found = [(v["index"], v["segment"]["from"], chain["signers"].index(v["signer"])) for v in replays]
     assert sorted(found) == sorted(drawn)
+
+
+def test_scores_are_drawn_and_decide_their_outcome(chain) -> None:
+    rule, record = load(EVIDENCE / "config.json")["verification"], load(EVIDENCE / "records" / "1.json")["body"]
+
+    def number(index: int, purpose: bytes) -> int:
+        data = b"commonweight.scores.v1" + raw(chain["draw_hash"]) + struct.pack(">QI", 1, index) + purpose
+        return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+    drawn = [
+        (entry["index"], number(entry["index"], b"turn") % len(chain["signers"]))
+        for entry in record["counted"]
+        if number(entry["index"], b"rate") % 10_000 < rule["contribution_rate_bps"]
+    ]
+    verdicts = [load(path)["body"] for path in (EVIDENCE / "verdicts").iterdir()]
+    scored = [v for v in verdicts if v["check"] == "contribution"]
+    assert sorted((v["index"], chain["signers"].index(v["signer"])) for v in scored) == drawn != []
+    for v in scored:
+        s, margin = v["scores"], rule["contribution_margin_micro"]
+        passed = (
+            s["own_gain_micro"] + 4 * s["own_noise_micro"] > 0
+            and s["heldout_gain_micro"] + 4 * s["heldout_noise_micro"] + margin >= 0
+            and s["lead_micro"] + 4 * s["lead_noise_micro"] + margin >= 0
+        )
+        assert (v["outcome"] == "pass") is passed
+
+
+def test_the_standing_follows_from_verdicts_and_credits(chain) -> None:
+    rule, written = load(EVIDENCE / "config.json")["verification"], load(EVIDENCE / "standing.json")
+    credits = load(EVIDENCE / "credits.json")
+    guilty = {load(path)["body"]["index"] for path in (EVIDENCE / "offences").iterdir()}
+    verdicts = [load(path)["body"] for path in (EVIDENCE / "verdicts").iterdir()]
+    replayed = {v["index"] for v in verdicts if v["check"] == "replay" and v["outcome"] == "pass"}
+    value, expected = int(credits["value"]), []
+    for index in sorted({v["index"] for v in verdicts} | guilty | {int(i) for i in credits["credited"]}):
+        passed = 0 if index in guilty else int(index in replayed)
+        at_risk = int(chain["revocable"].get(str(index), "0")) + int(credits["credited"].get(str(index), "0"))
+        stake = int(chain["stakes"][str(index)])
+        share = -(-at_risk * value * 10_000 // (stake << 64))
+        falling = rule["replay_rate_bps"] * 8 // (8 + passed)
+        rate = min(10_000, max(1, falling, min(rule["replay_rate_min_bps"], rule["replay_rate_bps"]), share))
+        expected.append(
+            {"index": index, "passed": passed, "failed": 0, "rate_bps": rate, "carried": "0", "since": None}
+        )
+    assert written == {"schema": "commonweight.standing.v1", "epoch": 0, "next": 0, "providers": expected}
 
 
 def median(values: list[int]) -> int:

@@ -66,7 +66,7 @@ def member_key(index: int) -> bytes:
     return hashlib.sha256(b"member %d" % index).digest()
 
 
-def make_config(**training: object) -> RunConfig:
+def make_config(verification: dict[str, int] | None = None, **training: object) -> RunConfig:
     return RunConfig.parse({
         "name": "office",
         "model": MODEL,
@@ -76,6 +76,7 @@ def make_config(**training: object) -> RunConfig:
             "h": 8, "batch": 60_000, "seq_len": 16, "trace_every": 4, "block": 8, "min_members": 2, **training,
         },
         "timing_ms": {"train": 8000, "exchange": 3000, "record": 2000, "slow_ban": 30_000},
+        "verification": {"contribution_rate_bps": 0, **(verification or {})},
     })  # fmt: skip
 
 

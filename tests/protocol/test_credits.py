@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commonweight.errors import FormatError
+from commonweight.protocol.contribution import Scores
 from commonweight.protocol.credits import (
     RoundEvidence,
     bandwidth_score,
@@ -53,6 +54,9 @@ def record(number: int, tokens: dict[int, int], links: tuple[MeasuredLink, ...] 
     )
 
 
+SCORES = Scores(50_000, 1_000, 40_000, 1_000, 10_000, 2_000)
+
+
 def verdict(number: int, index: int, signer: int, outcome: str, check: str = "replay", segment: int = 0) -> Verdict:
     return Verdict(
         "0x" + "c0" * 20,
@@ -67,7 +71,7 @@ def verdict(number: int, index: int, signer: int, outcome: str, check: str = "re
         False,
         None,
         None,
-        (),
+        SCORES.named() if check == "contribution" else (),
         0,
         D,
         "",
@@ -195,6 +199,24 @@ def test_outcomes_count_a_rounds_draws_once_and_tell_other_faults() -> None:
     ]
     expected = {0: Outcome(1, 1, False), 1: Outcome(0, 0, True), 2: Outcome(0, 0, True)}
     assert outcomes(rounds) == outcomes(reversed(rounds)) == expected
+
+
+@pytest.mark.parametrize(
+    ("leads", "wrong"),
+    [([10] * 8, False), ([-5] * 8, True), ([-5] * 7, False), ([40, *[-5] * 8], True), ([41, *[-5] * 8], False)],
+)
+def test_scores_without_a_lead_over_an_epoch_end_the_history_and_refuse_nothing(leads: list[int], wrong: bool) -> None:
+    rounds = [
+        RoundEvidence(
+            record(number, {0: 10**9}),
+            (dataclasses.replace(
+                verdict(number, 0, 1, "pass", "contribution"), scores=dataclasses.replace(SCORES, lead=lead).named()
+            ),),
+        )
+        for number, lead in enumerate(leads, 1)
+    ]  # fmt: skip
+    assert outcomes(rounds)[0].wrong is wrong
+    assert all(line.credits for line in itemise(rounds, P, RULE) if line.index == 0)
 
 
 def test_a_proven_offence_refuses_the_whole_epoch() -> None:

@@ -1,0 +1,130 @@
+"""Contribution scores: which counted payloads are scored by whom and on which windows, and what the scores decide.
+
+A scored payload is tried on windows of its member's own batches, on random windows and on held-out text. The losses
+are real numbers of a real machine; what is published of them is rounded to micro-nats with its own sampling noise, and
+everything after that is integers: whoever has the scores has the outcome.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+from commonweight.errors import FormatError
+from commonweight.protocol.data import permute
+from commonweight.protocol.record_documents import Record
+from commonweight.protocol.runconfig import Verification
+
+__all__ = [
+    "FAR",
+    "SCORES",
+    "ScoreDraw",
+    "Scores",
+    "judge",
+    "leads",
+    "own_offsets",
+    "random_key",
+    "score_draws",
+]
+
+TAG = b"commonweight.scores.v1"
+SIGMAS = 4
+FAR = 10**12
+"""What stands for a loss that is not finite, and for a noise that one window alone has, in micro-nats."""
+
+
+@dataclass(frozen=True)
+class ScoreDraw:
+    """The payload of member `index` is scored by signer number `position` (ascending by address)."""
+
+    index: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a payload did, in micro-nats per token; each figure with its standard error over the windows.
+
+    `own_gain` and `heldout_gain` are by how much the loss falls from the base to base less payload. `lead` is by how
+    much more the payload beats the round's canonical update on own windows than on random ones: what all members have
+    learned alike, and how hard the texts are, cancels out.
+    """
+
+    own_gain: int
+    own_noise: int
+    heldout_gain: int
+    heldout_noise: int
+    lead: int
+    lead_noise: int
+
+    def named(self) -> tuple[tuple[str, int], ...]:
+        """The scores as a verdict holds them, ascending by name."""
+        return tuple(sorted((f"{f.name}_micro", getattr(self, f.name)) for f in fields(self)))
+
+    @classmethod
+    def of(cls, named: Iterable[tuple[str, int]]) -> "Scores":
+        """Reads what `named` gives. Raises FormatError."""
+        found = dict(named)
+        names = {f"{f.name}_micro": f.name for f in fields(cls)}
+        if set(found) != set(names):
+            raise FormatError("These are no contribution scores", f"they have {sorted(found)}"[:200])
+        scores = cls(**{names[name]: value for name, value in found.items()})
+        if (
+            any(abs(value) > 2 * FAR for value in found.values())
+            or min(scores.own_noise, scores.heldout_noise, scores.lead_noise) < 0
+        ):
+            raise FormatError("A contribution score is out of range", f"{found}"[:200])
+        return scores
+
+
+SCORES = tuple(sorted(f"{f.name}_micro" for f in fields(Scores)))
+"""The names of the scores in a verdict, ascending."""
+
+
+def score_draws(seed: bytes, record: Record, rule: Verification, signers: int) -> tuple[ScoreDraw, ...]:
+    """The counted members of a round that are scored, ascending, each at `contribution_rate_bps`."""
+    return tuple(
+        ScoreDraw(entry.index, _number(seed, record.round, entry.index, b"turn") % signers)
+        for entry in record.counted
+        if _number(seed, record.round, entry.index, b"rate") % 10_000 < rule.contribution_rate_bps
+    )
+
+
+def own_offsets(seed: bytes, number: int, index: int, count: int, windows: int) -> list[int]:
+    """Which `count` of the `windows` that a member trained on are scored, counted from its `data_start`."""
+    key = _digest(seed, number, index, b"own")
+    return [permute(key, place, windows) for place in range(min(count, windows))]
+
+
+def random_key(seed: bytes, number: int, index: int) -> bytes:
+    """The data seed of the random windows: they are the first of the sequence that it gives."""
+    return _digest(seed, number, index, b"random")
+
+
+def judge(scores: Scores, rule: Verification) -> str:
+    """Why a payload is refused, empty when it is not. A doubt of four standard errors and the margin is in its favour.
+
+    The payload must lower the loss on the member's own windows, and more than on random ones, and not raise it on
+    held-out text. The margin counts where the true value may be as small as nothing: for the lead and on held-out text.
+    """
+    margin = rule.contribution_margin_micro
+    if scores.own_gain + SIGMAS * scores.own_noise <= 0:
+        return "the payload does not lower the loss on its own batches"
+    if scores.heldout_gain + SIGMAS * scores.heldout_noise + margin < 0:
+        return "the payload raises the loss on held-out text"
+    if scores.lead + SIGMAS * scores.lead_noise + margin < 0:
+        return "the payload does less for its own batches than for random ones"
+    return ""
+
+
+def leads(found: Mapping[int, Iterable[Scores]]) -> frozenset[int]:
+    """Members whose leads, over eight scored rounds or more, add up to no lead at all: to be replayed more often."""
+    summed = {index: [scores.lead for scores in scored] for index, scored in found.items()}
+    return frozenset(index for index, values in summed.items() if len(values) >= 8 and sum(values) <= 0)
+
+
+def _digest(seed: bytes, number: int, index: int, purpose: bytes) -> bytes:
+    return hashlib.sha256(TAG + seed + number.to_bytes(8, "big") + index.to_bytes(4, "big") + purpose).digest()
+
+
+def _number(seed: bytes, number: int, index: int, purpose: bytes) -> int:
+    return int.from_bytes(_digest(seed, number, index, purpose)[:8], "big")

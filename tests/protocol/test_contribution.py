@@ -1,0 +1,76 @@
+"""Contribution scores: the draw, the windows, and the outcome that follows from published integers alone."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commonweight.errors import FormatError
+from commonweight.protocol.contribution import FAR, SCORES, Scores, judge, own_offsets, random_key, score_draws
+from commonweight.protocol.runconfig import Verification
+from tests.golden.golden_round import build
+
+pytestmark = pytest.mark.unit
+
+SEED = b"\x5e" * 32
+RULE = Verification(contribution_margin_micro=10_000)
+HONEST = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000)
+
+
+def test_honest_scores_pass_and_each_fault_has_its_reason() -> None:
+    assert judge(HONEST, RULE) == ""
+    nothing = Scores(0, 0, 0, 0, 0, 0)
+    assert judge(nothing, RULE) == "the payload does not lower the loss on its own batches"
+    harmful = replace(HONEST, heldout_gain=-30_001)
+    assert judge(harmful, RULE) == "the payload raises the loss on held-out text"
+    other = replace(HONEST, lead=-30_001)
+    assert judge(other, RULE) == "the payload does less for its own batches than for random ones"
+
+
+@pytest.mark.parametrize("change", [{"own_gain": -19_999}, {"heldout_gain": -30_000}, {"lead": -30_000}])
+def test_four_standard_errors_and_the_margin_are_in_the_members_favour(change: dict[str, int]) -> None:
+    assert judge(replace(HONEST, **change), RULE) == ""
+
+
+@given(*[st.integers(-FAR, FAR)] * 3, *[st.integers(0, FAR)] * 3, st.integers(0, 10**6))
+def test_more_is_never_worse(own: int, held: int, lead: int, a: int, b: int, c: int, more: int) -> None:
+    scores = Scores(own, a, held, b, lead, c)
+    better = replace(scores, own_gain=own + more, heldout_gain=held + more, lead=lead + more)
+    if not judge(scores, RULE):
+        assert not judge(better, RULE)
+    assert Scores.of(scores.named()) == scores
+    assert [name for name, _ in scores.named()] == list(SCORES)
+
+
+def test_scores_with_other_names_or_negative_noise_are_refused() -> None:
+    with pytest.raises(FormatError):
+        Scores.of(HONEST.named()[1:])
+    with pytest.raises(FormatError):
+        Scores.of((("lead", 1), *HONEST.named()))
+    with pytest.raises(FormatError):
+        Scores.of(replace(HONEST, lead_noise=-1).named())
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(1, 50), st.integers(1, 300))
+def test_own_windows_are_distinct_and_the_members_own(seed: bytes, count: int, windows: int) -> None:
+    drawn = own_offsets(seed, 7, 3, count, windows)
+    assert len(set(drawn)) == len(drawn) == min(count, windows)
+    assert all(0 <= offset < windows for offset in drawn)
+    assert drawn == own_offsets(seed, 7, 3, count, windows)
+
+
+def test_counted_members_are_scored_at_the_runs_rate_by_signers_in_turn() -> None:
+    record = build().record_body
+    counted = {entry.index for entry in record.counted}
+    hits: dict[int, int] = dict.fromkeys(counted, 0)
+    positions = set()
+    for number in range(1, 801):
+        for draw in score_draws(SEED, replace(record, round=number), Verification(contribution_rate_bps=2_500), 3):
+            hits[draw.index] += 1
+            positions.add(draw.position)
+    assert all(abs(found - 200) < 60 for found in hits.values())
+    assert positions == {0, 1, 2}
+    assert score_draws(SEED, record, Verification(contribution_rate_bps=0), 3) == ()
+    assert {d.index for d in score_draws(SEED, record, Verification(contribution_rate_bps=10_000), 3)} == counted
+    assert len({random_key(SEED, 1, 0), random_key(SEED, 1, 1), random_key(SEED, 2, 0)}) == 3
