@@ -7,8 +7,10 @@ credits that follow from it are compared with the listed ones, and every step of
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from commonweight.audit.epochs import Reported
 from commonweight.audit.evidence import CREDITS, EvidenceAudit, read_config
 from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.settings import AuditSettings, Progress, quiet
@@ -19,6 +21,7 @@ from commonweight.protocol.dispute_documents import INCOMPLETE, REFUTED, VERIFIE
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Record
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.standing import Standing
 from commonweight.store import ContentStore, open_store
 from trainer.data import Corpus, fetch
 
@@ -71,9 +74,25 @@ def _evidence(
     named = hex32(reports[-1].event.report.evidence_sha256)
     if found is None or earned is None or found.sha256 != named:
         return listed, None, []
-    records = {number: Record.from_body(files.record.body) for number, files in found.rounds.items()}
-    rounds = [number for number, record in sorted(records.items()) if record.counted_member(index) is not None]
-    return listed, earned.credited.get(index, 0), rounds
+    since = _since(evidence, reports, epoch, index)
+    rounds = {
+        number: files
+        for e, known in evidence.found.items()
+        if since <= e <= epoch
+        for number, files in known.rounds.items()
+    }
+    records = {number: Record.from_body(files.record.body) for number, files in rounds.items()}
+    counted = [number for number, record in sorted(records.items()) if record.counted_member(index) is not None]
+    return listed, earned.credited.get(index, 0), counted
+
+
+def _since(evidence: EvidenceAudit, reports: Sequence[Reported], epoch: int, index: int) -> int:
+    """The epoch of the oldest credits that the list of `epoch` may hold: carried ones come from earlier rounds."""
+    earlier = [r.event.epoch for r in reports if r.event.epoch < epoch and r.event.epoch in evidence.found]
+    if not earlier:
+        return epoch
+    member = Standing.load(evidence.found[max(earlier)].standing).members.get(index)
+    return epoch if member is None or member.since < 0 else member.since
 
 
 def _replay(
