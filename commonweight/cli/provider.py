@@ -213,16 +213,26 @@ def credits(
     run: RunOption = None,
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
+    store: StoreOption = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say for each round why credits were given or not, and where the evidence is."),
+    ] = False,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many reports --explain goes through.")] = 3,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a provider's credits by epoch, from chain data alone, and what can be claimed."""
     from commonweight.chain.ledger_view import LedgerView
 
-    session = Session({"run": run, "rpc": rpc, "keystore": keystore}, config=config, as_json=as_json, role="provider")
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "store": store}
+    session = Session(flags, config=config, as_json=as_json, role="provider")
     owner, found = session.address(account), session.run
     index = index_for(found, owner)
     view = LedgerView.of(found)
+    if explain:
+        _explain(session, view, index, owner, epochs)
+        return
     rows = _credit_rows(view, index)
     leaf, claimable = view.leaf(index), 0
     if leaf is not None and view.last_final is not None:
@@ -415,6 +425,27 @@ def last_line(path: Path) -> dict[str, object] | None:
         if isinstance(body, dict):
             return body
     return None
+
+
+def _explain(session: Session, view: LedgerView, index: int, owner: str, epochs: int) -> None:
+    from commonweight.cli import explaining
+
+    told = explaining.explain(view, session.store, index, epochs)
+    body = {
+        "schema": explaining.SCHEMA,
+        "run": session.run.address,
+        "index": index,
+        "account": owner,
+        "epochs": told,
+        "block": view.to_block,
+    }
+    title = f"Provider {index} of {session.run.params.name}"
+    session.output.table(
+        body, explaining.COLUMNS, explaining.rows(told), title=title, empty=f"No report says anything of {index} yet."
+    )
+    if not session.output.as_json:
+        for line in explaining.notes(told):
+            session.output.plain(line)
 
 
 def _credit_rows(view: LedgerView, index: int) -> list[tuple[int, str, int, int]]:

@@ -50,6 +50,8 @@ def command_of(arguments: Sequence[str]) -> tuple[str, ...]:
     """The documented command that a command line begins with; empty if there is none."""
     if "--unsigned" in arguments:
         return ("COMMAND", "--unsigned")
+    if "--explain" in arguments:
+        return (*arguments[:2], "--explain")
     found = [words for words in schemas() if tuple(arguments[: len(words)]) == words]
     return max(found, key=len, default=())
 
