@@ -117,7 +117,8 @@ class Replaying:
 
     async def _fetch(self, draw: Draw) -> str:
         """Put what a replay needs on disk; returns "", or why it cannot be had in time."""
-        if self._seat.db.shown(draw) is not None:
+        kept = self._seat.db.shown(draw)
+        if kept is not None and self._whole(kept):
             return ""
         commitment = self._commitment(draw)
         if commitment is None:
@@ -192,6 +193,12 @@ class Replaying:
             if task is None or not task.done():
                 continue
             found = task.result()
+            shown = self._seat.db.shown(draw)
+            if shown is not None and not self._whole(shown):  # states that members share may go with another's draw
+                self._seat.db.drop_shown(draw)
+                del self._fetching[key]
+                self._start_fetch(draw)
+                continue
             try:
                 verdict = await self._judge(draw, found)
             except (WorkerError, CommonweightError) as trouble:  # ours, not the member's: tried again
@@ -204,6 +211,10 @@ class Replaying:
                 self._states.drop(digest)
             return True
         return False
+
+    def _whole(self, shown: Shown) -> bool:
+        """Whether the files of what a member has shown are here."""
+        return all(self._states.path(digest).exists() for digest in (shown.start, shown.claimed) if digest)
 
     async def _judge(self, draw: Draw, trouble: str) -> Verdict:
         commitment, plan = self._commitment(draw), self._desk.rounds.plan(draw.round)

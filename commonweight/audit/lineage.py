@@ -91,6 +91,7 @@ class _Walk:
     missing: list[str] = field(default_factory=list)
     previous: dict[int, Previous] = field(default_factory=dict)
     recent: dict[int, list[_Counted]] = field(default_factory=dict)
+    uncompared: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.layout = Layout.from_model(self.config.model)
@@ -135,6 +136,7 @@ class _Walk:
                 self._step(number, plan, files, record)
             except (ContentUnavailable, Incomplete) as gone:
                 self.missing.append(f"{subject}: {gone.what}")
+                self.uncompared.add(number)
                 self.at, self.held = record.checkpoint, self._published(record)
                 raise
 
@@ -202,6 +204,9 @@ class _Walk:
             old = [self._shown(work, at) for n, works in self.recent.items() if n < number for work in works]
             found = copies(new, old, self.config)
             self.findings.expect(COPIES, True, "", subject)
+            for gone in sorted(n for n in self.uncompared if number - rule.copy_window <= n < number):
+                what = f"the payloads of round {gone} are not there to compare with"
+                self.findings.unavailable(COPIES, what, subject)
             verdicts = [Verdict.from_body(signed.body) for signed in files.verdicts]
             for entry in record.counted:
                 said = {v.signer: v.outcome for v in verdicts if (v.index, v.check) == (entry.index, "structure")}

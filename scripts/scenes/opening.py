@@ -101,7 +101,7 @@ def run_params(demo: Demo, config: RunConfig, config_cid: str) -> RunParams:
         max_credits_per_epoch=1_000_000,
         anchor_every=1,
         evidence_retention=86_400,
-        provider_stake=2 * ETH,
+        provider_stake=20 * ETH,
         signer_bond=10 * ETH,
         challenge_bond=ETH,
         dispute_bond=ETH,

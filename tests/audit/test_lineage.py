@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from commonweight.audit.lineage import lineage
+from commonweight.exact.copies import Copy
+from commonweight.protocol.evidence import RoundFiles
 from commonweight.protocol.records import Record
 from tests.audit.conftest import settings_of
 from tests.audit.staging import Staged
+from tests.audit.test_verify import by_signer, in_round
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
 
@@ -29,6 +34,7 @@ def test_a_true_run_is_verified(run: Staged) -> None:
     names = [(check.name, check.subject) for check in report.checks]
     for number in range(1, 5):
         assert ("rounds-recomputed", f"round {number}") in names
+        assert ("copied-work", f"round {number}") in names
     assert ("attested-checkpoints", "checkpoint 1") in names
 
 
@@ -44,6 +50,8 @@ def test_a_lost_payload_makes_its_round_unavailable_and_not_the_next(run: Staged
     assert lost in gone.detail
     assert verdicts["rounds-recomputed", "round 1"].verdict == "ok"
     assert verdicts["rounds-recomputed", "round 3"].verdict == "ok"
+    assert verdicts["copied-work", "round 1"].verdict == "ok"
+    assert verdicts["copied-work", "round 3"].verdict == "unavailable"
     for position in (0, 1):
         assert verdicts["attested-checkpoints", f"checkpoint {position}"].verdict == "unavailable"
         assert "not available" in verdicts["attested-checkpoints", f"checkpoint {position}"].detail
@@ -61,3 +69,22 @@ def test_an_altered_payload_is_refuted(run: Staged) -> None:
 def test_without_the_store_nothing_is_verified(run: Staged, tmp_path) -> None:
     report = lineage(settings_of(run, store=tmp_path / "empty"))
     assert report.verdict == "incomplete"
+
+
+def test_a_copy_that_was_credited_and_a_refusal_for_none_are_refuted(
+    closed_run: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuse(files: RoundFiles) -> RoundFiles:
+        score = next(v for v in files.verdicts if v.body["check"] == "contribution")
+        reason = "a copy of provider 0's payload of round 3"
+        false = by_signer(closed_run, score, check="structure", outcome="fail", scores={}, reason=reason)
+        return replace(files, verdicts=(*files.verdicts, false))
+
+    closed_run.report(1, in_round(accuse))
+    found = not_ok(closed_run)["copied-work", "round 3"]
+    assert found[0] == "refuted"
+    assert "was refused for a copy that its payload is not" in found[1]
+    monkeypatch.setattr("commonweight.audit.lineage.copies", lambda new, old, config: {1: Copy(0, 2)})
+    found = not_ok(closed_run)["copied-work", "round 1"]
+    assert found[0] == "refuted"
+    assert "was credited for a copy of provider 0's payload of round 2" in found[1]

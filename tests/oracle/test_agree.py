@@ -46,7 +46,7 @@ class Clerk:
         for row in other.seat.db.documents_after(0, 10_000):
             self.office.intake.accept(Signed.from_bytes(row.signed))
 
-    async def verify(self, outcome: str = "pass", loss: int = 2_500_000) -> None:
+    async def verify(self, outcome: str = "pass", loss: int = 2_500_000, rounds: int = 2) -> None:
         """Recount, draw, and sign a verdict on every draw that is this signer's; know every checkpoint's loss."""
         self.office.look()
         while await self.office.recount.step():
@@ -66,7 +66,7 @@ class Clerk:
             self.replaying._sign(draw, verdict)
         for task in self.replaying._fetching.values():
             task.cancel()
-        for number in (1, 2):
+        for number in range(1, rounds + 1):
             checkpoint = self.office.record(number).checkpoint
             self.office.seat.db.set_meta(f"loss/{checkpoint}", f"{loss} 640")
 
