@@ -73,7 +73,8 @@ def claim(demo: Demo, run: Run) -> None:
     """Close the epoch that the revenue fell in, then everyone takes what is theirs."""
     screen, cast = demo.screen, demo.cast
     screen.phase("Claims")
-    epoch = run.params.epoch_of(run.chain.timestamp())
+    settled = run.params.last_epoch + run.params.tail_epochs  # revenue after that is distributed as it arrives
+    epoch = min(run.params.epoch_of(run.chain.timestamp()), settled)
     with screen.progress("waiting for the epoch of the revenue to close", run.params.epoch_length) as update:
 
         def closed() -> bool:
