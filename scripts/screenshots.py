@@ -1,8 +1,8 @@
-"""Write the pictures of docs/images/ from a page that is being served: `python scripts/screenshots.py URL`.
+"""Write the pictures of docs/images/ from two pages that are served: `python scripts/screenshots.py TRAINED OPEN`.
 
-Take a run with some final epochs, as `commonweight dev up` has after a few minutes with two providers; `--review
-URL` names a page whose run takes deposits, for the review of one. The wallet is a stand-in that knows one account and
-hands every question on to the node that the page reads; nothing is signed and nothing is sent.
+TRAINED is the page of a run with some final epochs, as `commonweight dev up` has after a few minutes with two
+providers; OPEN that of a run that takes deposits. The wallet is a stand-in that knows one account and hands every
+question on to the node that the page reads; nothing is signed and nothing is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ IMAGES = ROOT / "docs" / "images"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 WIDE, NARROW = {"width": 1200, "height": 1200}, {"width": 390, "height": 844}
-VIEWS = ("overview", "funding", "training", "providers", "audit")
 WALLET = """
 (() => {
   const request = async ({ method, params = [] }) => {
@@ -38,25 +37,31 @@ WALLET = """
 
 def main() -> int:
     """Write the pictures; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Write docs/images/page-*.png from a page that is being served.")
-    parser.add_argument("url", help="the page of a run that trains")
-    parser.add_argument("--review", metavar="URL", help="the page of a run that takes deposits")
-    parser.add_argument("--account", help="whose position and work is shown (default: no wallet)")
+    parser = argparse.ArgumentParser(description="Write docs/images/page-*.png from pages that are being served.")
+    parser.add_argument("trained", help="the page of a run that trains")
+    parser.add_argument("open", help="the page of a run that takes deposits")
+    parser.add_argument("--provider", required=True, metavar="ADDRESS", help="whose work is shown")
+    parser.add_argument("--funder", required=True, metavar="ADDRESS", help="whose position is shown, and whose deposit")
     given = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        for view in VIEWS:
-            own = given.account if view in ("funding", "providers") else None
-            page = visit(browser, given.url, view, own, WIDE, "light")
+        views = (
+            ("overview", given.trained, None, WIDE, "light"),
+            ("training", given.trained, None, WIDE, "light"),
+            ("providers", given.trained, given.provider, WIDE, "light"),
+            ("audit", given.trained, None, WIDE, "light"),
+            ("funding", given.open, given.funder, WIDE, "light"),
+        )
+        for view, url, account, size, scheme in views:
+            page = visit(browser, url, view, account, size, scheme)
             page.screenshot(path=IMAGES / f"page-{view}.png", full_page=view != "overview")
-        page = visit(browser, given.url, "overview", None, NARROW, "dark")
+        page = visit(browser, given.trained, "overview", None, NARROW, "dark")
         page.screenshot(path=IMAGES / "page-phone.png")
-        if given.review:
-            page = visit(browser, given.review, "funding", given.account, NARROW, "light")
-            page.fill("#amount", "1.25")
-            page.click("#deposit-button")
-            page.wait_for_selector("#review .primary")
-            page.screenshot(path=IMAGES / "page-review.png")
+        page = visit(browser, given.open, "funding", given.funder, NARROW, "light")
+        page.fill("#amount", "1.25")
+        page.click("#deposit-button")
+        page.wait_for_selector("#review .primary")
+        page.screenshot(path=IMAGES / "page-review.png")
         browser.close()
     return 0
 

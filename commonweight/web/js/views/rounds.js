@@ -54,7 +54,7 @@ export class Rounds {
       .sort((a, b) => b.line.round - a.line.round).map(({ epoch, line }) => row(epoch, line));
     return [
       missing.length > 0 && unavailable(`The itemised credits of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].missing),
-      table("Rounds and reasons", ["Round", "Epoch", "Tokens", "Credits", "Link (bandwidth / latency)", "Reason", "Checks"], rows,
+      table("Rounds and reasons", ["Round", "Epoch", "Credits", "Reason", "Checks", "Tokens", "Link (bandwidth / latency)"], rows,
         missing.length ? "No other epoch is published." : "The published evidence names this provider in no round."),
       this.#newest.button(),
     ];
@@ -62,9 +62,10 @@ export class Rounds {
 }
 
 const row = (epoch, line) => [
-  `${line.round}`, `${epoch}`, group(BigInt(line.tokens)), group(BigInt(line.credits)), `${line.bandwidth} / ${line.latency}`,
+  `${line.round}`, `${epoch}`, group(BigInt(line.credits)),
   line.refused === "" ? "counted" : [h("span", { class: "refusal" }, line.refused), inWords(line.refused)],
   line.checks.length === 0 ? "not drawn" : line.checks.map((check) => `${check.check}: ${check.outcome}`).join(", "),
+  group(BigInt(line.tokens)), `${line.bandwidth} / ${line.latency}`,
 ];
 
 function inWords(reason) {
