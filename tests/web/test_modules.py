@@ -125,6 +125,16 @@ def test_amounts_are_shortened_for_reading_and_never_made_larger() -> None:
     ]  # fmt: skip
 
 
+def test_credits_that_move_between_epochs_are_told_for_whom_they_move() -> None:
+    script = """
+    const { movedOf } = await page('views/rounds.js');
+    console.log(show(data.map((index) => movedOf({ carried_in: { 3: '12' }, carried: { 3: '1500', 4: '1' } }, index))));
+    """
+    told = node(script, [3, 4, 5])
+    assert [[words.split(" credits ")[0] for words in mine] for mine in told] == [["12", "1\u202f500"], ["1"], []]
+    assert "of earlier epochs" in told[0][0]
+
+
 def test_epochs_are_named_as_people_do() -> None:
     script = """
     const { spread } = await page('views/newest.js');

@@ -22,6 +22,16 @@ const WORDS = {  // what records and the credit rule say of work that is not cre
   offence: "an offence was proved; no credits in this epoch",
 };
 
+const MOVED = [  // what credits.json says beside the lines, of each provider
+  ["carried_in", "of earlier epochs came with this report"],
+  ["carried", "found no place in this report and go on to the next"],
+  ["over_stake", "of these wait because they are worth more than the stake covers"],
+];
+
+/** Of an epoch's credits.json, in words: what of a provider's credits came from earlier epochs, or goes on to later ones. */
+export const movedOf = (sums, index) => MOVED.filter(([key]) => sums[key]?.[index] !== undefined)
+  .map(([key, words]) => `${group(BigInt(sums[key][index]))} credits ${words}.`);
+
 /** What is read of one provider's rounds. `key` changes when what `draw` shows would. */
 export class Rounds {
   #newest; #index = null;
@@ -30,7 +40,10 @@ export class Rounds {
     this.#newest = new Newest(app, {
       id: "older-rounds", step: READ,
       epochs: () => [...app.ledger.reports.keys()].sort((a, b) => b - a),
-      load: async (epoch) => (await app.evidence(epoch).credits()).lines.filter((line) => line.index === this.#index),
+      load: async (epoch) => {
+        const { lines, ...sums } = await app.evidence(epoch).credits();
+        return { lines: lines.filter((line) => line.index === this.#index), moved: movedOf(sums, this.#index) };
+      },
     });
   }
 
@@ -50,12 +63,15 @@ export class Rounds {
     const { read, underWay } = this.#newest.look();
     if (read.length === 0) return underWay.length > 0 ? pending(`Reading the evidence of ${spread(underWay)}…`) : h("p", { class: "empty" }, "Known with the first report.");
     const missing = read.filter((one) => one.missing);
-    const rows = read.flatMap(({ epoch, found = [] }) => found.map((line) => ({ epoch, line })))
+    const known = read.filter((one) => one.found);
+    const moved = known.flatMap(({ epoch, found }) => found.moved.map((text) => `Epoch ${epoch}: ${text}`));
+    const rows = known.flatMap(({ epoch, found }) => found.lines.map((line) => ({ epoch, line })))
       .sort((a, b) => b.line.round - a.line.round).map(({ epoch, line }) => row(epoch, line));
     return [
       missing.length > 0 && unavailable(`The itemised credits of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].missing),
       table("Rounds and reasons", ["Round", "Epoch", "Credits", "Reason", "Checks", "Tokens", "Link (bandwidth / latency)"], rows,
         missing.length ? "No other epoch is published." : "The published evidence names this provider in no round."),
+      moved.length > 0 && h("ul", { class: "plain" }, moved.map((text) => h("li", {}, text))),
       this.#newest.button(),
     ];
   }
