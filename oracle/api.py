@@ -56,7 +56,7 @@ class Api:
             "commit": Method(self.commit),
             "roster": Method(self.roster),
             "payload": Method(self.payload, part),
-            "result": Method(self.result, part),
+            "result": Method(self.result),
             "record": Method(self.record),
             "part": Method(self.part),
             "offence": Method(self.offence, BODY_LIMIT),
@@ -249,7 +249,7 @@ class Api:
         return Reply()
 
     async def result(self, request: Request) -> Reply:
-        """A reducer's signed result. Its bytes are not needed: the canonical part is computed here."""
+        """A reducer's signed result. Its bytes do not come with it: the canonical part is computed here."""
         f = Fields(request.params, "result")
         signed = Signed.from_json(f.take("result"))
         f.done()

@@ -175,9 +175,10 @@ class Member:
         return exchange
 
     async def reduced(self, result: Signed, data: bytes) -> None:
-        """Report a part that this member has reduced; the signers can compute it themselves if they must."""
+        """Report a part that this member has reduced."""
+        del data  # the signers compute it themselves
         try:
-            await self.signers.result(result, data)
+            await self.signers.result(result)
         except PeerError as problem:
             _log.info("a result could not be reported: %s", problem)
 

@@ -239,9 +239,9 @@ class Signers:
         params: JsonObject = {"round": round_, "part": part, "message": message.to_json()}
         await self._first(lambda signer: self._call(signer, "payload", params, data, _CALL_S * 3))
 
-    async def result(self, result: Signed, data: bytes) -> None:
-        """Report a reduced part with its bytes."""
-        await self._first(lambda signer: self._call(signer, "result", {"result": result.to_json()}, data, _CALL_S * 3))
+    async def result(self, result: Signed) -> None:
+        """Report a reduced part; its bytes follow from the payloads, which the signers have."""
+        await self._first(lambda signer: self._call(signer, "result", {"result": result.to_json()}))
 
     async def part(self, round_: int, part: int) -> bytes:
         """The canonical part, encoded; not verified here."""

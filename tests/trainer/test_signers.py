@@ -12,7 +12,7 @@ from commonweight.protocol.records import Receipt, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import KEYS, make_plan
-from tests.trainer.exchange_rig import Rig
+from tests.trainer.exchange_rig import Network, Rig
 from trainer.signers import Signers
 
 pytestmark = pytest.mark.unit
@@ -25,8 +25,9 @@ class FakeSigner:
 
     def __init__(self, key: bytes, domain: Domain, coordinator: bytes, plan: Signed | None, deaf: bool = False) -> None:
         self.key, self.domain, self.coordinator, self.known, self.deaf = key, domain, coordinator, plan, deaf
+        self.told: list[Signed] = []
         methods: dict[str, Callable[[Request], Awaitable[Reply]]] = {
-            "join": self.join, "plan": self.plan, "commit": self.commit
+            "join": self.join, "plan": self.plan, "commit": self.commit, "result": self.result
         }  # fmt: skip
         identity = Identity(key, RUN, domain, "signer")
         self.server = Server(identity, {name: Method(handler) for name, handler in methods.items()}, self.anybody)
@@ -39,6 +40,10 @@ class FakeSigner:
 
     async def plan(self, request: Request) -> Reply:
         return Reply({}, b"" if self.known is None else self.known.to_bytes())
+
+    async def result(self, request: Request) -> Reply:
+        self.told.append(Signed.from_json(request.params["result"]))
+        return Reply()
 
     async def commit(self, request: Request) -> Reply:
         signed = Signed.from_json(request.params["commitment"])
@@ -107,3 +112,13 @@ async def test_one_receipt_is_enough_and_a_false_one_is_none(config: RunConfig, 
     async with Council(domain, FakeSigner(first, domain, first, None, deaf=True)) as client:
         with pytest.raises(PeerError):
             await client.commit(commitment)
+
+
+async def test_a_result_is_reported_without_its_bytes(config: RunConfig, domain: Domain) -> None:
+    rig = Rig(config, domain, 1)
+    async with Network(rig, "memory"):
+        await rig.run()
+    result, fake = rig.exchanges[0].results[0].result, FakeSigner(ORDERED[0], domain, ORDERED[0], None)
+    async with Council(domain, fake) as client:
+        await client.result(result)  # the signer's server would refuse a body
+    assert fake.told == [result]
