@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32
-from commonweight.exact.payload import Payload, make_payload
+from commonweight.exact.payload import Payload, departure, make_payload
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Plan
@@ -132,8 +132,8 @@ class RoundTrainer:
         optimizer = self._optimizer = self._optimizer or self._make(self.config)
         plan, started = folder.body, time.perf_counter()
         trace, state, fresh = self._begin(folder, base)
-        optimizer.load(state)
         done = state.step - trace.states[0].step if fresh is None else 0
+        optimizer.load(state if done else departing(self.config, state))
         planned = plan.member(self.index).steps
         losses: list[float] = []
         thinning = Thinning(self.journal, affordable(self.config, self._step_s, self._keep_states))
@@ -181,10 +181,20 @@ def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: in
     return corpus.batch(digest_bytes(plan.data_seed), start, step, training.batch, training.seq_len)
 
 
+def departing(config: RunConfig, first: State) -> State:
+    """The state in which the inner steps of a round begin, from the first of its trace: its weights are the base, or
+    the base less the residual where the run has residuals carried.
+    """
+    if not config.training.carry_residual:
+        return first
+    return replace(first, weights=departure(first.weights, first.residual))
+
+
 def payload_of(config: RunConfig, plan: Plan, base: F32, local: F32, residual: F32) -> Payload:
     """The payload of weights `local` reached from `base`; all float32 [N]. PayloadError when it is not finite."""
-    feedback = config.training.error_feedback
-    return make_payload(base, local, residual, plan.parts, plan.codec, plan.block, feedback)
+    training = config.training
+    owed = None if training.carry_residual else residual
+    return make_payload(base, local, owed, plan.parts, plan.codec, plan.block, training.error_feedback)
 
 
 def commitment_of(

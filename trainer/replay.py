@@ -33,7 +33,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.safetensors import read
 from commonweight.protocol.trace import final_leaf, leaf_count, leaf_steps
 from trainer.data import Corpus
-from trainer.diloco import batch_of, payload_of
+from trainer.diloco import batch_of, departing, payload_of
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
@@ -70,7 +70,7 @@ def replay_segment(
     `threads` other than the run's are those that the member trained with. Raises TrainingError when the steps diverge.
     """
     configure_torch(threads or optimizer.config.training.threads)
-    optimizer.load(start)
+    optimizer.load(start if steps.start else departing(optimizer.config, start))
     for step in steps:
         optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step))
     return optimizer.state(start.residual)
@@ -152,7 +152,7 @@ class Worker:
         try:
             replayed = replay_segment(self.optimizer, self.corpus, plan, index, start, steps)
             reached = replayed if claimed is None else claimed
-            result = compare(start, reached, replayed)
+            result = compare(departing(config, start) if segment == 0 else start, reached, replayed)
             payload = payload_of(config, plan, base, reached.weights, reached.residual) if last else None
         except (TrainingError, PayloadError) as problem:
             return _verdict(Comparison(False, FAR, FAR), f"the steps cannot be done again: {problem.what}", None, None)

@@ -1,4 +1,4 @@
-"""Codecs of payload parts, version 1: fp32, fp16, int8, int4, int2 and topk2, blockwise.
+"""Codecs of payload parts, version 1: fp32, fp16, int8, int4, int2, int1 and topk2, blockwise.
 
 A part's bytes have no header: their length follows from the number of elements, the codec and the block. `decode`
 refuses, with PayloadError, every byte string that is not such a part of finite values. All operations are single
@@ -24,6 +24,7 @@ TOP_PERCENT = 3
 _HALF_MAX = np.float32(65504.0)
 _INT2_STEP = np.float32(0.375)
 _TOPK_STEP = np.float32(0.5)
+_PIECE = 1 << 16
 
 
 def encoded_size(count: int, codec: str, block: int) -> int:
@@ -35,6 +36,7 @@ def encoded_size(count: int, codec: str, block: int) -> int:
         "int8": scales + count,
         "int4": scales + -(-count // 2),
         "int2": scales + -(-count // 4),
+        "int1": scales + -(-count // 8),
         "topk2": scales + _top_total(count, block) * _index_type(block).itemsize + -(-_top_total(count, block) // 4),
     }
     if codec not in sizes:
@@ -55,6 +57,8 @@ def encode(x: F32, codec: str, block: int) -> bytes:
     if codec == "fp16":
         return np.clip(x, -_HALF_MAX, _HALF_MAX).astype("<f2").tobytes()
     blocks = _blocks(x, block)
+    if codec == "int1":
+        return to_bytes(_mean_magnitudes(blocks, x.size)) + _pack((x >= 0).astype(np.uint8), 1, 1)
     largest: F32 = np.max(np.abs(blocks), axis=1)
     if codec == "topk2":
         return _encode_top(blocks, largest, x.size, block)
@@ -115,6 +119,19 @@ def _scales(data: memoryview) -> F32:
     return scales
 
 
+def _mean_magnitudes(blocks: F32, count: int) -> F32:
+    """The blocks' mean magnitudes: added from the first element on in binary64, divided, rounded to binary32."""
+    lengths = np.full(len(blocks), blocks.shape[1], np.float64)
+    lengths[-1:] = count - (len(blocks) - 1) * blocks.shape[1]
+    means = np.empty(len(blocks), np.float32)
+    rows = max(1, _PIECE // blocks.shape[1])
+    for start in range(0, len(blocks), rows):
+        piece = np.abs(blocks[start : start + rows]).astype(np.float64)
+        # a running sum has one order only, on every machine
+        means[start : start + rows] = np.cumsum(piece, axis=1)[:, -1] / lengths[start : start + rows]
+    return means
+
+
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
     """round-half-even(x / scale) cut to -top..top; a scale of 0 stands for values that round to 0 anyway."""
     codes = np.rint(blocks / np.where(scales == 0, np.float32(1.0), scales)[:, None])
@@ -143,13 +160,15 @@ def _codes(body: memoryview, count: int, codec: str, block: int) -> F32:
         if bool((nibbles == 0).any()):
             raise PayloadError("A part holds an impossible code", "int4 codes are from 1 to 15")
         values = nibbles.astype(np.float32) - np.float32(8.0)
+    elif codec == "int1":
+        values = _unpack(body, count, 1, 1).astype(np.float32) * np.float32(2.0) - np.float32(1.0)
     else:
         values = _unpack(body, count, 2, 2).astype(np.float32) - np.float32(1.5)
     return _blocks(values, block)
 
 
 def _pack(codes: U8, bits: int, filler: int) -> bytes:
-    """Codes of 2 or 4 bits into bytes, the first in the lowest bits; the last byte is filled up with `filler`."""
+    """Codes of 1, 2 or 4 bits into bytes, the first in the lowest bits; the last byte is filled up with `filler`."""
     per_byte = 8 // bits
     padded = np.full(-(-codes.size // per_byte) * per_byte, filler, np.uint8)
     padded[: codes.size] = codes

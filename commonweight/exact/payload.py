@@ -13,7 +13,7 @@ from commonweight.protocol.fields import f64_hex
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.round_documents import CommittedPart
 
-__all__ = ["Payload", "check_part", "make_payload", "split_payload"]
+__all__ = ["Payload", "check_part", "departure", "make_payload", "split_payload"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +41,27 @@ class Payload:
         return array_digest(self.new_residual)
 
 
+def departure(base: F32, residual: F32) -> F32:
+    """Where a member that carries its residual begins its inner steps: base - residual, float32[N] each.
+
+    What was lost when its last payload was encoded stays in its weights, and so in base - local, until it is sent.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return base - residual
+
+
 def make_payload(
-    base: F32, local: F32, residual: F32, parts: int, codec: str, block: int, error_feedback: bool
+    base: F32, local: F32, residual: F32 | None, parts: int, codec: str, block: int, error_feedback: bool
 ) -> Payload:
     """Encodes the pseudo-gradient x = (base - local) + residual, float32[N] each, in `parts` parts.
 
-    The new residual is x - decoded with error feedback, else zeros. PayloadError when something is not finite.
+    A member that carries its residual has it in `local` already and gives None: x = base - local. The new residual is
+    x - decoded with error feedback, else zeros. PayloadError when something is not finite.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         x = base - local
-        x += residual
+        if residual is not None:
+            x += residual
     decoded = np.empty_like(x)
     encoded, committed = [], []
     for span in part_ranges(x.size, block, parts):

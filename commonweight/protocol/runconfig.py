@@ -35,14 +35,14 @@ __all__ = [
 ]
 
 SCHEMA = "commonweight.run.v1"
-CODECS = ("fp32", "fp16", "int8", "int4", "int2", "topk2")
+CODECS = ("fp32", "fp16", "int8", "int4", "int2", "int1", "topk2")
 METHODS = ("clipped-mean", "mean", "trimmed-mean", "median")
 
 Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
 Peer = Annotated[str, Field(max_length=256, pattern=r"^[^\s]+:[0-9]{1,5}$")]
 Milliseconds = Annotated[int, Field(ge=10, le=10**9)]
-Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "topk2"]
+Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "topk2"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -94,7 +94,10 @@ class Aggregation:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One round: H inner steps of `batch` windows of `seq_len` tokens, then an exchange in `codec`."""
+    """One round: H inner steps of `batch` windows of `seq_len` tokens, then an exchange in `codec`.
+
+    `carry_residual`: a member's steps begin at the base less its residual, which so is part of what it sends next.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -108,6 +111,7 @@ class Training:
     result_codec: Codec = "int8"
     block: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] = 128
     error_feedback: bool = True
+    carry_residual: bool = False
     trace_every: Annotated[int, Field(ge=1, le=100_000)] = 5
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -245,6 +249,12 @@ class RunConfig:
             raise ConfigError("training.seq_len exceeds model.max_seq_len", f"{training.seq_len}", "shorten it")
         if training.trace_every > training.h:
             raise ConfigError("training.trace_every exceeds training.h", f"{training.trace_every}", "lower it")
+        if training.carry_residual and not training.error_feedback:
+            raise ConfigError(
+                "training.carry_residual needs training.error_feedback",
+                "without it there is no residual",
+                "switch error feedback on, or carrying off",
+            )
         real_between("training.inner.lr", inner.lr, 1e-12, 1e3)
         for beta in inner.betas:
             real_between("training.inner.betas", beta, 0.0, 0.999999)

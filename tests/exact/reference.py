@@ -72,6 +72,14 @@ def encode(x: list[float], codec: str, block: int) -> bytes:
         return bits(x)
     if codec == "fp16":
         return struct.pack(f"<{len(x)}e", *[max(-65504.0, min(65504.0, value)) for value in x])
+    if codec == "int1":
+        means = []
+        for piece in blocks_of(x, block):
+            total = 0.0
+            for value in piece:
+                total += abs(value)
+            means.append(f32(total / len(piece)))
+        return bits(means) + pack([int(value >= 0) for value in x], 1, 1)
     largest = [max(abs(value) for value in piece) for piece in blocks_of(x, block)]
     pieces = list(zip(blocks_of(x, block), largest, strict=True))
     if codec == "topk2":
@@ -107,6 +115,8 @@ def decode(data: bytes, count: int, codec: str, block: int) -> list[float]:
         codes = [float(c) for c in struct.unpack(f"{count}b", body)]
     elif codec == "int4":
         codes = [c - 8.0 for c in unpack(body, 4, count)]
+    elif codec == "int1":
+        codes = [2.0 * c - 1.0 for c in unpack(body, 1, count)]
     elif codec == "int2":
         codes = [c - 1.5 for c in unpack(body, 2, count)]
     else:

@@ -22,10 +22,11 @@ from commonweight.exact.layout import Layout  # noqa: E402
 from commonweight.exact.norms import dot, norm2  # noqa: E402
 from commonweight.exact.offences import Context, check  # noqa: E402
 from commonweight.exact.outer import outer_step  # noqa: E402
+from commonweight.exact.payload import departure, make_payload  # noqa: E402
 from commonweight.net.identity import Identity, check_client_hello, check_server_hello  # noqa: E402
 from commonweight.net.wire import PREFIX  # noqa: E402
 from commonweight.protocol import creditslist, merkle  # noqa: E402
-from commonweight.protocol.canonical import Json, dumps, sha256_hex  # noqa: E402
+from commonweight.protocol.canonical import Json, JsonObject, dumps, sha256_hex  # noqa: E402
 from commonweight.protocol.contribution import Scores, score_draws  # noqa: E402
 from commonweight.protocol.credits import (  # noqa: E402
     EpochCredits,
@@ -313,6 +314,19 @@ def _special(size: int) -> F32:
     return x
 
 
+def _residual(carried: bool) -> JsonObject:
+    """A member's round after one that left a residual, added afterwards or carried."""
+    base, residual, move = g.wander("base", 77, 1.0), g.wander("residual", 77, 0.01), g.wander("move", 77, 0.02)
+    begin = departure(base, residual) if carried else base
+    local = begin - move
+    made = make_payload(base, local, None if carried else residual, 2, "int1", 8, True)
+    return {
+        "carry_residual": carried, "codec": "int1", "block": 8, "base": _hex(to_bytes(base)),
+        "residual": _hex(to_bytes(residual)), "begin": _hex(to_bytes(begin)), "local": _hex(to_bytes(local)),
+        "parts": [_hex(part) for part in made.parts], "new_residual": _hex(to_bytes(made.new_residual)),
+    }  # fmt: skip
+
+
 def arithmetic() -> dict[str, bytes]:
     """Genesis, codecs, norms, aggregation and the outer step."""
     result: dict[str, bytes] = {}
@@ -350,6 +364,7 @@ def arithmetic() -> dict[str, bytes]:
             }
         )
     result["codecs.json"] = dumps({"codecs": codecs})
+    result["residual.json"] = dumps({"cases": [_residual(carried) for carried in (False, True)]})
     y = g.wander("other", 77, 3.0)
     result["norms.json"] = dumps(
         {

@@ -79,8 +79,31 @@ def test_the_plain_implementation_aggregates_alike() -> None:
     assert left_out == {4, 6}, "who points backwards and who points nowhere"
 
 
+def test_the_plain_implementation_adds_and_carries_residuals_alike() -> None:
+    cases = json.loads((GOLDEN / "residual.json").read_bytes())["cases"]
+    assert [case["carry_residual"] for case in cases] == [False, True]
+    f32 = arithmetic.f32
+    for case in cases:
+        base, residual, begin, local, left = (
+            arithmetic.floats(bytes.fromhex(case[name].removeprefix("0x")))
+            for name in ("base", "residual", "begin", "local", "new_residual")
+        )
+        x = [f32(b - w) for b, w in zip(base, local, strict=True)]
+        if case["carry_residual"]:
+            assert begin == [f32(b - r) for b, r in zip(base, residual, strict=True)]
+        else:
+            assert begin == base
+            x = [f32(a + r) for a, r in zip(x, residual, strict=True)]
+        decoded: list[float] = []
+        for part, piece in zip(case["parts"], (x[:40], x[40:]), strict=True):
+            data = arithmetic.encode(piece, case["codec"], case["block"])
+            assert data.hex() == part.removeprefix("0x")
+            decoded += arithmetic.decode(data, len(piece), case["codec"], case["block"])
+        assert left == [f32(a - b) for a, b in zip(x, decoded, strict=True)]
+
+
 def test_every_codec_and_aggregation_is_there_with_and_without_error_feedback() -> None:
-    codecs = {"fp32", "fp16", "int8", "int4", "int2", "topk2"}
+    codecs = {"fp32", "fp16", "int8", "int4", "int2", "int1", "topk2"}
     methods = {"clipped-mean", "mean", "trimmed-mean", "median"}
     found = {(case["codec"], case["method"], case["error_feedback"]) for case in ROUNDS}
     assert found == {(c, m, e) for c in codecs for m in methods for e in (True, False)}

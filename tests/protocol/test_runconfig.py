@@ -42,6 +42,13 @@ def test_a_file_that_leaves_a_field_out_or_is_not_canonical_is_refused() -> None
         RunConfig.load(RunConfig.parse(MINIMAL).to_bytes() + b"\n")
 
 
+def test_what_is_not_kept_cannot_be_carried() -> None:
+    training = {"error_feedback": False, "carry_residual": True}
+    with pytest.raises(ConfigError, match="carry_residual needs"):
+        RunConfig.parse({**MINIMAL, "training": training})
+    assert RunConfig.parse({**MINIMAL, "training": {"carry_residual": True}}).training.carry_residual
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -24,7 +24,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import zero_state
 from tests.trainer.conftest import KEYS, make_plan, tiny_config
 from trainer.data import Corpus
-from trainer.diloco import RoundTrainer, Work
+from trainer.diloco import RoundTrainer, Work, departing
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.replay import compare, replay_segment
@@ -128,6 +128,62 @@ def test_the_next_round_continues_from_the_counted_one(bench: Bench) -> None:
     assert after.previous == signed.digest
     assert after.first == work.commitment.trace.last.after(after.first.weights, work.commitment.trace.new_residual)
     assert after.first.step == 6
+
+
+def second_round(config: RunConfig, corpus: Corpus, folder: Path, domain: Domain) -> Bench:
+    """A member whose first round was counted, ready for the next."""
+    bench = Bench(config, corpus, folder, domain)
+    work = bench.train()
+    signed = sign_body(work.commitment, KEYS[1], domain)
+    bench.folder.save_commitment(signed)
+    bench.journal.counted(signed)
+    bench.plan = make_plan(config, "0x" + "0c" * 32, members=2, round=2)
+    bench.signed = sign_body(bench.plan, KEYS[-1], domain)
+    bench.base = bench.base - work.payload.decoded
+    return bench
+
+
+def test_a_round_begins_with_the_residual_that_is_carried_and_sends_it(
+    corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    config = tiny_config(corpus.manifest.sha256, codec="int1", carry_residual=True)
+    bench = second_round(config, corpus, tmp_path / "member", domain)
+    work, states = bench.train(), states_of(bench)
+    assert np.array_equal(states[0].weights, bench.base), "the trace still begins at the plan's base"
+    assert states[0].residual.any()
+    begun = dataclasses.replace(states[0], weights=bench.base - states[0].residual)
+    plain = InnerOptimizer(tiny_config(corpus.manifest.sha256))
+    by_hand = replay_segment(plain, corpus, bench.plan, 1, begun, range(2))
+    assert by_hand.digests == states[1].digests
+    for segment in range(3):
+        assert replay(bench, bench.plan, states[segment], segment).digests == states[segment + 1].digests
+    sent = (bench.base - states[-1].weights) - work.payload.decoded
+    assert np.array_equal(work.payload.new_residual, sent), "the residual is not added a second time"
+
+
+def test_a_member_that_drops_what_it_should_carry_is_found_out(corpus: Corpus, tmp_path: Path, domain: Domain) -> None:
+    config = tiny_config(corpus.manifest.sha256, codec="int1", carry_residual=True)
+    bench = second_round(config, corpus, tmp_path / "member", domain)
+    bench.train()
+    start = states_of(bench)[0]
+    dropped = replay(bench, bench.plan, start, 0, tiny_config(corpus.manifest.sha256, codec="int1"))
+    assert not compare(departing(config, start), dropped, replay(bench, bench.plan, start, 0)).within(config)
+
+
+def test_a_round_interrupted_before_its_first_leaf_begins_with_the_residual_again(
+    corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    config = tiny_config(corpus.manifest.sha256, codec="int1", carry_residual=True)
+    whole = second_round(config, corpus, tmp_path / "whole", domain).train()
+    killed = second_round(config, corpus, tmp_path / "killed", domain)
+
+    def die(steps: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(progress=die)
+    killed.trainer = RoundTrainer(config, corpus, killed.journal, 1)
+    assert killed.train().commitment == whole.commitment
 
 
 def test_arrays_of_settled_epochs_are_dropped_but_not_the_members_own_state(bench: Bench) -> None:
