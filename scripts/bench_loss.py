@@ -1,0 +1,248 @@
+"""Loss per byte: the share of the gain from one worker to synchronous training, against the traffic that it takes.
+
+Writes bench-results/loss.json, the tables of docs/traffic.md and docs/images/traffic.svg. Rows and seeds that are not
+played yet are played, one thread each; what is done lies in bench-results/tmp/loss, so it can be stopped and started
+again. The default tier plays the first seed of the rows marked `first`; `--full` plays all rows with three seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from benches.block import write_block
+from benches.loss import ALONE, BATCH, MEMBERS, MODEL, ROWS, SEQ_LEN, START_STEPS, STEPS, SYNCHRONOUS, Race, Row
+from benches.loss_picture import picture
+from benches.results import ROOT, WORKING, machine, write_result
+from benches.wire import synchronous_bytes
+from rich.console import Console
+from rich.progress import Progress
+
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.fields import Fields
+from commonweight.protocol.modelconfig import ModelConfig
+from trainer.data import prepare
+
+DOCUMENT, PICTURE = ROOT / "docs" / "traffic.md", ROOT / "docs" / "images" / "traffic.svg"
+SEEDS = 3
+GOALS = ((200, 750), (400, 650), (1000, 500))
+"""(times less traffic, thousandths of the gain): what is to be reached."""
+_FOLDER = WORKING / "loss"
+_race: Race | None = None
+
+
+def main() -> int:
+    """Play, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help=f"all rows, {SEEDS} seeds")
+    parser.add_argument("--seeds", type=int, default=None, help="seeds 0, 1, ... of each row")
+    parser.add_argument("--only", action="append", default=[], help="play only rows whose name holds this")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--show", action="store_true", help="play nothing, write what was played so far")
+    parser.add_argument("--again", action="store_true", help="forget what was played before")
+    options = parser.parse_args()
+    if not (_FOLDER / "data" / "manifest.json").exists():
+        prepare(None, _FOLDER / "data")
+    if options.again:
+        shutil.rmtree(_FOLDER / _sources(), ignore_errors=True)
+    (_FOLDER / _sources()).mkdir(exist_ok=True)
+    seeds = options.seeds or (SEEDS if options.full else 1)
+    wanted = [
+        (row, seed)
+        for seed in range(seeds)
+        for row, first in ROWS
+        if (first or options.full) and (not options.only or any(text in row.name for text in options.only))
+    ]
+    missing = [] if options.show else [each for each in wanted if not _place(*each).exists()]
+    race = Race(_FOLDER)
+    for seed in sorted({seed for _, seed in missing}):
+        race.start(seed)
+    pool = ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"))
+    with Progress(console=Console(stderr=True)) as progress, pool:
+        for _ in progress.track(pool.map(_play, missing), len(missing), description="rows"):
+            pass
+    lines = read_lines({
+        row: [json.loads(_place(row, seed).read_text()) for seed in range(SEEDS) if _place(row, seed).exists()]
+        for row, _ in ROWS
+    })  # fmt: skip
+    setting: JsonObject = {
+        "members": MEMBERS, "steps": STEPS, "start_steps": START_STEPS, "batch": BATCH, "seq_len": SEQ_LEN,
+        "model": MODEL, "parameters": _parameters(),
+    }  # fmt: skip
+    body: JsonObject = {"machine": machine(), "setting": setting, "rows": [line.to_json() for line in lines]}
+    write_result("loss", body)
+    write_block(DOCUMENT, "loss", table(lines))
+    write_block(DOCUMENT, "goals", goals(lines))
+    PICTURE.write_text(picture(points(lines), GOALS))
+    print(table(lines) + "\n\n" + goals(lines))
+    return 0
+
+
+def _parameters() -> int:
+    return ModelConfig(**MODEL).parameters()  # type: ignore[arg-type]
+
+
+def _play(each: tuple[Row, int]) -> None:
+    """One row and seed, in a process of the pool."""
+    global _race
+    parent = multiprocessing.parent_process()
+    if parent is None or os.getppid() != parent.pid:
+        os._exit(1)  # whoever asked for this was killed
+    _race = _race or Race(_FOLDER)
+    played = _race.play(*each)
+    aside = _place(*each).with_suffix(".part")
+    aside.write_text(json.dumps({"seed": each[1], **played.to_json()}))
+    aside.replace(_place(*each))
+
+
+def _place(row: Row, seed: int) -> Path:
+    return _FOLDER / _sources() / f"{seed}-{row.slug}.json"
+
+
+@cache
+def _sources() -> str:
+    """A digest of the code that a row's figures follow from: what another version played is not used."""
+    own = [ROOT / "scripts" / "benches" / name for name in ("loss.py", "gather.py", "wire.py")]
+    inner = [ROOT / "trainer" / name for name in ("inner.py", "model.py", "evaluate.py")]
+    hasher = hashlib.sha256()
+    for path in sorted([*(ROOT / "commonweight" / "exact").glob("*.py"), *own, *inner]):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table: what was set, and for each seed in order (seed, loss, share of the gain, bytes).
+
+    Shares are thousandths of the gain from one worker to synchronous training with the same seed, in ascending seeds;
+    traffic is that of a worker in all 400 steps: between workers, and with the copies for the coordinator.
+    """
+
+    name: str
+    how: str
+    training: JsonObject
+    seeds: tuple[int, ...]
+    loss_micro: tuple[int, ...]
+    share_milli: tuple[int, ...]
+    exchanged: int
+    all_bytes: int
+    encoded: int
+    rounds: int
+    weights: tuple[str, ...]
+
+    @property
+    def mean_milli(self) -> int:
+        """Mean share over the seeds, in thousandths."""
+        return round(sum(self.share_milli) / len(self.share_milli))
+
+    def times_less(self, sent: int) -> float:
+        """How much less that is than what synchronous fp32 training sends and receives."""
+        return STEPS * synchronous_bytes(_parameters(), MEMBERS) / sent
+
+    def to_json(self) -> JsonObject:
+        """One object a row."""
+        return {
+            "name": self.name, "how": self.how, "training": self.training,
+            "seeds": list(self.seeds), "loss_micro": list(self.loss_micro), "share_milli": list(self.share_milli),
+            "exchanged": self.exchanged, "all_bytes": self.all_bytes, "encoded": self.encoded, "rounds": self.rounds,
+            "weights": list(self.weights),
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, f: Fields) -> Line:
+        """Reads what `to_json` writes."""
+        training = f.take("training")
+        assert isinstance(training, dict)
+        line = cls(
+            f.text("name", 200), f.text("how", 40), training, f.integers("seeds", 0, 99, 1, 99),
+            f.integers("loss_micro", 0, 10**8, 1, 99), f.integers("share_milli", -(10**6), 10**6, 1, 99),
+            f.integer("exchanged"), f.integer("all_bytes"), f.integer("encoded"), f.integer("rounds"),
+            f.digests("weights", 1, 99),
+        )  # fmt: skip
+        f.done()
+        return line
+
+
+def read_lines(played: dict[Row, list[dict[str, int | str]]]) -> list[Line]:
+    """The lines of all rows that were played with some seed for which both ends of the gain were, too."""
+    losses = {(row.name, one["seed"]): int(one["loss_micro"]) for row, all_ in played.items() for one in all_}
+    lines = []
+    for row, all_ in played.items():
+        known = [one for one in all_ if {(ALONE, one["seed"]), (SYNCHRONOUS, one["seed"])} <= set(losses)]
+        if not known:
+            continue
+        shares = []
+        for one in known:
+            low, high = losses[ALONE, one["seed"]], losses[SYNCHRONOUS, one["seed"]]
+            shares.append(round(1000 * (low - int(one["loss_micro"])) / (low - high)))
+        exchanged, copied, encoded = (max(int(one[key]) for one in known) for key in ("exchanged", "copied", "encoded"))
+        lines.append(Line(
+            row.name, row.how, row.training,  tuple(int(one["seed"]) for one in known),
+            tuple(int(one["loss_micro"]) for one in known), tuple(shares), exchanged, exchanged + copied, encoded,
+            int(known[0]["rounds"]), tuple(str(one["weights"]) for one in known),
+        ))  # fmt: skip
+    return lines
+
+
+def table(lines: list[Line]) -> str:
+    """Markdown: settings, traffic, loss and share of the gain, row by row."""
+    out = [
+        "| method | traffic: workers | with the copy | held-out loss | share of the gain | seeds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for line in lines:
+        factors = [
+            "-" if not sent else f"{line.times_less(sent):.0f}x less" for sent in (line.exchanged, line.all_bytes)
+        ]
+        if line.how == "synchronous":
+            factors = ["1", "1"]
+        loss = sum(line.loss_micro) / len(line.loss_micro) / 1e6
+        low, high = min(line.share_milli) / 10, max(line.share_milli) / 10
+        spread = "" if len(line.seeds) == 1 else f" ({low:.1f} to {high:.1f})"
+        cells = (line.name, *factors, f"{loss:.4f}", f"{line.mean_milli / 10:.1f} %{spread}", str(len(line.seeds)))
+        out.append("| " + " | ".join(cells) + " |")
+    return "\n".join(out)
+
+
+def goals(lines: list[Line]) -> str:
+    """Markdown: for each goal the best row that a run's configuration can name, all its bytes counted."""
+    out = ["| goal | best row | its traffic | its share | |", "| --- | --- | ---: | ---: | --- |"]
+    for times, milli in GOALS:
+        fit = [one for one in lines if one.how == "rounds" and one.times_less(one.all_bytes) >= times]
+        goal = f"{milli / 10:.0f} % at {times}x"
+        if not fit:
+            out.append(f"| {goal} | none played | | | not measured |")
+            continue
+        best = max(fit, key=lambda one: one.mean_milli)
+        verdict = "reached" if best.mean_milli >= milli else "not reached"
+        cells = (
+            goal,
+            best.name,
+            f"{best.times_less(best.all_bytes):.0f}x less",
+            f"{best.mean_milli / 10:.1f} %",
+            verdict,
+        )
+        out.append("| " + " | ".join(cells) + " |")
+    return "\n".join(out)
+
+
+def points(lines: list[Line]) -> list[tuple[str, float, float, bool]]:
+    """What the picture shows: name, times less traffic, share of the gain, and whether it is a run's own setting."""
+    return [
+        (one.name, one.times_less(one.all_bytes), one.mean_milli / 1000, one.how == "rounds")
+        for one in lines
+        if one.all_bytes and one.how != "synchronous"
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
