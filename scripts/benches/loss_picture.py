@@ -10,14 +10,16 @@ WIDTH, HEIGHT = 860, 520
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 30, 60
 X_RANGE, Y_RANGE = (10.0, 5000.0), (-0.2, 1.05)
 _FONT = 'font-family="sans-serif" font-size="12"'
+_LEGEND_LINE = 22
 _INK, _OURS, _THEIRS, _GOAL = "#444", "#0b6e4f", "#b5541c", "#888"
 
 
 def picture(points: Sequence[tuple[str, float, float, bool]], goals: Sequence[tuple[int, int]]) -> str:
     """Points (name, times less traffic, share, whether it is ours) and goals (times, thousandths); an SVG document."""
+    height = HEIGHT + 8 + _LEGEND_LINE * -(-len(points) // 2)
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {_FONT}>',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {_FONT}>',
+        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
     ]
     for times in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000):
         out.append(_line(_x(times), _y(Y_RANGE[0]), _x(times), _y(Y_RANGE[1]), "#eee"))
@@ -33,9 +35,10 @@ def picture(points: Sequence[tuple[str, float, float, bool]], goals: Sequence[tu
         out.append(f'<path d="M{x - 7:.1f} {y:.1f}h14M{x:.1f} {y - 7:.1f}v14" stroke="{_GOAL}" stroke-width="2"/>')
         out.append(_text(x + 9, y - 6, "goal", "start", _GOAL))
     for number, (name, less, share, ours) in enumerate(points):
-        x, y, ink = _x(less), _y(share), _OURS if ours else _THEIRS
-        out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{ink}"><title>{escape(name)}</title></circle>')
-        out.append(_text(x + 8, y + (4 if number % 2 else 14), name, "start", ink))
+        ink, line, column = _OURS if ours else _THEIRS, number // 2, number % 2
+        out += _mark(_x(less), _y(share), number + 1, ink)
+        left, base = LEFT + column * (WIDTH - LEFT) / 2, HEIGHT + 8 + line * _LEGEND_LINE
+        out += [*_mark(left, base, number + 1, ink), _text(left + 14, base + 4, name, "start", ink)]
     return "\n".join([*out, "</svg>", ""])
 
 
@@ -48,6 +51,11 @@ def _x(times: float) -> float:
 def _y(share: float) -> float:
     low, high = Y_RANGE
     return HEIGHT - BOTTOM - (min(max(share, low), high) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _mark(x: float, y: float, number: int, ink: str) -> list[str]:
+    dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="{ink}" fill-opacity="0.85"/>'
+    return [dot, _text(x, y + 4, str(number), "middle", "white")]
 
 
 def _line(x: float, y: float, to_x: float, to_y: float, ink: str) -> str:
