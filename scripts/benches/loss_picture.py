@@ -25,9 +25,9 @@ def picture(points: Sequence[tuple[str, float, float, bool]], goals: Sequence[tu
         out.append(_line(_x(times), _y(Y_RANGE[0]), _x(times), _y(Y_RANGE[1]), "#eee"))
         out.append(_text(_x(times), HEIGHT - BOTTOM + 18, f"{times}x", "middle"))
     for tenth in range(-2, 11, 2):
-        height = _y(tenth / 10)
-        out.append(_line(_x(X_RANGE[0]), height, _x(X_RANGE[1]), height, "#eee" if tenth else "#aaa"))
-        out.append(_text(LEFT - 8, height + 4, f"{10 * tenth} %", "end"))
+        level = _y(tenth / 10)
+        out.append(_line(_x(X_RANGE[0]), level, _x(X_RANGE[1]), level, "#eee" if tenth else "#aaa"))
+        out.append(_text(LEFT - 8, level + 4, f"{10 * tenth} %", "end"))
     out.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, "times less traffic than synchronous fp32", "middle"))
     out.append(_text(LEFT, 18, "share of the gain from one worker to synchronous training", "start"))
     for goal, milli in goals:
