@@ -124,7 +124,11 @@ def connect_chain(settings: OracleSettings, key: Key | None) -> Chain:
 
 
 def load_config(run: Run, store: ContentStore) -> bytes:
-    """run.json of a run, fetched by the CID and checked against the SHA-256 that the chain names."""
+    """run.json of a run, fetched by the CID and checked against the SHA-256 that the chain names.
+
+    Raises ConfigError too when the run cannot be served by this program.
+    """
+    run.params.require_own_anchors()
     data = store.get(parse_cid(run.params.config_cid), max_bytes=2**20, sha256=hex32(run.params.config_sha256))
     if digest_bytes(RunConfig.load(data).sha256) != run.params.config_sha256:
         raise ConfigError("run.json is not the one that the chain names", f"CID {run.params.config_cid}")

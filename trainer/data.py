@@ -41,6 +41,7 @@ def prepare(
     sources: Sequence[Path] | None,
     out_dir: Path,
     *,
+    stream: Iterable[bytes] | None = None,
     tokenizer: Path | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
     shard_tokens: int = DEFAULT_SHARD_TOKENS,
@@ -49,14 +50,16 @@ def prepare(
     """Write shards and manifest of the text in `sources` to `out_dir` and return the manifest.
 
     `sources` are files or directories (searched for .py, .txt, .rst and .md); None means the Python standard library's
-    own source and documentation. `tokenizer` is a `tokenizers` JSON file; None means bytes. Documents are taken in the
+    own source and documentation. A `stream` of documents takes the place of `sources`; it is read, in its order, until
+    there are `max_bytes` of text. `tokenizer` is a `tokenizers` JSON file; None means bytes. Documents are taken in the
     order of their SHA-256 until `max_bytes` of text are read, so the result depends on nothing but the contents.
     Raises DataError.
     """
     taken = 0
     train: list[bytes] = []
     heldout: list[bytes] = []
-    for digest, document in sorted(_documents(sources)):
+    found = _documents(sources) if stream is None else _first(stream, max_bytes)
+    for digest, document in sorted(found):
         if taken + len(document) > max_bytes and taken:
             break
         taken += len(document)
@@ -192,6 +195,21 @@ def _documents(sources: Sequence[Path] | None) -> Iterator[tuple[bytes, bytes]]:
             if content and digest not in seen:
                 seen.add(digest)
                 yield digest, content
+
+
+def _first(stream: Iterable[bytes], max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
+    """The documents of a stream, each once, until they are long enough."""
+    seen: set[bytes] = set()
+    taken = 0
+    for document in stream:
+        content = document.replace(SEPARATOR, b"")
+        digest = hashlib.sha256(content).digest()
+        if content and digest not in seen:
+            seen.add(digest)
+            taken += len(content)
+            if taken > max_bytes and len(seen) > 1:
+                return
+            yield digest, content
 
 
 def _text_files(folder: Path) -> Iterator[Path]:

@@ -58,9 +58,12 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     """All findings, in the order in which a provider would mend them."""
     findings: list[Finding] = []
     running = in_use(settings.data_dir)
-    there = importlib.util.find_spec("torch") is not None
-    why = "" if there else "torch is missing"
-    findings.append(Finding(there, f"The device {settings.device} can train", why, "pip install 'commonweight[train]'"))
+    engine = settings.engine
+    can_train = f"The device {engine.device} can train"
+    if importlib.util.find_spec("torch") is None:
+        findings.append(Finding(False, can_train, "torch is missing", "pip install 'commonweight[train]'"))
+    else:
+        attempt(findings, can_train, lambda: engine.require("adamw"))  # which optimizer the run has is not known yet
     if running:
         findings.append(Finding(True, "A provider's process runs in this data directory"))
     else:

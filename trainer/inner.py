@@ -8,7 +8,7 @@ it too, but only the end of a round changes that.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,10 @@ from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
+from trainer.engine import Engine
 from trainer.model import Llama
+
+_PLAIN = Engine()
 
 
 def configure_torch(threads: int) -> None:
@@ -64,9 +67,13 @@ class InnerRule:
         """What clipping multiplies a gradient of this norm by."""
         return min(1.0, self.clip / (norm + 1e-6))
 
+    def rate(self, step: int) -> float:
+        """The learning rate of step number `step` (from 1)."""
+        return self.lr * min(1.0, step / self.warmup) if self.warmup else self.lr
+
     def apply(self, step: int, w: Tensor, m: Tensor, v: Tensor, grad: Tensor, decayed: Sequence[slice]) -> None:
         """Step number `step` (from 1) on weights, moments and a clipped gradient, in place."""
-        lr = self.lr * min(1.0, step / self.warmup) if self.warmup else self.lr
+        lr = self.rate(step)
         for matrix in decayed:
             w[matrix].mul_(1.0 - lr * self.weight_decay)
         if not self.adaptive:
@@ -82,10 +89,16 @@ class InnerRule:
 class InnerOptimizer:
     """The inner steps on one device, over the flat vector."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, engine: Engine = _PLAIN) -> None:
+        """Raises UsageError when the engine is not to be had here."""
+        engine.require(config.training.inner.optimizer)
         self.config = config
+        self.engine = engine
         self.rule = InnerRule(config)
-        self.model = Llama(config.model)
+        self.model = Llama(config.model, engine.device)
+        self._loss: Callable[[Tensor], Tensor] = self.model.loss
+        if engine.compiled:
+            self._loss = torch.compile(self.model.loss)
         self.decayed = [slice(t.offset, t.offset + t.numel) for t in self.model.layout.tensors if len(t.shape) > 1]
         self.m = torch.zeros_like(self.model.flat)
         self.v = torch.zeros_like(self.model.flat)
@@ -94,18 +107,18 @@ class InnerOptimizer:
     def load(self, state: State) -> None:
         """Take over a state; its arrays are copied. The residual is not used by steps and stays with the caller."""
         self.model.load_flat(state.weights)
-        self.m.numpy()[:] = state.m
-        self.v.numpy()[:] = state.v
+        self.m.copy_(torch.from_numpy(state.m))
+        self.v.copy_(torch.from_numpy(state.v))
         self.step = state.step
 
     def state(self, residual: F32) -> State:
         """A copy of the present state, with the residual that belongs to it."""
-        m, v = self.m.numpy().copy(), self.v.numpy().copy()
+        m, v = self.m.cpu().numpy().copy(), self.v.cpu().numpy().copy()
         return State(self.step, self.model.export_flat(), m, v, residual)
 
     def weights(self) -> F32:
         """The present weights, float32 [N]; good until the next step."""
-        return self.model.flat.numpy()
+        return self.model.flat.cpu().numpy()
 
     def advance(self, batch: NDArray[np.int64]) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
@@ -113,8 +126,9 @@ class InnerOptimizer:
         Raises TrainingError when loss or gradient is not finite: such a state must never be committed to.
         """
         self.model.flat_grad.zero_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.training.dtype == "bfloat16"):
-            loss = self.model.loss(torch.from_numpy(batch))
+        kind, half = self.engine.kind, self.config.training.dtype == "bfloat16"
+        with torch.autocast(kind, torch.bfloat16, enabled=half):
+            loss = self._loss(torch.from_numpy(batch).to(self.engine.device))
         loss.backward()  # type: ignore[no-untyped-call]
         norm = float(torch.linalg.vector_norm(self.model.flat_grad))
         if not math.isfinite(norm):
@@ -122,8 +136,24 @@ class InnerOptimizer:
         self.step += 1
         with torch.no_grad():
             grad = self.model.flat_grad.mul_(self.rule.scale(norm))
-            self.rule.apply(self.step, self.model.flat, self.m, self.v, grad, self.decayed)
+            if self.engine.fused:
+                self._fused(grad)
+            else:
+                self.rule.apply(self.step, self.model.flat, self.m, self.v, grad, self.decayed)
         return float(loss.detach())
+
+
+    def _fused(self, grad: Tensor) -> None:
+        """`InnerRule.apply` for AdamW in one pass over each tensor, by torch's own kernel."""
+        for decays in (True, False):
+            at = [slice(t.offset, t.stop) for t in self.model.layout.tensors if (len(t.shape) > 1) == decays]
+            w, g, m, v = ([x[place] for place in at] for x in (self.model.flat, grad, self.m, self.v))
+            steps = [torch.tensor(float(self.step), device=self.engine.device) for _ in at]
+            rule = self.rule
+            torch._fused_adamw_(
+                w, g, m, v, [], steps, lr=rule.rate(self.step), beta1=rule.beta1, beta2=rule.beta2,
+                weight_decay=rule.weight_decay if decays else 0.0, eps=rule.eps, amsgrad=False, maximize=False,
+            )  # fmt: skip
 
 
 def diverged(step: int, norm: float) -> TrainingError:

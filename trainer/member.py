@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
 from trainer.checkpoint import Base, Checkpoints, Held, PeerBlocks
 from trainer.diloco import Enough, Progress, RoundTrainer, Work
+from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
 from trainer.outcome import Outcome
@@ -220,6 +222,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         Chain(settings.rpc_urls, confirmations=settings.confirmations, state_dir=settings.data_dir / "nonces"),
         settings.campaign,
     )
+    run.params.require_own_anchors()
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
     if settings.max_memory is not None:
@@ -255,9 +258,17 @@ def _trainer(
     config: RunConfig, corpus: data.Corpus, journal: Journal, index: int, settings: ProviderSettings
 ) -> RoundTrainer:
     """On this process alone, or on all that torchrun has started."""
-    threads, keep_states = settings.threads, settings.keep_states
+    threads, keep_states, engine = settings.threads, settings.keep_states, settings.engine
     if world_size() == 1:
-        return RoundTrainer(config, corpus, journal, index, threads, keep_states)
+        engine.require(config.training.inner.optimizer)
+        make = partial(InnerOptimizer, engine=engine)
+        return RoundTrainer(config, corpus, journal, index, threads, keep_states, make)
+    if not engine.exact:
+        raise UsageError(
+            "A member of several processes trains on the plain CPU engine",
+            "its ranks share the model by gloo",
+            "leave --device, --compile and --fused out, or start one process",
+        )
     if keep_states != 1:
         raise UsageError(
             "A member of several processes keeps every trace state",

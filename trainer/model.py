@@ -129,21 +129,21 @@ class Llama(nn.Module):
     The parameters are views of `flat`, and their gradients views of `flat_grad`: writing one writes the other.
     """
 
-    def __init__(self, model: ModelConfig) -> None:
+    def __init__(self, model: ModelConfig, device: str = "cpu") -> None:
         super().__init__()
         self.config = model
         with torch.device("meta"):
             self.model = Decoder(model)
             self.lm_head = None if model.tie_embeddings else nn.Linear(model.hidden_size, model.vocab_size, bias=False)
         self.layout = Layout.from_model(model)
-        self.flat = torch.zeros(self.layout.numel, dtype=torch.float32)
+        self.flat = torch.zeros(self.layout.numel, dtype=torch.float32, device=device)
         self.flat_grad = torch.zeros_like(self.flat)
         self._bind()
         cos, sin = rotary_tables(model.max_seq_len, model.head_dim, float(model.rope_theta))
         self.cos: Tensor
         self.sin: Tensor
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("cos", cos.to(device), persistent=False)
+        self.register_buffer("sin", sin.to(device), persistent=False)
 
     def _bind(self) -> None:
         """Replace every parameter by its view of the flat vectors; names and shapes must be the layout's."""
@@ -160,11 +160,11 @@ class Llama(nn.Module):
 
     def load_flat(self, weights: NDArray[np.float32]) -> None:
         """Take over weights, float32 [N] in the layout's order."""
-        self.flat.numpy()[:] = weights
+        self.flat.copy_(torch.from_numpy(weights))
 
     def export_flat(self) -> NDArray[np.float32]:
         """A copy of the weights, float32 [N] in the layout's order."""
-        return self.flat.numpy().copy()
+        return self.flat.cpu().numpy().copy()
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Tokens int64 [batch, time] -> logits float32 [batch, time, vocab]; with a cache, positions go on after it."""

@@ -9,6 +9,7 @@ from commonweight.errors import UsageError
 from commonweight.net import UploadCap
 from commonweight.protocol.fields import lower_address
 from commonweight.schedule import Schedule
+from trainer.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,11 @@ class ProviderSettings:
     key, encrypted under the password in `password_file` (None: COMMONWEIGHT_PASSWORD_FILE or a prompt). `listen` is
     host:port (port 0 takes a free one) and `advertise` what others are told to connect to (None: what is listened on).
     `signer_peers` maps signers' addresses to host:port and overrides run.json. `threads` None takes the run's own
-    number, which is what bit-exact replay expects. Every `keep_states`-th trace state stays on disk, the others are
-    computed again when a signer asks for one. `confirmations` None trusts the node's `finalized` block.
-    `max_upload` (bytes/s) caps what is sent, `max_memory` (bytes) what the training may need by its estimate; outside
-    the windows of `schedule` the member rests, and `metrics` is the host:port at which Prometheus is answered.
+    number, which is what bit-exact replay expects; `engine` is what the steps run on. Every `keep_states`-th trace
+    state stays on disk, the others are computed again when a signer asks for one. `confirmations` None trusts the
+    node's `finalized` block. `max_upload` (bytes/s) caps what is sent, `max_memory` (bytes) what the training may need
+    by its estimate; outside the windows of `schedule` the member rests, and `metrics` is the host:port at which
+    Prometheus is answered.
     """
 
     campaign: str
@@ -34,7 +36,7 @@ class ProviderSettings:
     password_file: Path | None = None
     advertise: str | None = None
     signer_peers: Mapping[str, str] = field(default_factory=dict)
-    device: str = "cpu"
+    engine: Engine = field(default_factory=Engine)
     threads: int | None = None
     keep_states: int = 1
     log_level: str = "info"
@@ -52,9 +54,11 @@ class ProviderSettings:
             raise UsageError(
                 f"Not every {self.keep_states}. state can be kept", "it is a count", "give --keep-states 1 or more"
             )
-        if self.device != "cpu":
+        if not self.engine.exact and self.keep_states != 1:
             raise UsageError(
-                f"The trainer does not run on {self.device!r}", "it trains on the CPU", "leave --device at cpu"
+                "A member with another engine than the plain CPU keeps every trace state",
+                "a state that is computed again on it is not sure to come out the same to the last bit",
+                "leave --keep-states out, or --device, --compile and --fused",
             )
         if self.max_upload is not None:
             UploadCap(self.max_upload)  # says what is too little, before anything is opened

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from commonweight.errors import ConfigError
 from commonweight.protocol.structs import Ban, DisputeVerdict, Report, Rotation
 from commonweight.protocol.sumtree import Leaf, Sibling
 
@@ -103,6 +104,15 @@ class RunParams:
     def epoch_end(self, epoch: int) -> int:
         """The first second after an epoch."""
         return self.epoch_start + (epoch + 1) * self.epoch_length
+
+    def require_own_anchors(self) -> None:
+        """ConfigError for a run whose rounds share anchors: programs anchor each round (docs/adr/0018)."""
+        if self.anchor_every != 1:
+            raise ConfigError(
+                "This run's rounds share anchors",
+                f"its anchorEvery is {self.anchor_every}, and every round is anchored by itself here",
+                "create the run with anchor_every = 1",
+            )
 
 
 @dataclass(frozen=True)

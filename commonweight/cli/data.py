@@ -9,6 +9,7 @@ import typer
 
 from commonweight.cli.options import ConfigOption, JsonOption, StoreOption
 from commonweight.cli.session import Session
+from commonweight.errors import UsageError
 
 cli = typer.Typer(help="Prepare training data.", no_args_is_help=True)
 
@@ -25,6 +26,12 @@ def prepare(
         list[Path] | None,
         typer.Argument(help="Text files or folders (default: Python's own source and documentation)."),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Instead, what the `datasets` library names so, or a folder.", metavar="NAME"),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Which split of --dataset.")] = "train",
+    column: Annotated[str, typer.Option("--column", help="Which column of --dataset has the text.")] = "text",
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", help="A tokenizers JSON file (default: bytes).", metavar="FILE")
     ] = None,
@@ -41,14 +48,18 @@ def prepare(
     """Turn text into hashed shards with a manifest, the same for the same text everywhere."""
     import hashlib
 
-    from trainer import data
+    from trainer import data, streams
 
+    if dataset is not None and sources:
+        raise UsageError("The text comes from two places", "--dataset and files are both named", "name one of them")
+    stream = None if dataset is None else streams.documents(dataset, split, column)
     session = Session({"store": store}, config=config, as_json=as_json)
     with session.output.progress() as report:
         report("Preparing shards", 0, 1)
         data.prepare(
             sources or None,
             out,
+            stream=stream,
             tokenizer=tokenizer,
             max_bytes=max_bytes,
             shard_tokens=shard_tokens,

@@ -112,7 +112,9 @@ def start(
     advertise: Annotated[
         str | None, typer.Option("--advertise", help="HOST:PORT that others are told (default: --listen).")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="What to train on.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")] = "cpu",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")] = False,
+    fused: Annotated[bool, typer.Option("--fused", help="Use torch's fused AdamW.")] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")] = None,
     keep_states: Annotated[
         int,
@@ -143,7 +145,7 @@ def start(
         "log_level": log_level,
     }
     session = Session(flags, config=config, role="provider")
-    settings = provider_settings(session, signer_peers, advertise, device, threads, keep_states)
+    settings = provider_settings(session, signer_peers, advertise, device, threads, keep_states, compile_, fused)
     from trainer.train import run as train
 
     train(settings)
@@ -365,6 +367,8 @@ def provider_settings(
     device: str = "cpu",
     threads: int | None = None,
     keep_states: int = 1,
+    compiled: bool = False,
+    fused: bool = False,
 ) -> ProviderSettings:
     """What a provider's process is started with. Raises UsageError for what is missing."""
     s = session.settings
@@ -374,6 +378,7 @@ def provider_settings(
     peers = read_peers(signer_peers)
     from commonweight.quantities import parse_rate, parse_size
     from commonweight.schedule import parse_schedule
+    from trainer.engine import Engine
     from trainer.settings import ProviderSettings
 
     return ProviderSettings(
@@ -386,7 +391,7 @@ def provider_settings(
         listen=s.listen,
         advertise=advertise,
         signer_peers=peers,
-        device=device,
+        engine=Engine(device, compiled, fused),
         threads=threads,
         keep_states=keep_states,
         confirmations=s.confirmations,

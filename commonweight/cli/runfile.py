@@ -126,7 +126,7 @@ class Draft:
             rotation_delay=self._seconds("rotation_delay"),
             withdrawal_delay=self._seconds("withdrawal_delay"),
             max_credits_per_epoch=self._integer("epochs", "max_credits_per_epoch"),
-            anchor_every=self._integer("epochs", "anchor_every"),
+            anchor_every=self._anchor_every(),
             evidence_retention=self._seconds("evidence_retention"),
             provider_stake=self._amount("provider_stake", decimals),
             signer_bond=self._amount("signer_bond", decimals),
@@ -151,6 +151,13 @@ class Draft:
         value = self._value(table, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise _wrong(self.path, f"{table}.{name}", value, "a whole number, zero or more")
+        return value
+
+    def _anchor_every(self) -> int:
+        """The contract keeps it for runs whose rounds share anchors; programs anchor each round (docs/adr/0018)."""
+        value = self._integer("epochs", "anchor_every")
+        if value != 1:
+            raise _wrong(self.path, "epochs.anchor_every", value, "1: every round has an anchor of its own")
         return value
 
     def _amount(self, name: str, decimals: int) -> int:

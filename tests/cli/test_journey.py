@@ -58,6 +58,7 @@ def test_a_run_is_created_from_its_file_listed_and_shown(crowd: Crowd) -> None:
         (('goal = "5"', "goal = 5.0"), "money.goal"),
         (('epoch_length = "1d"', 'epoch_length = "1 fortnight"'), "time.epoch_length"),
         (("[epochs]", "[epochs]\nfirst_epoch = 1"), "epochs.first_epoch"),
+        (("anchor_every = 1", "anchor_every = 4"), "epochs.anchor_every"),
         (('peer = "h:1"', 'peer = "h:1", king = true'), "signers.members"),
         (('model = {preset = "nano"}', 'model = {preset = "huge"}'), "model"),
     ],

@@ -60,6 +60,20 @@ def test_sixty_four_members_with_sixty_four_parts(disk: Path) -> None:
     assert books.counted > 150
 
 
+def test_one_inner_step_a_round_is_a_round_like_any_other(disk: Path) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 2, h=1, trace_every=1)
+        books = Books(crowd)
+        crowd.start()
+        await books.follow(3)
+        books.end(3)
+        assert all((plan := crowd.plan(n)) and {m.steps for m in plan.body.members} == {1} for n in range(1, 4))
+        assert books.counted == books.planned == 6
+        crowd.close()
+
+    simulate(work)
+
+
 def test_the_same_seed_gives_the_same_run(tmp_path: Path, disk: Path) -> None:
     def records(folder: Path) -> list[str]:
         folder.mkdir()

@@ -6,25 +6,29 @@ import numpy as np
 import pytest
 import torch
 
-from commonweight.errors import TrainingError
+from commonweight.errors import TrainingError, UsageError
 from commonweight.exact.genesis import genesis
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
 from tests.trainer.conftest import tiny_config
 from trainer.data import Corpus
+from trainer.engine import Engine
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.replay import compare
 
 pytestmark = pytest.mark.unit
 SEED = bytes(range(32))
+NO_CARD = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no card")
+TORCH_WARNS = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # what its compiler itself still uses
 
 
 def fresh(config: RunConfig) -> State:
     return State.fresh(genesis(config.model, config.genesis_seed_bytes))
 
 
-def run(config: RunConfig, corpus: Corpus, start: State, first: int, steps: int) -> State:
+def run(config: RunConfig, corpus: Corpus, start: State, first: int, steps: int, engine: Engine | None = None) -> State:
     configure_torch(config.training.threads)
-    optimizer = InnerOptimizer(config)
+    optimizer = InnerOptimizer(config, engine or Engine())
     optimizer.load(start)
     for step in range(first, first + steps):
         optimizer.advance(corpus.batch(SEED, 0, step, config.training.batch, config.training.seq_len))
@@ -87,3 +91,44 @@ def test_a_step_that_diverges_is_an_error(corpus: Corpus, config: RunConfig) -> 
     optimizer.load(State.fresh(weights))
     with pytest.raises(TrainingError, match="diverged"):
         optimizer.advance(corpus.batch(SEED, 0, 0, 2, 16))
+
+
+@pytest.mark.parametrize("engine", [
+    Engine(fused=True),
+    pytest.param(Engine(compiled=True), marks=[pytest.mark.slow, TORCH_WARNS]),
+    pytest.param(Engine("cuda"), marks=NO_CARD),
+    pytest.param(Engine("cuda", compiled=True, fused=True), marks=[pytest.mark.slow, TORCH_WARNS, NO_CARD]),
+], ids=lambda engine: f"{engine.device}{'-compiled' * engine.compiled}{'-fused' * engine.fused}")  # fmt: skip
+@pytest.mark.timeout(1200)  # compiling
+def test_another_engine_comes_to_what_a_replay_accepts(corpus: Corpus, config: RunConfig, engine: Engine) -> None:
+    start = fresh(config)
+    plain, other = run(config, corpus, start, 0, 5), run(config, corpus, start, 0, 5, engine)
+    assert not engine.exact
+    assert compare(start, other, plain).within(config)
+    assert not np.array_equal(other.weights, start.weights)
+
+
+def test_bfloat16_is_the_runs_choice_and_near_float32(corpus: Corpus) -> None:
+    full = tiny_config(corpus.manifest.sha256)
+    half = tiny_config(corpus.manifest.sha256, dtype="bfloat16")
+    start = fresh(full)
+    one, other = run(full, corpus, start, 0, 4), run(half, corpus, start, 0, 4)
+    off = np.linalg.norm(other.weights - one.weights) / np.linalg.norm(one.weights - start.weights)
+    assert 1e-5 < off < 0.2, "sums are rounded otherwise, but it is the same descent"
+
+
+def test_what_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for device in ("tpu", "cuda:x", "cpu:0", ""):
+        with pytest.raises(UsageError, match="There is no device"):
+            Engine(device)
+    with pytest.raises(UsageError, match="fused optimizer"):
+        Engine(fused=True).require("sgd")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="device cuda:1 is not there") as problem:
+        Engine("cuda:1").require("adamw")
+    assert "CUDA" in problem.value.why or "card" in problem.value.why
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UsageError, match="cannot be compiled") as problem:
+        Engine(compiled=True).require("adamw")
+    assert "g++" in problem.value.why

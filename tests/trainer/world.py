@@ -31,9 +31,9 @@ _PATIENCE_S = 300.0
 """So long that only what hangs is given up, however busy the machine is."""
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
@@ -104,10 +104,12 @@ class Provider(Process):
 
 
 class World:
-    """Chain, signers and providers of one run; leaving it ends them all."""
+    """Chain, signers and providers of one run; leaving it ends them all. `host` is where they listen."""
 
-    def __init__(self, folder: Path, data_dir: Path, *, signers: int = 1, **config: object) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, data_dir: Path, *, signers: int = 1, host: str = "127.0.0.1", **config: object
+    ) -> None:
+        self.folder, self.host = folder, host
         self.password_file = folder / "password"
         self.password_file.write_text(PASSWORD)
         self.store_dir = folder / "store"
@@ -144,7 +146,7 @@ class World:
         signers = sorted((next(self._keys) for _ in range(self.signer_count)), key=lambda key: int(key.address, 16))
         transmitters = [next(self._keys) for _ in range(self.signer_count)]
         store = open_store(self.store_dir)
-        ports = [free_port() for _ in signers]
+        ports = [free_port(self.host) for _ in signers]
         settings: dict[str, Any] = {
             "name": "world",
             "model": TINY,
@@ -155,7 +157,7 @@ class World:
             },
             "training": {"h": 40, "batch": 2, "seq_len": 16, "trace_every": 5, "block": 64, "min_members": 2},
             "timing_ms": {"train": 12000, "exchange": 6000, "record": 3000, "slow_ban": 5000},
-            "signers_peers": {s.address.lower(): f"127.0.0.1:{p}" for s, p in zip(signers, ports, strict=True)},
+            "signers_peers": {s.address.lower(): f"{self.host}:{p}" for s, p in zip(signers, ports, strict=True)},
         }
         for section, values in self.changes.items():
             settings[section] = {**settings.get(section, {}), **values} if isinstance(values, dict) else values
@@ -189,9 +191,9 @@ class World:
         create_keystore(path, PASSWORD, key=key, fast=True)
         return path
 
-    def _common(self, keystore: Path, name: str) -> list[str]:
+    def _common(self, keystore: Path, name: str, rpc: str | None = None) -> list[str]:
         return [
-            "--run", self.run.addresses.campaign, "--rpc", self.local.url, "--store", str(self.store_dir),
+            "--run", self.run.addresses.campaign, "--rpc", rpc or self.local.url, "--store", str(self.store_dir),
             "--keystore", str(keystore), "--password-file", str(self.password_file),
             "--data-dir", str(self.folder / name),
         ]  # fmt: skip
@@ -216,17 +218,25 @@ class World:
         ranks: int = 1,
         extra: Sequence[str] = (),
         prefix: Sequence[str] = (),
+        runner: Sequence[str] = (),
+        host: str | None = None,
+        rpc: str | None = None,
     ) -> Provider:
-        """Register a provider and start its process, which lies when it is an adversary; or several, by torchrun."""
+        """Register a provider and start its process, which lies when it is an adversary; or several, by torchrun.
+
+        `runner` are the interpreter's words instead of the command line's own; `host` and `rpc` are for one that lives
+        elsewhere.
+        """
         key = next(self._keys)
-        address = f"127.0.0.1:{free_port()}"
+        address = f"{host or self.host}:{free_port(self.host)}"
         registry = Run.at(self.chain(key), self.run.addresses.campaign).registry
         registry.register(key.address, key.address, address, self.run.params.provider_stake)
         argv = command() if adversary is None else [sys.executable, "-m", "tests.adversaries.as_member", adversary]
+        argv = [sys.executable, *runner] if runner else argv
         if ranks > 1:
             argv = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
             argv += ["-m", "--", "commonweight.cli.main"]
-        argv += ["provider", "start", *self._common(self._keystore(name, key), name)]
+        argv += ["provider", "start", *self._common(self._keystore(name, key), name, rpc)]
         argv += ["--listen", address, "--log-level", "info", *extra]
         provider = Provider(name, [*prefix, *argv], self.folder / f"{name}.log", folder=self.folder / name, key=key)
         self.providers[name] = provider
