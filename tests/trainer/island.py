@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -68,19 +68,25 @@ def _forward(listener: socket.socket, port: int) -> None:
             one, _ = listener.accept()
         except OSError:
             return  # it is closed
-        other = socket.create_connection(("127.0.0.1", port))
-        for source, target in ((one, other), (other, one)):
-            threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+        threading.Thread(target=_carry, args=(one, port), daemon=True).start()
+
+
+def _carry(one: socket.socket, port: int) -> None:
+    """One connection, both ways, until either side ends it."""
+    with one, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as other:
+        back = threading.Thread(target=_pump, args=(other, one), daemon=True)
+        back.start()
+        _pump(one, other)
+        back.join()
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        for end in (source, target):
-            end.close()
+    for end in (source, target):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def _ip(*words: str) -> None:
