@@ -9,6 +9,7 @@ save. Saves and quiet stretches take turns, so that what else the machine does s
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -67,7 +68,8 @@ def main() -> int:
     waits, alone, whole, behind = (statistics.median(times[1:]) for times in (waited, named, saved, lost))
     stall_bps = round(10_000 * waits / whole)
     body: JsonObject = {
-        "machine": machine(), "preset": options.preset, "parameters": config.model.parameters(),
+        "machine": machine(), "load": round(os.getloadavg()[0]),
+        "preset": options.preset, "parameters": config.model.parameters(),
         "repeats": options.repeats, "waited_us": round(1e6 * waits), "named_ms": round(1000 * alone),
         "saved_ms": round(1000 * whole), "stall_bps": stall_bps, "steps_lost_bps": round(10_000 * behind / whole),
     }  # fmt: skip

@@ -7,6 +7,7 @@ medians count. The CPU seconds include the thread that hashes; the wall time sho
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -56,7 +57,8 @@ def main() -> int:
         one()
         kept[str(every)] = one.bytes_kept()
     body: JsonObject = {
-        "machine": machine(), "preset": options.preset, "parameters": config.model.parameters(),
+        "machine": machine(), "load": round(os.getloadavg()[0]),
+        "preset": options.preset, "parameters": config.model.parameters(),
         "steps": config.training.h, "trace_every": config.training.trace_every, "repeats": options.repeats,
         "tokens_per_s": {"without": round(tokens / _median(without, 0)), "with": round(tokens / _median(with_, 0))},
         "cpu_ms": {"without": round(1000 * _median(without, 1)), "with": round(1000 * _median(with_, 1))},
