@@ -208,7 +208,7 @@ class Agreement:
                 raise RuleBroken("not-recounted", f"Round {number} has not been recomputed here, or is wrong")
             left_out = self._reporting.omitted(number)
             if left_out:
-                why = f"providers {left_out}, who have receipts from here"
+                why = f"providers {left_out}, whose receipted work is anchored"
                 raise RuleBroken("omission", f"The record of round {number} leaves out commitments", why)
             given = {signed.digest for signed in evidence.rounds[number].verdicts}
             for verdict in self._own_or_failing(number):
@@ -224,7 +224,8 @@ class Agreement:
         """No round that stands here is passed over: the checkpoints of later ones follow from it."""
         known = {*rounds, *await self.credited(view)}
         for number in range(1, max(rounds, default=0)):
-            if number not in known and self._recount.result(number) == OK:
+            stands = self._recount.result(number) == OK and not self._reporting.omitted(number)
+            if number not in known and stands:
                 raise RuleBroken("gap", f"Round {number} is passed over", f"round {max(rounds)} is reported")
 
     def _own_or_failing(self, number: int) -> Iterable[str]:

@@ -4,6 +4,7 @@ Everything here blocks; an event loop runs it in a thread. A checkpoint that com
 the manifest's SHA-256 and every file's, before it is used.
 """
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -75,9 +76,10 @@ class Checkpoints:
         Raises ContentUnavailable or ContentMismatch when it cannot be had as named.
         """
         with self._lock:
-            if sha256 in self._memory:
+            known = self._memory.get(sha256)
+            if known is not None and _used(known.folder):
                 self._memory.move_to_end(sha256)
-                return self._memory[sha256]
+                return known
         files = self._from_disk(sha256)
         if files is None:
             files = self._from_store(sha256, cid)
@@ -123,6 +125,7 @@ class Checkpoints:
                 fresh = folder / f"{name}.new"
                 fresh.write_bytes(data)
                 fresh.replace(folder / name)
+        _used(folder)
         held = Held(manifest, checkpoint, cid, folder)
         with self._lock:
             self._memory[held.sha256] = held
@@ -132,7 +135,7 @@ class Checkpoints:
         return held
 
     def _tidy(self) -> None:
-        """Keep the newest on disk, and every manifest; the store has them all."""
+        """Keep what was used last on disk, and every manifest; the store has them all."""
         whole = sorted(self._folder.glob(f"*/{WEIGHTS_FILE}"), key=lambda p: p.stat().st_mtime)
         for weights in whole[:-_ON_DISK]:
             self._drop(weights.parent)
@@ -140,6 +143,15 @@ class Checkpoints:
     def _drop(self, folder: Path) -> None:
         for name in (WEIGHTS_FILE, OUTER_FILE):
             (folder / name).unlink(missing_ok=True)
+
+
+def _used(folder: Path) -> bool:
+    """Mark a checkpoint on disk as used now; False when its files are gone."""
+    try:
+        os.utime(folder / WEIGHTS_FILE)
+    except FileNotFoundError:
+        return False
+    return (folder / OUTER_FILE).exists()
 
 
 def _genuine(sha256: str, files: dict[str, bytes]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from commonweight.chain.events import RoundAnchored
 from commonweight.errors import CommonweightError
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
@@ -27,6 +28,7 @@ from oracle.uploads import Uploads
 _ANCHOR_GAS = 250_000
 _TICK_S = 0.25
 _ALONE_MS = 3_000
+_EXPLAIN_MS = 10_000
 
 
 class Coordinator:
@@ -44,6 +46,7 @@ class Coordinator:
         self._checking: asyncio.Task[None] | None = None
         self._pulls: set[asyncio.Task[None]] = set()
         self._pulled = 0
+        self._started_ms = self._seat.now_ms()
         self.phase = "starting"
 
     async def run(self) -> None:
@@ -263,14 +266,30 @@ class Coordinator:
         candidates = {digest_bytes(a.body.root) for a in self._desk.rounds.anchors(plan.round)}
         chain, oracle = self._seat.run.chain, self._seat.run.oracle
 
-        def ask() -> tuple[set[bytes], bool]:
-            over = chain.timestamp() * 1000 >= plan.anchor_by_ms
-            return {r for r in candidates if oracle.is_anchored(plan.round, plan.deadline_s, r)}, over
+        final = self._desk.view.finalized.number
+        known = {a.root for a in db.anchors(round_=plan.round) if a.deadline == plan.deadline_s} - {bytes(32)}
 
-        roots, over = await in_thread(ask)
+        def ask() -> tuple[set[bytes], set[bytes], bool]:
+            over = chain.timestamp() * 1000 >= plan.anchor_by_ms
+            anchored = {r for r in candidates if oracle.is_anchored(plan.round, plan.deadline_s, r)}
+            return anchored, known | self._fresh_roots(plan, final) if over else set(), over
+
+        roots, found, over = await in_thread(ask)
+        if found - roots and self._seat.now_ms() < max(plan.record_by_ms, self._started_ms + _EXPLAIN_MS):
+            return roots, False  # another signer has anchored commitments that are still on their way here
         if over and (roots or not candidates):
             db.set_meta(key, " ".join(sorted(root.hex() for root in roots)))
         return roots, over
+
+    def _fresh_roots(self, plan: Plan, after: int) -> set[bytes]:
+        """Roots of a round that anybody has anchored in blocks after this one. Blocks."""
+        run = self._seat.run
+        latest = run.chain.block().number
+        if latest <= after:
+            return set()
+        fresh = run.events_of(RoundAnchored, from_block=after + 1, to_block=latest)
+        mine = [e for e in fresh if (e.round, e.deadline) == (plan.round, plan.deadline_s)]
+        return {e.commitments_root for e in mine} - {bytes(32)}
 
     def _start(self, purpose: str, work: Callable[[], int]) -> None:
         """Send a transaction in the background, one at a time for each purpose."""

@@ -151,7 +151,6 @@ def _in_window(facts: Facts, plan: Plan) -> Step:
         return Wait(max(plan.anchor_by_ms, now + _IDLE_MS), "window")
     if facts.anchor is not None:
         return SendAnchor()
-    if facts.receipted:
+    if facts.receipted and now < plan.anchor_by_ms:
         return Decide()
-    halfway_ms = (plan.commit_by_ms + plan.anchor_by_ms) // 2
-    return Close() if now >= halfway_ms else Wait(halfway_ms, "window")
+    return Wait(max(plan.anchor_by_ms, now + _IDLE_MS), "window")  # another signer may have receipted and anchor

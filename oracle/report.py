@@ -19,6 +19,7 @@ from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Counted, LeftOut, Plan, Verdict
+from commonweight.protocol.structure import receipt_in_time
 from commonweight.protocol.sumtree import SumTree, depth_for
 from oracle.desk import Desk
 from oracle.recount import OK, Recount
@@ -76,14 +77,18 @@ class Reporting:
         return ready, later
 
     def omitted(self, number: int) -> list[int]:
-        """Members with a receipt from this signer whom the record of a round does not name with that commitment."""
-        record = self._desk.rounds.record(number)
-        if record is None:
+        """Members whom the record of a round does not name with the commitment that a signer has receipted in time and
+        that is anchored on the finalised chain: what everybody finds who has the same documents.
+        """
+        record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
+        if record is None or plan is None:
             return []
         entries: list[Counted | LeftOut] = [*record.body.counted, *record.body.refused, *record.body.missing]
         named = {entry.commitment for entry in entries}
-        own = self._desk.rounds.receipts(number, signer=self._seat.address)
-        return [receipt.body.index for receipt in own if receipt.body.commitment not in named]
+        receipts = self._desk.rounds.receipts(number)
+        due = {r.body.commitment for r in receipts if receipt_in_time(r.body, plan.body)} - named
+        anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
+        return sorted({c.body.index for digest, c in anchored.items() if digest in due})
 
     def _checked(self, plan: Doc[Plan]) -> bool:
         """Whether a round's structure is judged, every drawn replay has a verdict, and none is still open to doubt."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from commonweight.chain.events import EpochClosed
+from commonweight.chain.events import EpochClosed, RoundAnchored
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
 from commonweight.chain.types import Block
 from commonweight.exact.arrays import F32
@@ -126,6 +126,17 @@ class Chain:
         found = [a.record_hash for a in self.anchors if a.record_round == round_ and a.record_hash != bytes(32)]
         return found[0] if found else bytes(32)
 
+    def events_of(self, kind: type[RoundAnchored], *, from_block: int, to_block: int) -> list[RoundAnchored]:
+        return [
+            kind(
+                round=a.round, epoch=a.epoch, deadline=a.deadline, commitments_root=a.root,
+                record_round=a.record_round, record_hash=a.record_hash, anchorer="", address=RUN, block=a.block,
+                block_hash=bytes(32), tx=a.tx, log_index=a.log_index,
+            )
+            for a in self.anchors
+            if from_block <= a.block <= to_block
+        ]  # fmt: skip
+
     def is_anchored(self, round_: int, deadline: int, root: bytes) -> bool:
         found = [(a.round, a.deadline, a.root) for a in self.anchors if a.block <= self.number]
         return (round_, deadline, root) in found
@@ -152,7 +163,9 @@ class Office:
             make_call=lambda *call: call, is_anchored=self.chain.is_anchored, domain=lambda: DOMAIN,
             record_of=self.chain.record_of,
         )  # fmt: skip
-        run: Any = SimpleNamespace(address=RUN, params=self.params, chain=self.chain, oracle=oracle)
+        run: Any = SimpleNamespace(
+            address=RUN, params=self.params, chain=self.chain, oracle=oracle, events_of=self.chain.events_of
+        )
         settings = OracleSettings(
             RUN, ("http://nowhere",), str(self.folder / "store"), Path("k"), Path("t"),
             self.folder / str(self.position), "127.0.0.1:1",

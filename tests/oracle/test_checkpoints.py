@@ -55,3 +55,17 @@ def test_old_weights_go_and_manifests_stay(tmp_path: Path, monkeypatch: pytest.M
     old = office.desk.checkpoints.get(made[1].sha256, made[1].cid)
     assert old.checkpoint.equals(made[1].checkpoint)
     assert old.weights.exists()
+
+
+def test_one_that_is_in_memory_is_on_disk_too_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay reads the weights from the disk: one that is old there stays while it is used."""
+    monkeypatch.setattr(module, "_ON_DISK", 2)
+    office = Office(tmp_path, Chain())
+    made = [office.desk.checkpoints.genesis()]
+    for number in range(1, 4):
+        assert office.desk.checkpoints.get(made[0].sha256, made[0].cid).weights.exists()
+        before = made[-1].checkpoint
+        after = Checkpoint(before.weights * 2, before.momentum)
+        made.append(office.desk.checkpoints.make(number, made[-1].sha256, "0x" + "0a" * 32, after))

@@ -11,6 +11,7 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Receipt, sign_body
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
+from oracle.report import Reporting
 from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
 
 pytestmark = pytest.mark.unit
@@ -392,3 +393,53 @@ async def test_a_record_that_an_anchor_should_have_carried_is_not_forgotten(
     while await office.recount.step():
         pass
     assert [office.recount.result(n) for n in (1, 2, 3)] == ["ok", "ok", "ok"]
+
+
+async def anchored_by_another(tmp_path: Path, crew: dict[int, Crew]) -> tuple[Office, Office]:
+    """The coordinator dies in the training; another signer receipts and anchors; the coordinator comes back late."""
+    chain = Chain()
+    first, second = (Office(tmp_path, chain, position=n, max_rounds=2) for n in range(2))
+    await gather(first, crew)
+    copy(first, second)
+    second.look()
+    for member in crew.values():
+        await commit(second, member)
+    _, plan = first.plan()
+    chain.now_ms = plan.commit_by_ms + 2600
+    assert await second.collecting.anchor_own()
+    chain.now_ms = plan.anchor_by_ms + 1100
+    first.crash()
+    return first, second
+
+
+def copy(source: Office, target: Office) -> None:
+    for row in source.seat.db.documents_after(0, 1000):
+        target.intake.accept(Signed.from_bytes(row.signed))
+
+
+async def test_a_coordinator_that_comes_back_late_closes_no_round_whose_anchored_work_it_does_not_know(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    first, second = await anchored_by_another(tmp_path, crew)
+    assert {(await first.step()).phase for _ in range(4)} == {"window"}
+    copy(second, first)
+    for member in crew.values():
+        await upload(first, member)
+    await reduce(first, crew, (0, 1, 2))
+    await until(first, Close)
+    assert [c.index for c in first.record(1).counted] == [0, 1, 2]
+
+
+async def test_a_root_that_nobody_explains_holds_no_round_up_for_long(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    first, second = await anchored_by_another(tmp_path, crew)
+    began_ms = first.chain.now_ms
+    await until(first, Close)
+    assert first.chain.now_ms < began_ms + 20_000
+    assert [m.index for m in first.record(1).missing] == [0, 1, 2]
+
+    copy(first, second)
+    copy(second, first)  # the record omits what was receipted and anchored: every signer finds the same
+    first.chain.now_ms += 5000
+    for office in (first, second):
+        office.look()
+        assert Reporting(office.desk, office.recount).omitted(1) == [0, 1, 2]

@@ -92,9 +92,10 @@ def test_an_incomplete_exchange_ends_at_its_deadline() -> None:
     assert decide(facts) == Close()
 
 
-def test_a_round_without_commitments_ends_early() -> None:
-    assert decide(replace(OPEN, now_ms=211_500)) == Wait(212_000, "window")
-    assert decide(replace(OPEN, now_ms=212_000)) == Close()
+def test_a_round_without_commitments_ends_with_its_window() -> None:
+    """Not before: another signer may have receipted and anchor."""
+    assert decide(replace(OPEN, now_ms=212_500)) == Wait(214_000, "window")
+    assert decide(replace(OPEN, now_ms=214_100, window_over=True)) == Close()
 
 
 def test_a_root_that_never_got_on_chain_ends_the_round_after_the_last_possible_block() -> None:
