@@ -6,7 +6,7 @@ from pathlib import Path
 
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.store import ContentStore, parse_cid
+from commonweight.store import Cid, ContentStore, parse_cid
 
 _MAX_FILE = 1 << 34
 _PIECE = 1 << 20
@@ -20,6 +20,14 @@ def fetch(store: ContentStore, config: RunConfig, folder: Path) -> None:
         if _sha256(folder / name) != sha256:
             store.save(parse_cid(cid), folder / name, _MAX_FILE, sha256=sha256)
     (folder / "manifest.json").write_bytes(raw)
+
+
+def files_of(store: ContentStore, config: RunConfig) -> list[Cid]:
+    """The CIDs of the data set's files, beside its manifest. Blocks. Raises StoreError."""
+    if not config.data.manifest_cid:
+        return []
+    raw = store.get(parse_cid(config.data.manifest_cid), sha256=config.data.manifest_sha256)
+    return [parse_cid(cid) for _, _, cid in _files(DataManifest.load(raw))]
 
 
 def _files(manifest: DataManifest) -> Iterator[tuple[str, str, str]]:

@@ -16,6 +16,7 @@ from commonweight.chain.run import Run
 from commonweight.errors import CommonweightError
 from commonweight.net import Identity, connect, split_address
 from commonweight.protocol.canonical import JsonObject
+from commonweight.store.pinning import open_pinning
 from oracle import dataset
 from oracle.agree import Agreement
 from oracle.api import Api
@@ -27,6 +28,7 @@ from oracle.disputing import Disputing
 from oracle.evaluating import Evaluating
 from oracle.intake import Intake
 from oracle.judging import Judging
+from oracle.keeping import Keeping
 from oracle.logs import configure, logger
 from oracle.offending import Offending
 from oracle.recount import Recount
@@ -76,6 +78,9 @@ class Service:
         self.submitting = Submitting(desk)
         self.coordinator = Coordinator(desk, self.offending, uploads) if desk.coordinates else None
         self.disputing = Disputing(desk)
+        service = seat.settings.pin_service
+        self._pins = None if service is None else open_pinning(service, seat.settings.pin_token_file)
+        self.keeping = Keeping(desk, self.recount, self._pins)
         voting = Voting(self.agreement.vote, self.banning.vote, self.disputing.vote)
         self.api = Api(desk, self.intake, self.offending, uploads, voting, self.phase)
 
@@ -107,6 +112,8 @@ class Service:
             await self.desk.dialer.close()
             await self._worker.close()
             self.seat.store.close()
+            if self._pins is not None:
+                self._pins.close()
             self.seat.db.close()
             self._log.info("stopped")
 
@@ -165,6 +172,8 @@ class Service:
             self._errand(duty.purpose, lambda: self.submitting.perform(duty))
         self._errand("ban", self.banning.step)
         self._errand("disputes", self.disputing.step)
+        self._errand("keep", self.keeping.step)
+        self._errand("remote-pin", self.keeping.remote_step)
         self._settle_books()
 
     async def _report(self, attempt: int) -> bool:

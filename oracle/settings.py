@@ -16,7 +16,8 @@ class OracleSettings:
     pays for gas, both encrypted under the password in `password_file` (None: COMMONWEIGHT_PASSWORD_FILE or a prompt).
     `listen` and `metrics` are host:port. `peers` maps signers' addresses to host:port and overrides run.json.
     `coordinator` is the signer who plans the rounds (None: the first of the set). `confirmations` None trusts the
-    node's `finalized` block.
+    node's `finalized` block. `pin_service` is the address of a pinning service, `pin_token_file` holds its token (None:
+    the environment). `collect_garbage` lets the service delete from a folder store what the run no longer needs.
     """
 
     campaign: str
@@ -35,6 +36,9 @@ class OracleSettings:
     confirmations: int | None = None
     poll_s: float = 0.5
     max_fee_gwei: int = 500
+    pin_service: str | None = None
+    pin_token_file: Path | None = None
+    collect_garbage: bool = False
 
     def __post_init__(self) -> None:
         if not self.rpc_urls:

@@ -301,7 +301,7 @@ def _draws(segments: int, rate_bps: int) -> tuple[tuple[frozenset[int], ...], ..
 
 
 def struck(false: set[int], segments: int, rate_bps: int = 10_000) -> tuple[int, int, int]:
-    """In basis points, where a false segment is drawn: of rounds, of epochs, of epochs with one cheated round in ten."""
+    """In basis points, a false segment drawn: of rounds, of epochs, of epochs with one cheated round in ten."""
     epochs = _draws(segments, rate_bps)
     hits = [[bool(drawn & false) for drawn in epoch] for epoch in epochs]
     rounds = [hit for epoch in hits for hit in epoch]

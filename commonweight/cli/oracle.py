@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,17 @@ CoordinatorOption = Annotated[
     str | None,
     typer.Option("--coordinator", help="Signer who plans the rounds (default: the first).", metavar="ADDRESS"),
 ]
+PinServiceOption = Annotated[
+    str | None,
+    typer.Option("--pin-service", help="Pinning service that keeps the evidence too.", metavar="URL"),
+]
+PinTokenOption = Annotated[
+    Path | None,
+    typer.Option("--pin-token-file", help="Its token (default: COMMONWEIGHT_PIN_TOKEN).", metavar="FILE"),
+]
+CollectOption = Annotated[
+    bool, typer.Option("--collect-garbage", help="Delete from a folder store what no retention time covers.")
+]
 
 
 @cli.command()
@@ -62,6 +74,9 @@ def start(
     data_dir: DataDirOption = None,
     peers: PeersOption = None,
     coordinator: CoordinatorOption = None,
+    pin_service: PinServiceOption = None,
+    pin_token_file: PinTokenOption = None,
+    collect_garbage: CollectOption = False,
     metrics: MetricsOption = None,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
@@ -74,7 +89,10 @@ def start(
         config=config,
         role="oracle",
     )
-    settings = _settings(session, peers, coordinator)
+    settings = replace(
+        _settings(session, peers, coordinator),
+        pin_service=pin_service, pin_token_file=pin_token_file, collect_garbage=collect_garbage,
+    )  # fmt: skip
     from oracle.service import run as serve
 
     serve(settings)

@@ -74,6 +74,14 @@ class ContentStore(ABC):
     def unpin(self, cid: Cid) -> None:
         """Stop keeping it; nothing happens if it was not pinned."""
 
+    def sweep(self, keep: Iterable[Cid], younger_s: float) -> int:
+        """Delete what is neither pinned nor under one of `keep` nor younger than that; returns the bytes that are free.
+
+        A node collects its own garbage by what is pinned there, so by default nothing happens.
+        """
+        del keep, younger_s
+        return 0
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections."""

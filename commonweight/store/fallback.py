@@ -5,6 +5,7 @@ content unavailable, and the error names each place with its reason. `pin` copie
 others have.
 """
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
@@ -82,6 +83,10 @@ class FallbackStore(ContentStore):
             finally:
                 fetched.keep()
         self.stores[0].pin(cid)
+
+    def sweep(self, keep: Iterable[Cid], younger_s: float) -> int:
+        """Sweep the first store."""
+        return self.stores[0].sweep(keep, younger_s)
 
     def unpin(self, cid: Cid) -> None:
         """Stop keeping it in the first store."""

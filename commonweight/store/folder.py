@@ -9,14 +9,15 @@ a damaged block.
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from commonweight.errors import StoreError
+from commonweight.errors import FormatError, StoreError
 from commonweight.store.base import MAX_BLOCK_BYTES, ContentStore, sync_file, unavailable
-from commonweight.store.cid import Block, Cid, parse_cid
+from commonweight.store.cid import DAG_PB, Block, Cid, codec_of, parse_cid
+from commonweight.store.dagpb import decode
 from commonweight.store.entries import Emit
 
 _STALE_S = 3600
@@ -87,6 +88,39 @@ class FolderStore(ContentStore):
         """The CIDs that are marked as kept, sorted."""
         return sorted(parse_cid(path.name) for path in (self.folder / "pins").iterdir())
 
+    def sweep(self, keep: Iterable[Cid], younger_s: float) -> int:
+        """Delete the blocks under neither a pin nor one of `keep` that were put in over `younger_s` seconds ago.
+
+        What is put in again counts as new. A tree of which a block is missing keeps what is there. Returns the bytes.
+        """
+        kept: set[Cid] = set()
+        for cid in (*self.pins(), *keep):
+            self._mark(cid, kept)
+        freed, before = 0, time.time() - younger_s
+        for path in (self.folder / "blocks").glob("*/*"):
+            try:
+                found = path.stat()
+                if path.name not in kept and found.st_mtime < before:
+                    path.unlink()
+                    freed += found.st_size
+            except FileNotFoundError:
+                continue  # another process swept it at the same moment
+        return freed
+
+    def _mark(self, root: Cid, kept: set[Cid]) -> None:
+        """Add a CID and all that is under it; files' leaves are not read."""
+        waiting = [root]
+        while waiting:
+            cid = waiting.pop()
+            if cid in kept:
+                continue
+            kept.add(cid)
+            if codec_of(cid) == DAG_PB:
+                try:
+                    waiting += [link.cid for link in decode(self.get_block(cid)).links]
+                except (StoreError, FormatError):
+                    continue
+
     def _path(self, cid: Cid) -> Path:
         return self.folder / "blocks" / cid[-2:] / cid
 
@@ -95,6 +129,7 @@ class FolderStore(ContentStore):
         try:
             with path.open("rb") as present:
                 if present.read(len(block.data) + 1) == block.data:
+                    os.utime(present.fileno())
                     return
         except FileNotFoundError:
             path.parent.mkdir(exist_ok=True)

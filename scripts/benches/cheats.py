@@ -48,7 +48,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Deed:
-    """What a member did in a round: the commitment it signs, and the states that it can show, None for those it cannot."""
+    """What a member did in a round: the commitment it signs, and its states, None for those it cannot show."""
 
     commitment: Commitment
     states: tuple[State | None, ...]
@@ -252,13 +252,13 @@ def never_shown(_: Round, deed: Deed, __: Around) -> tuple[Sequence[State | None
 def old_work(_: Round, deed: Deed, around: Around) -> tuple[Sequence[State | None], Payload | None]:
     """An earlier round's states under this round's base."""
     assert around.earlier is not None
-    return [deed.honest_states[0], *around.earlier.honest_states[1:]], None
+    return _after(deed, around.earlier), None
 
 
 def copied(_: Round, deed: Deed, around: Around) -> tuple[Sequence[State | None], Payload | None]:
     """Another's states, which it shows for both: collusion of two, of whom one computes."""
     assert around.others is not None
-    return [deed.honest_states[0], *around.others.honest_states[1:]], None
+    return _after(deed, around.others), None
 
 
 def copied_perturbed(round_: Round, deed: Deed, around: Around) -> tuple[Sequence[State | None], Payload | None]:
@@ -267,6 +267,13 @@ def copied_perturbed(round_: Round, deed: Deed, around: Around) -> tuple[Sequenc
     first, *rest = [state for state in states if state is not None]
     close = [replace(s, weights=s.weights + _noise(s.weights - first.weights, _PERTURBED)) for s in rest]
     return [first, *close], None
+
+
+def _after(deed: Deed, taken: Deed) -> list[State]:
+    """The own first state, then those of another deed under the own step numbers and residual."""
+    own = deed.honest_states
+    rest = zip(own[1:], taken.honest_states[1:], strict=True)
+    return [own[0], *(replace(theirs, step=mine.step, residual=mine.residual) for mine, theirs in rest)]
 
 
 def _noise(like: F32, share: float) -> F32:

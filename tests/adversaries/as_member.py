@@ -1,4 +1,7 @@
-"""The real command line with an adversary in it: `python -m tests.adversaries.as_member NAME provider start ...`."""
+"""The real command line with an adversary in it: `python -m tests.adversaries.as_member NAME provider start ...`.
+
+NAME is one of `tests.adversaries.members`, or `cheat:` and one of `benches.cheats`.
+"""
 
 import sys
 
@@ -6,5 +9,11 @@ from commonweight.cli.main import app
 from tests.adversaries.members import install
 
 if __name__ == "__main__":
-    install(sys.argv.pop(1))
+    name = sys.argv.pop(1)
+    if name.startswith("cheat:"):
+        from tests.adversaries import cheating
+
+        cheating.install(name.removeprefix("cheat:"))
+    else:
+        install(name)
     app()

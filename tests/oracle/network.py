@@ -14,7 +14,9 @@ from tests.trainer.world import Process, World
 
 
 class Network(World):
-    """Three signers, two of whom make a quorum; epochs of some seconds. `params` changes the run's parameters."""
+    """Three signers, two of whom make a quorum; epochs of some seconds. `params` changes the run's parameters; "later"
+    among them puts everything off by so many seconds, for machines that are busy.
+    """
 
     def __init__(
         self, folder: Path, data_dir: Path, *, signers: int = 3, kind: Kind = "anvil",
@@ -43,7 +45,12 @@ class Network(World):
             challenge_window=3, answer_time=1, anchor_window=4, dispute_period=60,
             epoch_start=params.epoch_start + 10, deposit_deadline=params.deposit_deadline,
         )  # fmt: skip
-        return replace(short, **self.param_changes)
+        changes = dict(self.param_changes)
+        later = changes.pop("later", 0)
+        short = replace(
+            short, epoch_start=short.epoch_start + later, deposit_deadline=short.deposit_deadline + later
+        )  # fmt: skip
+        return replace(short, **changes)
 
     # --- signers -------------------------------------------------------------------------------------------------
 

@@ -1,18 +1,30 @@
-"""Signers killed again and again at any moment: one report per epoch, never two signatures, no receipt lost."""
+"""Signers killed at every step of their cycle: one report per epoch, never two signatures, no receipt lost."""
 
 import random
 import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.records import Receipt, Record
+from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.records import Anchor, Receipt, Record
+from tests.oracle.crashing import POINTS
 from tests.oracle.network import Network
 from tests.trainer.conftest import data_dir as data_dir
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
-KILLS = 40
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]
+
+KILLS = 100
+PATIENCE_S = 40.0
+COORDINATORS = ("Coordinator.", "Closing.", "Learning.")
+OTHERS = ("Collecting.anchor_own",)
+LONG = {"epoch_length": 75, "report_span": 58, "last_epoch": 80, "later": 30}
 
 
 def documents(folder: Path, kind: str) -> list[Signed]:
@@ -21,33 +33,102 @@ def documents(folder: Path, kind: str) -> list[Signed]:
     return [Signed.from_bytes(row[0]) for row in rows]
 
 
-def test_kill_nine_at_random(tmp_path: Path, data_dir: Path) -> None:
-    dice = random.Random(7)
-    with Network(tmp_path, data_dir, params={"epoch_length": 90, "report_span": 70, "last_epoch": 9}) as net:
-        net.start_signers()
+def no_second_word(net: Network) -> None:
+    """No signer has signed two reports for an epoch and attempt, and the chain has one report an epoch."""
+    assert all(len(found) == 1 for found in net.reports().values())
+    for number in range(len(net.signers)):
+        digests: dict[tuple[int, int], set[str]] = {}
+        for line in net.said(number, "signed"):
+            digests.setdefault((line["epoch"], line["attempt"]), set()).add(line["digest"])
+        assert all(len(found) == 1 for found in digests.values()), digests
+
+
+def no_lost_receipt(net: Network) -> None:
+    """Whatever a signer has receipted and somebody has anchored, the round's record names."""
+    folders = [net.folder / f"oracle-{number}" for number in range(len(net.signers))]
+    receipts = [Receipt.from_body(s.body) for folder in folders for s in documents(folder, "receipt")]
+    anchors = [Anchor.from_body(s.body) for folder in folders for s in documents(folder, "anchor")]
+    on_chain = {
+        digest
+        for a in anchors
+        if net.run.oracle.is_anchored(a.round, a.deadline, digest_bytes(a.root))
+        for digest in a.commitments
+    }
+    records = {r.round: r for r in (Record.from_body(s.body) for s in documents(folders[0], "record"))}
+    assert receipts
+    assert on_chain
+    for receipt in receipts:
+        record = records.get(receipt.round)
+        if record is not None and receipt.commitment in on_chain:
+            named = {e.commitment for e in (*record.counted, *record.refused, *record.missing)}
+            assert receipt.commitment in named, f"a receipt of round {receipt.round} was lost"
+
+
+@dataclass
+class Reaper:
+    """Keeps every signer running with a point at which it kills itself; what lives too long is killed from outside."""
+
+    net: Network
+    dice: random.Random
+    kills: int = 0
+    struck: set[str] = field(default_factory=set)
+    armed: dict[int, tuple[str, float]] = field(default_factory=dict)
+    left: dict[int, Iterator[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for number in range(len(self.net.signers)):
+            self.left[number] = self._points(number)
+
+    def _points(self, number: int) -> Iterator[str]:
+        mine = [p for p in POINTS if not any(name in p for name in (OTHERS if number == 0 else COORDINATORS))]
+        for _ in count():
+            self.dice.shuffle(mine)
+            yield from sorted(mine, key=lambda point: point in self.struck)
+
+    def arm(self, number: int, point: str = "", nth: int = 0) -> None:
+        signer = self.net.signers[number]
+        rest = signer.argv[signer.argv.index("oracle") :]
+        signer.argv = [sys.executable, "-m", "tests.oracle.crashing", point or POINTS[0], str(nth), *rest]
+        signer.start()
+
+    def reap(self) -> None:
+        """Bury who has died, strike who has lived too long, start both again with another point."""
+        for number, signer in enumerate(self.net.signers):
+            point, since = self.armed.get(number, ("", 0.0))
+            if signer.alive and time.monotonic() - since < PATIENCE_S:
+                continue
+            if signer.alive:
+                self.net.kill_signer(number, restart=False)
+            elif signer.process is not None and point:
+                assert signer.process.returncode == -9, self.net.report()  # it died of the blow and of nothing else
+                self.struck.add(point)
+            self.kills += bool(point)
+            following = next(self.left[number])
+            self.armed[number] = (following, time.monotonic())
+            self.arm(number, following, self.dice.choice((1, 1, 2, 3, 5)))
+
+
+def test_kill_nine_at_every_step(tmp_path: Path, data_dir: Path) -> None:
+    with Network(tmp_path, data_dir, params=LONG) as net:
+        reaper = Reaper(net, random.Random(7))
+        for number in range(3):
+            reaper.arm(number)
         members = [net.add(f"member-{n}") for n in range(3)]
         net.recorded(240, 1)
-        for _ in range(KILLS):
-            victim = dice.randrange(3)
-            seen = len(net.said(victim, "listening"))
-            net.kill_signer(victim)
-            net.wait("it is back", lambda v=victim, s=seen: len(net.said(v, "listening")) > s, 120)
-            phases, more = len(net.said(0, "phase")), dice.randrange(3)
-            net.wait("something moves", lambda p=phases, m=more: len(net.said(0, "phase")) > p + m, 120)
-        net.wait_credited(2, 400)
-        assert all(len(found) == 1 for found in net.reports().values())
+        for signer in net.signers:
+            signer.kill()
+        while reaper.kills < KILLS:
+            reaper.reap()
+            time.sleep(0.1)
+        for number in range(3):
+            net.signers[number].kill()
+            reaper.arm(number)
+        done = len(net.credited())
+        net.wait_credited(done + 2, 600)
+        print(f"{reaper.kills} kills, {len(reaper.struck)} of {len(POINTS)} points, {done} epochs credited meanwhile")
+        print("not reached:", sorted(set(POINTS) - reaper.struck))
+        no_second_word(net)
         net.same_checkpoints(*members)
         for signer in net.signers:
-            signer.end()
-        for number in range(3):
-            folder = net.folder / f"oracle-{number}"
-            receipts = [Receipt.from_body(s.body) for s in documents(folder, "receipt")]
-            own = [(r.round, r.index) for r in receipts]
-            records = {Record.from_body(s.body).round: Record.from_body(s.body) for s in documents(folder, "record")}
-            for receipt in receipts:
-                record = records.get(receipt.round)
-                if record is None:
-                    continue
-                named = {e.commitment for e in (*record.counted, *record.refused, *record.missing)}
-                assert receipt.commitment in named, f"a receipt of round {receipt.round} was lost"
-            assert own
+            signer.end(60)
+        no_lost_receipt(net)

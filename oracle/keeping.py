@@ -1,0 +1,132 @@
+"""What the content store keeps, and how long: the evidence of an epoch for the run's retention time, then no longer.
+
+Payloads, checkpoints and evidence directories are pinned here, and at a pinning service when one is configured, until
+their epoch's retention is over on the chain's clock; while a challenge of that epoch is open, it is not. What has been
+reported last stays whatever its age: members join from it and servers load it.
+"""
+
+from collections.abc import Iterable
+
+from commonweight.chain.structs import RunParams
+from commonweight.errors import CommonweightError
+from commonweight.store import parse_cid
+from commonweight.store.pinning import PinningService
+from oracle.dataset import files_of
+from oracle.desk import Desk
+from oracle.logs import logger
+from oracle.recount import Recount
+from oracle.seat import in_thread
+from oracle.watch import View
+
+_PIN, _REMOTE = "pin/", "remote/"
+_AGAIN_MS = 30_000
+_AT_ONCE = 16
+_YOUNG_S = 3600.0
+
+
+class Keeping:
+    """Pins and lets go; each step is small, and all that is known is in the database."""
+
+    def __init__(self, desk: Desk, recount: Recount, service: PinningService | None) -> None:
+        self._desk = desk
+        self._seat = desk.seat
+        self._recount = recount
+        self._service = service
+        self._not_before_ms = 0
+        self._swept = -1
+        self._log = logger("keep")
+
+    async def step(self) -> bool:
+        """Pin what a round or a report has brought, or let go of what is over. Returns whether there was something."""
+        view = self._desk.view
+        return await self._round() or await self._report(view) or await self._let_go(view)
+
+    async def remote_step(self) -> bool:
+        """Bring the pinning service up to date, one pin at a time; when it fails, it is asked again after a while."""
+        service, now_ms = self._service, self._seat.now_ms()
+        if service is None or now_ms < self._not_before_ms:
+            return False
+        known, here = self._seat.db.metas(_REMOTE), self._seat.db.metas(_PIN)
+        missing, over = sorted(set(here) - set(known)), sorted(set(known) - set(here))
+        try:
+            if missing:
+                cid = parse_cid(missing[0])
+                pin = await in_thread(lambda: service.keep(cid, self._seat.campaign))
+                self._seat.db.set_meta(_REMOTE + cid, pin.request)
+            elif over:
+                request = known[over[0]]
+                await in_thread(lambda: service.remove(request))
+                self._seat.db.drop_meta(_REMOTE + over[0])
+        except CommonweightError:
+            self._not_before_ms = now_ms + _AGAIN_MS
+            raise
+        return bool(missing or over)
+
+    # --- what to keep ------------------------------------------------------------------------------------------------
+
+    async def _round(self) -> bool:
+        number = int(self._seat.db.get_meta("kept") or "0") + 1
+        record = self._desk.rounds.record(number)
+        if self._recount.result(number) is None or record is None:
+            return False
+        body = record.body
+        cids = [c.payload_cid for c in body.counted] + ([body.checkpoint_cid] if body.counted else [])
+        await self._keep(cids, body.epoch)
+        self._seat.db.set_meta("kept", str(number))
+        return True
+
+    async def _report(self, view: View) -> bool:
+        for epoch, event in view.reports.items():
+            key = f"kept/{epoch}/{event.digest.hex()}"
+            if self._seat.db.get_meta(key) is None:
+                await self._keep([event.report.evidence_cid, event.report.checkpoint_cid], epoch)
+                self._seat.db.set_meta(key, "1")
+                return True
+        return False
+
+    async def _keep(self, cids: Iterable[str], epoch: int) -> None:
+        store, db = self._seat.store, self._seat.db
+        for text in cids:
+            cid = parse_cid(text)
+            await in_thread(lambda cid=cid: store.pin(cid))  # type: ignore[misc]
+            before = db.get_meta(_PIN + cid)
+            db.set_meta(_PIN + cid, str(max(epoch, int(before or epoch))))
+
+    # --- what to let go ----------------------------------------------------------------------------------------------
+
+    async def _let_go(self, view: View) -> bool:
+        over = [cid for cid, epoch in self._seat.db.metas(_PIN).items() if self._is_over(view, cid, int(epoch))]
+        for cid in over[:_AT_ONCE]:
+            await in_thread(lambda cid=cid: self._seat.store.unpin(parse_cid(cid)))  # type: ignore[misc]
+            self._seat.db.drop_meta(_PIN + cid)
+        if over:
+            self._log.info("let go", objects=len(over[:_AT_ONCE]))
+        elif self._seat.settings.collect_garbage and self._swept < view.open_epoch:
+            self._swept = view.open_epoch
+            await self._sweep()
+        return bool(over)
+
+    def _is_over(self, view: View, cid: str, epoch: int) -> bool:
+        """Whether nobody needs it: its retention is over, no challenge of its epoch is open, it is not the newest."""
+        if view.latest.timestamp < kept_until(self._seat.params, epoch):
+            return False
+        if any(not case.closed and case.epoch == epoch for case in view.cases):
+            return False
+        newest = max((n for n in view.reports if view.final.get(n, True)), default=None)
+        report = None if newest is None else view.reports[newest].report
+        return report is None or cid not in (report.checkpoint_cid, report.evidence_cid)
+
+    async def _sweep(self) -> None:
+        """Delete what nobody needs: not what is pinned, not what every start needs, not what is young."""
+        described = {self._seat.params.config_cid, self._seat.config.data.manifest_cid}
+        roots = [parse_cid(cid) for cid in (*self._seat.db.metas(_PIN), *described) if cid]
+        store, config = self._seat.store, self._seat.config
+        freed = await in_thread(lambda: store.sweep([*roots, *files_of(store, config)], _YOUNG_S))
+        self._log.info("swept", bytes=freed)
+
+
+def kept_until(params: RunParams, epoch: int) -> int:
+    """The Unix time up to which an epoch's evidence must be had: the retention time, and never less than the time in
+    which its credits can be challenged and judged.
+    """
+    return params.epoch_end(epoch) + max(params.evidence_retention, 3 * params.dispute_period)
