@@ -52,7 +52,7 @@ _KEY, _DOMAIN = bytes(31) + b"\x01", Domain(1, "0x" + "00" * 20)
 
 @dataclass(frozen=True)
 class Tier:
-    """How much is measured: the model of the cheats, steps before what counts as warm, reference steps per start."""
+    """How much is measured: the model of cheats and drift, steps before what is warm, reference steps per start."""
 
     name: str
     model: JsonObject
@@ -195,14 +195,14 @@ class Bench:
     # --- drift -------------------------------------------------------------------------------------------------------
 
     def apart(self, way: Way, dtype: str) -> list[Apart]:
-        """How far a way of executing leads from the reference, for the nano preset."""
+        """How far a way of executing leads from the reference."""
         if dtype == "bfloat16" and way.dtype:
             return []
         known = self._kept(f"drift-{dtype}-{_slug(way.name)}", lambda: {"apart": self._executed(way, dtype)})
         return [Apart(**one) for one in _list(known["apart"])]  # type: ignore[arg-type]
 
     def _executed(self, way: Way, dtype: str) -> list[Json]:
-        config = self.config({"preset": "nano"}, dtype=dtype)
+        config = self.config(self.tier.model, dtype=dtype)
         folder = self.folder / f"drift-{dtype}"
         folder.mkdir(exist_ok=True)
         found = drift.run_way(way, folder, config, self.data, self._references(config, folder))
