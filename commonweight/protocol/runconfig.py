@@ -45,6 +45,7 @@ Milliseconds = Annotated[int, Field(ge=10, le=10**9)]
 Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "topk2"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+_COARSE: JsonObject = {"tolerance_rel_l2": "1e-2", "tolerance_norm_ratio": "1e-2"}  # docs/verification.md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +187,8 @@ class RunConfig:
 
     @classmethod
     def parse(cls, value: Mapping[str, Json]) -> "RunConfig":
-        """Reads an object, filling in defaults; a model of `{"preset": name}` takes its sizes from the preset.
+        """Reads an object, filling in defaults: a model of `{"preset": name}` takes its sizes from the preset, a run
+        in bfloat16 wider tolerances.
 
         Raises ConfigError that names the field.
         """
@@ -194,6 +196,9 @@ class RunConfig:
         model = whole.get("model")
         if isinstance(model, dict) and isinstance(model.get("preset"), str) and model["preset"] in PRESETS:
             whole["model"] = {**PRESETS[str(model["preset"])].to_json(), **model}
+        training, rules = whole.get("training"), whole.get("verification", {})
+        if isinstance(training, dict) and training.get("dtype") == "bfloat16" and isinstance(rules, dict):
+            whole["verification"] = {**_COARSE, **rules}
         try:
             config = _adapter().validate_json(json.dumps(whole))
         except ValidationError as error:

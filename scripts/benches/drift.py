@@ -63,6 +63,9 @@ WAYS: tuple[Way, ...] = (
 )
 """Machines that honest members may have, as far as one CPU can stand for them."""
 
+COARSE_WAYS = tuple(way for way in WAYS if way.threads > 1 or way.compiled or "vectors" in way.name)
+"""Those that runs in bfloat16 are tried by."""
+
 SOLD = Way("bfloat16 sold as float32", dtype="bfloat16")
 
 

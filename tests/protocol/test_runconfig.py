@@ -27,6 +27,16 @@ def test_a_configuration_survives_the_way_there_and_back() -> None:
     assert config.genesis_seed_bytes == bytes(32)
 
 
+def test_a_run_in_bfloat16_has_wider_tolerances_unless_it_names_its_own() -> None:
+    coarse = {**MINIMAL, "training": {"dtype": "bfloat16"}}
+    assert RunConfig.parse(MINIMAL).verification.tolerance_rel_l2 == "1e-3"
+    found = RunConfig.parse(coarse).verification
+    assert (found.tolerance_rel_l2, found.tolerance_norm_ratio) == ("1e-2", "1e-2")
+    own = RunConfig.parse({**coarse, "verification": {"tolerance_rel_l2": "3e-2"}})
+    assert (own.verification.tolerance_rel_l2, own.verification.tolerance_norm_ratio) == ("3e-2", "1e-2")
+    assert RunConfig.load(own.to_bytes()) == own
+
+
 def test_presets_have_the_sizes_that_their_names_say() -> None:
     sizes = {"nano": 0.9e6, "micro": 5e6, "25M": 25e6, "125M": 1.1e8, "350M": 3.4e8, "1B": 1.1e9, "7B": 6.7e9}
     assert list(PRESETS) == list(sizes)
