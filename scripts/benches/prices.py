@@ -96,7 +96,8 @@ def measure(round_: Round, data: Path, folder: Path, repeats: int) -> Prices:
     base = court.weights(round_)
 
     def score() -> None:
-        court.ask(round_, {"op": "contribution", "index": 0, "base": base, "parts": parts})
+        asked: JsonObject = {"op": "contribution", "index": 0, "steps": deed.commitment.steps, "seed": "00" * 32}
+        court.ask(round_, {**asked, "base": base, "parts": parts, "results": parts})
 
     def evaluate() -> None:
         court.ask(round_, {"op": "evaluate", "weights": base})

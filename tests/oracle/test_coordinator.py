@@ -12,6 +12,7 @@ from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Receipt, sign_body
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
 from oracle.report import Reporting
+from oracle.standings import Standings
 from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
 
 pytestmark = pytest.mark.unit
@@ -442,4 +443,4 @@ async def test_a_root_that_nobody_explains_holds_no_round_up_for_long(tmp_path: 
     first.chain.now_ms += 5000
     for office in (first, second):
         office.look()
-        assert Reporting(office.desk, office.recount).omitted(1) == [0, 1, 2]
+        assert Reporting(office.desk, office.recount, Standings(office.desk)).omitted(1) == [0, 1, 2]
