@@ -106,7 +106,7 @@ class RunParams:
         return self.epoch_start + (epoch + 1) * self.epoch_length
 
     def require_own_anchors(self) -> None:
-        """ConfigError for a run whose rounds share anchors: programs anchor each round (docs/adr/0018)."""
+        """ConfigError for a run whose rounds share anchors: programs anchor each round (docs/adr/0019)."""
         if self.anchor_every != 1:
             raise ConfigError(
                 "This run's rounds share anchors",

@@ -154,7 +154,7 @@ class Draft:
         return value
 
     def _anchor_every(self) -> int:
-        """The contract keeps it for runs whose rounds share anchors; programs anchor each round (docs/adr/0018)."""
+        """The contract keeps it for runs whose rounds share anchors; programs anchor each round (docs/adr/0019)."""
         value = self._integer("epochs", "anchor_every")
         if value != 1:
             raise _wrong(self.path, "epochs.anchor_every", value, "1: every round has an anchor of its own")
