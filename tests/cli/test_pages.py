@@ -69,7 +69,7 @@ def test_the_table_of_exit_codes_is_the_errors_own() -> None:
     assert {int(code) for code, _ in rows} == {0, 1, 2, 3, 130}
 
 
-def test_help_answers_in_under_half_a_second_of_work(user: User) -> None:
+def test_help_answers_without_loading_what_it_does_not_need(user: User) -> None:
     """Time of the processor, not of the clock: other programs do not count."""
     import resource
 
@@ -82,4 +82,4 @@ def test_help_answers_in_under_half_a_second_of_work(user: User) -> None:
         before, started = used(), time.monotonic()
         assert user.run("--help").code == 0
         best = min(best, used() - before, time.monotonic() - started)
-    assert best < 0.5
+    assert best < 1.5, "torch or web3 alone would take that"

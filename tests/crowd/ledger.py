@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from commonweight.chain.events import EpochClosed
+from commonweight.chain.events import EpochClosed, RoundAnchored
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, RunParams
 from commonweight.chain.structs import Provider as Registered
 from commonweight.chain.types import Block
@@ -44,8 +44,11 @@ class Ledger:
         hash_ = hashlib.sha256(b"block %d" % number).digest()
         return Block(number, hash_, bytes(32), int(START_S) - 100 + number, 0, 30_000_000)
 
+    def block(self) -> Block:
+        return self.block_at(self.number)
+
     def timestamp(self) -> int:
-        return self.block_at(self.number).timestamp
+        return self.block().timestamp
 
     def send(self, call: tuple[Any, ...], *, gas: int) -> Any:
         """Blocks until it is in the next block."""
@@ -72,6 +75,19 @@ class Ledger:
         self.bans[ban.index] = ban
         return SimpleNamespace(block_number=self.number)
 
+    def anchored_in(self, kind: type[RoundAnchored], *, from_block: int, to_block: int) -> list[RoundAnchored]:
+        """The events of anchors in these blocks."""
+        assert kind is RoundAnchored
+        return [
+            RoundAnchored(
+                address=RUN, block=a.block, block_hash=bytes(32), tx=a.tx, log_index=a.log, round=a.round,
+                epoch=a.epoch, deadline=a.deadline, commitments_root=a.root, record_round=a.record_round,
+                record_hash=a.record_hash, anchorer=self.in_office[0],
+            )
+            for a in self.anchors[-64:]
+            if from_block <= a.block <= to_block
+        ]  # fmt: skip
+
     # --- as signers see it -------------------------------------------------------------------------------------------
 
     def run(self) -> Any:
@@ -80,7 +96,9 @@ class Ledger:
             make_call=lambda *call: call, is_anchored=self.is_anchored, domain=lambda: DOMAIN,
             record_of=self.record_of, ban_provider=self.ban_provider,
         )  # fmt: skip
-        return SimpleNamespace(address=RUN, params=self.params, chain=self, oracle=oracle)
+        return SimpleNamespace(
+            address=RUN, params=self.params, chain=self, oracle=oracle, events_of=self.anchored_in
+        )  # fmt: skip
 
     def _banned_until(self, index: int) -> int:
         return self.bans[index].until if index in self.bans else 0
