@@ -6,12 +6,11 @@ import importlib.util
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
 from commonweight import errors
-from tests.cli.conftest import ROOT, User
+from tests.cli.conftest import ROOT
 from tests.cli.schema import TYPES, differences, schemas
 
 pytestmark = pytest.mark.unit
@@ -67,19 +66,3 @@ def test_the_table_of_exit_codes_is_the_errors_own() -> None:
     classes = {n: c for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.CommonweightError)}
     assert told == {n: c.exit_code for n, c in classes.items() if c.exit_code != 1}
     assert {int(code) for code, _ in rows} == {0, 1, 2, 3, 130}
-
-
-def test_help_answers_without_loading_what_it_does_not_need(user: User) -> None:
-    """Time of the processor, not of the clock: other programs do not count."""
-    import resource
-
-    def used() -> float:
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return spent.ru_utime + spent.ru_stime
-
-    best = 9.0
-    for _ in range(3):
-        before, started = used(), time.monotonic()
-        assert user.run("--help").code == 0
-        best = min(best, used() - before, time.monotonic() - started)
-    assert best < 1.5, "torch or web3 alone would take that"

@@ -22,6 +22,7 @@ def in_phase(member: Provider, *phases: str, after: int = 0):
     return check
 
 
+@pytest.mark.slow
 def test_death_return_and_late_joining_cost_no_survivor_its_place(tmp_path: Path, data_dir: Path) -> None:
     with World(tmp_path, data_dir) as world:
         world.start_signers()
@@ -72,6 +73,7 @@ def test_a_frozen_member_delays_nobody_and_catches_up_and_a_leaving_one_finishes
         world.same_checkpoints(ada, bob, cid)
 
 
+@pytest.mark.slow
 def test_liars_are_banned_and_the_others_do_not_notice(tmp_path: Path, data_dir: Path) -> None:
     with World(tmp_path, data_dir) as world:
         world.start_signers()
