@@ -329,6 +329,7 @@ async def commit(office: Office, member: Crew) -> Signed:
     held = office.desk.checkpoints.get(plan.base, plan.base_cid)
     commitment = member.work(office.config, signed, plan, held.checkpoint)
     reply = await office.api.commit(member.request("commit", {"commitment": commitment.to_json()}))
+    office.chain.now_ms += 1  # nobody commits at the same moment as another
     return Signed.from_json(reply.params["receipt"])
 
 
