@@ -12,6 +12,16 @@ contract SumTreeCaller {
         return SumTree.containsLeaf(root, sum, depth, leaf, proof);
     }
 
+    function contains(bytes32 root, uint256 rootSum, uint8 depth, uint32 index, bytes32 hash, uint256 sum) external view returns (bool) {
+        return this.climbed(root, rootSum, depth, index, hash, sum, new Sibling[](0));
+    }
+
+    function climbed(
+        bytes32 root, uint256 rootSum, uint8 depth, uint32 index, bytes32 hash, uint256 sum, Sibling[] calldata proof
+    ) external pure returns (bool) {
+        return SumTree.contains(root, rootSum, depth, index, hash, sum, proof);
+    }
+
     function depthFor(uint256 count) external pure returns (uint8) {
         return SumTree.depthFor(count);
     }
@@ -44,6 +54,13 @@ contract SumTreeTest is Base {
         ok(lib.containsLeaf(0, 0, 0, Leaf(0, address(0), 0, 0, 0), new Sibling[](0)), "empty");
         ok(!lib.containsLeaf(0, 0, 0, Leaf(0, address(1), 1, 0, 0), new Sibling[](0)), "no credits");
         ok(!lib.containsLeaf(0, 0, 0, Leaf(0, address(0), 0, 0, 0), new Sibling[](1)), "no proof");
+    }
+
+    /// Beyond the tree neither a hash without credits nor credits without a hash stand.
+    function test_emptyPlacesHaveNeitherHashNorSum() public view {
+        ok(lib.contains("root", 5, 2, 4, 0, 0), "empty");
+        ok(!lib.contains("root", 5, 2, 4, "hash", 0), "a hash alone");
+        ok(!lib.contains("root", 5, 2, 4, 0, 1), "credits alone");
     }
 
     /// Any change of a leaf, a sibling, a sum, the depth or the index breaks the proof.
