@@ -160,14 +160,7 @@ class _Walk:
         self._check_copies(number, plan, files, record)
 
     def _payload(self, plan: Plan, index: int, cid: str) -> tuple[bytes, ...]:
-        limit = 8 * self.layout.numel + (1 << 20)
-        try:
-            data = self.store.get(parse_cid(cid), limit)
-        except ContentUnavailable as gone:
-            raise ContentUnavailable(
-                f"the payload of provider {index} ({cid}) is not available", gone.why, gone.fix
-            ) from gone
-        return split_payload(data, self.layout.numel, plan.parts, plan.codec, plan.block)
+        return published_payload(self.store, self.layout, plan, index, cid)
 
     def _check_traces(self, subject: str, files: RoundFiles, record: Record, base_weights: str) -> None:
         """Each counted member's trace starts from the base with the optimizer state and residual that it last had."""
@@ -264,3 +257,16 @@ def load_checkpoint(store: ContentStore, layout: Layout, manifest_sha256: str, c
     }
     files = {name: store.get_file(directory, name, size, sha256) for name, (sha256, size) in entries.items()}
     return Checkpoint.from_files(layout, files)
+
+
+def published_payload(store: ContentStore, layout: Layout, plan: Plan, index: int, cid: str) -> tuple[bytes, ...]:
+    """A counted payload's encoded parts by its CID; ContentUnavailable names whose is not to be had, PayloadError
+    says that it is none.
+    """
+    try:
+        data = store.get(parse_cid(cid), 8 * layout.numel + (1 << 20))
+    except ContentUnavailable as gone:
+        raise ContentUnavailable(
+            f"the payload of provider {index} ({cid}) is not available", gone.why, gone.fix
+        ) from gone
+    return split_payload(data, layout.numel, plan.parts, plan.codec, plan.block)

@@ -100,15 +100,18 @@ def verify(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
 
 
 def check_evidence_of_run(
-    audit: Opened, replay: Replay, store: ContentStore, findings: Findings, progress: Progress = quiet
-) -> EvidenceAudit | None:
-    """Check configuration and evidence of every report that is not void; None without the run's configuration."""
+    audit: Opened, replay: Replay, store: ContentStore, findings: Findings, progress: Progress = quiet,
+    up_to: int | None = None,
+) -> EvidenceAudit | None:  # fmt: skip
+    """Check configuration and evidence of every report that is not void, of those up to an epoch if one is given;
+    None without the run's configuration.
+    """
     evidence: EvidenceAudit | None = None
     with findings.checking(CONFIGURATION):
         config = read_config(audit.run, store)
         findings.expect(CONFIGURATION, True, "")
         evidence = EvidenceAudit(audit.run, store, replay, audit.block, findings, config)
-    reports = replay.final_reports()
+    reports = [r for r in replay.final_reports() if up_to is None or r.event.epoch <= up_to]
     for done, reported in enumerate(reports):
         progress("checking evidence", done, len(reports))
         if evidence is None:

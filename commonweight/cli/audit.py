@@ -138,6 +138,31 @@ def recheck(
 
 
 @cli.command()
+def scores(
+    epoch: Annotated[
+        int | None, typer.Option("--epoch", help="Which epoch's (default: the last reported one's).")
+    ] = None,
+    number: Annotated[int | None, typer.Option("--round", help="Of this round only.")] = None,
+    provider: Annotated[str | None, typer.Option("--provider", help="Of this account or provider index only.")] = None,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    store: StoreOption = None,
+    confirmations: ConfirmationsOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the published contribution scores again, and compare. Needs the extra `audit`."""
+    session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
+    settings = _settings(session)
+    from commonweight.cli.rescoring import rescore
+
+    with session.output.progress() as report:
+        found, measured = rescore(settings, epoch, number, provider, report)
+    _conclude(session, found, {"scores": [each.to_json() for each in measured]})
+
+
+@cli.command()
 def proof(
     funder: Annotated[str | None, typer.Option("--funder", help="Prove what this address put in.")] = None,
     provider: Annotated[

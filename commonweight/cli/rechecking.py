@@ -6,24 +6,20 @@ credits that follow from it are compared with the listed ones, and every step of
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from commonweight.audit.epochs import Reported
 from commonweight.audit.evidence import CREDITS, EvidenceAudit, read_config
 from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.settings import AuditSettings, Progress, quiet
-from commonweight.audit.verify import CONFIGURATION, Opened, opened
-from commonweight.cli.replaying import DATA, STEPS, Replayer, chain_to, works_of
+from commonweight.audit.verify import Opened, check_evidence_of_run, opened
+from commonweight.cli.replaying import DATA, STEPS, Replayer, chain_to, training_data, works_of
 from commonweight.errors import UsageError
 from commonweight.protocol.dispute_documents import INCOMPLETE, REFUTED, VERIFIED, JudgedRound, Judgement
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Record
-from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.standing import Standing
 from commonweight.store import ContentStore, open_store
-from trainer.data import Corpus, fetch
 
 
 def recheck_credits(
@@ -61,15 +57,9 @@ def _evidence(
             f"Epoch {epoch} has no report that counts.", "It is not reported, or void.", "`commonweight run show`"
         )
     listed = reports[-1].listed.get(index, 0)
-    config: RunConfig | None = None
-    with findings.checking(CONFIGURATION):
-        config = read_config(audit.run, store)
-    if config is None:
+    evidence = check_evidence_of_run(audit, replay, store, findings, progress, epoch)
+    if evidence is None:
         return listed, None, []
-    evidence = EvidenceAudit(audit.run, store, replay, audit.block, findings, config)
-    for done, reported in enumerate(reports):
-        progress("checking evidence", done, len(reports))
-        evidence.check(reported)
     found, earned = evidence.found.get(epoch), evidence.earned.get(epoch)
     named = hex32(reports[-1].event.report.evidence_sha256)
     if found is None or earned is None or found.sha256 != named:
@@ -103,10 +93,7 @@ def _replay(
     config = read_config(audit.run, store)
     works = works_of(audit, store, index, findings)
     shown: dict[int, bool] = {}
-    with tempfile.TemporaryDirectory(prefix="commonweight-recheck-") as scratch, findings.checking(DATA):
-        data_dir = (settings.data_dir or Path(scratch)) / f"data-{config.data.manifest_sha256[2:18]}"
-        fetch(store, config.data.manifest_cid, config.data.manifest_sha256, data_dir)
-        corpus = Corpus.open(data_dir, config.data.manifest_sha256)
+    with findings.checking(DATA), training_data(config, store, settings.data_dir) as corpus:
         replayer = Replayer(config, store, corpus, findings, shown)
         done: set[int] = set()
         for number in reversed(rounds):  # the last one's chain has the others in it, where the state goes on

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from commonweight.audit.evidence import read_config, read_directory
 from commonweight.audit.findings import OK, AuditReport, Findings
-from commonweight.audit.lineage import load_checkpoint
+from commonweight.audit.lineage import load_checkpoint, published_payload
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import CONFIGURATION, Opened, opened
 from commonweight.errors import Incomplete, TrainingError, UsageError
@@ -25,7 +27,6 @@ from commonweight.exact.arrays import F32
 from commonweight.exact.codecs import decode
 from commonweight.exact.layout import Layout
 from commonweight.exact.norms import norm2
-from commonweight.exact.payload import split_payload
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import hex32
@@ -33,7 +34,7 @@ from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Plan, Record
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import leaf_steps
-from commonweight.store import ContentStore, open_store, parse_cid
+from commonweight.store import ContentStore, open_store
 from trainer.data import Corpus, fetch
 from trainer.diloco import payload_of
 from trainer.inner import InnerOptimizer
@@ -71,15 +72,21 @@ def replay_work(
             works = works_of(audit, store, index, findings) if config is not None else {}
             if config is not None and (works or _complete(findings)):
                 chain = chain_to(works, index, number)
-                with tempfile.TemporaryDirectory(prefix="commonweight-replay-") as scratch, findings.checking(DATA):
-                    data_dir = (settings.data_dir or Path(scratch)) / f"data-{config.data.manifest_sha256[2:18]}"
-                    fetch(store, config.data.manifest_cid, config.data.manifest_sha256, data_dir)
-                    corpus = Corpus.open(data_dir, config.data.manifest_sha256)
+                with findings.checking(DATA), training_data(config, store, settings.data_dir) as corpus:
                     findings.expect(DATA, True, "")
                     Replayer(config, store, corpus, findings).run_through(chain, progress)
             return audit.report("replay", findings)
     finally:
         store.close()
+
+
+@contextmanager
+def training_data(config: RunConfig, store: ContentStore, data_dir: Path | None) -> Iterator[Corpus]:
+    """The run's data set out of the store, below `data_dir`, or in a folder that goes again. Raises StoreError."""
+    with tempfile.TemporaryDirectory(prefix="commonweight-audit-") as scratch:
+        folder = (data_dir or Path(scratch)) / f"data-{config.data.manifest_sha256[2:18]}"
+        fetch(store, config.data.manifest_cid, config.data.manifest_sha256, folder)
+        yield Corpus.open(folder, config.data.manifest_sha256)
 
 
 def _complete(findings: Findings) -> bool:
@@ -126,6 +133,14 @@ def chain_to(works: dict[str, Work], index: int, number: int | None) -> list[Wor
             )
         chain.append(works[previous])
     return chain[::-1]
+
+
+def decoded_payload(parts: Sequence[bytes], plan: Plan, layout: Layout) -> F32:
+    """The float32 [N] that the encoded parts of a payload stand for. PayloadError when one does not decode."""
+    places = part_ranges(layout.numel, plan.block, plan.parts)
+    decoded = [decode(part, at.size, plan.codec, plan.block) for part, at in zip(parts, places, strict=True)]
+    whole: F32 = np.concatenate(decoded)
+    return whole
 
 
 @dataclass
@@ -218,10 +233,5 @@ class Replayer:
         self.shown[number] = self.shown.get(number, True) and right
 
     def _published(self, work: Work) -> F32:
-        plan, numel = work.plan, self.layout.numel
-        data = self.store.get(parse_cid(str(work.payload_cid)), 8 * numel + (1 << 20))
-        parts = split_payload(data, numel, plan.parts, plan.codec, plan.block)
-        places = part_ranges(numel, plan.block, plan.parts)
-        decoded = [decode(part, at.size, plan.codec, plan.block) for part, at in zip(parts, places, strict=True)]
-        whole: F32 = np.concatenate(decoded)
-        return whole
+        parts = published_payload(self.store, self.layout, work.plan, work.body.index, str(work.payload_cid))
+        return decoded_payload(parts, work.plan, self.layout)

@@ -24,6 +24,7 @@ __all__ = [
     "own_offsets",
     "random_key",
     "score_draws",
+    "tolerances",
 ]
 
 TAG = b"commonweight.scores.v1"
@@ -114,6 +115,21 @@ def judge(scores: Scores, rule: Verification) -> str:
     if scores.lead + SIGMAS * scores.lead_noise + margin < 0:
         return "the payload does less for its own batches than for random ones"
     return ""
+
+
+def tolerances(measured: Scores, rule: Verification) -> tuple[tuple[str, int], ...]:
+    """By how much each figure of an honest score on another machine may lie from what was measured here, by name.
+
+    That is `loss_tolerance_micro`, and a thousandth of the figure or of its standard error, whichever is greater:
+    losses of a ruined model are large, and no sum of them is exact to more than a share.
+    """
+    named = dict(measured.named())
+    found = []
+    for name, value in named.items():
+        stem = name.removesuffix("_micro").removesuffix("_gain").removesuffix("_noise")
+        scale = max(abs(value), named[f"{stem}_noise_micro"])
+        found.append((name, rule.loss_tolerance_micro + scale // 1000))
+    return tuple(found)
 
 
 def leads(found: Mapping[int, Iterable[Scores]]) -> frozenset[int]:

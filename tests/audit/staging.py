@@ -24,7 +24,7 @@ from commonweight.exact.payload import Payload, make_payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.canonical import dumps
-from commonweight.protocol.contribution import Scores, score_draws
+from commonweight.protocol.contribution import Scores, judge, score_draws
 from commonweight.protocol.credits import EpochCredits
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.documents import Signed, Voucher
@@ -276,53 +276,78 @@ class Staged:
         block = self.run.chain.first_block_after(plan.anchor_by_ms // 1000, finalized=False)
         assert block is not None
         bodies = {commitments[i].digest: body for i, (body, _, _) in work.items()}
-        scored = self._scores(plan, record, commitments, block)
+        scored = self._scores(plan, record, work, commitments, block)
         drawn = draws_of(
             plan, bodies, Seed(block.number, block.hash), self.config, len(SIGNERS), self.standing_at(block.number)
         )
-        return tuple(
-            sign_body(
-                Verdict(
-                    self.campaign,
-                    plan.epoch,
-                    plan.round,
-                    draw.index,
-                    commitments[draw.index].digest,
-                    SIGNERS[draw.position].address.lower(),
-                    "replay",
-                    Segment(draw.segment, draw.segment + 1),
-                    "pass",
-                    True,
-                    0.0,
-                    1.0,
-                    (),
-                    block.number,
-                    hex32(block.hash),
-                    "",
-                ),
-                SIGNERS[draw.position].private_key,
-                self.run.oracle.domain(),
+        return (
+            tuple(
+                sign_body(
+                    Verdict(
+                        self.campaign,
+                        plan.epoch,
+                        plan.round,
+                        draw.index,
+                        commitments[draw.index].digest,
+                        SIGNERS[draw.position].address.lower(),
+                        "replay",
+                        Segment(draw.segment, draw.segment + 1),
+                        "pass",
+                        True,
+                        0.0,
+                        1.0,
+                        (),
+                        block.number,
+                        hex32(block.hash),
+                        "",
+                    ),
+                    SIGNERS[draw.position].private_key,
+                    self.run.oracle.domain(),
+                )
+                for draw in drawn
             )
-            for draw in drawn
-        ) + scored
+            + scored
+        )
 
     def _scores(
-        self, plan: Plan, record: Record, commitments: Mapping[int, Signed], block: Block
+        self,
+        plan: Plan,
+        record: Record,
+        work: Mapping[int, tuple[Commitment, Payload, State]],
+        commitments: Mapping[int, Signed],
+        block: Block,
     ) -> tuple[Signed, ...]:
         """A verdict on every contribution that is drawn."""
-        scores = Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000)
-        return tuple(
-            sign_body(
-                Verdict(
-                    self.campaign, plan.epoch, plan.round, draw.index, commitments[draw.index].digest,
-                    SIGNERS[draw.position].address.lower(), "contribution", None, "pass", False, None, None,
-                    scores.named(), block.number, hex32(block.hash), "",
-                ),
-                SIGNERS[draw.position].private_key,
-                self.run.oracle.domain(),
+        verdicts = []
+        for draw in score_draws(block.hash, record, self.config.verification, len(SIGNERS)):
+            scores = self._score(plan, work, draw.index, block.hash)
+            reason = judge(scores, self.config.verification)
+            body = Verdict(
+                self.campaign,
+                plan.epoch,
+                plan.round,
+                draw.index,
+                commitments[draw.index].digest,
+                SIGNERS[draw.position].address.lower(),
+                "contribution",
+                None,
+                "fail" if reason else "pass",
+                False,
+                None,
+                None,
+                scores.named(),
+                block.number,
+                hex32(block.hash),
+                reason,
             )
-            for draw in score_draws(block.hash, record, self.config.verification, len(SIGNERS))
-        )  # fmt: skip
+            verdicts.append(sign_body(body, SIGNERS[draw.position].private_key, self.run.oracle.domain()))
+        return tuple(verdicts)
+
+    def _score(
+        self, plan: Plan, work: Mapping[int, tuple[Commitment, Payload, State]], index: int, seed: bytes
+    ) -> Scores:
+        """What a signer says of a payload: here it makes that up."""
+        return Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000)
 
     # --- one epoch ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,11 @@
-"""`audit replay`: what providers did is done again from the published files, bit for bit, and cheats are found."""
+"""`audit replay` does providers' work again from the published files, `audit scores` measures signers' scores again.
+
+Honest ones come out bit for bit, and who lied is found.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +13,11 @@ import pytest
 
 from commonweight.audit.settings import AuditSettings
 from commonweight.cli.replaying import replay_work
+from commonweight.cli.rescoring import SCORES, rescore
 from commonweight.errors import UsageError
+from commonweight.protocol.records import Record
 from tests.cli.conftest import User
+from tests.cli.schema import differences, schemas
 from tests.cli.trained import Trained, trained_run
 
 pytestmark = pytest.mark.chain
@@ -76,6 +83,56 @@ def test_as_a_command(trained: Trained, user: User) -> None:
     done = user.run(*arguments, "--provider", "0", "--round", "1", "--json")
     assert done.code == 0
     assert done.json["verdict"] == "verified"
-    refuted = user.run(*arguments, "--provider", "1", "--round", "2")
+    refuted = user.run("audit", "scores", *arguments[2:], "--provider", "2", "--round", "3")
     assert refuted.code == 1
+    assert "own_gain_micro" in refuted.out
     assert refuted.out.rstrip().endswith("refuted")
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_false_score_that_fits_its_outcome_is_found(trained: Trained) -> None:
+    found, measured = rescore(settings_of(trained))
+    refuted = [check for check in found.checks if check.verdict == "refuted"]
+    assert [(check.name, check.subject) for check in refuted] == [(SCORES, "round 3")]
+    assert "provider 2 by signer 0x" in refuted[0].detail
+    assert "own_gain_micro is " in refuted[0].detail
+    assert "heldout_gain_micro" not in refuted[0].detail
+    shown = {(each.verdict.round, each.verdict.index): each for each in measured}
+    assert [place for place, each in shown.items() if not each.agrees] == [(3, 2)]
+    lie = shown[3, 2].to_json()
+    assert differences(schemas()["audit", "scores"]["scores"][0], lie) == []
+    assert dict(shown[3, 2].verdict.scores)["own_gain_micro"] - shown[3, 2].scores.own_gain == 500_000
+    assert lie["outcome"] == "pass"
+    notes = next(check.detail for check in found.checks if check.subject == "round 4")
+    assert "provider 0 by signer 0x" in notes
+    assert ": within 1500 micro-nats" in notes
+    assert notes.count(": equal") == 2  # no more than three notes are shown
+
+
+def test_honest_scores_come_out_to_the_micro_nat(trained: Trained) -> None:
+    found, measured = rescore(settings_of(trained), number=2, provider="1")
+    assert found.verdict == "verified", found.checks
+    assert [(m.verdict.round, m.verdict.index) for m in measured] == [(2, 1)]
+    assert measured[0].scores.named() == measured[0].verdict.scores
+
+
+def test_a_score_whose_payload_is_gone_is_incomplete_by_name(trained: Trained, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(trained.store.folder, store)
+    record = Record.from_body(trained.rounds[0][2].record.body)
+    cid = record.counted[0].payload_cid
+    next(store.rglob(cid)).unlink()
+    found, measured = rescore(settings_of(trained, store), epoch=0)
+    assert found.exit_code == 3
+    assert {m.verdict.round for m in measured} == {1}
+    assert cid in next(c.detail for c in found.checks if c.verdict == "unavailable")
+
+
+@pytest.mark.parametrize(("epoch", "number"), [(7, None), (None, 9), (0, 3)])
+def test_scores_of_what_was_never_reported_are_a_usage_error(
+    trained: Trained, epoch: int | None, number: int | None
+) -> None:
+    with pytest.raises(UsageError, match=r"no report that counts|not in"):
+        rescore(settings_of(trained), epoch, number)

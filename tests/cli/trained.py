@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,9 @@ import pytest
 
 from commonweight.chain.local import start_local
 from commonweight.exact.payload import Payload
+from commonweight.exact.round import reduce_part
 from commonweight.exact.trace import State, TraceBuilder
+from commonweight.protocol.contribution import Scores
 from commonweight.protocol.records import Commitment, Plan
 from commonweight.store import FolderStore
 from tests.audit import staging
@@ -20,9 +22,12 @@ from tests.golden.golden_round import config_json
 from trainer import data
 from trainer.diloco import batch_of, payload_of
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.scoring import Update, score
 
 Cheats = dict[tuple[int, int], str]
 CHEATS: Cheats = {(2, 1): "skip", (2, 2): "scale", (4, 1): "nudge"}
+SCORE_LIES: dict[tuple[int, int], int] = {(3, 2): 500_000, (4, 0): 1_500}
+"""By (round, index): by how many micro-nats the published gain is too large; the latter is within the tolerance."""
 
 
 @dataclass
@@ -69,6 +74,23 @@ class Trained(staging.Staged):
             trace,
         )
         return body, payload, state
+
+    def _score(
+        self, plan: Plan, work: Mapping[int, tuple[Commitment, Payload, State]], index: int, seed: bytes
+    ) -> Scores:
+        """As a signer measures it; some lie, in numbers that fit their outcome."""
+        weights = {i: body.tokens for i, (body, _, _) in work.items()}
+        parts = [
+            reduce_part(
+                self.config, plan, self.layout.numel, p, {i: made.parts[p] for i, (_, made, _) in work.items()}, weights
+            ).x
+            for p in range(plan.parts)
+        ]
+        body, payload, _ = work[index]
+        update = Update(self.checkpoint.weights, payload.decoded, np.concatenate(parts))
+        optimizer = InnerOptimizer(self.config)
+        found = score(optimizer.model, self.corpus, self.config, plan, index, body.steps, seed, update)
+        return replace(found, own_gain=found.own_gain + SCORE_LIES.get((plan.round, index), 0))
 
 
 @contextmanager

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commonweight.errors import FormatError
-from commonweight.protocol.contribution import FAR, SCORES, Scores, judge, own_offsets, random_key, score_draws
+from commonweight.protocol.contribution import (
+    FAR,
+    SCORES,
+    Scores,
+    judge,
+    own_offsets,
+    random_key,
+    score_draws,
+    tolerances,
+)
 from commonweight.protocol.runconfig import Verification
 from tests.golden.golden_round import build
 
@@ -41,6 +50,14 @@ def test_more_is_never_worse(own: int, held: int, lead: int, a: int, b: int, c: 
         assert not judge(better, RULE)
     assert Scores.of(scores.named()) == scores
     assert [name for name, _ in scores.named()] == list(SCORES)
+
+
+def test_another_machines_figures_may_differ_by_the_tolerance_and_a_thousandth_of_what_is_measured() -> None:
+    ruined = Scores(-9_000_000, 4_000_000, 0, 70_000_000, -2, 5_000)
+    assert dict(tolerances(ruined, Verification(loss_tolerance_micro=2_000))) == {
+        "own_gain_micro": 11_000, "own_noise_micro": 6_000, "heldout_gain_micro": 72_000, "heldout_noise_micro": 72_000,
+        "lead_micro": 2_005, "lead_noise_micro": 2_005,
+    }  # fmt: skip
 
 
 def test_scores_with_other_names_or_negative_noise_are_refused() -> None:
