@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable
 
+from benches.member import EmptyRound, TracedRound, round_config
 from benches.results import WORKING, machine, write_result
-from benches.robust import make_plan
 
-from commonweight.exact.genesis import genesis
 from commonweight.exact.trace import State
 from commonweight.protocol.canonical import JsonObject
-from commonweight.protocol.documents import Domain
-from commonweight.protocol.records import Plan, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus, prepare
-from trainer.diloco import RoundTrainer, batch_of, payload_of
+from trainer.diloco import batch_of, payload_of
 from trainer.inner import InnerOptimizer, configure_torch
-from trainer.journal import Journal
 
 GOAL_BPS = 300
 _FOLDER = WORKING / "trace"
-_KEY = bytes(31) + b"\x01"
 
 
 def main() -> int:
@@ -42,9 +36,8 @@ def main() -> int:
     if not (_FOLDER / "data" / "manifest.json").exists():
         prepare(None, _FOLDER / "data", max_bytes=1 << 20)
     corpus = Corpus.open(_FOLDER / "data")
-    config = _config(options.preset, corpus.manifest.sha256)
-    plan = make_plan(config, [0], 1)
-    bare, traced = _Bare(config, corpus, plan), _Traced(config, corpus, plan, 1)
+    config = round_config("trace", options.preset, corpus.manifest.sha256)
+    bare, traced = _Bare(config, corpus), TracedRound(config, corpus, _FOLDER / "keep-1")
     with_, without = [], []
     for _ in range(options.repeats + 1):
         without.append(_timed(bare))
@@ -53,7 +46,7 @@ def main() -> int:
     tokens = config.tokens(config.training.h)
     kept: JsonObject = {}
     for every in (1, 2, config.training.h):
-        one = _Traced(config, corpus, plan, every)
+        one = TracedRound(config, corpus, _FOLDER / f"keep-{every}", every)
         one()
         kept[str(every)] = one.bytes_kept()
     body: JsonObject = {
@@ -72,26 +65,11 @@ def main() -> int:
     return 0 if slower * 10_000 <= GOAL_BPS else 1
 
 
-class _Round:
-    """A member's round in an empty folder; what it gives is thrown away."""
-
-    def __init__(self, config: RunConfig, corpus: Corpus, plan: Plan, name: str) -> None:
-        self.config, self.corpus, self.plan = config, corpus, plan
-        self.signed = sign_body(plan, _KEY, Domain(1, "0x" + "00" * 20))
-        self.base = genesis(config.model, config.genesis_seed_bytes)
-        self.folder = _FOLDER / name
-
-    def journal(self) -> Journal:
-        """An empty one."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return Journal(self.folder)
-
-
-class _Bare(_Round):
+class _Bare(EmptyRound):
     """Steps and payload alone."""
 
-    def __init__(self, config: RunConfig, corpus: Corpus, plan: Plan) -> None:
-        super().__init__(config, corpus, plan, "bare")
+    def __init__(self, config: RunConfig, corpus: Corpus) -> None:
+        super().__init__(config, corpus, _FOLDER / "bare")
         self.optimizer = InnerOptimizer(config)
 
     def __call__(self) -> None:
@@ -106,33 +84,6 @@ class _Bare(_Round):
         folder.save_payload(payload.parts)
 
 
-class _Traced(_Round):
-    """The round as a member takes it; `keep` says which states stay."""
-
-    def __init__(self, config: RunConfig, corpus: Corpus, plan: Plan, keep: int) -> None:
-        super().__init__(config, corpus, plan, f"keep-{keep}")
-        self.trainer = RoundTrainer(config, corpus, self.journal(), 0, keep_states=keep)
-        self.trainer.warm_up()
-        self.waited: list[float] = []
-
-    def __call__(self) -> None:
-        self.trainer.journal = self.journal()
-        work = self.trainer.train(self.trainer.journal.open_round(self.signed), self.base, _never, _silent)
-        self.waited.append(work.trace_seconds / work.seconds)
-
-    def bytes_kept(self) -> int:
-        """What all arrays of the round take on disk."""
-        return sum(path.stat().st_size for path in (self.folder / "arrays").iterdir())
-
-
-def _config(preset: str, manifest: str) -> RunConfig:
-    return RunConfig.parse({
-        "name": "trace", "model": {"preset": preset}, "genesis_seed": "0x" + "07" * 32,
-        "data": {"manifest_cid": "", "manifest_sha256": manifest},
-        "verification": {"state_wait_ms": 10**8},  # so that a slow machine thins out what it is told to
-    })  # fmt: skip
-
-
 def _timed(action: Callable[[], None]) -> tuple[float, float]:
     """Wall and CPU seconds, all threads together."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -143,14 +94,6 @@ def _timed(action: Callable[[], None]) -> tuple[float, float]:
 def _median(times: list[tuple[float, float]], place: int) -> float:
     """Without the first, which warms up."""
     return statistics.median(one[place] for one in times[1:])
-
-
-def _never(_: int, __: float) -> bool:
-    return False
-
-
-def _silent(_: int, __: float) -> None:
-    return None
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from trainer.engine import Engine
 from trainer.model import Llama
 
 _PLAIN = Engine()
+_CACHED = 1 << 15
+"""Elements that a thread takes through all operations of a step at once: what it needs of five arrays stays in cache."""
 
 
 def configure_torch(threads: int) -> None:
@@ -76,13 +78,18 @@ class InnerRule:
         lr = self.rate(step)
         for matrix in decayed:
             w[matrix].mul_(1.0 - lr * self.weight_decay)
+        length = _CACHED * torch.get_num_threads() if w.device.type == "cpu" else max(1, len(w))
+        for each in zip(*(x.split(length) for x in (w, m, v, grad)), strict=True):
+            self._apply(step, lr, *each)
+
+    def _apply(self, step: int, lr: float, w: Tensor, m: Tensor, v: Tensor, grad: Tensor) -> None:
         if not self.adaptive:
             m.mul_(self.beta1).add_(grad)
             w.add_(m, alpha=-lr)
             return
         m.lerp_(grad, 1.0 - self.beta1)
         v.mul_(self.beta2).addcmul_(grad, grad, value=1.0 - self.beta2)
-        denominator = (v.sqrt() / math.sqrt(1.0 - self.beta2**step)).add_(self.eps)
+        denominator = v.sqrt().div_(math.sqrt(1.0 - self.beta2**step)).add_(self.eps)
         w.addcdiv_(m, denominator, value=-lr / (1.0 - self.beta1**step))
 
 
@@ -135,7 +142,9 @@ class InnerOptimizer:
             raise diverged(self.step + 1, norm)
         self.step += 1
         with torch.no_grad():
-            grad = self.model.flat_grad.mul_(self.rule.scale(norm))
+            grad, scale = self.model.flat_grad, self.rule.scale(norm)
+            if scale != 1.0:
+                grad.mul_(scale)
             if self.engine.fused:
                 self._fused(grad)
             else:

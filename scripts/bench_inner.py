@@ -1,0 +1,146 @@
+"""The inner loop beside a plain PyTorch loop over the same model: tokens a second, and on a GPU the share of its peak.
+
+Writes bench-results/inner.json. Ours is a member's round as it is: deterministic kernels, every trace state hashed and
+kept, the payload made and what it commits to. The plain loop is what one writes without us: the same modules with
+parameters of their own, autocast where the run says bfloat16, torch.optim.AdamW in its fastest form for the device,
+clip_grad_norm_, no determinism asked for, no hash. Rounds of both take turns, so that what else the machine does
+strikes both; the medians count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from benches.member import EmptyRound, TracedRound, round_config
+from benches.results import WORKING, machine, write_result
+from torch import nn
+
+from commonweight.estimate import GPUS, Shape, flops_per_token
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.runconfig import RunConfig
+from trainer.data import Corpus, prepare
+from trainer.diloco import batch_of
+from trainer.engine import Engine
+from trainer.inner import InnerOptimizer, configure_torch
+from trainer.model import Llama
+
+_FOLDER = WORKING / "inner"
+_CPU, _GPU = ("nano", "micro"), ("124M", "1B")
+_GPU_TRAINING: JsonObject = {"batch": 8, "seq_len": 1024, "dtype": "bfloat16"}
+
+
+def main() -> int:
+    """Measure, write, print. Exit code 1 when a round of ours takes fewer tokens a second than the plain loop."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", action="append", help=f"default: {', '.join(_CPU)}; on a GPU {', '.join(_GPU)}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--compile", action="store_true", help="torch.compile on both sides")
+    parser.add_argument("--steps", type=int, default=20, help="inner steps of a round")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    engine = Engine(options.device, compiled=options.compile, fused=options.device != "cpu")
+    engine.require("adamw")
+    if not (_FOLDER / "data" / "manifest.json").exists():
+        prepare(None, _FOLDER / "data", max_bytes=4 << 20)
+    corpus, rows = Corpus.open(_FOLDER / "data"), list[JsonObject]()
+    for preset in options.preset or (_CPU if engine.kind == "cpu" else _GPU):
+        training = {"h": options.steps, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
+        row = _compare(round_config("inner", preset, corpus.manifest.sha256, training), corpus, engine, options.repeats)
+        rows.append({"preset": preset, **row})
+        print(" ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    setting: JsonObject = {
+        "device": options.device, "device_name": _name(engine), "compiled": engine.compiled, "fused": engine.fused,
+        "steps": options.steps, "repeats": options.repeats, "load": round(os.getloadavg()[0]),
+    }  # fmt: skip
+    write_result("inner", {"machine": machine(), "setting": setting, "rows": list(rows)})
+    return 0 if all(int(str(row["ratio_milli"])) >= 1000 for row in rows) else 1
+
+
+def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int) -> JsonObject:
+    """Tokens a second of both, ours as thousandths of theirs, and thousandths of the device's peak."""
+    ours = TracedRound(config, corpus, _FOLDER / "ours", make=partial(InnerOptimizer, engine=engine))
+    plain = _Plain(config, corpus, engine)
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats + 1):
+        times[0].append(_timed(ours))
+        times[1].append(_timed(plain))
+    tokens = config.tokens(config.training.h)
+    speeds = [tokens / statistics.median(each[1:]) for each in times]
+    peak = next((gpu.peak_flops for name, gpu in GPUS.items() if name in _name(engine).lower()), None)
+    each = flops_per_token(Shape.of(config.model), config.training.seq_len)
+    return {
+        "parameters": config.model.parameters(), "batch": config.training.batch, "seq_len": config.training.seq_len,
+        "dtype": config.training.dtype, "trace_every": config.training.trace_every,
+        "tokens_per_s": {"ours": round(speeds[0]), "plain": round(speeds[1])},
+        "ratio_milli": round(1000 * statistics.median(b / a for a, b in zip(times[0][1:], times[1][1:], strict=True))),
+        "mfu_milli": None if peak is None else {
+            "ours": round(1000 * speeds[0] * each / peak), "plain": round(1000 * speeds[1] * each / peak),
+        },
+    }  # fmt: skip
+
+
+class _Plain(EmptyRound):
+    """The loop that one writes without us."""
+
+    def __init__(self, config: RunConfig, corpus: Corpus, engine: Engine) -> None:
+        super().__init__(config, corpus, _FOLDER / "plain")
+        self.engine = engine
+        self.model = Llama(config.model, engine.device)
+        self.model.load_flat(self.base)
+        _own_parameters(self.model)
+        inner = config.training.inner
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim == 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": float(inner.weight_decay)}, {"params": vectors, "weight_decay": 0.0}],
+            lr=float(inner.lr), betas=(float(inner.betas[0]), float(inner.betas[1])), eps=float(inner.eps),
+            fused=engine.fused or None,
+        )  # fmt: skip
+        self.loss: Callable[[torch.Tensor], torch.Tensor] = self.model.loss
+        if engine.compiled:
+            self.loss = torch.compile(self.model.loss)
+
+    def __call__(self) -> None:
+        training = self.config.training
+        configure_torch(training.threads)
+        torch.use_deterministic_algorithms(False)
+        for step in range(self.plan.member(0).steps):
+            tokens = torch.from_numpy(batch_of(self.config, self.corpus, self.plan, 0, step)).to(self.engine.device)
+            with torch.autocast(self.engine.kind, torch.bfloat16, enabled=training.dtype == "bfloat16"):
+                loss = self.loss(tokens)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.model.parameters(), float(training.inner.clip))
+            self.optimizer.step()
+        if self.engine.kind == "cuda":
+            torch.cuda.synchronize()
+
+
+def _own_parameters(model: Llama) -> None:
+    """Give every parameter a tensor and a gradient of its own, as a module has them that nobody flattened."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(parameter.detach().clone()))
+
+
+def _timed(action: Callable[[], None]) -> float:
+    """Wall seconds."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _name(engine: Engine) -> str:
+    """What the device calls itself."""
+    return torch.cuda.get_device_name(engine.device) if engine.kind == "cuda" else "CPU"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
