@@ -52,6 +52,7 @@ class Settings:
     state_dir: Path
     listen: str | None
     metrics: str | None
+    tensorboard: Path | None
     max_upload: str | None
     max_memory: str | None
     schedule: str | None
@@ -79,6 +80,7 @@ TEMPLATE = """\
 # state_dir = "nonces"                    # folder for the nonces of transactions under way
 # listen = "0.0.0.0:7700"                 # HOST:PORT to listen on
 # metrics = "127.0.0.1:9100"              # HOST:PORT for Prometheus metrics (a port alone: on 127.0.0.1)
+# tensorboard = "curves"                  # folder for TensorBoard's curves of a provider (extra: tensorboard)
 # max_upload = "10Mbit"                   # the most that a provider sends
 # max_memory = "8GB"                      # start no training that needs more memory
 # schedule = "22:00-07:00"                # when a provider trains, by this machine's clock; several by commas
@@ -323,6 +325,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "state_dir": _path,
     "listen": _text,
     "metrics": _place,
+    "tensorboard": _path,
     "max_upload": _written(parse_rate),
     "max_memory": _written(parse_size),
     "schedule": _written(parse_schedule),

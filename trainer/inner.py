@@ -25,7 +25,7 @@ from trainer.model import Llama
 
 _PLAIN = Engine()
 _CACHED = 1 << 15
-"""Elements that a thread takes through all operations of a step at once: what it needs of five arrays stays in cache."""
+"""Elements that a thread takes through all operations of a step at once, so that all five arrays stay in cache."""
 
 
 def configure_torch(threads: int) -> None:
@@ -79,8 +79,9 @@ class InnerRule:
         for matrix in decayed:
             w[matrix].mul_(1.0 - lr * self.weight_decay)
         length = _CACHED * torch.get_num_threads() if w.device.type == "cpu" else max(1, len(w))
-        for each in zip(*(x.split(length) for x in (w, m, v, grad)), strict=True):
-            self._apply(step, lr, *each)
+        for first in range(0, len(w), length):
+            piece = slice(first, first + length)
+            self._apply(step, lr, w[piece], m[piece], v[piece], grad[piece])
 
     def _apply(self, step: int, lr: float, w: Tensor, m: Tensor, v: Tensor, grad: Tensor) -> None:
         if not self.adaptive:

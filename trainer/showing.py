@@ -1,4 +1,5 @@
-"""What the person who lends the machine sees while it trains: a live line on a terminal, log lines elsewhere, metrics.
+"""What the person who lends the machine sees while it trains: a live line on a terminal, log lines elsewhere, metrics,
+curves.
 
 All of it listens to the status lines; nothing of it can hold up a round.
 """
@@ -94,8 +95,8 @@ class _AboveTheLine(logging.Handler):
 
 @asynccontextmanager
 async def shown(settings: ProviderSettings, member: Member, console: Console = _console) -> AsyncIterator[None]:
-    """Show a member while it lives. Raises UsageError when the metrics' port is taken."""
-    line = Line()
+    """Show a member while it lives. Raises UsageError when the metrics' port is taken or no curves can be written."""
+    line, board = Line(), None
     hear, earned = [line.hear], [line.earned]
     if settings.metrics is not None:
         from trainer.metrics import Metrics
@@ -104,6 +105,12 @@ async def shown(settings: ProviderSettings, member: Member, console: Console = _
         metrics.serve(settings.metrics)
         hear.append(metrics.hear)
         earned.append(metrics.earned)
+    if settings.tensorboard is not None:
+        from trainer.board import Board
+
+        board = Board(settings.tensorboard)
+        hear.append(board.hear)
+        earned.append(board.earned)
 
     def told(found: Earned) -> None:
         for tell in earned:
@@ -120,6 +127,8 @@ async def shown(settings: ProviderSettings, member: Member, console: Console = _
             yield
     finally:
         following.cancel()
+        if board is not None:
+            await asyncio.to_thread(board.close)
 
 
 @contextmanager

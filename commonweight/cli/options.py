@@ -38,6 +38,9 @@ MetricsOption = Annotated[
     str | None,
     typer.Option("--metrics", help="Where to answer Prometheus (a port alone: on 127.0.0.1).", metavar="HOST:PORT"),
 ]
+TensorboardOption = Annotated[
+    Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's curves.", metavar="DIR")
+]
 MaxUploadOption = Annotated[
     str | None, typer.Option("--max-upload", help="The most to send, like 10Mbit.", metavar="RATE")
 ]

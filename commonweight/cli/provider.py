@@ -27,6 +27,7 @@ from commonweight.cli.options import (
     ScheduleOption,
     SenderOption,
     StoreOption,
+    TensorboardOption,
     UnsignedOption,
     YesOption,
 )
@@ -124,6 +125,7 @@ def start(
     max_memory: MaxMemoryOption = None,
     schedule: ScheduleOption = None,
     metrics: MetricsOption = None,
+    tensorboard: TensorboardOption = None,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -141,6 +143,7 @@ def start(
         "max_memory": max_memory,
         "schedule": schedule,
         "metrics": metrics,
+        "tensorboard": tensorboard,
         "confirmations": confirmations,
         "log_level": log_level,
     }
@@ -400,6 +403,7 @@ def provider_settings(
         max_memory=None if s.max_memory is None else parse_size(s.max_memory),
         schedule=None if s.schedule is None else parse_schedule(s.schedule),
         metrics=s.metrics,
+        tensorboard=s.tensorboard,
     )
 
 

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event
 
 from commonweight.errors import UsageError
+from trainer.board import Board
 from trainer.earnings import Earned
 from trainer.history import History, read_history
 from trainer.metrics import PHASES, Metrics
@@ -189,3 +191,42 @@ def test_status_lines_are_json_as_before(tmp_path: Path) -> None:
     status = Status(tmp_path / "status.jsonl")
     status.say("wait", 1)
     assert "refused" not in json.loads((tmp_path / "status.jsonl").read_text())
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_are_written_for_tensorboard_and_go_on_after_a_restart(tmp_path: Path) -> None:
+    for lines in (COUNTED, (line("train", 2, step=4, steps=8, loss_micro=4_000_000), line("record", 2, counted=False))):
+        board = Board(tmp_path)
+        for each in lines:
+            board.hear(each)  # type: ignore[arg-type]
+        board.earned(Earned(9, 4))
+        board.close()
+    found = curves(tmp_path)
+    assert found["train/loss_nats"] == {500: 5.0, 1500: 4.0}
+    assert found["train/tokens_per_second"] == {500: 1200.0}
+    assert found["round/counted"] == {1000: 1.0, 2000: 0.0}
+    assert found["round/tokens"] == {1000: 512.0, 2000: 0.0}
+    assert found["round/sent_bytes"][1000] == 5_000_000.0
+    assert found["credits/final"] == {1000: 9.0, 2000: 9.0}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file"):
+        Board(tmp_path / "file")
+
+
+def curves(folder: Path) -> dict[str, dict[int, float]]:
+    """Read event files: frames of a little-endian length, its check, the event and its check (tf record files)."""
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.iterdir()):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 8], "little")
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            at += 16 + length
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
