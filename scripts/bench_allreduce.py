@@ -17,10 +17,9 @@ from pathlib import Path
 
 from benches.engines.lockstep import Message
 from benches.engines.team import FROZEN, HEALTHY, KILLED, PATIENCE_S, TIMEOUT_S, WORKERS, Engine, GoneError, Team
-from benches.results import ROOT, machine, write_result
+from benches.results import ROOT, Figures, machine, publish
 from rich.console import Console
 from rich.progress import Progress, TaskID
-from rich.table import Table
 
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.modelconfig import PRESETS
@@ -75,8 +74,7 @@ def main() -> int:
                     progress.advance(task, options.faults)
     setting: JsonObject = {"workers": WORKERS, "rounds": options.rounds, "faults": options.faults, "spans": SPANS,
                            "timeout_s": int(TIMEOUT_S), "threads": 1}  # fmt: skip
-    write_result("allreduce", {"machine": machine(), "setting": setting, "rows": list(rows)})
-    _print(rows)
+    publish("allreduce", table, {"machine": machine(), "setting": setting, "rows": list(rows)})
     return 0
 
 
@@ -87,7 +85,7 @@ def _healthy(
     played: dict[str, list[Message]] = {engine.name: [] for engine in engines}
     with ExitStack() as stack:
         teams = [
-            stack.enter_context(Team(engine, preset, folder / f"{engine.module}-{preset}-{engine.codec}"))
+            stack.enter_context(Team(engine, PRESETS[preset], folder / f"{engine.module}-{preset}-{engine.codec}"))
             for engine in engines
         ]
         for number in range(rounds + 1):
@@ -104,7 +102,7 @@ def _faulty(engine: Engine, preset: str, folder: Path, fault: str, span_ms: int,
     played = []
     for number in range(rounds):
         meeting = folder / f"{engine.module}-{preset}-{engine.codec}-{fault.replace(' ', '-')}-{number}"
-        with Team(engine, preset, meeting, span_ms=span_ms) as team:
+        with Team(engine, PRESETS[preset], meeting, span_ms=span_ms) as team:
             team.play()
             try:
                 played.append(team.play(fault))
@@ -135,22 +133,26 @@ def _summary(rounds: list[Message]) -> JsonObject:
     }
 
 
-def _print(rows: list[JsonObject]) -> None:
-    table = Table("parameters", "engine", HEALTHY, "MB sent", "off by", KILLED, FROZEN, "promise")
-    for row in rows:
-        healthy, killed, frozen = (row.get(kind) for kind in (HEALTHY, KILLED, FROZEN))
-        sent = off = str(row.get("problem", ""))
-        if isinstance(healthy, dict):
-            sent = f"{int(str(healthy['bytes_sent'])) / 1e6:.1f}"
-            off = f"{int(str(healthy['error_ppm'])) / 1e6:.4f}"
-        size = f"{int(str(row['parameters'])) / 1e6:.1f}M"
-        cells = (_cell(healthy), sent, off, _cell(killed), _cell(frozen), str(row["promise"]))
-        table.add_row(size, str(row["engine"]), *cells)
-    Console(width=160).print(table)
+def table(body: Figures) -> str:
+    """Markdown: seconds healthy and with each fault, what was sent, and how exact the result is."""
+    lines = [
+        "| parameters | engine | healthy | MB sent | off by | one killed | one frozen | promise |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in body["rows"]:
+        healthy = row.get(HEALTHY)
+        sent, off = str(row.get("problem", "")), ""
+        if healthy is not None:
+            # hivemind does not say what it sends
+            sent = f"{healthy['bytes_sent'] / 1e6:.1f}" if healthy["bytes_sent"] else "-"
+            off = f"{healthy['error_ppm'] / 1e6:.4f}"
+        cells = (_cell(healthy), sent, off, _cell(row.get(KILLED)), _cell(row.get(FROZEN)), row["promise"])
+        lines.append(f"| {row['parameters'] / 1e6:.1f}M | {row['engine']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _cell(kind: object) -> str:
-    if not isinstance(kind, dict):
+def _cell(kind: Figures | None) -> str:
+    if kind is None:
         return ""
     seconds = f"{kind['us'] / 1e6:.2f} s"
     if kind["problem"]:

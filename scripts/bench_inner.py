@@ -19,7 +19,7 @@ from functools import partial
 
 import torch
 from benches.member import EmptyRound, TracedRound, round_config
-from benches.results import WORKING, machine, write_result
+from benches.results import WORKING, Figures, machine, publish
 from torch import nn
 
 from commonweight.estimate import GPUS, Shape, flops_per_token
@@ -54,13 +54,30 @@ def main() -> int:
         training = {"h": options.steps, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
         row = _compare(round_config("inner", preset, corpus.manifest.sha256, training), corpus, engine, options.repeats)
         rows.append({"preset": preset, **row})
-        print(" ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     setting: JsonObject = {
         "device": options.device, "device_name": _name(engine), "compiled": engine.compiled, "fused": engine.fused,
         "steps": options.steps, "repeats": options.repeats, "load": round(os.getloadavg()[0]),
     }  # fmt: skip
-    write_result("inner", {"machine": machine(), "setting": setting, "rows": list(rows)})
+    publish("inner", table, {"machine": machine(), "setting": setting, "rows": list(rows)})
     return 0 if all(int(str(row["ratio_milli"])) >= 1000 for row in rows) else 1
+
+
+def table(body: Figures) -> str:
+    """Markdown: tokens a second of both, and of a GPU's peak."""
+    lines = [
+        "| model | parameters | tokens/s, ours | tokens/s, plain loop | ours to theirs | of the peak: ours, theirs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in body["rows"]:
+        speed, peak = row["tokens_per_s"], row["mfu_milli"]
+        of_peak = "-" if peak is None else f"{peak['ours'] / 10:.1f} %, {peak['plain'] / 10:.1f} %"
+        lines.append(
+            f"| {row['preset']} | {row['parameters']:,} | {speed['ours']:,} | {speed['plain']:,} "
+            f"| {row['ratio_milli'] / 1000:.3f} | {of_peak} |"
+        )
+    setting = body["setting"]
+    how = f"On {setting['device_name']}, {body['rows'][0]['dtype']}, rounds of {setting['steps']} steps"
+    return "\n".join([*lines, "", f"{how}, states hashed every {body['rows'][0]['trace_every']} steps."])
 
 
 def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int) -> JsonObject:

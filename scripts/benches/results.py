@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from benches.block import write_block
 from commonweight.protocol.canonical import JsonObject
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench-results"
 WORKING = RESULTS / "tmp"
+SPEED = ROOT / "docs" / "speed.md"
+Figures = dict[str, Any]
+"""A benchmark's JSON, read or about to be written."""
 _PACKAGES = ("numpy", "torch")
 
 
@@ -28,6 +34,14 @@ def machine() -> JsonObject:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def publish(name: str, table: Callable[[Figures], str], body: JsonObject) -> None:
+    """Write bench-results/NAME.json, and the table of it into docs/speed.md and onto stdout."""
+    write_result(name, body)
+    text = table(dict(body))
+    write_block(SPEED, name, text)
+    print(text)
 
 
 def write_result(name: str, body: JsonObject) -> Path:

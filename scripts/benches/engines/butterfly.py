@@ -14,6 +14,7 @@ from commonweight.errors import PeerError
 from commonweight.exact.codecs import decode
 from commonweight.exact.payload import Payload, make_payload
 from commonweight.net import PROCESS_TRAFFIC, Dialer, Identity, Method, Reply, Request, Server
+from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Offence
@@ -21,16 +22,18 @@ from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, PartMessage, Plan, PlanMember, StateDigests, Trace, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
-from trainer.allreduce import Exchange, Reduced, Seat
+from trainer.allreduce import Exchange, OwnPart, Reduced, Seat
 from trainer.peers import PeerBook
 
 _ZERO = "0x" + "00" * 32
-_RUN = "0x" + "aa" * 20
+_PATIENCE_S = 60.0
+RUN = "0x" + "aa" * 20
 _STATE = StateDigests(0, _ZERO, _ZERO, _ZERO, _ZERO)
-_DOMAIN = Domain(31337, "0x" + "0c" * 20)
+DOMAIN = Domain(31337, "0x" + "0c" * 20)
 
 
-def _key(index: int) -> bytes:
+def key_of(index: int) -> bytes:
+    """The key of a worker, or of who else takes part."""
     return bytes([7] * 31 + [index + 1])
 
 
@@ -50,17 +53,17 @@ class Worker:
 
     def __init__(self, hello: Message) -> None:
         self.index, self.workers = int(hello["index"]), int(hello["workers"])
-        training = {"codec": hello["codec"], "result_codec": hello["codec"]}
         self.config = RunConfig.parse({
-            "name": "bench", "model": {"preset": hello["preset"]}, "genesis_seed": _ZERO,
-            "data": {"manifest_cid": "", "manifest_sha256": _ZERO}, "training": training,
+            "name": "bench", "model": hello["model"], "genesis_seed": _ZERO,
+            "data": {"manifest_cid": "", "manifest_sha256": _ZERO}, "training": hello["training"],
         })  # fmt: skip
         self.numel = self.config.model.parameters()
         self.exchange: Exchange | None = None
-        identity = Identity(_key(self.index), _RUN, _DOMAIN, "member", self.index)
+        self.office: int | None = None
+        identity = Identity(key_of(self.index), RUN, DOMAIN, "member", self.index)
         self.book = PeerBook(Dialer(identity), self.index)
         self.server = Server(
-            identity, {"part": Method(self._part, 4 * self.numel), "result": Method(self._result)}, _all
+            identity, {"part": Method(self._part, 4 * self.numel), "result": Method(self._result)}, admit_all
         )
 
     async def _part(self, request: Request) -> Reply:
@@ -77,13 +80,26 @@ class Worker:
         """The round's plan, the same at every member: each reduces a part, the next one is its backup."""
         training, n = self.config.training, self.workers
         return Plan(
-            run=_RUN, round=round_, epoch=0, base=_ZERO, base_cid="", config=self.config.sha256, data_seed=_ZERO,
+            run=RUN, round=round_, epoch=0, base=_ZERO, base_cid="", config=self.config.sha256, data_seed=_ZERO,
             members=tuple(PlanMember(i, training.h, i * training.h * training.batch) for i in range(n)), h=training.h,
             codec=training.codec, codec_version=1, block=training.block, parts=n, reducers=tuple(range(n)),
             backups=tuple((i + 1) % n for i in range(n)), min_members=1, commit_by_ms=(now_ms - 2000) // 1000 * 1000,
             anchor_by_ms=now_ms - 1000, exchange_by_ms=now_ms + span_ms, record_by_ms=now_ms + span_ms + 1000,
             previous_record=None,
         )  # fmt: skip
+
+    async def copy(self, plan: Plan, own_part: OwnPart) -> None:
+        """Give the whole payload to the office, where there is one, as a member gives it to the coordinator."""
+        office = self.office
+        if office is None:
+            return
+
+        async def one(part: int) -> None:
+            message, data = own_part(part)
+            params: JsonObject = {"round": plan.round, "part": part, "message": message.to_json()}
+            await self.book.call(office, "payload", params, data, _PATIENCE_S)
+
+        await asyncio.gather(*(one(part) for part in range(plan.parts)))
 
     def commit(self, plan: Plan, signed: Signed, payload: Payload) -> Signed:
         """This member's commitment to a payload."""
@@ -92,18 +108,19 @@ class Worker:
             plan.run, plan.round, signed.digest, self.index, plan.base, steps, self.config.tokens(steps),
             payload.committed, payload.size, trace,
         )  # fmt: skip
-        return sign_body(body, _key(self.index), _DOMAIN)
+        return sign_body(body, key_of(self.index), DOMAIN)
 
 
 async def serve(line: Line, hello: Message) -> None:
     """Rounds until the benchmark ends."""
     worker = Worker(hello)
-    host, port = await worker.server.start("127.0.0.1", 0)
+    host, port = await worker.server.start(str(hello["address"]), 0)
     line.say(here=f"{host}:{port}", numel=worker.numel)
     everyone = (await asyncio.to_thread(line.hear))["everyone"]
+    worker.office = len(everyone) - 1 if len(everyone) > worker.workers else None
     for index, address in enumerate(everyone):
-        worker.book.know(index, address_of(_key(index)), address)
-    for index in range(worker.workers):
+        worker.book.know(index, address_of(key_of(index)), address)
+    for index in range(len(everyone)):
         if index != worker.index:
             await _reach(worker.book, index)
     while True:
@@ -127,16 +144,16 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     line.say(made=True)
     order = await asyncio.to_thread(line.hear)
     plan = worker.plan(round_, int(order["now_ms"]), int(order["span_ms"]))
-    signed = sign_body(plan, _key(200), _DOMAIN)
-    keys = [address_of(_key(index)) for index in range(worker.workers)]
-    seat = Seat(worker.index, _key(worker.index), _DOMAIN, lambda index: keys[index] if index < len(keys) else None)
+    signed = sign_body(plan, key_of(200), DOMAIN)
+    keys = [address_of(key_of(index)) for index in range(worker.workers)]
+    seat = Seat(worker.index, key_of(worker.index), DOMAIN, lambda index: keys[index] if index < len(keys) else None)
 
     def own_part(part: int) -> tuple[Signed, bytes]:
         body = PartMessage(
             run=plan.run, round=round_, plan=signed.digest, base=plan.base, part=part, sender=worker.index,
             digest=payload.committed[part].digest,
         )  # fmt: skip
-        return sign_body(body, seat.key, _DOMAIN), payload.parts[part]
+        return sign_body(body, seat.key, DOMAIN), payload.parts[part]
 
     worker.exchange = Exchange(worker.config, signed, seat, worker.book, Unheard())
     line.say(ready=worker.commit(plan, signed, payload).to_json())
@@ -144,7 +161,7 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     commitments = {index: Signed.from_json(value) for index, value in enumerate(order["go"])}
     sent = PROCESS_TRAFFIC.totals().bytes_sent
     began = time.perf_counter()
-    await worker.exchange.run(commitments, own_part)
+    await asyncio.gather(worker.exchange.run(commitments, own_part), worker.copy(plan, own_part))
     spans = part_ranges(worker.numel, plan.block, plan.parts)
     results = dict(worker.exchange.results)
     pieces = [
@@ -164,8 +181,8 @@ def _reply(reduced: Reduced) -> Reply:
     return Reply({"result": reduced.result.to_json()}, reduced.data)
 
 
-async def _all(_: object) -> None:
-    return None
+async def admit_all(_: object) -> None:
+    """Whoever calls is heard."""
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from benches.engines.lockstep import Message
+from benches.hosts import Place
 from benches.results import ROOT
-from commonweight.protocol.modelconfig import PRESETS
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.modelconfig import ModelConfig
 
 WORKERS = 4
 HEALTHY, KILLED, FROZEN = "healthy", "one killed", "one frozen"
@@ -28,13 +30,22 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Engine:
-    """An all-reduce: how its processes are started, and what it promises."""
+    """An all-reduce: how its processes are started, and what it promises.
+
+    `codec` is int8 or fp32, and stands for payloads and results; `training`, settings of run.json, says it for ours.
+    """
 
     name: str
     module: str
     codec: str
     promise: str
     python: Path = ROOT / ".venv" / "bin" / "python"
+    training: JsonObject = field(default_factory=dict)
+
+    @property
+    def settings(self) -> JsonObject:
+        """What a run's configuration says of it."""
+        return self.training or {"codec": self.codec, "result_codec": self.codec}
 
 
 class GoneError(Exception):
@@ -80,44 +91,55 @@ class Process:
 
 @dataclass
 class Team:
-    """The processes of one engine."""
+    """The processes of one engine, each in its place; with a last place, the office that takes copies of payloads."""
 
     engine: Engine
-    preset: str
+    model: ModelConfig
     meeting: Path
     processes: list[Process] = field(default_factory=list)
     span_ms: int = int(PATIENCE_S * 1000)
     round: int = 0
+    places: Sequence[Place] = (Place(),) * WORKERS
+    office: Process | None = None
 
     def __enter__(self) -> Self:
-        path = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        command = [str(self.engine.python), "-m", f"benches.engines.{self.engine.module}"]
         log = (self.meeting.parent / f"{self.engine.module}.log").open("ab")
-        for _ in range(WORKERS):
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-            self.processes.append(Process(child))
+        self.processes = [self._start(self.engine.module, place, log) for place in self.places[:WORKERS]]
         for index, process in enumerate(self.processes):
-            process.say(
-                index=index, workers=WORKERS, preset=self.preset,
-                numel=PRESETS[self.preset].parameters(), codec=self.engine.codec,
-                meeting=str(self.meeting), threads=1, timeout_s=TIMEOUT_S,
-            )  # fmt: skip
+            self._greet(process, index)
         everyone = [process.hear()["here"] for process in self.processes]
+        if len(self.places) > WORKERS and self.engine.module == "butterfly":
+            self.office = self._start("office", self.places[WORKERS], log)
+            self._greet(self.office, WORKERS)
+            everyone.append(self.office.hear()["here"])
         for process in self.processes:
             process.say(everyone=everyone)
         return self
 
+    def _start(self, module: str, place: Place, log: BinaryIO) -> Process:
+        path = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
+        more = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": place.interface}
+        return Process(
+            subprocess.Popen(
+                [*place.prefix, str(self.engine.python), "-m", f"benches.engines.{module}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **more},
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        )
+
+    def _greet(self, process: Process, index: int) -> None:
+        process.say(
+            index=index, workers=WORKERS, model=self.model.to_json(), training=self.engine.settings,
+            numel=self.model.parameters(), codec=self.engine.codec, address=self.places[index].address,
+            meeting=str(self.meeting), threads=1, timeout_s=TIMEOUT_S,
+        )  # fmt: skip
+
     def __exit__(self, *_: object) -> None:
-        for process in self.processes:
+        for process in (*self.processes, *((self.office,) if self.office else ())):
             with contextlib.suppress(ProcessLookupError):
                 process.signal(signal.SIGKILL)
             process.child.wait()

@@ -1,0 +1,169 @@
+"""The share of the time that members spend computing, over the links that people have: bench-results/links.json.
+
+Four members, each in a network namespace of its own behind a shaped link, exchange what a round of `bench-loss` has:
+the same model, codecs and H, whose share of the gain stands beside. Ours is the trainer's own exchange with all that
+protects it, and each member gives the copy of its payload to a coordinator, through the same link. Beside it, gloo's
+fp32 all-reduce after every step: plain data parallel training.
+
+The exchange is timed; a step is timed alone, on one idle core, since members have machines of their own. The share is
+H steps / (H steps + exchange). What waits for the chain between the two (commitments, anchor) follows from the run's
+deadlines, not from the link, and is not in it. "Hidden" is the best that overlapping could make of the same figures:
+H steps / max(H steps, exchange); for data parallel it is what frameworks approach, for ours a bound, as rounds do not
+overlap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from benches.engines.team import Engine, GoneError, Team
+from benches.hosts import Hosts, Link, LinksError, enter
+from benches.loss import MODEL, ROWS
+from benches.results import RESULTS, Figures, machine, publish
+from rich.console import Console
+from rich.progress import Progress
+
+from commonweight.exact.genesis import genesis
+from commonweight.exact.trace import State
+from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.modelconfig import ModelConfig
+from commonweight.protocol.runconfig import RunConfig
+from trainer.inner import InnerOptimizer, configure_torch
+
+WORKERS = 4
+LINKS = (Link(20, 100), Link(50, 250), Link(200, 1000), Link(20, 100, 20, 1000))
+PARALLEL = "data parallel, gloo fp32"
+POINTS = ("default of a run", "int1 carried, results int4, H 40, outer 0.7/0.8")
+"""Rows of bench-loss, by name."""
+_ZERO = "0x" + "00" * 32
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of training together: an engine, and the steps between two exchanges."""
+
+    engine: Engine
+    h: int
+    share_milli: int | None
+
+
+def main() -> int:
+    """Play, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="exchanges of each way over each link")
+    parser.add_argument("--link", type=int, action="append", help="only these, by Mbit/s up")
+    parser.add_argument("--point", action="append", help="only these rows of bench-loss, by name")
+    options = parser.parse_args()
+    try:
+        enter()
+        return _measure(
+            options.rounds, [link for link in LINKS if not options.link or link.up in options.link],
+            _ways(options.point or POINTS),
+        )  # fmt: skip
+    except LinksError as problem:
+        print(f"No hosts can be made here: {problem}", file=sys.stderr)
+        return 2
+
+
+def _ways(points: Sequence[str]) -> list[Way]:
+    """Plain data parallel training, and rows of bench-loss."""
+    shares = {str(row["name"]): row["share_milli"] for row in json.loads((RESULTS / "loss.json").read_text())["rows"]}
+    ways = [Way(Engine(PARALLEL, "gloo", "fp32", ""), 1, 1000)]
+    for row, _ in ROWS:
+        if row.name in points:
+            config = _config(row.training)
+            share = shares.get(row.name)
+            training = {"block": config.training.block, **row.training}
+            engine = Engine(row.name, "butterfly", config.training.codec, "", training=training)
+            ways.append(Way(engine, config.training.h, None if not share else round(statistics.mean(share))))
+    return ways
+
+
+def _measure(rounds: int, links: Sequence[Link], ways: Sequence[Way]) -> int:
+    model, step_s = ModelConfig(**MODEL), _step_s()  # type: ignore[arg-type]
+    rows: list[JsonObject] = []
+    with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("exchanges", total=len(links) * len(ways) * rounds)
+        for number, link in enumerate(links):
+            for place, way in enumerate(ways):
+                with Hosts(WORKERS, link) as hosts:
+                    meeting = Path(folder) / f"{number}-{place}"
+                    played = _exchanges(way, model, meeting, hosts, rounds)
+                progress.advance(task, rounds)
+                rows.append(_row(link, way, played, step_s))
+    setting: JsonObject = {
+        "workers": WORKERS, "rounds": rounds, "model": MODEL, "parameters": model.parameters(),
+        "step_us": round(1e6 * step_s), "threads": 1,
+    }  # fmt: skip
+    publish("links", table, {"machine": machine(), "setting": setting, "rows": list(rows)})
+    return 0
+
+
+def _exchanges(way: Way, model: ModelConfig, meeting: Path, hosts: Hosts, rounds: int) -> list[float]:
+    """Seconds of each exchange until the slowest member holds the mean, after one that warms up."""
+    with Team(way.engine, model, meeting, places=hosts.places) as team:
+        played = [team.play() for _ in range(rounds + 1)][1:]
+    for one in played:
+        if one["problem"] or not one["whole"] or not one["same"]:
+            raise GoneError(f"{way.engine.name}: {one}")
+    return [float(one["seconds"]) for one in played]
+
+
+def _row(link: Link, way: Way, seconds: Sequence[float], step_s: float) -> JsonObject:
+    exchange, compute = statistics.median(seconds), way.h * step_s
+    return {
+        "link": link.name, "up_mbit": link.up, "down_mbit": link.down, "delay_ms": link.delay_ms,
+        "loss_ppm": link.loss_ppm, "way": way.engine.name, "training": way.engine.settings, "h": way.h,
+        "gain_share_milli": way.share_milli, "exchange_us": round(1e6 * exchange),
+        "computing_milli": round(1000 * compute / (compute + exchange)),
+        "hidden_milli": round(1000 * compute / max(compute, exchange)),
+    }  # fmt: skip
+
+
+def _config(training: JsonObject) -> RunConfig:
+    return RunConfig.parse({
+        "name": "links", "model": MODEL, "genesis_seed": _ZERO, "data": {"manifest_cid": "", "manifest_sha256": _ZERO},
+        "training": {"batch": 8, "seq_len": 96, **training},
+    })  # fmt: skip
+
+
+def _step_s() -> float:
+    """Seconds of an inner step on one core, the fastest of some: what else runs here is not the member's."""
+    configure_torch(1)
+    config = _config({})
+    optimizer, times = InnerOptimizer(config), list[float]()
+    optimizer.load(State.fresh(genesis(config.model, config.genesis_seed_bytes)))
+    batch = np.random.default_rng(0).integers(0, 256, (config.training.batch, config.training.seq_len + 1))
+    for _ in range(30):
+        began = time.perf_counter()
+        optimizer.advance(batch)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def table(body: Figures) -> str:
+    """Markdown: for each link and way the exchange and what it leaves of the time."""
+    lines = [
+        "| link | way | H | of the gain | exchange | computing | hidden |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in body["rows"]:
+        gain = "not measured" if row["gain_share_milli"] is None else f"{row['gain_share_milli'] / 10:.1f} %"
+        shares = " | ".join(f"{row[name] / 10:.1f} %" for name in ("computing_milli", "hidden_milli"))
+        lines.append(
+            f"| {row['link']} | {row['way']} | {row['h']} | {gain} | {row['exchange_us'] / 1e6:.2f} s | {shares} |"
+        )
+    return "\n".join([*lines, "", f"An inner step alone takes {body['setting']['step_us'] / 1e6:.3f} s."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
