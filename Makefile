@@ -80,6 +80,15 @@ endef
 .make/ape: tests/ape/constraints.txt tools/python.sh
 	$(call framework_environment,ape,eth-ape ape-solidity ape-foundry)
 
+# Sees what .venv has, and adds to it.
+.make/p2p: tests/p2p/constraints.txt .make/dev
+	@$(LOG) .make/p2p-venv.log "Making .venv-p2p" $(BIN)/python -m venv --clear .venv-p2p
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-p2p/bin/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	@$(LOG) .make/p2p.log "Installing hivemind, for libp2p" .venv-p2p/bin/python -m pip --disable-pip-version-check \
+		install -c tests/p2p/constraints.txt hivemind
+	@touch $@
+
 .make/slither: tests/slither/constraints.txt tools/python.sh
 	$(call framework_environment,slither,slither-analyzer)
 
@@ -120,7 +129,7 @@ demo: runtime ## the whole story on this machine; CHAIN=anvil|ganache, IPFS=http
 	$(BIN)/lint-imports
 	@touch $@
 
-.PHONY: slither mutation formal lint test test-slow test-unit test-chain test-e2e test-forge test-python coverage brownie-test ape-test
+.PHONY: slither mutation formal lint test test-slow test-unit test-chain test-e2e test-forge test-python coverage brownie-test ape-test p2p-test
 lint: ## ruff, mypy, import-linter
 	$(call stamps,.make/lint)
 
@@ -173,6 +182,11 @@ ape-test: ## tests/ape in an environment of Ape's own
 	$(call stamps,.make/ape .make/node)
 	@tools/ape.sh
 
+p2p-test: setup ## the transport suite through libp2p, and members behind a relay; adds hivemind to the project's environment
+	$(call stamps,.make/p2p)
+	@.venv-p2p/bin/python -m pytest -W ignore::DeprecationWarning -W ignore::pytest.PytestUnraisableExceptionWarning \
+		tests/p2p tests/net/test_transports.py
+
 slither: ## static analysis of the contracts, in an environment of its own
 	$(call stamps,.make/slither .make/dev .make/node)
 	@$(BIN)/python scripts/slither.py
@@ -222,4 +236,4 @@ clean: ## remove what builds and tests left behind; keeps the environments
 	find $(PACKAGES) scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments too
-	rm -rf .make .mutation .venv .venv-brownie .venv-ape .venv-slither .venv-formal .venv-hivemind node_modules tools/ipfs-node/node_modules
+	rm -rf .make .mutation .venv .venv-brownie .venv-ape .venv-slither .venv-formal .venv-hivemind .venv-p2p node_modules tools/ipfs-node/node_modules

@@ -53,6 +53,8 @@ class Settings:
     listen: str | None
     metrics: str | None
     tensorboard: Path | None
+    p2p: str | None
+    p2p_listen: str | None
     max_upload: str | None
     max_memory: str | None
     schedule: str | None
@@ -81,6 +83,8 @@ TEMPLATE = """\
 # listen = "0.0.0.0:7700"                 # HOST:PORT to listen on
 # metrics = "127.0.0.1:9100"              # HOST:PORT for Prometheus metrics (a port alone: on 127.0.0.1)
 # tensorboard = "curves"                  # folder for TensorBoard's curves of a provider (extra: tensorboard)
+# p2p = "/ip4/203.0.113.7/tcp/4001/p2p/ID"   # libp2p relays, several by commas (extra: p2p)
+# p2p_listen = "/ip4/0.0.0.0/tcp/4001"    # where an oracle is such a relay
 # max_upload = "10Mbit"                   # the most that a provider sends
 # max_memory = "8GB"                      # start no training that needs more memory
 # schedule = "22:00-07:00"                # when a provider trains, by this machine's clock; several by commas
@@ -326,6 +330,8 @@ _PARSERS: Mapping[str, _Parser] = {
     "listen": _text,
     "metrics": _place,
     "tensorboard": _path,
+    "p2p": _text,
+    "p2p_listen": _text,
     "max_upload": _written(parse_rate),
     "max_memory": _written(parse_size),
     "schedule": _written(parse_schedule),

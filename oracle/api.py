@@ -143,7 +143,8 @@ class Api:
             raise PeerRefused("too-often", "This was asked a moment ago", "", f"ask again in {_REACH_EVERY_S:.0f} s")
         self._asked[request.caller.address] = now
         try:
-            peer = await connect(address, request.caller.address, self._desk.dialer.identity, timeout_s=_REACH_S)
+            peer = await connect(address, request.caller.address, self._desk.dialer.identity, timeout_s=_REACH_S,
+                                 tunnel=self._desk.dialer.tunnel)  # fmt: skip
         except CommonweightError:
             return Reply({"reachable": False})
         await peer.close()

@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from commonweight.chain.keys import keystore_address
 from commonweight.chain.run import Run
@@ -43,6 +44,9 @@ from oracle.submit import Submitting
 from oracle.uploads import Uploads
 from oracle.watch import Watcher
 from oracle.worker import Worker
+
+if TYPE_CHECKING:
+    from commonweight.net.libp2p import Libp2p
 
 _RETRY_S = 1.0
 
@@ -81,6 +85,7 @@ class Service:
         service = seat.settings.pin_service
         self._pins = None if service is None else open_pinning(service, seat.settings.pin_token_file)
         self.keeping = Keeping(desk, self.recount, self._pins)
+        self._libp2p: Libp2p | None = None
         voting = Voting(self.agreement.vote, self.banning.vote, self.disputing.vote)
         self.api = Api(desk, self.intake, self.offending, uploads, voting, self.phase)
 
@@ -93,6 +98,7 @@ class Service:
         await self._first_look()
         if self.seat.settings.metrics is not None:
             self.desk.metrics.serve(self.seat.settings.metrics)
+        await self._open_tunnel()
         server = self.api.server()
         host, port = await server.start(*split_address(self.seat.settings.listen))
         self._log.info("listening", address=f"{host}:{port}", signer=self.seat.address)
@@ -110,12 +116,24 @@ class Service:
             await asyncio.gather(*tasks, waiting, *self._errands.values(), return_exceptions=True)
             await server.close()
             await self.desk.dialer.close()
+            if self._libp2p is not None:
+                await self._libp2p.close()
             await self._worker.close()
             self.seat.store.close()
             if self._pins is not None:
                 self._pins.close()
             self.seat.db.close()
             self._log.info("stopped")
+
+    async def _open_tunnel(self) -> None:
+        """Where the settings say so, reach members through libp2p, too, and be a relay for them."""
+        settings = self.seat.settings
+        if settings.p2p or settings.p2p_listen is not None:
+            from commonweight.net.libp2p import Libp2p
+
+            self._libp2p = await Libp2p.start(settings.data_dir, settings.p2p, settings.p2p_listen)
+            self.desk.dialer.tunnel = self._libp2p
+            self._log.info("libp2p", address=self._libp2p.address)
 
     # --- the cycle ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ class OracleSettings:
     `coordinator` is the signer who plans the rounds (None: the first of the set). `confirmations` None trusts the
     node's `finalized` block. `pin_service` is the address of a pinning service, `pin_token_file` holds its token (None:
     the environment). `collect_garbage` lets the service delete from a folder store what the run no longer needs.
+    With `p2p` (libp2p addresses of relays) or `p2p_listen` (where to be one, such as /ip4/0.0.0.0/tcp/4001) members are
+    reached through libp2p too.
     """
 
     campaign: str
@@ -39,6 +41,8 @@ class OracleSettings:
     pin_service: str | None = None
     pin_token_file: Path | None = None
     collect_garbage: bool = False
+    p2p: tuple[str, ...] = ()
+    p2p_listen: str | None = None
 
     def __post_init__(self) -> None:
         if not self.rpc_urls:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,8 @@ IPFS_START_S = 60.0
 IPFS_STOP_S = 10.0
 
 # Both frameworks bring their own pytest and run these in their own environments: `make brownie-test`, `make ape-test`.
-collect_ignore = ["brownie", "ape", "forge"]
+# `make p2p-test` has hivemind.
+collect_ignore = ["brownie", "ape", "forge", *([] if find_spec("hivemind") else ["p2p"])]
 
 # The same examples at every run: a change that breaks nothing must not fail by the luck of the draw. `make test-slow`
 # looks for new ones; what it finds becomes an @example.

@@ -24,7 +24,7 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         try:
-            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+            from tensorboardX import SummaryWriter
         except ImportError:
             raise UsageError(
                 "There is nothing here that writes for TensorBoard", "tensorboardX is not installed",

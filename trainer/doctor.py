@@ -32,7 +32,7 @@ from commonweight.checks import (
 )
 from commonweight.errors import CommonweightError, PeerError
 from commonweight.estimate import training_memory
-from commonweight.net import Caller, Dialer, Identity, Server, split_address
+from commonweight.net import Caller, Dialer, Identity, Server, is_multiaddr, split_address
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
@@ -40,6 +40,7 @@ from commonweight.store import ContentStore, open_store, parse_cid
 from trainer.settings import ProviderSettings
 
 _CALL_S = 12.0
+_RESERVATION_S = 3.0
 _STATE_BYTES = 16  # of a traced state, a parameter: weights, two moments, error feedback
 _ROUNDS_KEPT = 3
 
@@ -107,13 +108,19 @@ def _registration(findings: list[Finding], run: Run, key: Key, settings: Provide
     banned = run.registry.is_banned(index)
     why = f"Until Unix time {entry.banned_until}" if banned else ""
     findings.append(Finding(not banned, "The provider is not banned", why, "Start again when the ban is over."))
-    port = split_address(entry.peer)[1] if ":" in entry.peer else 0
-    told = settings.advertise or settings.listen
-    same = entry.peer == told or (settings.advertise is None and port == split_address(told)[1])
+    told = settings.advertise or (f"{settings.p2p[0]}/p2p-circuit" if settings.p2p else settings.listen)
+    same = entry.peer == told or (settings.advertise is None and _same_place(entry.peer, told))
     why = "" if same else f"The registry says {entry.peer}, this provider {told}"
-    fix = "Name the registered address by --advertise and its port by --listen."
+    fix = "Name the registered address by --advertise and its port by --listen, or its relay by --p2p."
     findings.append(Finding(same, "The registered address is the one that is listened on", why, fix))
     return _Seat(run, key, index, entry.peer)
+
+
+def _same_place(registered: str, told: str) -> bool:
+    """Whether it is one port, whatever the host's name is, or one relay."""
+    if is_multiaddr(registered) or is_multiaddr(told):
+        return registered.startswith(f"{told}/p2p/")
+    return ":" in registered and split_address(registered)[1] == split_address(told)[1]
 
 
 def _content(findings: list[Finding], settings: ProviderSettings, run: Run | None) -> RunConfig | None:
@@ -203,7 +210,7 @@ async def _ask(
     domain = seat.run.oracle.domain()
     identity = Identity(seat.key.private_key, lower_address(seat.run.address), domain, "member", seat.index)
     server, dialer = Server(identity, {}, _let_in), Dialer(identity)
-    where = settings.advertise or seat.peer
+    where, libp2p = settings.advertise or seat.peer, None
 
     async def one(signer: str, address: str) -> bool | CommonweightError:
         try:
@@ -215,12 +222,22 @@ async def _ask(
     try:
         if not running:
             await server.start(*split_address(settings.listen))
+        if settings.p2p and not running:
+            from commonweight.net.libp2p import Libp2p
+
+            libp2p = await Libp2p.start(settings.data_dir, settings.p2p)
+            await libp2p.serve(server.admit)
+            await asyncio.sleep(_RESERVATION_S)
         found = await asyncio.gather(*(one(signer, address) for signer, address in signers.items()))
     except OSError as error:
         return CommonweightError(f"{settings.listen} cannot be listened on: {error}")
+    except PeerError as problem:
+        return problem
     finally:
         await server.close()
         await dialer.close()
+        if libp2p is not None:
+            await libp2p.close()
     return dict(zip(signers, found, strict=True))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from commonweight.checks import enough_memory
 from commonweight.errors import ConfigError, PeerError, TrainingError, UsageError
@@ -44,7 +44,11 @@ from trainer.settings import ProviderSettings, world_size
 from trainer.signers import Signers
 from trainer.status import Status
 
+if TYPE_CHECKING:
+    from commonweight.net.libp2p import Libp2p
+
 _log = logging.getLogger("commonweight.trainer")
+_REACH_S = 6.0
 
 
 @dataclass
@@ -68,6 +72,7 @@ class Member:
     poll_s: float
     lock: BinaryIO
     advertise: str | None = None
+    libp2p: Libp2p | None = None
     clock: Callable[[], float] = time.time
     listener: type[Server] = Server
     upload: UploadCap | None = None
@@ -100,6 +105,10 @@ class Member:
         await asyncio.to_thread(self.trainer.warm_up)
         bound = await self.server.start(listen)
         self.address = self.advertise or bound
+        if self.libp2p is not None:
+            await self.libp2p.serve(self.server.admit)
+            self.address = self.advertise or self.libp2p.address
+            await self._reserved()
         fresh = not any(True for _ in self.journal.rounds()) and self.journal.position is None
         newest = await asyncio.to_thread(self.checkpoints.newest)
         self.have = None if newest is None else newest.sha256
@@ -109,6 +118,13 @@ class Member:
             planned = await self.join()
         # A member that remembers nothing may have committed already to the round that is open: it begins after it.
         self.joined = planned if fresh else 0
+
+    async def _reserved(self) -> None:
+        """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""
+        self.signers.in_office(await asyncio.to_thread(self.chain.signers))
+        while not await self.signers.reach(self.address):
+            _log.warning("no signer reaches %s yet, asking again", self.address)
+            await asyncio.sleep(_REACH_S)
 
     async def join(self) -> int | None:
         """Tell the signers that this member is there; the highest planned round, None when nobody answers.
@@ -136,6 +152,8 @@ class Member:
         await self.server.close()
         await self.signers.close()
         await self.dialer.close()
+        if self.libp2p is not None:
+            await self.libp2p.close()
         self.store.close()
         try:
             await asyncio.to_thread(self.checkpoints.close)
@@ -206,7 +224,16 @@ class Member:
 
 async def open_member(settings: ProviderSettings, make: Callable[..., Member] = Member) -> Member:
     """Open everything that the settings name. Raises the error of whatever is not right, by name."""
-    return await asyncio.to_thread(_open, settings, make)
+    member = await asyncio.to_thread(_open, settings, make)
+    if settings.p2p:
+        from commonweight.net.libp2p import Libp2p
+
+        try:
+            member.libp2p = member.dialer.tunnel = await Libp2p.start(settings.data_dir, settings.p2p)
+        except BaseException:
+            await member.close()
+            raise
+    return member
 
 
 def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 from commonweight.errors import ContentUnavailable, PeerError, PeerRefused, PeerUnreachable
@@ -174,6 +175,10 @@ class PeerServer:
         """Listen at host:port; returns the address with the port that was taken."""
         host, port = await self._server.start(*_listening(listen))
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def admit(self, connection: socket.socket, where: str) -> None:
+        """Serve a connection that came by another way than the listening address."""
+        self._server.admit(connection, where)
 
     async def close(self) -> None:
         """Stop serving."""

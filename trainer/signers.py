@@ -132,6 +132,11 @@ class Signers:
             self._order = [self._coordinator, *(other for other in self._order if other != self._coordinator)]
         return max(rounds)
 
+    async def reach(self, peer: str) -> bool:
+        """Whether a signer gets an answer from us at an address of ours; False too when none of them says anything."""
+        answers = await self._each("reach", {"peer": peer})
+        return any(isinstance(answer, Reply) and answer.params.get("reachable") is True for answer in answers.values())
+
     async def close(self) -> None:
         """Stop telling those who have not answered yet."""
         for call in self._telling:

@@ -41,6 +41,11 @@ MetricsOption = Annotated[
 TensorboardOption = Annotated[
     Path | None, typer.Option("--tensorboard", help="Folder for TensorBoard's curves.", metavar="DIR")
 ]
+P2pOption = Annotated[
+    str | None,
+    typer.Option("--p2p", help="libp2p relays to be reached at, like /ip4/203.0.113.7/tcp/4001/p2p/ID; by commas.",
+                 metavar="ADDRESS"),
+]  # fmt: skip
 MaxUploadOption = Annotated[
     str | None, typer.Option("--max-upload", help="The most to send, like 10Mbit.", metavar="RATE")
 ]

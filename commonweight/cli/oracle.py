@@ -18,6 +18,7 @@ from commonweight.cli.options import (
     ListenOption,
     LogLevelOption,
     MetricsOption,
+    P2pOption,
     PasswordFileOption,
     RpcOption,
     RunOption,
@@ -26,7 +27,7 @@ from commonweight.cli.options import (
     UnsignedOption,
     YesOption,
 )
-from commonweight.cli.provider import read_peers
+from commonweight.cli.provider import read_peers, relays
 from commonweight.cli.session import Session
 from commonweight.errors import UsageError
 
@@ -78,6 +79,11 @@ def start(
     pin_token_file: PinTokenOption = None,
     collect_garbage: CollectOption = False,
     metrics: MetricsOption = None,
+    p2p: P2pOption = None,
+    p2p_listen: Annotated[
+        str | None,
+        typer.Option("--p2p-listen", help="Where to be such a relay, like /ip4/0.0.0.0/tcp/4001.", metavar="ADDRESS"),
+    ] = None,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -85,7 +91,8 @@ def start(
     """Verify, agree, sign and submit until interrupted."""
     flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
     session = Session(
-        {**flags, "confirmations": confirmations, "log_level": log_level, "metrics": metrics},
+        {**flags, "confirmations": confirmations, "log_level": log_level, "metrics": metrics, "p2p": p2p,
+         "p2p_listen": p2p_listen},
         config=config,
         role="oracle",
     )
@@ -259,6 +266,8 @@ def _settings(session: Session, peers: Path | None, coordinator: str | None) -> 
         peers=read_peers(peers),
         coordinator=coordinator,
         metrics=s.metrics,
+        p2p=relays(s.p2p),
+        p2p_listen=s.p2p_listen,
         log_level=s.log_level,
         confirmations=s.confirmations,
         max_fee_gwei=s.max_fee_gwei,

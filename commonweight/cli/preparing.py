@@ -29,14 +29,14 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Write down what a wallet needs to register this computer's key on the page; sends nothing."""
-    from commonweight.net import split_address
+    from commonweight.net import check_address
 
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "listen": peer}
     session = Session(flags, config=config, as_json=as_json, role="provider")
     found, key = session.run, session.address(None)
     if session.settings.listen is None:
         raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
-    split_address(session.settings.listen)
+    check_address(session.settings.listen)
     body: dict[str, object] = {
         "schema": SCHEMA,
         "chain_id": found.chain.chain_id,

@@ -21,6 +21,7 @@ from commonweight.cli.options import (
     MaxMemoryOption,
     MaxUploadOption,
     MetricsOption,
+    P2pOption,
     PasswordFileOption,
     RpcOption,
     RunOption,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from trainer.settings import ProviderSettings
 
 cli = typer.Typer(help="Lend compute to a run and be paid for it.", no_args_is_help=True)
+_NOT_FROM_OUTSIDE = "127.0.0.1:0"
 AccountArgument = Annotated[
     str | None, typer.Argument(help="The provider's account or signing key (default: the keystore's address).")
 ]
@@ -126,6 +128,7 @@ def start(
     schedule: ScheduleOption = None,
     metrics: MetricsOption = None,
     tensorboard: TensorboardOption = None,
+    p2p: P2pOption = None,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -144,6 +147,7 @@ def start(
         "schedule": schedule,
         "metrics": metrics,
         "tensorboard": tensorboard,
+        "p2p": p2p,
         "confirmations": confirmations,
         "log_level": log_level,
     }
@@ -152,6 +156,21 @@ def start(
     from trainer.train import run as train
 
     train(settings)
+
+
+@cli.command()
+def address(
+    p2p: P2pOption = None, data_dir: DataDirOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show where others reach this computer through libp2p, to register it there."""
+    from commonweight.net.libp2p import address_at
+
+    session = Session({"p2p": p2p, "data_dir": data_dir}, config=config, as_json=as_json, role="provider")
+    named = relays(session.settings.p2p)
+    if not named:
+        raise UsageError("At which relay?", "no libp2p relay was named", "Name its address by --p2p.")
+    found = [address_at(session.settings.data_dir, relay) for relay in named]
+    session.output.result({"addresses": found}, title=found[0])
 
 
 @cli.command()
@@ -376,8 +395,10 @@ def provider_settings(
     """What a provider's process is started with. Raises UsageError for what is missing."""
     s = session.settings
     campaign, key_file = session.campaign, session.keystore
-    if s.listen is None:
-        raise UsageError("Where shall this provider listen?", "", "Name host and port by --listen.")
+    if s.listen is None and s.p2p is None:
+        raise UsageError(
+            "Where shall this provider listen?", "", "Name host and port by --listen, or a libp2p relay by --p2p."
+        )
     peers = read_peers(signer_peers)
     from commonweight.quantities import parse_rate, parse_size
     from commonweight.schedule import parse_schedule
@@ -391,7 +412,7 @@ def provider_settings(
         keystore=key_file,
         password_file=s.password_file,
         data_dir=s.data_dir,
-        listen=s.listen,
+        listen=s.listen or _NOT_FROM_OUTSIDE,
         advertise=advertise,
         signer_peers=peers,
         engine=Engine(device, compiled, fused),
@@ -404,7 +425,13 @@ def provider_settings(
         schedule=None if s.schedule is None else parse_schedule(s.schedule),
         metrics=s.metrics,
         tensorboard=s.tensorboard,
+        p2p=relays(s.p2p),
     )
+
+
+def relays(text: str | None) -> tuple[str, ...]:
+    """libp2p addresses, by commas."""
+    return tuple(each.strip() for each in (text or "").split(",") if each.strip())
 
 
 def read_peers(path: Path | None) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket
 import time
 from dataclasses import dataclass
 
@@ -24,8 +23,9 @@ from commonweight.net.identity import (
     peer_certificate_sha256,
 )
 from commonweight.net.limits import Limits
-from commonweight.net.server import Reply
+from commonweight.net.server import Reply, no_delay
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
+from commonweight.net.tunnel import Tunnel, is_multiaddr, parse_multiaddr
 from commonweight.net.wire import Frame, Wire
 from commonweight.protocol.canonical import JsonObject
 
@@ -49,22 +49,21 @@ async def connect(
     timeout_s: float = 15.0,
     limits: Limits | None = None,
     traffic: Traffic = PROCESS_TRAFFIC,
+    tunnel: Tunnel | None = None,
 ) -> "Peer":
-    """Connect to `host:port` and prove both sides; `expect` is the address of the key that must answer.
+    """Connect to `host:port`, or through `tunnel` to a libp2p address, and prove both sides; `expect` is the address of
+    the key that must answer.
 
     Raises PeerUnreachable, PeerTimeout, AuthenticationError (it is someone else, another run, or its clock is off) and
     PeerRefused (it does not let us in; `code` says why).
     """
     limits = limits or Limits()
-    host, port = split_address(address)
     wire: Wire | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(
-                host, port, ssl=client_context(), limit=1 << 18, ssl_shutdown_timeout=1.0
-            )
+            reader, writer = await _open(address, tunnel)
             wire = Wire(reader, writer, limits, Traffic(traffic), address)
-            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            no_delay(writer.get_extra_info("socket"))
             caller = await _greet(wire, writer, expect, identity, limits)
     except TimeoutError:
         _drop(wire)
@@ -78,6 +77,25 @@ async def connect(
         _drop(wire)
         raise
     return Peer(wire, caller, address, limits)
+
+
+async def _open(address: str, tunnel: Tunnel | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A TLS connection, over TCP or through the tunnel; nobody has proved anything yet."""
+    if not is_multiaddr(address):
+        host, port = split_address(address)
+        return await asyncio.open_connection(
+            host, port, ssl=client_context(), limit=1 << 18, ssl_shutdown_timeout=1.0
+        )
+    parse_multiaddr(address)
+    if tunnel is None:
+        raise PeerUnreachable(
+            f"{address[-80:]} can only be reached through libp2p", "this process was started without it",
+            "install the extra p2p and name a relay by --p2p",
+        )  # fmt: skip
+    connection = await tunnel.open(address)
+    return await asyncio.open_connection(
+        sock=connection, ssl=client_context(), limit=1 << 18, ssl_shutdown_timeout=1.0, server_hostname=""
+    )
 
 
 async def _greet(wire: Wire, writer: asyncio.StreamWriter, expect: str, identity: Identity, limits: Limits) -> Caller:
@@ -227,23 +245,28 @@ class Dialer:
     When the upload is capped, long bodies have a second connection, so that nothing short waits behind them.
     """
 
-    def __init__(self, identity: Identity, limits: Limits | None = None, traffic: Traffic = PROCESS_TRAFFIC) -> None:
+    def __init__(
+        self, identity: Identity, limits: Limits | None = None, traffic: Traffic = PROCESS_TRAFFIC,
+        tunnel: Tunnel | None = None,
+    ) -> None:  # fmt: skip
         self.identity = identity
+        self.tunnel = tunnel
         self.limits = limits or Limits()
         self.traffic = traffic
         self._peers: dict[tuple[str, str, bool], Peer] = {}
         self._turns: dict[tuple[str, str, bool], asyncio.Lock] = {}
 
     async def peer(self, address: str, expect: str, timeout_s: float = 15.0, *, bulk: bool = False) -> Peer:
-        """The open connection to `expect` at `host:port`, or a new one; raises as `connect` does."""
+        """The open connection to `expect` at an address, or a new one; raises as `connect` does."""
         target = (address, expect.lower(), bulk)
         async with self._turns.setdefault(target, asyncio.Lock()):
             known = self._peers.get(target)
             if known is not None and not known.closed:
                 return known
             peer = await connect(
-                address, expect, self.identity, timeout_s=timeout_s, limits=self.limits, traffic=self.traffic
-            )
+                address, expect, self.identity, timeout_s=timeout_s, limits=self.limits, traffic=self.traffic,
+                tunnel=self.tunnel,
+            )  # fmt: skip
             self._peers[target] = peer
             return peer
 
@@ -279,6 +302,14 @@ class Dialer:
         """Close every connection."""
         peers, self._peers = list(self._peers.values()), {}
         await asyncio.gather(*(peer.close() for peer in peers), return_exceptions=True)
+
+
+def check_address(address: str) -> None:
+    """Raises PeerUnreachable for what is neither host:port nor a libp2p address."""
+    if is_multiaddr(address):
+        parse_multiaddr(address)
+    else:
+        split_address(address)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -76,6 +76,7 @@ class Server:
         self._budget = Budget(self.limits.max_body_memory)
         self._rate = RateLimiter(self.limits.requests_per_s, self.limits.burst)
         self._listener: socket.socket | None = None
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[asyncio.Task[None], None] = {}  # in the order of their coming
         self._open: dict[str, dict[Wire, None]] = defaultdict(dict)
@@ -101,6 +102,7 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, end every connection and cancel what is running."""
+        self._closed = True
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -132,13 +134,20 @@ class Server:
                 _log.warning("a connection could not be accepted: %s", problem)
                 await asyncio.sleep(0.1)  # out of file descriptors: let some be closed
                 continue
-            if len(self._pending) >= self.limits.max_pending:
-                oldest = next(iter(self._pending))
-                oldest.cancel()
-                self._pending.pop(oldest, None)
-            task = self._spawn(self._connection(connection, f"{address[0]}:{address[1]}"))
-            self._pending[task] = None
-            task.add_done_callback(lambda done: self._pending.pop(done, None))
+            self.admit(connection, f"{address[0]}:{address[1]}")
+
+    def admit(self, connection: socket.socket, where: str) -> None:
+        """Serve a connected socket, whoever accepted it; `where` says in logs where it comes from."""
+        if self._closed:
+            connection.close()
+            return
+        if len(self._pending) >= self.limits.max_pending:
+            oldest = next(iter(self._pending))
+            oldest.cancel()
+            self._pending.pop(oldest, None)
+        task = self._spawn(self._connection(connection, where))
+        self._pending[task] = None
+        task.add_done_callback(lambda done: self._pending.pop(done, None))
 
     async def _connection(self, connection: socket.socket, where: str) -> None:
         wire: Wire | None = None
@@ -164,7 +173,7 @@ class Server:
 
     async def _secure(self, connection: socket.socket, where: str) -> Wire:
         loop = asyncio.get_running_loop()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        no_delay(connection)
         reader = asyncio.StreamReader(limit=1 << 18)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await loop.connect_accepted_socket(
@@ -310,6 +319,12 @@ class Server:
     def _count_as(self, header: JsonObject) -> str:
         name = str(header.get("method"))
         return name if name in self._methods else "unknown"
+
+
+def no_delay(connection: socket.socket) -> None:
+    """Short frames leave at once; where the socket is not TCP they do so anyhow."""
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _hello_name(_header: JsonObject) -> str:

@@ -1,9 +1,14 @@
-"""What every transport promises, tried on each of them: TLS over TCP, and the simulated links of the crowd."""
+"""What every transport promises, tried on each of them: TLS over TCP, TLS through a libp2p relay (by `make p2p-test`,
+where hivemind is), and the simulated links of the crowd.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,13 +73,33 @@ def over(kind: str, scenario: Scenario) -> None:
         dialers = [SimDialer(links, p, i) for p, i in zip(parties[1:], (ASKING, BANNED), strict=True)]
         await scenario(*dialers, server, "server:1")
 
+    async def relayed(folder: Path) -> None:
+        from commonweight.net.libp2p import Libp2p
+
+        relay = await Libp2p.start(folder / "relay", listen="/ip4/127.0.0.1/tcp/0")
+        tunnels = [await Libp2p.start(folder / name, [relay.address]) for name in ("server", "asking", "banned")]
+        server = Server(SERVING, METHODS, authorise)
+        await tunnels[0].serve(server.admit)
+        dialers = [Dialer(identity, tunnel=each) for identity, each in zip((ASKING, BANNED), tunnels[1:], strict=True)]
+        try:
+            await asyncio.sleep(2)  # the reservation at the relay
+            await scenario(*dialers, server, tunnels[0].address)
+        finally:
+            await asyncio.gather(*(dialer.close() for dialer in dialers))
+            await server.close()
+            for each in (*tunnels, relay):
+                await each.close()
+
     if kind == "tls":
         asyncio.run(tls())
+    elif kind == "libp2p":
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(relayed(Path(folder)))
     else:
         simulate(simulated)
 
 
-@pytest.fixture(params=["tls", "simulated"])
+@pytest.fixture(params=["tls", "simulated", *(["libp2p"] if find_spec("hivemind") else [])])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

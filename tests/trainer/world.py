@@ -221,14 +221,19 @@ class World:
         runner: Sequence[str] = (),
         host: str | None = None,
         rpc: str | None = None,
+        relay: str | None = None,
     ) -> Provider:
         """Register a provider and start its process, which lies when it is an adversary; or several, by torchrun.
 
         `runner` are the interpreter's words instead of the command line's own; `host` and `rpc` are for one that lives
-        elsewhere.
+        elsewhere, `relay` for one that is reached at a libp2p relay only.
         """
         key = next(self._keys)
-        address = f"{host or self.host}:{free_port(self.host)}"
+        address, where = f"{host or self.host}:{free_port(self.host)}", ["--listen"]
+        if relay is not None:
+            from commonweight.net.libp2p import address_at
+
+            address, where = address_at(self.folder / name, relay), ["--p2p", relay]
         registry = Run.at(self.chain(key), self.run.addresses.campaign).registry
         registry.register(key.address, key.address, address, self.run.params.provider_stake)
         argv = command() if adversary is None else [sys.executable, "-m", "tests.adversaries.as_member", adversary]
@@ -237,7 +242,7 @@ class World:
             argv = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
             argv += ["-m", "--", "commonweight.cli.main"]
         argv += ["provider", "start", *self._common(self._keystore(name, key), name, rpc)]
-        argv += ["--listen", address, "--log-level", "info", *extra]
+        argv += [*where, *([] if relay else [address]), "--log-level", "info", *extra]
         provider = Provider(name, [*prefix, *argv], self.folder / f"{name}.log", folder=self.folder / name, key=key)
         self.providers[name] = provider
         provider.start()

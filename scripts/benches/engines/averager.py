@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-import hivemind  # type: ignore[import-not-found]
+import hivemind
 import torch
 
 from benches.engines.lockstep import Line, Message
