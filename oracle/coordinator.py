@@ -293,6 +293,8 @@ class Coordinator:
 
     def _start(self, purpose: str, work: Callable[[], int]) -> None:
         """Send a transaction in the background, one at a time for each purpose."""
+        if not self._desk.may_send:
+            return
         running = self._sending.get(purpose)
         if running is None or running.done():
             self._sending[purpose] = asyncio.create_task(self._guarded(purpose, work))
