@@ -24,7 +24,7 @@ class ProviderSettings:
     state stays on disk, the others are computed again when a signer asks for one. `confirmations` None trusts the
     node's `finalized` block. `max_upload` (bytes/s) caps what is sent, `max_memory` (bytes) what the training may need
     by its estimate; outside the windows of `schedule` the member rests, and `metrics` is the host:port at which
-    Prometheus is answered.
+    Prometheus is answered. `private_data` is the folder of the member's own shards, in a run on private shards.
     """
 
     campaign: str
@@ -45,6 +45,7 @@ class ProviderSettings:
     max_upload: int | None = None
     max_memory: int | None = None
     schedule: Schedule | None = None
+    private_data: Path | None = None
     metrics: str | None = None
 
     def __post_init__(self) -> None:

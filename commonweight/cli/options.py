@@ -38,6 +38,14 @@ MetricsOption = Annotated[
     str | None,
     typer.Option("--metrics", help="Where to answer Prometheus (a port alone: on 127.0.0.1).", metavar="HOST:PORT"),
 ]
+PrivateDataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--private-data",
+        help="Own prepared shards, for a run that trains on private ones: they stay here.",
+        metavar="DIR",
+    ),
+]
 MaxUploadOption = Annotated[
     str | None, typer.Option("--max-upload", help="The most to send, like 10Mbit.", metavar="RATE")
 ]

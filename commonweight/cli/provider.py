@@ -22,6 +22,7 @@ from commonweight.cli.options import (
     MaxUploadOption,
     MetricsOption,
     PasswordFileOption,
+    PrivateDataOption,
     RpcOption,
     RunOption,
     ScheduleOption,
@@ -120,6 +121,7 @@ def start(
         int,
         typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),
     ] = 1,
+    private_data: PrivateDataOption = None,
     max_upload: MaxUploadOption = None,
     max_memory: MaxMemoryOption = None,
     schedule: ScheduleOption = None,
@@ -145,7 +147,9 @@ def start(
         "log_level": log_level,
     }
     session = Session(flags, config=config, role="provider")
-    settings = provider_settings(session, signer_peers, advertise, device, threads, keep_states, compile_, fused)
+    settings = provider_settings(
+        session, signer_peers, advertise, private_data, device, threads, keep_states, compile_, fused
+    )  # fmt: skip
     from trainer.train import run as train
 
     train(settings)
@@ -364,6 +368,7 @@ def provider_settings(
     session: Session,
     signer_peers: Path | None,
     advertise: str | None,
+    private_data: Path | None,
     device: str = "cpu",
     threads: int | None = None,
     keep_states: int = 1,
@@ -400,6 +405,7 @@ def provider_settings(
         max_memory=None if s.max_memory is None else parse_size(s.max_memory),
         schedule=None if s.schedule is None else parse_schedule(s.schedule),
         metrics=s.metrics,
+        private_data=private_data,
     )
 
 

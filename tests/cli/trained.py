@@ -48,7 +48,7 @@ class Trained(staging.Staged):
         builder = TraceBuilder(previous[0] if previous else None, [state.digests])
         for done in range(steps):
             if cheat != "skip" or done % 2 == 0:
-                optimizer.advance(batch_of(self.config, self.corpus, plan, index, done))
+                optimizer.advance(batch_of(self.config, self.corpus, plan, index, done, 0))
             else:
                 optimizer.step += 1
             if (done + 1) % self.config.training.trace_every == 0 or done + 1 == steps:
