@@ -92,7 +92,7 @@ class Coordinator:
         roots, over = await self._roots(plan.body)
         return replace(
             facts, plan=plan.body, anchor=None if anchor is None else Anchor.from_body(anchor.body),
-            receipted=bool(rounds.receipted(plan.body.round)), anchored=bool(roots), window_over=over,
+            receipted=rounds.any_receipted(plan.body.round), anchored=bool(roots), window_over=over,
             complete=over and self._closing.complete(plan.body, roots),
         )  # fmt: skip
 
