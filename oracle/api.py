@@ -15,7 +15,7 @@ from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
-from commonweight.protocol.records import Commitment, PartMessage, Plan, Receipt, Result, open_signed
+from commonweight.protocol.records import Anchor, Commitment, PartMessage, Plan, Receipt, Result, open_signed
 from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
@@ -43,6 +43,7 @@ class Api:
         self.signers = SignersApi(desk, voting)
         self._phase = phase
         self._asked: dict[str, float] = {}
+        self._told_roster: tuple[list[object], bytes] = ([], b"")
 
     def server(self, limits: Limits | None = None, listener: type[Server] = Server) -> Server:
         """A server for these methods; `listener` is the transport."""
@@ -110,10 +111,10 @@ class Api:
         index, have, peer = f.integer("index", 0, U32), f.optional_digest("have"), f.text("peer", 256)
         f.done()
         self._must_be(request, index)
-        self._seat.db.member_seen(
-            index, peer, None if have is None else bytes.fromhex(have[2:]), self._seat.now_ms()
-        )  # fmt: skip
-        self._desk.bell.ring()
+        known, now = self._seat.db.members().get(index), self._seat.now_ms()
+        self._seat.db.member_seen(index, peer, None if have is None else bytes.fromhex(have[2:]), now)
+        if known is None or now - known.seen_ms > HEARTBEAT_MS:  # who is still there is no news
+            self._desk.bell.ring()
         last = self._desk.rounds.last_plan()
         return Reply({"round": last.body.round if last else 0, "coordinator": self._desk.rounds.coordinator})
 
@@ -220,23 +221,30 @@ class Api:
 
         def roster() -> bytes | None:
             anchors, plan = self._desk.rounds.anchors(round_), self._desk.rounds.plan(round_)
-            if not anchors or plan is None:
-                return None
-            members, view = self._seat.db.members(), self._desk.view
-            receipted = self._desk.rounds.receipted(round_)
-            listed: JsonObject = {
-                "commitments": [c.signed.to_json() for c in receipted.values()],
-                "receipts": [r.signed.to_json() for r in self._desk.rounds.receipts(round_)],
-                "anchors": [a.signed.to_json() for a in anchors],
-                "members": [
-                    {"index": i, "key": view.providers[i].signing_key.lower(), "peer": members[i].peer}
-                    for i in plan.body.indices
-                    if i in members and view.provider(i) is not None
-                ],
-            }
-            return dumps(listed)
+            return None if not anchors or plan is None else self._roster(plan.body, anchors)
 
         return await self._poll(roster, wait_ms)
+
+    def _roster(self, plan: Plan, anchors: list[Doc[Anchor]]) -> bytes:
+        """The roster of a round. Every member asks for it, and it changes little: the last one made is kept."""
+        rounds, members, view = self._desk.rounds, self._seat.db.members(), self._desk.view
+        receipts, receipted = rounds.receipts(plan.round), rounds.receipted(plan.round)
+        listed: list[Json] = [
+            {"index": i, "key": view.providers[i].signing_key.lower(), "peer": members[i].peer}
+            for i in plan.indices
+            if i in members and view.provider(i) is not None
+        ]
+        signed: list[Doc[Receipt] | Doc[Anchor]] = [*receipts, *anchors]
+        names = [plan.round, *receipted, *((doc.digest, doc.signer) for doc in signed), dumps(listed)]
+        if self._told_roster[0] != names:
+            body: JsonObject = {
+                "commitments": [c.signed.to_json() for c in receipted.values()],
+                "receipts": [r.signed.to_json() for r in receipts],
+                "anchors": [a.signed.to_json() for a in anchors],
+                "members": listed,
+            }
+            self._told_roster = (names, dumps(body))
+        return self._told_roster[1]
 
     async def payload(self, request: Request) -> Reply:
         """A part of the caller's own payload, after the anchor window."""

@@ -45,11 +45,12 @@ class Closing:
 
     def complete(self, plan: Plan, roots: set[bytes]) -> bool:
         """Whether waiting longer would bring nothing: every payload that can count is here, and every part's result."""
-        anchored = self._desk.rounds.anchored(plan.round, roots).values()
-        offenders = {row.member for row in self._seat.db.offences()}
-        wanted = [c for c in anchored if c.body.index not in offenders]
         reduced = {result.body.part for result in self._desk.rounds.results(plan.round)}
-        return all(self._desk.payloads.holds(c.body) for c in wanted) and len(reduced) == plan.parts
+        if len(reduced) < plan.parts:
+            return False
+        offenders = {row.member for row in self._seat.db.offences()}
+        anchored = self._desk.rounds.anchored(plan.round, roots).values()
+        return all(self._desk.payloads.holds(c.body) for c in anchored if c.body.index not in offenders)
 
     async def close(self, plan: Doc[Plan], roots: set[bytes]) -> Record:
         """Sign the record of a round and return it; a record that was promised before is returned as it is."""
@@ -75,12 +76,12 @@ class Closing:
             judged = len(members) == len(body.members) and all(self._desk.payloads.holds(c.body) for c in members)
             if agrees or not judged:
                 continue
-            payloads = {c.body.index: await in_thread(partial(self._parts, c.body)) for c in members}
+            encoded = await in_thread(partial(self._one_part, members, body.part))
             tokens = {c.body.index: counted_tokens(c.body, plan.body, self._seat.config) for c in members}
-            reduced = await in_thread(partial(self._reduce, plan.body, body.part, payloads, tokens, members))
+            reduced = await in_thread(partial(self._reduce, plan.body, body.part, encoded, tokens, members))
             if reduced.digest != body.digest:
                 documents = [plan.signed, result.signed, *(c.signed for c in members)]
-                blobs = {part_blob(index): parts[body.part] for index, parts in payloads.items()}
+                blobs = {part_blob(index): data for index, data in encoded.items()}
                 await self._offending.accuse(
                     "wrong-reduction", record.round, body.reducer, documents, part=body.part, blobs=blobs
                 )  # fmt: skip
@@ -177,26 +178,35 @@ class Closing:
             )
             for c in members
         )  # fmt: skip
-        reduced = tuple(self._reduce(plan.body, part, payloads, tokens, members) for part in range(plan.body.parts))
+        reduced = tuple(
+            self._reduce(plan.body, part, {i: parts[part] for i, parts in payloads.items()}, tokens, members)
+            for part in range(plan.body.parts)
+        )
         after = apply_parts(config, base.checkpoint, [part.x for part in reduced])
         held = self._desk.checkpoints.make(plan.body.round, plan.body.base, plan.digest, after)
         return counted, reduced, held
 
     def _reduce(
-        self, plan: Plan, part: int, payloads: Mapping[int, tuple[bytes, ...]], tokens: Mapping[int, int],
+        self, plan: Plan, part: int, encoded: Mapping[int, bytes], tokens: Mapping[int, int],
         members: tuple[Doc[Commitment], ...],
     ) -> ReducedPart:  # fmt: skip
         norms2 = {c.body.index: c.body.parts[part].norm2 for c in members}
-        encoded = {index: parts[part] for index, parts in payloads.items()}
         reduced = reduce_part(self._seat.config, plan, self._seat.numel, part, encoded, tokens, norms2)
         self._desk.files.put(reduced.encoded)
         return reduced
 
     def _parts(self, commitment: Commitment) -> tuple[bytes, ...]:
-        parts = self._desk.payloads.read(tuple(part.digest for part in commitment.parts))
-        if parts is None:
+        return self._held(commitment, tuple(part.digest for part in commitment.parts))
+
+    def _one_part(self, members: Iterable[Doc[Commitment]], part: int) -> dict[int, bytes]:
+        """A part of each of these members, encoded."""
+        return {c.body.index: self._held(c.body, (c.body.parts[part].digest,))[0] for c in members}
+
+    def _held(self, commitment: Commitment, digests: tuple[str, ...]) -> tuple[bytes, ...]:
+        held = self._desk.payloads.read(digests)
+        if held is None:
             raise PayloadLostError(commitment.round, commitment.index)
-        return parts
+        return held
 
 
 class PayloadLostError(OracleError):

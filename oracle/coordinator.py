@@ -92,7 +92,7 @@ class Coordinator:
         roots, over = await self._roots(plan.body)
         return replace(
             facts, plan=plan.body, anchor=None if anchor is None else Anchor.from_body(anchor.body),
-            receipted=bool(rounds.receipted(plan.body.round)), anchored=bool(roots), window_over=over,
+            receipted=rounds.any_receipted(plan.body.round), anchored=bool(roots), window_over=over,
             complete=over and self._closing.complete(plan.body, roots),
         )  # fmt: skip
 
@@ -293,6 +293,8 @@ class Coordinator:
 
     def _start(self, purpose: str, work: Callable[[], int]) -> None:
         """Send a transaction in the background, one at a time for each purpose."""
+        if not self._desk.may_send:
+            return
         running = self._sending.get(purpose)
         if running is None or running.done():
             self._sending[purpose] = asyncio.create_task(self._guarded(purpose, work))

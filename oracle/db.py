@@ -33,13 +33,25 @@ class Database(DatabaseCore):
         self, kind: str, *, round_: int | None = None, member: int | None = None, signer: str | None = None
     ) -> list[Row]:
         """Documents of one kind in the order in which they came, narrowed by what is given."""
+        return [row_of(Row, r) for r in self._documents("*", kind, round_, member, signer)]
+
+    def document_names(
+        self, kind: str, *, round_: int | None = None, member: int | None = None, signer: str | None = None
+    ) -> list[tuple[bytes, str]]:
+        """(digest, signer) of the same documents in the same order, for who may know what they say."""
+        found = self._documents("digest, signer", kind, round_, member, signer)
+        return [(as_bytes(digest), str(author)) for digest, author in found]
+
+    def _documents(
+        self, columns: str, kind: str, round_: int | None, member: int | None, signer: str | None
+    ) -> list[tuple[object, ...]]:
         where, values = ["kind=?"], [kind]  # type: tuple[list[str], list[object]]
         for column, value in (("round", round_), ("member", member), ("signer", signer.lower() if signer else None)):
             if value is not None:
                 where.append(f"{column}=?")
                 values.append(value)
-        sql = f"SELECT * FROM documents WHERE {' AND '.join(where)} ORDER BY seq"  # noqa: S608 (columns are named above)
-        return [row_of(Row, r) for r in self.read(sql, *values)]
+        sql = f"SELECT {columns} FROM documents WHERE {' AND '.join(where)} ORDER BY seq"  # noqa: S608 (ours alone)
+        return self.read(sql, *values)
 
     def document(self, digest: bytes) -> Row | None:
         """The document with this digest (the first signer's, where several signed the same body), or None."""
@@ -72,12 +84,10 @@ class Database(DatabaseCore):
             round_, member, part, sha256, now_ms,
         )  # fmt: skip
 
-    def payloads(self, round_: int) -> dict[int, dict[int, bytes]]:
-        """member -> part -> SHA-256 of the parts held for a round."""
-        held: dict[int, dict[int, bytes]] = {}
-        for member, part, sha256 in self.read("SELECT member, part, sha256 FROM payloads WHERE round=?", round_):
-            held.setdefault(as_int(member), {})[as_int(part)] = as_bytes(sha256)
-        return held
+    def payload(self, round_: int, member: int) -> dict[int, bytes]:
+        """part -> SHA-256 of what is held of a member's payload for a round."""
+        held = self.read("SELECT part, sha256 FROM payloads WHERE round=? AND member=?", round_, member)
+        return {as_int(part): as_bytes(sha256) for part, sha256 in held}
 
     def last_payload_ms(self, round_: int) -> int | None:
         """When the last payload of a round that came at all came."""

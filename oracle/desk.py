@@ -17,7 +17,10 @@ from oracle.watch import View
 
 @dataclass
 class Desk:
-    """The working parts of one signer, for one event loop. `view` is replaced as a whole by the watching step."""
+    """The working parts of one signer, for one event loop. `view` is replaced as a whole by the watching step.
+
+    `may_send` is false as long as something that the transmitter sent before this start may still be under way.
+    """
 
     seat: Seat
     rounds: Rounds
@@ -28,6 +31,7 @@ class Desk:
     metrics: Metrics = field(default_factory=Metrics)
     bell: Bell = field(default_factory=Bell)
     seen: View | None = None
+    may_send: bool = True
 
     @property
     def view(self) -> View:

@@ -87,7 +87,7 @@ class Intake:
         plan = self.plan_of(commitment.plan)
         self._require_member(signer, commitment.index, "commitment")
         check_commitment(commitment, plan.body, plan.digest, self._seat.config)
-        others = [c for c in rounds.commitments(plan.body.round).values() if c.body.index == commitment.index]
+        others = list(rounds.commitments(plan.body.round, member=commitment.index).values())
         if len(others) < 2:  # the second is kept too: another signer may have anchored it
             self._seat.keep(signed, signer, round_=commitment.round, member=commitment.index)
         if others:

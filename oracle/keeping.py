@@ -51,7 +51,8 @@ class Keeping:
         try:
             if missing:
                 cid = parse_cid(missing[0])
-                pin = await in_thread(lambda: service.keep(cid, self._seat.campaign))
+                store = self._seat.store
+                pin = await in_thread(lambda: service.keep(cid, self._seat.campaign, store.origins()))
                 self._seat.db.set_meta(_REMOTE + cid, pin.request)
             elif over:
                 request = known[over[0]]

@@ -28,12 +28,11 @@ class Payloads:
 
     def holds(self, commitment: Commitment) -> bool:
         """Whether every part of a commitment is here."""
-        held = self._seat.db.payloads(commitment.round).get(commitment.index, {})
-        return all(held.get(n) == digest_bytes(part.digest) for n, part in enumerate(commitment.parts))
+        return not self.missing(commitment)
 
     def missing(self, commitment: Commitment) -> list[int]:
         """The parts of a commitment that are not here."""
-        held = self._seat.db.payloads(commitment.round).get(commitment.index, {})
+        held = self._seat.db.payload(commitment.round, commitment.index)
         return [n for n, part in enumerate(commitment.parts) if held.get(n) != digest_bytes(part.digest)]
 
     def read(self, digests: tuple[str, ...]) -> tuple[bytes, ...] | None:

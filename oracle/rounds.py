@@ -49,9 +49,7 @@ class Rounds:
 
     def _open(self, kind: type[B], row: Row) -> Doc[B]:
         key = (row.digest, row.signer)
-        known = self._cache.get(key)
-        if isinstance(known, Doc) and isinstance(known.body, kind):
-            self._cache.move_to_end(key)
+        if (known := self._known(kind, key)) is not None:
             return known
         signed = Signed.from_bytes(row.signed)
         doc = Doc(kind.from_body(signed.body), signed, row.signer, row.received_ms)
@@ -60,7 +58,18 @@ class Rounds:
             self._cache.popitem(last=False)
         return doc
 
+    def _known(self, kind: type[B], key: tuple[bytes, str]) -> Doc[B] | None:
+        known = self._cache.get(key)
+        if isinstance(known, Doc) and isinstance(known.body, kind):
+            self._cache.move_to_end(key)
+            return known
+        return None
+
     def _all(self, kind: type[B], round_: int, *, member: int | None = None, signer: str | None = None) -> list[Doc[B]]:
+        names = self._db.document_names(kind.KIND, round_=round_, member=member, signer=signer)
+        known = [doc for name in names if (doc := self._known(kind, name)) is not None]
+        if len(known) == len(names):
+            return known
         rows = self._db.documents(kind.KIND, round_=round_, member=member, signer=signer)
         return [self._open(kind, row) for row in rows]
 
@@ -102,13 +111,13 @@ class Rounds:
         last = self._db.last_round(Record.KIND)
         return self.record(last) if last else None
 
-    def commitments(self, round_: int) -> dict[str, Doc[Commitment]]:
-        """Commitments by digest."""
-        return {c.digest: c for c in self._all(Commitment, round_)}
+    def commitments(self, round_: int, *, member: int | None = None) -> dict[str, Doc[Commitment]]:
+        """Commitments by digest, of one member or of all."""
+        return {c.digest: c for c in self._all(Commitment, round_, member=member)}
 
-    def receipts(self, round_: int, *, signer: str | None = None) -> list[Doc[Receipt]]:
-        """Receipts in the order in which they came, of one signer or of all."""
-        return self._all(Receipt, round_, signer=signer)
+    def receipts(self, round_: int, *, member: int | None = None, signer: str | None = None) -> list[Doc[Receipt]]:
+        """Receipts in the order in which they came, for one member or all, of one signer or of all."""
+        return self._all(Receipt, round_, member=member, signer=signer)
 
     def results(self, round_: int) -> list[Doc[Result]]:
         """Reducers' signed results."""
@@ -124,10 +133,14 @@ class Rounds:
 
     # --- what follows from them --------------------------------------------------------------------------------------
 
-    def receipted(self, round_: int) -> dict[str, Doc[Commitment]]:
-        """Commitments that at least one signer has receipted, by digest."""
-        known = self.commitments(round_)
-        named = {r.body.commitment for r in self.receipts(round_)}
+    def any_receipted(self, round_: int) -> bool:
+        """Whether there is any; a receipt is kept only with its commitment."""
+        return bool(self._db.document_names(Receipt.KIND, round_=round_))
+
+    def receipted(self, round_: int, *, member: int | None = None) -> dict[str, Doc[Commitment]]:
+        """Commitments that at least one signer has receipted, by digest, of one member or of all."""
+        known = self.commitments(round_, member=member)
+        named = {r.body.commitment for r in self.receipts(round_, member=member)}
         return {digest: c for digest, c in known.items() if digest in named}
 
     def anchored(self, round_: int, roots: set[bytes]) -> dict[str, Doc[Commitment]]:

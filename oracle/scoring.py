@@ -98,6 +98,7 @@ class Scoring:
         scores = await self._worker.contribution(
             plan=paths[0], index=entry.index, steps=entry.steps, base=base.weights, parts=paths[1:],
             results=[files.path(digest) for digest in record.results], seed=seed.hash,
+            private=self._seat.config.private,
         )  # fmt: skip
         self._desk.metrics.score_seconds.inc(max(0.0, self._seat.clock() - began))
         for digest in entry.parts:

@@ -80,6 +80,7 @@ class Service:
         self.banning = Banning(desk, self.offending)
         self.collecting = Collecting(desk, self.intake, self.offending)
         self.submitting = Submitting(desk)
+        desk.may_send = False
         self.coordinator = Coordinator(desk, self.offending, uploads) if desk.coordinates else None
         self.disputing = Disputing(desk)
         service = seat.settings.pin_service
@@ -102,7 +103,7 @@ class Service:
         server = self.api.server()
         host, port = await server.start(*split_address(self.seat.settings.listen))
         self._log.info("listening", address=f"{host}:{port}", signer=self.seat.address)
-        beside: list[Awaitable[None]] = [self.cycle(), self._fetch_data()]
+        beside: list[Awaitable[None]] = [self.cycle(), self._fetch_data(), self.submitting.settle()]
         beside += [self.collecting.follow(peer) for peer in self.desk.view.signers if peer != self.seat.address]
         if self.coordinator is not None:
             beside.append(self.coordinator.run())
@@ -111,6 +112,7 @@ class Service:
         try:
             await _first_failure(tasks, waiting)
         finally:
+            self.seat.run.chain.abandon()
             for task in [*tasks, waiting, *self._errands.values()]:
                 task.cancel()
             await asyncio.gather(*tasks, waiting, *self._errands.values(), return_exceptions=True)
@@ -164,7 +166,8 @@ class Service:
 
     def collect(self) -> None:
         """Anchor what only this signer has receipted. Other signers' logs are followed all the time."""
-        self._errand("anchor", self.collecting.anchor_own)
+        if self.desk.may_send:
+            self._errand("anchor", self.collecting.anchor_own)
 
     async def verify(self) -> None:
         """Draw, fetch states, replay, score, recompute records, measure the checkpoint of an epoch that is over."""
@@ -180,16 +183,18 @@ class Service:
     def agree(self) -> None:
         """Propose a report when it is this signer's turn; votes on others' proposals are given in `oracle.api`."""
         attempt = self.agreement.turn()
-        if attempt is not None and self._data_here and not self.submitting.reported(self.desk.view.open_epoch):
+        ready = self._data_here and self.desk.may_send
+        if attempt is not None and ready and not self.submitting.reported(self.desk.view.open_epoch):
             self._errand("report", lambda: self._report(attempt))
 
     def submit(self) -> None:
         """Do what is due on chain, and see to bans and disputes."""
-        duty = self.submitting.duty()
-        if duty is not None:
-            self._errand(duty.purpose, lambda: self.submitting.perform(duty))
-        self._errand("ban", self.banning.step)
-        self._errand("disputes", self.disputing.step)
+        if self.desk.may_send:
+            duty = self.submitting.duty()
+            if duty is not None:
+                self._errand(duty.purpose, lambda: self.submitting.perform(duty))
+            self._errand("ban", self.banning.step)
+            self._errand("disputes", self.disputing.step)
         self._errand("keep", self.keeping.step)
         self._errand("remote-pin", self.keeping.remote_step)
         self._settle_books()

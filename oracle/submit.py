@@ -4,8 +4,10 @@ Each thing is done once, whoever dies: the contract refuses a second report, and
 another does nothing. Transactions are simulated before they are sent, so a lost race costs no gas.
 """
 
+import asyncio
+
 from commonweight.chain.types import Receipt
-from commonweight.errors import ContractError
+from commonweight.errors import CommonweightError, ContractError
 from oracle.agree import Agreed
 from oracle.desk import Desk
 from oracle.duties import Duty, due
@@ -16,6 +18,7 @@ _DONE_BY_ANOTHER = (
     "WrongEpoch", "NotClosed", "NotReported", "NotSettled", "WrongReport", "StillOpen", "ReportSpanOpen",
     "EpochNotOver",
 )  # fmt: skip
+_RETRY_S = 1.0
 
 
 class Submitting:
@@ -25,6 +28,22 @@ class Submitting:
         self._desk = desk
         self._seat = desk.seat
         self._log = logger("submit")
+
+    async def settle(self) -> None:
+        """See through what the transmitter had under way before this start, and only then let anything be sent.
+
+        A process that is killed leaves transactions behind, some priced too low to be mined by themselves. Whoever
+        sends the same again beside them pays twice.
+        """
+        while not self._desk.may_send:
+            try:
+                await in_thread(self._seat.run.chain.settle)
+                self._desk.may_send = True
+            except CommonweightError as trouble:
+                self._desk.metrics.failures.labels("settle").inc()
+                self._log.warning("not settled", error=str(trouble))
+                await asyncio.sleep(_RETRY_S)
+        self._desk.bell.ring()
 
     async def report(self, agreed: Agreed) -> bool:
         """Submit a report. The contract may not take it: another was faster, or the attempt is over.

@@ -30,14 +30,15 @@ class Uploads:
         plan = self._desk.rounds.by_digest(Plan, message.plan)
         if plan is None:
             raise PeerRefused("wrong-plan", "A part is for a plan that is not known here", message.plan)
-        found = self._desk.rounds.receipted(plan.body.round).values()
-        own = next((c for c in found if c.body.index == message.sender), None)
+        found = self._desk.rounds.receipted(plan.body.round, member=message.sender).values()
+        own = next(iter(found), None)
         if own is None:
             raise PeerRefused("no-commitment", f"Provider {message.sender} has no receipt in round {message.round}")
         if self._seat.now_ms() < plan.body.anchor_by_ms:
             raise PeerRefused("too-early", "The anchor window is still open", "a payload shown now could be copied")
         await self._check(plan, own, message, signed, data)
-        self._desk.bell.ring()
+        if self._desk.payloads.holds(own.body):
+            self._desk.bell.ring()
 
     async def _check(
         self, plan: Doc[Plan], own: Doc[Commitment], message: PartMessage, signed: Signed, data: bytes

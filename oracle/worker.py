@@ -16,7 +16,7 @@ from pathlib import Path
 
 from commonweight.errors import CommonweightError, OracleError
 from commonweight.protocol.canonical import Json, JsonObject
-from commonweight.protocol.contribution import FAR, SCORES, Scores
+from commonweight.protocol.contribution import FAR, PrivateScores, Scores, scores_of
 from commonweight.protocol.fields import Fields
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "trainer.replay")
@@ -89,15 +89,18 @@ class Worker:
 
     async def contribution(
         self, *, plan: Path, index: int, steps: int, base: Path, parts: Sequence[Path], results: Sequence[Path],
-        seed: bytes,
-    ) -> Scores:  # fmt: skip
-        """The scores of a payload (a member's encoded parts) beside the round's canonical parts. Raises WorkerError."""
+        seed: bytes, private: bool,
+    ) -> Scores | PrivateScores:  # fmt: skip
+        """The scores of a payload (a member's encoded parts) beside the round's canonical parts; those on held-out text
+        alone in a run on private shards. Raises WorkerError.
+        """
+        names = PrivateScores.names() if private else Scores.names()
         f = await self._ask("contribution", {
             "plan": str(plan), "index": index, "steps": steps, "base": str(base), "seed": seed.hex(),
             "parts": [str(path) for path in parts], "results": [str(path) for path in results],
         })  # fmt: skip
-        return f.child("scores", lambda inner: Scores.of(
-            [(name, inner.integer(name, -2 * FAR, 2 * FAR)) for name in SCORES]
+        return f.child("scores", lambda inner: scores_of(
+            (name, inner.integer(name, -2 * FAR, 2 * FAR)) for name in names
         ))  # fmt: skip
 
     async def close(self) -> None:

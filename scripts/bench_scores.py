@@ -31,7 +31,7 @@ from commonweight.exact.payload import Payload, make_payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State
 from commonweight.protocol.canonical import Json, JsonObject
-from commonweight.protocol.contribution import Scores, judge
+from commonweight.protocol.contribution import PrivateScores, Scores, judge
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import CODECS, RunConfig
@@ -188,7 +188,7 @@ def examine(
     }  # fmt: skip
 
 
-def scored(crowd: Crowd, plan: Plan, index: int, payload: F32, reference: F32, seed: bytes) -> Scores:
+def scored(crowd: Crowd, plan: Plan, index: int, payload: F32, reference: F32, seed: bytes) -> Scores | PrivateScores:
     """The scores of a payload in a member's place."""
     update = Update(crowd.checkpoint.weights, payload, reference)
     return score(crowd.optimizer.model, crowd.corpus, crowd.config, plan, index, plan.h, seed, update)

@@ -78,7 +78,7 @@ class _Bare(EmptyRound):
         configure_torch(self.config.training.threads)
         self.optimizer.load(start)
         for step in range(self.plan.member(0).steps):
-            self.optimizer.advance(batch_of(self.config, self.corpus, self.plan, 0, step))
+            self.optimizer.advance(batch_of(self.config, self.corpus, self.plan, 0, step, 0))
         payload = payload_of(self.config, self.plan, self.base, self.optimizer.model.export_flat(), start.residual)
         journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)

@@ -6,9 +6,9 @@ import asyncio
 import logging
 
 from commonweight.errors import CommonweightError, FormatError
-from commonweight.protocol.documents import Signed
+from commonweight.protocol.documents import Signed, verify
 from commonweight.protocol.fields import digest_bytes
-from commonweight.protocol.records import Commitment, Plan, open_signed
+from commonweight.protocol.records import Commitment, Plan
 from commonweight.protocol.structure import check_commitment
 from trainer.member import Member
 from trainer.signers import Roster
@@ -51,14 +51,14 @@ def _anchored(member: Member, plan: Plan, plan_digest: str, roster: Roster) -> d
         if signed.digest not in digests:
             continue
         try:
-            index = Commitment.from_body(signed.body).index
-            provider = member.chain.provider(index)
+            body = Commitment.from_body(signed.body)
+            provider = member.chain.provider(body.index)
             if provider is None:
                 continue
-            body = open_signed(Commitment, signed, member.identity.domain, provider.key)
+            verify(signed, member.identity.domain, Commitment.KIND, provider.key)
             check_commitment(body, plan, plan_digest, member.config)
         except FormatError as problem:
             _log.warning("round %d: a commitment is passed over: %s", plan.round, problem)
             continue
-        found[index] = signed
+        found[body.index] = signed
     return found

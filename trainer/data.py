@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from commonweight.errors import DataError
+from commonweight.errors import DataError, UsageError
 from commonweight.protocol.data import DataManifest, Shard, Split, Tokenizer, locate, sample_windows, windows
+from commonweight.protocol.runconfig import RunConfig
 from commonweight.store.base import ContentStore
 from commonweight.store.cid import Block, Cid
 from commonweight.store.unixfs import add_file
@@ -52,7 +53,9 @@ def prepare(
     `sources` are files or directories (searched for .py, .txt, .rst and .md); None means the Python standard library's
     own source and documentation. A `stream` of documents takes the place of `sources`; it is read, in its order, until
     there are `max_bytes` of text. `tokenizer` is a `tokenizers` JSON file; None means bytes. Documents are taken in the
-    order of their SHA-256 until `max_bytes` of text are read, so the result depends on nothing but the contents.
+    order of their SHA-256 until `max_bytes` of text are read, so the result depends on nothing but the contents. With a
+    `heldout_bps` of 0 nothing is held out, for a provider's own shards; with 10,000 everything is, for what a run on
+    such shards publishes.
     Raises DataError.
     """
     taken = 0
@@ -64,12 +67,12 @@ def prepare(
             break
         taken += len(document)
         (heldout if int.from_bytes(digest[:4], "big") % 10_000 < heldout_bps else train).append(document)
-    if not heldout and len(train) > 1:
+    if not heldout and len(train) > 1 and heldout_bps:
         heldout.append(train.pop())
-    if not heldout:
+    if not (train or heldout) or (not heldout and heldout_bps) or (not train and heldout_bps < 10_000):
         raise DataError(
             "There is too little text",
-            f"{len(train)} documents were found",
+            f"{len(train)} documents to train on and {len(heldout)} to hold out were found",
             "name more files; training and held-out text need at least one document each",
         )
     encoder = _Encoder(tokenizer)
@@ -106,6 +109,29 @@ def fetch(store: ContentStore, manifest_cid: str, manifest_sha256: str, data_dir
     (data_dir / MANIFEST).write_bytes(raw)
 
 
+def own_shards(store: ContentStore, config: RunConfig, folder: Path | None) -> Corpus | None:
+    """A member's own shards, in a run on private shards; None in any other. Nothing of them goes anywhere.
+
+    Raises UsageError where a folder is named and not wanted, or the other way round; DataError as `open_private` does.
+    """
+    if config.private and folder is None:
+        raise UsageError(
+            "This run trains on shards that stay with their owners",
+            "nobody publishes any to train on",
+            "prepare yours by `commonweight data prepare`, and name their folder by --private-data",
+        )
+    if not config.private and folder is not None:
+        raise UsageError(
+            "This run trains on published shards alone",
+            "work on others could not be replayed, and would be refused",
+            "leave --private-data out",
+        )
+    if folder is None:
+        return None
+    raw = store.get(Cid(config.data.manifest_cid), sha256=config.data.manifest_sha256)
+    return Corpus.open_private(folder, DataManifest.load(raw))
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A verified data set: the tokens of both splits, memory-mapped shard by shard."""
@@ -133,6 +159,29 @@ class Corpus:
             tuple(_open_shard(data_dir, shard, dtype) for shard in manifest.train.shards),
             tuple(_open_shard(data_dir, shard, dtype) for shard in manifest.heldout.shards),
         )
+
+    @classmethod
+    def open_private(cls, data_dir: Path, published: DataManifest) -> Corpus:
+        """Verify and open a member's own shards for a run on private shards, whose manifest is `published`.
+
+        Raises DataError where they are not in the run's tokens, or there are none.
+        """
+        found = cls.open(data_dir)
+        ours, theirs = (
+            f"{m.vocab_size} {m.tokenizer.kind} {m.tokenizer.sha256 or ''}" for m in (found.manifest, published)
+        )
+        if ours != theirs:
+            raise DataError(
+                f"The shards in {data_dir} are not in this run's tokens",
+                f"they are made of {ours}, the run of {theirs}",
+                "prepare them by `commonweight data prepare` with the run's tokenizer",
+            )
+        if not found.manifest.train.tokens:
+            raise DataError(
+                f"There is nothing to train on in {data_dir}", "all of it is held out",
+                "prepare it by `commonweight data prepare --heldout-bps 0`",
+            )  # fmt: skip
+        return found
 
     def batch(self, data_seed: bytes, data_start: int, step: int, size: int, seq_len: int) -> NDArray[np.int64]:
         """The tokens of a member's inner step: int64 [size, seq_len + 1]. `step` counts from the round's first, 0."""
@@ -220,7 +269,8 @@ def _text_files(folder: Path) -> Iterator[Path]:
 
 
 def _write_split(name: str, stream: Iterator[Tokens], out_dir: Path, shard_tokens: int) -> Split:
-    tokens = np.concatenate(list(stream))
+    pieces = list(stream)
+    tokens: Tokens = np.concatenate(pieces) if pieces else np.zeros(0, np.uint8)
     shards = []
     for number, start in enumerate(range(0, len(tokens), shard_tokens)):
         piece = tokens[start : start + shard_tokens]

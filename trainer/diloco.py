@@ -132,7 +132,8 @@ class RoundTrainer:
         optimizer = self._optimizer = self._optimizer or self._make(self.config)
         plan, started = folder.body, time.perf_counter()
         trace, state, fresh = self._begin(folder, base)
-        done = state.step - trace.states[0].step if fresh is None else 0
+        before = state.step if fresh is not None else trace.states[0].step
+        done = state.step - before
         optimizer.load(state if done else departing(self.config, state))
         planned = plan.member(self.index).steps
         losses: list[float] = []
@@ -144,7 +145,8 @@ class RoundTrainer:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
                 for step in range(done, stop):
-                    losses.append(optimizer.advance(batch_of(self.config, self.corpus, plan, self.index, step)))
+                    batch = batch_of(self.config, self.corpus, plan, self.index, step, before)
+                    losses.append(optimizer.advance(batch))
                     progress(step + 1, losses[-1])
                 self._step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
@@ -175,9 +177,14 @@ class RoundTrainer:
         return TraceBuilder(start.previous), start.state, start
 
 
-def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: int) -> NDArray[np.int64]:
-    """The tokens of a member's inner step (from 0) by the plan: int64 [batch, seq_len + 1]."""
-    training, start = config.training, plan.member(index).data_start
+def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: int, before: int) -> NDArray[np.int64]:
+    """The tokens of a member's inner step (from 0) of a round: int64 [batch, seq_len + 1].
+
+    They lie where the plan says; in a run on private shards, where all are the member's own, after those of the
+    `before` optimizer steps that its state has seen in earlier rounds.
+    """
+    training = config.training
+    start = before * training.batch if config.private else plan.member(index).data_start
     return corpus.batch(digest_bytes(plan.data_seed), start, step, training.batch, training.seq_len)
 
 

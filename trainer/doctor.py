@@ -37,6 +37,7 @@ from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, open_store, parse_cid
+from trainer.data import own_shards
 from trainer.settings import ProviderSettings
 
 _CALL_S = 12.0
@@ -135,6 +136,9 @@ def _content(findings: list[Finding], settings: ProviderSettings, run: Run | Non
         config = attempt(findings, "run.json is in the store", lambda: _config(store, run))
         if config is not None:
             attempt(findings, "The data set is in the store", lambda: _dataset(store, config))
+            if config.private or settings.private_data is not None:
+                own = settings.private_data
+                attempt(findings, "The shards here fit the run", lambda: own_shards(store, config, own))
         return config
     finally:
         store.close()

@@ -256,8 +256,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         enough_memory(training_memory(config), settings.max_memory)
     chain, campaign = OnChain(run), lower_address(run.address)
     index = chain.index_of_key(key.address)
-    data.fetch(store, config.data.manifest_cid, config.data.manifest_sha256, settings.data_dir / "data")
-    corpus = data.Corpus.open(settings.data_dir / "data", config.data.manifest_sha256)
+    corpus = _corpus(store, config, settings)
     identity = Identity(key.private_key, campaign, run.oracle.domain(), "member", index)
     upload = None if settings.max_upload is None else UploadCap(settings.max_upload)
     dialer, journal = Dialer(identity, Limits(upload=upload)), Journal(settings.data_dir / "state")
@@ -279,6 +278,15 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         advertise=settings.advertise,
         upload=upload,
     )
+
+
+def _corpus(store: ContentStore, config: RunConfig, settings: ProviderSettings) -> data.Corpus:
+    """What this member trains on: the published shards, or its own in a run on private shards."""
+    own = data.own_shards(store, config, settings.private_data)
+    if own is not None:
+        return own
+    data.fetch(store, config.data.manifest_cid, config.data.manifest_sha256, settings.data_dir / "data")
+    return data.Corpus.open(settings.data_dir / "data", config.data.manifest_sha256)
 
 
 def _trainer(

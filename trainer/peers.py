@@ -1,6 +1,7 @@
 """A member among its peers: what it serves to members and signers, and its calls to other members.
 
-Served: `part` and `result` (the all-reduce), `state` (a trace state, to signers who replay), `payload` (an own part, to
+Served: `part` and `result` (the all-reduce), `state` (a trace state, to signers who replay; to nobody where the run
+trains on private shards), `payload` (an own part, to
 signers and members, once payloads may leave), `block` (content of checkpoints, by CID), `offence` (evidence against a
 record). Callers are known by their registered key; sizes and numbers are bounded before anything is read.
 """
@@ -157,6 +158,7 @@ class PeerServer:
         self._checkpoints = checkpoints
         self._own_part = own_part
         self._accuse = accuse
+        self._private = config.private
         self._exchanges: dict[int, Exchange] = {}
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
         methods = {
@@ -230,6 +232,9 @@ class PeerServer:
 
     async def _state(self, request: Request) -> Reply:
         self._signers_only(request)
+        if self._private:
+            why = "it was made of shards that do not leave this member"
+            raise PeerRefused("private", "The states of a run on private shards are shown to nobody", why)
         f = Fields(request.params, "state")
         round_, leaf = f.integer("round", 1), f.integer("leaf")
         arrays = f.boolean("arrays") if "arrays" in request.params else True

@@ -71,8 +71,9 @@ def replay_segment(
     """
     configure_torch(threads or optimizer.config.training.threads)
     optimizer.load(start if steps.start else departing(optimizer.config, start))
+    before = start.step - steps.start
     for step in steps:
-        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step))
+        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step, before))
     return optimizer.state(start.residual)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from commonweight.exact.arrays import F32
-from commonweight.protocol.contribution import FAR, Scores, own_offsets, random_key
+from commonweight.protocol.contribution import FAR, PrivateScores, Scores, own_offsets, random_key
 from commonweight.protocol.records import Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
@@ -37,8 +37,13 @@ class Update:
 
 def score(
     model: Llama, corpus: Corpus, config: RunConfig, plan: Plan, index: int, steps: int, seed: bytes, update: Update
-) -> Scores:
-    """The scores of a member's payload after `steps` inner steps, beside the round's canonical update as reference."""
+) -> Scores | PrivateScores:
+    """The scores of a member's payload after `steps` inner steps, beside the round's canonical update as reference.
+
+    On private shards only what the payload does to held-out text can be looked at.
+    """
+    if config.private:
+        return score_heldout(model, corpus, config, update)
     training, count = config.training, config.verification.contribution_windows
     start = plan.member(index).data_start
     drawn = own_offsets(seed, plan.round, index, count, steps * training.batch)
@@ -61,6 +66,17 @@ def score(
         _micro(_mean(own_gains)), _micro(_noise(own_gains)), _micro(_mean(held_gains)), _micro(_noise(held_gains)),
         _micro(_mean(own_lead) - _mean(random_lead)), _micro(math.sqrt(noise2)),
     )  # fmt: skip
+
+
+def score_heldout(model: Llama, corpus: Corpus, config: RunConfig, update: Update) -> PrivateScores:
+    """The scores of a payload whose own batches nobody else can look at."""
+    held = corpus.heldout_windows(config.verification.contribution_windows, config.training.seq_len)
+    with np.errstate(over="ignore", invalid="ignore"):
+        model.load_flat(update.base - update.payload)
+    after = window_losses(model, held)
+    model.load_flat(update.base)
+    gains = _less(window_losses(model, held), after)
+    return PrivateScores(_micro(_mean(gains)), _micro(_noise(gains)))
 
 
 def window_losses(model: Llama, windows: Windows) -> list[float]:

@@ -26,6 +26,7 @@ class ProviderSettings:
     by its estimate; outside the windows of `schedule` the member rests, `p2p` are libp2p addresses of
     relays at which others reach this process instead of `listen`; `metrics` is the host:port at which
     Prometheus is answered, and `tensorboard` the folder for TensorBoard's curves.
+    `private_data` is the folder of the member's own shards, in a run on private shards.
     """
 
     campaign: str
@@ -47,6 +48,7 @@ class ProviderSettings:
     max_memory: int | None = None
     schedule: Schedule | None = None
     p2p: tuple[str, ...] = ()
+    private_data: Path | None = None
     metrics: str | None = None
     tensorboard: Path | None = None
 

@@ -13,6 +13,7 @@ from commonweight.protocol.runconfig import RunConfig
 from trainer.journal import Journal
 
 _log = logging.getLogger("commonweight.trainer")
+_NONE = 2**31
 _SHARE_OF_WAIT = 4
 """A state that is computed again may take this part of the time that a signer waits: training goes on beside it."""
 
@@ -34,8 +35,10 @@ class Thinning:
 def affordable(config: RunConfig, step_s: float, wanted: int) -> int:
     """The greatest n up to `wanted` for which a state is computed again well within the time that a signer waits.
 
-    `step_s` are the seconds of an inner step here.
+    `step_s` are the seconds of an inner step here. On private shards no signer ever asks: none needs to stay.
     """
+    if config.private:
+        return _NONE
     segment_s = max(step_s, 1e-9) * config.training.trace_every
     allowed = 1 + int(config.verification.state_wait_ms / 1000 / _SHARE_OF_WAIT / segment_s)
     if allowed < wanted:

@@ -153,7 +153,7 @@ class _Checker:
                 if name.startswith(f"verdicts/{record.round}-{index}-")
             )
             rounds.append(RoundEvidence(record, verdicts))
-        lines = itemise(rounds, config.model.parameters(), config.verification)
+        lines = itemise(rounds, config.model.parameters(), config.verification, config.credit_bps)
         mine = [dumps(line.to_json()) for line in lines if line.index == index]
         itemised = Fields(loads(files["credits.json"], MAX_FILE_BYTES), "credits.json")
         published = [dumps(line) for line in itemised.items("lines", 0, 1 << 20) if _index_of(line) == index]

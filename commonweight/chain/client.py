@@ -7,6 +7,7 @@ simulated first, so that most refusals cost no gas and come with the contract's 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ class Chain:
         self.drafter = drafter
         self._confirmations = confirmations
         self._state_dir = state_dir or default_state_dir()
+        self._abandoned = threading.Event()
         self._options: dict[str, Any] = {
             "confirmations": confirmations,
             "timeout_s": timeout_s,
@@ -239,6 +241,13 @@ class Chain:
         """Wait for whatever this key still has under way, also from before a crash. Raises TransactionStuck."""
         self._sender().settle()
 
+    def abandon(self) -> None:
+        """Wait for no transaction any more: whoever waits in another thread gets TransactionStuck at once.
+
+        For the end of a program. What is under way stays on record, and the next start's `settle` sees to it.
+        """
+        self._abandoned.set()
+
     def transaction_count(self, address: str, block: BlockId = "latest") -> int:
         """How many transactions an account has had mined up to a block."""
         return int(self.rpc("eth_getTransactionCount", address, block_id(block)), 16)
@@ -288,7 +297,7 @@ class Chain:
     def _sender(self) -> Sender:
         key = self._need_key()
         nonces = NonceStore(self._state_dir, self.chain_id, self._endpoints.genesis, key.address)
-        return Sender(self._endpoints, key, self.chain_id, self.fees, nonces)
+        return Sender(self._endpoints, key, self.chain_id, self.fees, nonces, self._abandoned)
 
     def _need_key(self) -> Key:
         if self.key is None:

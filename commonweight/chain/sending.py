@@ -8,6 +8,7 @@ repeated, so there only what it does not know is sent again.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,14 +55,17 @@ class Fees:
 
 
 class Sender:
-    """Sends from one key on one chain."""
+    """Sends from one key on one chain. Once `abandoned` is set it waits for nothing any more."""
 
-    def __init__(self, endpoints: Endpoints, key: Key, chain_id: int, fees: Fees, nonces: NonceStore) -> None:
+    def __init__(
+        self, endpoints: Endpoints, key: Key, chain_id: int, fees: Fees, nonces: NonceStore, abandoned: threading.Event
+    ) -> None:
         self._endpoints = endpoints
         self._key = key
         self._chain_id = chain_id
         self._fees = fees
         self._nonces = nonces
+        self._abandoned = abandoned
 
     def send(
         self,
@@ -99,7 +103,7 @@ class Sender:
                 self._wait(entry, "A transaction from before", None)
                 self._forget_up_to(entry.nonce)
             else:
-                time.sleep(_LONGEST_POLL_S)
+                self._pause(_LONGEST_POLL_S, "A transaction from before", entry)
 
     def _estimate(self, to: str | None, data: bytes, value: int, title: str) -> int:
         request = self._request(to, data, value)
@@ -230,8 +234,17 @@ class Sender:
                     f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits; the fee cap may be too low",
                     "Look at the transaction before you try again; raise the cap by COMMONWEIGHT_MAX_FEE_GWEI.",
                 )
-            time.sleep(pause)
+            self._pause(pause, title, sent)
             pause = min(_LONGEST_POLL_S, pause * 1.3)
+
+    def _pause(self, seconds: float, title: str, sent: InFlight) -> None:
+        """Raises TransactionStuck when nobody waits any more."""
+        if self._abandoned.wait(seconds):
+            raise TransactionStuck(
+                f"{title} was sent and is not mined yet, and this program ends.",
+                f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits",
+                "The next start waits for it, at a higher fee if need be.",
+            )
 
     def _find_receipt(self, sent: InFlight) -> dict[str, Any] | None:
         for tx_hash in reversed(sent.hashes):

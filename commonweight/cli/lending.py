@@ -17,6 +17,7 @@ from commonweight.cli.options import (
     KeystoreOption,
     ListenOption,
     PasswordFileOption,
+    PrivateDataOption,
     RpcOption,
     RunOption,
     StoreOption,
@@ -41,6 +42,7 @@ def doctor(
     advertise: Annotated[
         str | None, typer.Option("--advertise", help="HOST:PORT that others are told (default: the registered one).")
     ] = None,
+    private_data: PrivateDataOption = None,
     confirmations: ConfirmationsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -57,7 +59,7 @@ def doctor(
         "confirmations": confirmations,
     }
     session = Session(flags, config=config, as_json=as_json, role="provider")
-    settings = provider_settings(session, signer_peers, advertise)
+    settings = provider_settings(session, signer_peers, advertise, private_data)
     from trainer.doctor import examine
 
     session.output.findings(examine(settings))

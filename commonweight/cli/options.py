@@ -46,6 +46,14 @@ P2pOption = Annotated[
     typer.Option("--p2p", help="libp2p relays to be reached at, like /ip4/203.0.113.7/tcp/4001/p2p/ID; by commas.",
                  metavar="ADDRESS"),
 ]  # fmt: skip
+PrivateDataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--private-data",
+        help="Own prepared shards, for a run that trains on private ones: they stay here.",
+        metavar="DIR",
+    ),
+]
 MaxUploadOption = Annotated[
     str | None, typer.Option("--max-upload", help="The most to send, like 10Mbit.", metavar="RATE")
 ]

@@ -23,6 +23,7 @@ from commonweight.cli.options import (
     MetricsOption,
     P2pOption,
     PasswordFileOption,
+    PrivateDataOption,
     RpcOption,
     RunOption,
     ScheduleOption,
@@ -123,6 +124,7 @@ def start(
         int,
         typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),
     ] = 1,
+    private_data: PrivateDataOption = None,
     max_upload: MaxUploadOption = None,
     max_memory: MaxMemoryOption = None,
     schedule: ScheduleOption = None,
@@ -152,7 +154,9 @@ def start(
         "log_level": log_level,
     }
     session = Session(flags, config=config, role="provider")
-    settings = provider_settings(session, signer_peers, advertise, device, threads, keep_states, compile_, fused)
+    settings = provider_settings(
+        session, signer_peers, advertise, private_data, device, threads, keep_states, compile_, fused
+    )  # fmt: skip
     from trainer.train import run as train
 
     train(settings)
@@ -386,6 +390,7 @@ def provider_settings(
     session: Session,
     signer_peers: Path | None,
     advertise: str | None,
+    private_data: Path | None,
     device: str = "cpu",
     threads: int | None = None,
     keep_states: int = 1,
@@ -426,6 +431,7 @@ def provider_settings(
         metrics=s.metrics,
         tensorboard=s.tensorboard,
         p2p=relays(s.p2p),
+        private_data=private_data,
     )
 
 

@@ -13,7 +13,7 @@ from commonweight.audit.evidence import CREDITS, EvidenceAudit, read_config
 from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import Opened, check_evidence_of_run, opened
-from commonweight.cli.replaying import DATA, STEPS, Replayer, chain_to, training_data, works_of
+from commonweight.cli.replaying import DATA, PRIVATE, STEPS, Replayer, chain_to, training_data, works_of
 from commonweight.errors import UsageError
 from commonweight.protocol.dispute_documents import INCOMPLETE, REFUTED, VERIFIED, JudgedRound, Judgement
 from commonweight.protocol.fields import hex32
@@ -89,8 +89,11 @@ def _replay(
     audit: Opened, settings: AuditSettings, store: ContentStore, index: int, rounds: list[int], findings: Findings,
     progress: Progress,
 ) -> tuple[JudgedRound, ...]:  # fmt: skip
-    """Do all rounds again, each with those whose state it continues."""
+    """Do all rounds again, each with those whose state it continues. On private shards nobody can."""
     config = read_config(audit.run, store)
+    if config.private:
+        findings.unavailable(DATA, PRIVATE)
+        return tuple(JudgedRound(number, INCOMPLETE) for number in rounds)
     works = works_of(audit, store, index, findings)
     shown: dict[int, bool] = {}
     with findings.checking(DATA), training_data(config, store, settings.data_dir) as corpus:

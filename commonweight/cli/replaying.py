@@ -40,6 +40,7 @@ from trainer.diloco import payload_of
 from trainer.inner import InnerOptimizer
 from trainer.replay import replay_segment
 
+PRIVATE = "this run trains on shards that never leave their owners: nobody else can take the steps again"
 EVIDENCE, DATA, START, STEPS = "evidence-files", "training-data", "start-state", "steps-replayed"
 
 
@@ -70,7 +71,9 @@ def replay_work(
                 config = read_config(audit.run, store)
                 findings.expect(CONFIGURATION, True, "")
             works = works_of(audit, store, index, findings) if config is not None else {}
-            if config is not None and (works or _complete(findings)):
+            if config is not None and config.private:
+                findings.unavailable(DATA, PRIVATE)
+            elif config is not None and (works or _complete(findings)):
                 chain = chain_to(works, index, number)
                 with findings.checking(DATA), training_data(config, store, settings.data_dir) as corpus:
                     findings.expect(DATA, True, "")

@@ -24,7 +24,7 @@ from commonweight.cli.replaying import DATA, decoded_payload, training_data
 from commonweight.errors import UsageError
 from commonweight.exact.layout import Layout
 from commonweight.exact.round import recompute_round
-from commonweight.protocol.contribution import Scores, judge, tolerances
+from commonweight.protocol.contribution import PrivateScores, Scores, judge, tolerances
 from commonweight.protocol.evidence import RoundFiles
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Plan, Record, Verdict
@@ -43,7 +43,7 @@ class Measured:
     """A published score beside the one that was measured here."""
 
     verdict: Verdict
-    scores: Scores
+    scores: Scores | PrivateScores
     agrees: bool
 
     def to_json(self) -> dict[str, object]:
@@ -147,7 +147,7 @@ class Rescorer:
                 made = [self._compare(verdict, found[verdict.index], subject) for verdict in verdicts]
         return made
 
-    def _measure(self, files: RoundFiles, seeds: Mapping[int, bytes]) -> dict[int, Scores]:
+    def _measure(self, files: RoundFiles, seeds: Mapping[int, bytes]) -> dict[int, Scores | PrivateScores]:
         plan, record = Plan.from_body(files.plan.body), Record.from_body(files.record.body)
         base = load_checkpoint(self.store, self.layout, plan.base, plan.base_cid)
         payloads = {
@@ -166,7 +166,7 @@ class Rescorer:
             for index, seed in sorted(seeds.items())
         }  # fmt: skip
 
-    def _compare(self, verdict: Verdict, measured: Scores, subject: str) -> Measured:
+    def _compare(self, verdict: Verdict, measured: Scores | PrivateScores, subject: str) -> Measured:
         rule = self.config.verification
         ours, allowed = dict(measured.named()), dict(tolerances(measured, rule))
         apart = {name: abs(value - ours[name]) for name, value in verdict.scores}

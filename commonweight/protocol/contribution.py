@@ -1,6 +1,7 @@
 """Contribution scores: which counted payloads are scored by whom and on which windows, and what the scores decide.
 
-A scored payload is tried on windows of its member's own batches, on random windows and on held-out text. The losses
+A scored payload is tried on windows of its member's own batches, on random windows and on held-out text; on held-out
+text alone where the batches are of shards that nobody else sees. The losses
 are real numbers of a real machine; what is published of them is rounded to micro-nats with its own sampling noise, and
 everything after that is integers: whoever has the scores has the outcome.
 """
@@ -8,6 +9,7 @@ everything after that is integers: whoever has the scores has the outcome.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Self
 
 from commonweight.errors import FormatError
 from commonweight.protocol.data import permute
@@ -16,7 +18,7 @@ from commonweight.protocol.runconfig import Verification
 
 __all__ = [
     "FAR",
-    "SCORES",
+    "PrivateScores",
     "ScoreDraw",
     "Scores",
     "judge",
@@ -24,6 +26,7 @@ __all__ = [
     "own_offsets",
     "random_key",
     "score_draws",
+    "scores_of",
     "tolerances",
 ]
 
@@ -41,8 +44,40 @@ class ScoreDraw:
     position: int
 
 
+class _Named:
+    """Scores as a verdict holds them: integers by name, `_micro` at the end, ascending."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names, ascending."""
+        return tuple(sorted(f"{f.name}_micro" for f in fields(cls)))  # type: ignore[arg-type]
+
+    def named(self) -> tuple[tuple[str, int], ...]:
+        """The scores as a verdict holds them, ascending by name."""
+        return tuple((name, getattr(self, name.removesuffix("_micro"))) for name in self.names())
+
+    @classmethod
+    def of(cls, named: Iterable[tuple[str, int]]) -> Self:
+        """Reads what `named` gives. Raises FormatError."""
+        found = dict(named)
+        if set(found) != set(cls.names()):
+            raise FormatError("These are no contribution scores", f"they have {sorted(found)}"[:200])
+        noises = [value for name, value in found.items() if name.endswith("_noise_micro")]
+        if any(abs(value) > 2 * FAR for value in found.values()) or min(noises) < 0:
+            raise FormatError("A contribution score is out of range", f"{found}"[:200])
+        return cls(**{name.removesuffix("_micro"): value for name, value in found.items()})
+
+
 @dataclass(frozen=True)
-class Scores:
+class PrivateScores(_Named):
+    """What a payload made of shards that nobody else sees did to the loss on held-out text, in micro-nats per token."""
+
+    heldout_gain: int
+    heldout_noise: int
+
+
+@dataclass(frozen=True)
+class Scores(_Named):
     """What a payload did, in micro-nats per token; each figure with its standard error over the windows.
 
     `own_gain` and `heldout_gain` are by how much the loss falls from the base to base less payload. `lead` is by how
@@ -57,28 +92,11 @@ class Scores:
     lead: int
     lead_noise: int
 
-    def named(self) -> tuple[tuple[str, int], ...]:
-        """The scores as a verdict holds them, ascending by name."""
-        return tuple(sorted((f"{f.name}_micro", getattr(self, f.name)) for f in fields(self)))
 
-    @classmethod
-    def of(cls, named: Iterable[tuple[str, int]]) -> "Scores":
-        """Reads what `named` gives. Raises FormatError."""
-        found = dict(named)
-        names = {f"{f.name}_micro": f.name for f in fields(cls)}
-        if set(found) != set(names):
-            raise FormatError("These are no contribution scores", f"they have {sorted(found)}"[:200])
-        scores = cls(**{names[name]: value for name, value in found.items()})
-        if (
-            any(abs(value) > 2 * FAR for value in found.values())
-            or min(scores.own_noise, scores.heldout_noise, scores.lead_noise) < 0
-        ):
-            raise FormatError("A contribution score is out of range", f"{found}"[:200])
-        return scores
-
-
-SCORES = tuple(sorted(f"{f.name}_micro" for f in fields(Scores)))
-"""The names of the scores in a verdict, ascending."""
+def scores_of(named: Iterable[tuple[str, int]]) -> Scores | PrivateScores:
+    """The scores of a verdict, of either kind. Raises FormatError."""
+    found = tuple(named)
+    return PrivateScores.of(found) if len(found) == len(fields(PrivateScores)) else Scores.of(found)
 
 
 def score_draws(seed: bytes, record: Record, rule: Verification, signers: int) -> tuple[ScoreDraw, ...]:
@@ -101,12 +119,16 @@ def random_key(seed: bytes, number: int, index: int) -> bytes:
     return _digest(seed, number, index, b"random")
 
 
-def judge(scores: Scores, rule: Verification) -> str:
+def judge(scores: Scores | PrivateScores, rule: Verification) -> str:
     """Why a payload is refused, empty when it is not. A doubt of four standard errors and the margin is in its favour.
 
     The payload must lower the loss on the member's own windows, and more than on random ones, and not raise it on
     held-out text. The margin counts where the true value may be as small as nothing: for the lead and on held-out text.
+    Where only held-out text can be looked at, the payload must lower the loss on it.
     """
+    if isinstance(scores, PrivateScores):
+        gained = scores.heldout_gain + SIGMAS * scores.heldout_noise > 0
+        return "" if gained else "the payload does not lower the loss on held-out text"
     margin = rule.contribution_margin_micro
     if scores.own_gain + SIGMAS * scores.own_noise <= 0:
         return "the payload does not lower the loss on its own batches"
@@ -117,7 +139,7 @@ def judge(scores: Scores, rule: Verification) -> str:
     return ""
 
 
-def tolerances(measured: Scores, rule: Verification) -> tuple[tuple[str, int], ...]:
+def tolerances(measured: Scores | PrivateScores, rule: Verification) -> tuple[tuple[str, int], ...]:
     """By how much each figure of an honest score on another machine may lie from what was measured here, by name.
 
     That is `loss_tolerance_micro`, and a thousandth of the figure or of its standard error, whichever is greater:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from commonweight.errors import FormatError
 from commonweight.protocol.canonical import JsonObject
-from commonweight.protocol.contribution import Scores, leads
+from commonweight.protocol.contribution import Scores, leads, scores_of
 from commonweight.protocol.listing import Listing
 from commonweight.protocol.outcome_documents import Verdict
 from commonweight.protocol.record_documents import MeasuredLink, Record
@@ -142,11 +142,11 @@ class EpochCredits:
         }
 
 
-def credit(parameters: int, tokens: int, bandwidth: int, latency: int) -> int:
-    """6 * P * tokens * (800 + bandwidth + latency) // 10^12, for scores from 0 to 100."""
+def credit(parameters: int, tokens: int, bandwidth: int, latency: int, share_bps: int = 10_000) -> int:
+    """6 * P * tokens * (800 + bandwidth + latency) * share // 10^16, for scores from 0 to 100 and a share in bps."""
     if parameters < 0 or tokens < 0 or not 0 <= bandwidth <= 100 or not 0 <= latency <= 100:
         raise FormatError("A credit cannot be computed", f"P {parameters}, {tokens} tokens, {bandwidth}, {latency}")
-    return 6 * parameters * tokens * (800 + bandwidth + latency) // 10**12
+    return 6 * parameters * tokens * (800 + bandwidth + latency) * share_bps // 10**16
 
 
 def bandwidth_score(bps: int, reference_bps: int) -> int:
@@ -173,8 +173,11 @@ def link_medians(links: Iterable[MeasuredLink], index: int) -> tuple[int, int] |
     )
 
 
-def itemise(rounds: Iterable[RoundEvidence], parameters: int, rule: Verification) -> tuple[CreditLine, ...]:
-    """A line for every member of every round of the epoch, ascending by round and index.
+def itemise(
+    rounds: Iterable[RoundEvidence], parameters: int, rule: Verification, share_bps: int = 10_000
+) -> tuple[CreditLine, ...]:
+    """A line for every member of every round of the epoch, ascending by round and index. `share_bps` is the run's
+    share of a credit that work earns (`RunConfig.credit_bps`).
 
     A counted member's line is refused for: a proven offence by it in any of these rounds; replays of its work of any of
     these rounds, counted there or not, for which the signers that found them failed or unavailable outnumber those that
@@ -195,7 +198,7 @@ def itemise(rounds: Iterable[RoundEvidence], parameters: int, rule: Verification
     for evidence in ordered:
         for index in evidence.offenders:
             shut_out[index] = f"offence in round {evidence.record.round}"
-    lines = [line for evidence in ordered for line in _round_lines(evidence, parameters, rule, shut_out)]
+    lines = [line for evidence in ordered for line in _round_lines(evidence, parameters, rule, share_bps, shut_out)]
     return tuple(sorted(lines, key=lambda line: (line.round, line.index)))
 
 
@@ -210,8 +213,8 @@ def outcomes(rounds: Iterable[RoundEvidence]) -> dict[int, Outcome]:
     scored: dict[int, list[Scores]] = {}
     for evidence in rounds:
         for verdict in evidence.verdicts:
-            if verdict.check == "contribution":
-                scored.setdefault(verdict.index, []).append(Scores.of(verdict.scores))
+            if verdict.check == "contribution" and isinstance(scores := scores_of(verdict.scores), Scores):
+                scored.setdefault(verdict.index, []).append(scores)
         for index in sorted({verdict.index for verdict in evidence.verdicts} | evidence.offenders):
             passed, failed = _votes(evidence, index, "replay")
             others = [_votes(evidence, index, check) for check in ("structure", "contribution")]
@@ -256,7 +259,7 @@ def next_leaves(
 
 
 def _round_lines(
-    evidence: RoundEvidence, parameters: int, rule: Verification, shut_out: Mapping[int, str]
+    evidence: RoundEvidence, parameters: int, rule: Verification, share_bps: int, shut_out: Mapping[int, str]
 ) -> list[CreditLine]:
     record = evidence.record
     lines = []
@@ -279,7 +282,7 @@ def _round_lines(
                 latency_us=medians[1] if medians else None,
                 bandwidth=bandwidth,
                 latency=latency,
-                credits=0 if reason else credit(parameters, entry.tokens, bandwidth, latency),
+                credits=0 if reason else credit(parameters, entry.tokens, bandwidth, latency, share_bps),
                 checks=_checks(evidence.verdicts, entry.index),
                 refused=reason,
             )

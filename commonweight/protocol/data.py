@@ -57,7 +57,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """The shards of one split, in order."""
+    """The shards of one split, in order; none where a split is not published."""
 
     shards: tuple[Shard, ...]
 
@@ -194,7 +194,7 @@ def _read_shard(f: Fields) -> Shard:
 
 def _read_split(f: Fields) -> Split:
     total = f.integer("tokens")
-    split = Split(f.objects("shards", _read_shard, 1, 100_000))
+    split = Split(f.objects("shards", _read_shard, 0, 100_000))
     if split.tokens != total:
         raise f.wrong("tokens", f"the sum of its shards, {split.tokens}", total)
     return split

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from commonweight.errors import RuleBroken
 from commonweight.protocol.canonical import dumps
-from commonweight.protocol.contribution import Scores, judge, score_draws
+from commonweight.protocol.contribution import PrivateScores, judge, score_draws, scores_of
 from commonweight.protocol.credits import EpochCredits, RoundEvidence, itemise, next_leaves, outcomes, total_by_index
 from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.draws import Draw, draw_round
@@ -121,7 +121,7 @@ def credits_of(evidence: Evidence, facts: Facts, offenders: Mapping[int, frozens
     """What the rule gives for the evidence's records and verdicts; `offenders` by round."""
     found = [round_evidence(files, offenders.get(number, frozenset())) for number, files in evidence.rounds.items()]
     parameters = facts.config.model.parameters()
-    lines = itemise(found, parameters, facts.config.verification)
+    lines = itemise(found, parameters, facts.config.verification, facts.config.credit_bps)
     carried, said, totals = facts.standing.carried, outcomes(found), total_by_index(lines)
     limits = {i: stake_limit(facts.stakes.get(i, 0), facts.exposed, i) for i in sorted({*totals, *carried})}
     listing = make_list(totals, carried, facts.standing.next, limits.__getitem__, facts.cap)
@@ -142,8 +142,11 @@ def draws_of(
 ) -> tuple[Draw, ...]:
     """The replays that a round's seed asks for, over its anchored commitments by digest, at each member's own rate.
 
-    `standing` is that of the last report that was final in the block of the seed.
+    `standing` is that of the last report that was final in the block of the seed. On private shards nothing is drawn:
+    nobody but the member could take the steps again.
     """
+    if config.private:
+        return ()
     segments = {c.index: c.trace.leaves - 1 for _, c in sorted(commitments.items())}
     rates = {index: standing.rate_bps(index, config.verification) for index in segments}
     return draw_round(seed.hash, plan.round, segments, rates, signers)
@@ -247,7 +250,9 @@ def _check_scores(files: RoundFiles, seed: Seed, facts: Facts) -> None:
         verdict = Verdict.from_body(signed.body)
         if verdict.check != "contribution":
             continue
-        reason = judge(Scores.of(verdict.scores), rule)
+        scores = scores_of(verdict.scores)
+        _same("wrong-verdict", "kind of scores", isinstance(scores, PrivateScores), facts.config.private)
+        reason = judge(scores, rule)
         found = (verdict.commitment, verdict.outcome, verdict.reason)
         _same("wrong-verdict", "score", found, (counted.get(verdict.index), "fail" if reason else "pass", reason))
         scored.add(verdict.index)

@@ -46,16 +46,23 @@ Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "topk2"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _COARSE: JsonObject = {"tolerance_rel_l2": "1e-2", "tolerance_norm_ratio": "1e-2"}  # docs/verification.md
+_UNSEEN: JsonObject = {"contribution_rate_bps": 10_000}  # where nothing can be replayed, everything is scored
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The data manifest, by content."""
+    """The data manifest, by content.
+
+    `private_credit_bps` is null where members train on the manifest's training split. A number makes it a run on
+    private shards: each member trains on shards of its own that never leave its machine, nothing can be replayed, and
+    work is credited with that share of what replayed work is, in basis points.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     manifest_cid: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{0,128}$")]
     manifest_sha256: Digest
+    private_credit_bps: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +195,7 @@ class RunConfig:
     @classmethod
     def parse(cls, value: Mapping[str, Json]) -> "RunConfig":
         """Reads an object, filling in defaults: a model of `{"preset": name}` takes its sizes from the preset, a run
-        in bfloat16 wider tolerances.
+        in bfloat16 wider tolerances; a run on private shards scores every payload.
 
         Raises ConfigError that names the field.
         """
@@ -198,7 +205,10 @@ class RunConfig:
             whole["model"] = {**PRESETS[str(model["preset"])].to_json(), **model}
         training, rules = whole.get("training"), whole.get("verification", {})
         if isinstance(training, dict) and training.get("dtype") == "bfloat16" and isinstance(rules, dict):
-            whole["verification"] = {**_COARSE, **rules}
+            rules = whole["verification"] = {**_COARSE, **rules}
+        source = whole.get("data")
+        if isinstance(source, dict) and source.get("private_credit_bps") is not None and isinstance(rules, dict):
+            whole["verification"] = {**_UNSEEN, **rules}
         try:
             config = _adapter().validate_json(json.dumps(whole))
         except ValidationError as error:
@@ -236,6 +246,16 @@ class RunConfig:
     def sha256(self) -> str:
         """The configuration's digest, 0x-hex; its bytes are RunParams.configSha256."""
         return sha256_hex(self.to_bytes())
+
+    @property
+    def private(self) -> bool:
+        """Whether members train on shards that never leave them."""
+        return self.data.private_credit_bps is not None
+
+    @property
+    def credit_bps(self) -> int:
+        """The share of a credit that verified work earns, in basis points: all of it where it can be replayed."""
+        return 10_000 if self.data.private_credit_bps is None else self.data.private_credit_bps
 
     @property
     def genesis_seed_bytes(self) -> bytes:

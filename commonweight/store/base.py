@@ -82,6 +82,10 @@ class ContentStore(ABC):
         del keep, younger_s
         return 0
 
+    def origins(self) -> tuple[str, ...]:
+        """Multiaddresses at which others can fetch what is here; none for a place that serves nobody."""
+        return ()
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections."""

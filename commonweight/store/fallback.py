@@ -52,6 +52,10 @@ class FallbackStore(ContentStore):
         for store in self.stores:
             store.close()
 
+    def origins(self) -> tuple[str, ...]:
+        """Those of the first place, which has what was written or pinned."""
+        return self.stores[0].origins()
+
     def load_block(self, cid: Cid) -> bytes:
         """The first right copy of a block."""
         problems: list[StoreError] = []

@@ -6,6 +6,7 @@ block is hashed before use: the node is not trusted. Works with any node that sp
 it that ask for a password in the address (`https://user:password@host`), which is never shown.
 """
 
+import ipaddress
 import json
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from commonweight.store.entries import Emit
 from commonweight.store.unixfs import car_header, car_section
 
 _SPOOL_BYTES = 16 << 20
+_MAX_ORIGINS = 20
 
 
 class KuboStore(ContentStore):
@@ -95,6 +97,15 @@ class KuboStore(ContentStore):
             if "not pinned" not in problem.why:
                 raise
 
+    def origins(self) -> tuple[str, ...]:
+        """The node's own addresses that the whole network can reach; none when it does not tell them."""
+        try:
+            known = json.loads(self._post("id", {}))["Addresses"]
+        except (StoreError, ValueError, KeyError, TypeError):
+            return ()
+        found = [address for address in known or () if isinstance(address, str) and _is_public(address)]
+        return tuple(found[:_MAX_ORIGINS])
+
     def _post(self, method: str, params: dict[str, str], files: "dict[str, tuple[str, object]] | None" = None) -> bytes:
         try:
             answer = self._http.post(method, params=params, files=files)  # type: ignore[arg-type]
@@ -114,6 +125,19 @@ def _reason(answer: httpx.Response) -> str:
         return str(json.loads(answer.content)["Message"])[:300]
     except (ValueError, KeyError, TypeError):
         return f"HTTP status {answer.status_code}"
+
+
+def _is_public(address: str) -> bool:
+    """Whether a multiaddress begins with a name, or an IP address that is not of a local network."""
+    parts = address.split("/")
+    if len(parts) < 3 or len(address) > 500:
+        return False
+    if parts[1] in ("dns", "dns4", "dns6", "dnsaddr"):
+        return True
+    try:
+        return parts[1] in ("ip4", "ip6") and ipaddress.ip_address(parts[2]).is_global
+    except ValueError:
+        return False
 
 
 def _network(problem: httpx.HTTPError) -> str:

@@ -498,7 +498,9 @@ def publish(
 def stage(url: str, folder: Path) -> Staged:
     """Deploy a run, fund it, register the providers, and put its genesis in the store."""
     store = FolderStore(folder / "store")
-    config = RunConfig.parse({**config_json(), "verification": {"contribution_rate_bps": 10_000}})
+    settings = config_json()
+    settings["verification"]["contribution_rate_bps"] = 10_000
+    config = RunConfig.parse(settings)
     config_cid = store.put(config.to_bytes())
     milestones = (Milestone.open(5000), Milestone(1, 60, 3_000_000, 5000))
     world = make_world(

@@ -139,6 +139,21 @@ def test_a_successor_re_prices_what_its_crashed_predecessor_left_behind(tmp_path
         assert plain.balance(RECEIVER) == 11
 
 
+def test_what_is_abandoned_at_the_end_is_seen_through_by_the_next_start(tmp_path: Path) -> None:
+    with start_local("anvil", directory=tmp_path / "chain") as local, ThreadPoolExecutor(1) as pool:
+        ending, seen = Chain([local.url], KEYS[0], state_dir=tmp_path / "nonces"), threading.Event()
+        with stopped_mining(ending, "anvil"):
+            sent = pool.submit(ending._sender().send, RECEIVER, b"", 7, None, "The transfer", lambda _: seen.set())
+            assert seen.wait(30)
+            ending.abandon()
+            with pytest.raises(TransactionStuck, match="nonce 0 waits"):
+                sent.result(timeout=30)
+        started = Chain([local.url], KEYS[0], state_dir=tmp_path / "nonces")
+        started.settle()
+        assert started.balance(RECEIVER) == 7
+        assert started.transaction_count(KEYS[0].address) == 1
+
+
 def test_fees_stay_below_the_cap(timed: LocalChain, tmp_path: Path) -> None:
     low = Chain([timed.url], KEYS[0], fees=Fees(cap_wei=1), state_dir=tmp_path / "nonces")
     with pytest.raises(ChainError, match="above the cap of 1"):

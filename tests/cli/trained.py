@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,7 +48,7 @@ class Trained(staging.Staged):
         builder = TraceBuilder(previous[0] if previous else None, [state.digests])
         for done in range(steps):
             if cheat != "skip" or done % 2 == 0:
-                optimizer.advance(batch_of(self.config, self.corpus, plan, index, done))
+                optimizer.advance(batch_of(self.config, self.corpus, plan, index, done, 0))
             else:
                 optimizer.step += 1
             if (done + 1) % self.config.training.trace_every == 0 or done + 1 == steps:
@@ -94,8 +94,13 @@ class Trained(staging.Staged):
 
 
 @contextmanager
-def trained_run(folder: Path, batch: int = 2) -> Iterator[Trained]:
-    """Two epochs of two rounds, both final. Work of a small `batch` rounds down to no credits."""
+def trained_run(
+    folder: Path, batch: int = 2, credit_value: int = 0, after: Callable[[Trained, int], None] = lambda *_: None
+) -> Iterator[Trained]:
+    """Two epochs of two rounds, both final, `after` each of which something may be done.
+
+    Work of a small `batch` rounds down to no credits. A stake has room for as many credits as it is `credit_value`s.
+    """
     (folder / "text").mkdir(parents=True)
     for number in range(60):
         (folder / "text" / f"{number}.txt").write_text(f"{number}: " + "The quick brown fox jumps over it. " * 40)
@@ -106,6 +111,7 @@ def trained_run(folder: Path, batch: int = 2) -> Iterator[Trained]:
     config = config_json()
     config["model"]["vocab_size"] = 256
     config["training"]["batch"] = batch
+    config["verification"]["credit_value_floor"] = str(credit_value)
     config["data"] = {"manifest_cid": str(cid), "manifest_sha256": corpus.manifest.sha256}
     patch = pytest.MonkeyPatch()
     patch.setattr(staging, "config_json", lambda: config)
@@ -119,6 +125,7 @@ def trained_run(folder: Path, batch: int = 2) -> Iterator[Trained]:
                 staged.play_epoch(epoch)
                 staged.report(epoch)
                 staged.world.finalize(epoch)
+                after(staged, epoch)
             yield staged
     finally:
         patch.undo()

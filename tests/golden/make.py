@@ -490,12 +490,22 @@ def credit_vectors(made: g.GoldenRound) -> dict[str, bytes]:
     accounts = {index: f"0x{index + 1:040x}" for index in (0, 2, 5)}
     leaves = next_leaves([Leaf(0, accounts[0], 50, 7, 9)], credited, 3 << 64, 2 << 60, accounts)
     cases: list[Json] = [
-        {"P": p, "tokens": t, "bandwidth": b, "latency": r, "credits": str(credit(p, t, b, r))}
-        for p, t, b, r in (
-            (885_888, 15_360, 0, 0),
-            (885_888, 15_360, 100, 100),
-            (10**9, 10**6, 37, 99),
-            (1, 1, 100, 100),
+        {
+            "P": p,
+            "tokens": t,
+            "bandwidth": b,
+            "latency": r,
+            "share_bps": s,
+            "credits": str(credit(p, t, b, r, s)),
+        }
+        for p, t, b, r, s in (
+            (885_888, 15_360, 0, 0, 10_000),
+            (885_888, 15_360, 100, 100, 10_000),
+            (10**9, 10**6, 37, 99, 10_000),
+            (1, 1, 100, 100, 10_000),
+            (10**9, 10**6, 37, 99, 2_500),
+            (885_888, 15_360, 100, 100, 1),
+            (10**9, 10**6, 37, 99, 0),
         )
     ]
     scores: list[Json] = [

@@ -66,12 +66,16 @@ def member_key(index: int) -> bytes:
     return hashlib.sha256(b"member %d" % index).digest()
 
 
-def make_config(verification: dict[str, int] | None = None, **training: object) -> RunConfig:
+def make_config(
+    verification: dict[str, int] | None = None, private_credit_bps: int | None = None, **training: object
+) -> RunConfig:
     return RunConfig.parse({
         "name": "office",
         "model": MODEL,
         "genesis_seed": "0x" + "5e" * 32,
-        "data": {"manifest_cid": "", "manifest_sha256": "0x" + "da" * 32},
+        "data": {
+            "manifest_cid": "", "manifest_sha256": "0x" + "da" * 32, "private_credit_bps": private_credit_bps,
+        },
         "training": {
             "h": 8, "batch": 60_000, "seq_len": 16, "trace_every": 4, "block": 8, "min_members": 2, **training,
         },

@@ -23,11 +23,13 @@ class Service:
     def __init__(self) -> None:
         self.pins: dict[str, str] = {}
         self.broken = False
+        self.origins: set[tuple[str, ...]] = set()
 
-    def keep(self, cid: str, name: str) -> Any:
+    def keep(self, cid: str, name: str, origins: tuple[str, ...]) -> Any:
         if self.broken:
             raise StoreError("The pinning service did not answer")
         assert name.startswith("0x")
+        self.origins.add(origins)
         self.pins[f"request of {cid}"] = cid
         return SimpleNamespace(request=f"request of {cid}")
 
@@ -67,9 +69,12 @@ def store_of(office: Office) -> FolderStore:
 
 async def test_payloads_and_checkpoints_are_pinned_here_and_at_the_service(office: Office) -> None:
     service: Any = Service()
+    reachable = ("/ip4/203.0.113.7/tcp/4001",)
+    store_of(office).origins = lambda: reachable  # type: ignore[method-assign]
     await work(Keeping(office.desk, office.recount, service))
     assert set(store_of(office).pins()) == named(office)
     assert set(service.pins.values()) == named(office)
+    assert service.origins == {reachable}
 
 
 async def test_nothing_is_let_go_inside_the_window_and_all_of_it_after(office: Office) -> None:

@@ -96,8 +96,8 @@ def draws(seed: bytes, number: int, segments: dict[int, int], rate: int, signers
     return result
 
 
-def credits_of(parameters: int, tokens: int, bandwidth: int, latency: int) -> int:
-    return floor(Fraction(6 * parameters * tokens * (800 + bandwidth + latency), 10**12))
+def credits_of(parameters: int, tokens: int, bandwidth: int, latency: int, share: Fraction = Fraction(1)) -> int:
+    return floor(Fraction(6 * parameters * tokens * (800 + bandwidth + latency), 10**12) * share)
 
 
 def capped(totals: dict[int, int], cap: int) -> dict[int, int]:

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from commonweight.errors import FormatError
 from commonweight.protocol.contribution import (
     FAR,
-    SCORES,
+    PrivateScores,
     Scores,
     judge,
     own_offsets,
     random_key,
     score_draws,
+    scores_of,
     tolerances,
 )
 from commonweight.protocol.runconfig import Verification
@@ -49,7 +50,7 @@ def test_more_is_never_worse(own: int, held: int, lead: int, a: int, b: int, c: 
     if not judge(scores, RULE):
         assert not judge(better, RULE)
     assert Scores.of(scores.named()) == scores
-    assert [name for name, _ in scores.named()] == list(SCORES)
+    assert [name for name, _ in scores.named()] == list(Scores.names())
 
 
 def test_another_machines_figures_may_differ_by_the_tolerance_and_a_thousandth_of_what_is_measured() -> None:
@@ -91,3 +92,20 @@ def test_counted_members_are_scored_at_the_runs_rate_by_signers_in_turn() -> Non
     assert score_draws(SEED, record, Verification(contribution_rate_bps=0), 3) == ()
     assert {d.index for d in score_draws(SEED, record, Verification(contribution_rate_bps=10_000), 3)} == counted
     assert len({random_key(SEED, 1, 0), random_key(SEED, 1, 1), random_key(SEED, 2, 0)}) == 3
+
+
+def test_of_private_work_only_the_held_out_text_is_judged_and_it_must_gain() -> None:
+    assert judge(PrivateScores(30_000, 5_000), RULE) == ""
+    assert judge(PrivateScores(-15_000, 5_000), RULE) == "", "four standard errors are in its favour"
+    for nothing in (PrivateScores(0, 0), PrivateScores(-20_000, 5_000), PrivateScores(-(10**12), 5_000)):
+        assert judge(nothing, RULE) == "the payload does not lower the loss on held-out text"
+
+
+def test_both_kinds_of_scores_are_told_apart_by_their_names() -> None:
+    private = PrivateScores(30_000, 5_000)
+    assert scores_of(private.named()) == private
+    assert scores_of(HONEST.named()) == HONEST
+    assert PrivateScores.names() == ("heldout_gain_micro", "heldout_noise_micro")
+    for wrong in (HONEST.named()[1:3], (("heldout_gain_micro", 1), ("lead_micro", 1)), PrivateScores(0, -1).named()):
+        with pytest.raises(FormatError):
+            scores_of(wrong)

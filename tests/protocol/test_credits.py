@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -78,11 +79,14 @@ def verdict(number: int, index: int, signer: int, outcome: str, check: str = "re
     )
 
 
-@given(st.integers(0, 2**40), st.integers(0, 2**40), SCORE, SCORE)
-def test_a_credit_is_the_formula_rounded_down(parameters: int, tokens: int, bandwidth: int, latency: int) -> None:
-    assert credit(parameters, tokens, bandwidth, latency) == reference.credits_of(
-        parameters, tokens, bandwidth, latency
-    )
+@given(st.integers(0, 2**40), st.integers(0, 2**40), SCORE, SCORE, st.integers(0, 10_000))
+def test_a_credit_is_the_formula_rounded_down(
+    parameters: int, tokens: int, bandwidth: int, latency: int, share: int
+) -> None:
+    whole = reference.credits_of(parameters, tokens, bandwidth, latency)
+    assert credit(parameters, tokens, bandwidth, latency) == whole
+    part = reference.credits_of(parameters, tokens, bandwidth, latency, Fraction(share, 10_000))
+    assert credit(parameters, tokens, bandwidth, latency, share) == part <= whole
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**20), SCORE, SCORE)

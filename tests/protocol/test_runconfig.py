@@ -37,6 +37,23 @@ def test_a_run_in_bfloat16_has_wider_tolerances_unless_it_names_its_own() -> Non
     assert RunConfig.load(own.to_bytes()) == own
 
 
+def test_a_run_on_private_shards_scores_everything_and_credits_what_it_names() -> None:
+    public = RunConfig.parse(MINIMAL)
+    assert (public.private, public.credit_bps, public.verification.contribution_rate_bps) == (False, 10_000, 1_000)
+    data: dict[str, object] = {**MINIMAL["data"], "private_credit_bps": 0}  # type: ignore[dict-item]
+    private = RunConfig.parse({**MINIMAL, "data": data})
+    assert (private.private, private.credit_bps, private.verification.contribution_rate_bps) == (True, 0, 10_000)
+    fewer = {**MINIMAL, "data": {**data, "private_credit_bps": 2_500}, "verification": {"contribution_rate_bps": 5_000}}
+    assert (RunConfig.parse(fewer).credit_bps, RunConfig.parse(fewer).verification.contribution_rate_bps) == (
+        2_500, 5_000,
+    )  # fmt: skip
+    coarse = RunConfig.parse({**MINIMAL, "data": data, "training": {"dtype": "bfloat16"}}).verification
+    assert (coarse.tolerance_rel_l2, coarse.contribution_rate_bps) == ("1e-2", 10_000)
+    assert RunConfig.load(private.to_bytes()) == private
+    with pytest.raises(ConfigError, match="private_credit_bps"):
+        RunConfig.parse({**MINIMAL, "data": {**data, "private_credit_bps": 10_001}})
+
+
 def test_presets_have_the_sizes_that_their_names_say() -> None:
     sizes = {"nano": 0.9e6, "micro": 5e6, "25M": 25e6, "125M": 1.1e8, "350M": 3.4e8, "1B": 1.1e9, "7B": 6.7e9}
     assert list(PRESETS) == list(sizes)

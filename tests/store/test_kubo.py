@@ -3,8 +3,11 @@ out.
 """
 
 import contextlib
+import hashlib
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +104,37 @@ def test_a_large_file_streams_through_a_node(node: ContentStore, tmp_path: Path)
     assert target.read_bytes() == source.read_bytes()
 
 
+_PUT_FILE = """
+import resource, sys
+from commonweight.store import open_store
+store = open_store(sys.argv[1])
+print(store.put_file(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_gibibyte_is_imported_and_read_back_in_little_memory(
+    ipfs_url: str, node: ContentStore, tmp_path: Path
+) -> None:
+    """js-ipfs links 174 blocks a node where the profile has 1024, so above 60 MiB the bytes are compared, not CIDs."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    digest, noise = hashlib.sha256(), os.urandom(MIB)
+    with source.open("wb") as stream:
+        for number in range(1024):
+            piece = number.to_bytes(8, "big") + noise[8:]
+            stream.write(piece)
+            digest.update(piece)
+    command = [sys.executable, "-c", _PUT_FILE, ipfs_url, str(source)]
+    cid, peak_mib = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout.split()
+    source.unlink()
+    assert int(peak_mib) < 200
+    assert node.info(cid).size == 1 << 30  # type: ignore[arg-type]
+    node.save(cid, target, 1 << 30, "0x" + digest.hexdigest())  # type: ignore[arg-type]
+    assert target.stat().st_size == 1 << 30
+
+
 def test_a_directory_takes_content_that_the_node_already_has(node: ContentStore, tmp_path: Path) -> None:
     large = os.urandom(2 * MIB)
     inner = node.put(large)
@@ -178,6 +212,33 @@ def test_a_node_that_delivers_other_bytes_is_found_out(liar: tuple[type[_Liar], 
     handler.answer = answer
     with pytest.raises(ContentMismatch):
         store.get(cid_of(b"the bytes that were asked for"))
+
+
+def test_a_node_tells_where_the_network_reaches_it(liar: tuple[type[_Liar], KuboStore]) -> None:
+    handler, store = liar
+    public = ["/ip4/8.8.8.8/tcp/4001/p2p/12D", "/ip6/2a00:1450::1/udp/4001/quic-v1/p2p/12D", "/dns4/x.example/tcp/1"]
+    local = [
+        "/ip4/127.0.0.1/tcp/4001",
+        "/ip4/192.168.0.7/tcp/1",
+        "/ip6/::1/tcp/1",
+        "/ip4/nonsense/tcp/1",
+        "/p2p/12D",
+        "",
+    ]
+    handler.answer = json.dumps({"ID": "12D", "Addresses": [*local, *public, 7]}).encode()
+    assert store.origins() == tuple(public)
+    handler.answer = json.dumps({"Addresses": public * 9}).encode()
+    assert len(store.origins()) == 20
+    for answer in (b'{"Addresses": null}', b"{}", b"[]", b"not json"):
+        handler.answer = answer
+        assert store.origins() == ()
+    handler.status = 403
+    assert store.origins() == ()
+
+
+def test_a_folder_and_a_node_without_peers_have_no_origins(node: ContentStore, tmp_path: Path) -> None:
+    assert node.origins() == ()
+    assert FolderStore(tmp_path).origins() == ()
 
 
 @pytest.mark.parametrize("answer", [b"", b"not json", b'{"Message":"no such thing"}', b"[]"])

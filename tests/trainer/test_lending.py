@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.trainer.world import Provider, World, command, free_port
+from tests.trainer.world import WORTH, Provider, World, command, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 RATE = 1_000_000
@@ -43,7 +43,7 @@ def test_a_member_keeps_to_what_its_owner_allows_and_tells_what_came_of_it(tmp_p
     metrics = f"127.0.0.1:{free_port()}"
     now = datetime.now().astimezone()
     closed = "-".join((now + timedelta(hours=hours)).strftime("%H:%M") for hours in (9, 10))
-    with World(tmp_path, data_dir) as world:
+    with World(tmp_path, data_dir, epoch_s=90, training=WORTH) as world:
         world.start_signers()
         ada = world.add("ada", extra=["--max-upload", "8Mbit", "--metrics", metrics, "--max-memory", "64GB"])
         bob = world.add("bob", prefix=[sys.executable, "-c", _TERMINAL])

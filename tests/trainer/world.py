@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ETH = 10**18
 PASSWORD = "a password of the tests"
 T = TypeVar("T")
+WORTH: dict[str, object] = {"h": 20, "batch": 64, "seq_len": 32}
+"""A `training` whose rounds are long enough to be worth credits, with the tiny model."""
 _PATIENCE_S = 300.0
 """So long that only what hangs is given up, however busy the machine is."""
 
@@ -104,12 +106,16 @@ class Provider(Process):
 
 
 class World:
-    """Chain, signers and providers of one run; leaving it ends them all. `host` is where they listen."""
+    """Chain, signers and providers of one run; leaving it ends them all. `host` is where they listen.
+
+    Epochs last an hour, so that no report is made while members are tried; or `epoch_s` seconds, 75 at least.
+    """
 
     def __init__(
-        self, folder: Path, data_dir: Path, *, signers: int = 1, host: str = "127.0.0.1", **config: object
-    ) -> None:
-        self.folder, self.host = folder, host
+        self, folder: Path, data_dir: Path, *, signers: int = 1, host: str = "127.0.0.1", epoch_s: int = 3600,
+        **config: object,
+    ) -> None:  # fmt: skip
+        self.folder, self.host, self.epoch_s = folder, host, epoch_s
         self.password_file = folder / "password"
         self.password_file.write_text(PASSWORD)
         self.store_dir = folder / "store"
@@ -173,12 +179,13 @@ class World:
             self._add_signer(signer, transmitter)
 
     def _params(self, config_cid: str, signers: list[Key], transmitters: list[Key]) -> RunParams:
-        start = self.chain().timestamp() + 6
+        start, short = self.chain().timestamp() + 6, self.epoch_s < 3600
         return RunParams(
             asset=ZERO_ADDRESS, goal=ETH, cap=100 * ETH, deposit_deadline=start, capital_bps=5000,
-            wage_per_credit=10**9, oracle_bps=500, server_bps=1000, epoch_start=start, epoch_length=3600, last_epoch=5,
-            tail_epochs=2, report_span=600, attempt_length=120, challenge_window=60, answer_time=10,
-            dispute_period=3600, anchor_window=2, rotation_delay=3600, withdrawal_delay=3600,
+            wage_per_credit=10**9, oracle_bps=500, server_bps=1000, epoch_start=start, epoch_length=self.epoch_s,
+            last_epoch=5, tail_epochs=2, report_span=45 if short else 600, attempt_length=15 if short else 120,
+            challenge_window=6 if short else 60, answer_time=1 if short else 10, dispute_period=self.epoch_s,
+            anchor_window=2, rotation_delay=self.epoch_s, withdrawal_delay=3600,
             max_credits_per_epoch=10**9, anchor_every=1, evidence_retention=86400, provider_stake=ETH, signer_bond=ETH,
             challenge_bond=ETH, dispute_bond=ETH, quorum=len(signers) // 2 + 1,
             signers=tuple(key.address for key in signers), transmitters=tuple(key.address for key in transmitters),
