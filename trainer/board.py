@@ -31,7 +31,8 @@ class Board:
                 "install the extra: pip install 'commonweight[tensorboard]'",
             ) from None  # fmt: skip
         try:
-            self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_S)
+            # the library names its file by the second, and one of the same name is overwritten
+            self._writer = SummaryWriter(str(folder), flush_secs=_FLUSH_S, filename_suffix=f".{time.time_ns()}")
         except OSError as problem:
             raise UsageError(
                 f"Nothing can be written into {folder}", str(problem), "name another folder by --tensorboard"

@@ -171,7 +171,7 @@ def test_the_template_explains_every_name_and_shows_the_defaults(tmp_path: Path,
     path = tmp_path / "config.toml"
     path.write_text(quick_user.run("config", "template").out)
     assert load({}, {}, config=path).sources == load({}, {}).sources
-    path.write_text("".join(re.sub(r"^# (?=[a-z_]+ = )", "", line) for line in TEMPLATE.splitlines(keepends=True)))
+    path.write_text("".join(re.sub(r"^# (?=[a-z0-9_]+ = )", "", line) for line in TEMPLATE.splitlines(keepends=True)))
     body = tomllib.loads(path.read_text())
     assert set(body) == {field.name for field in fields(Settings)} | set(ROLES)
     defaults = load({}, {}).settings
