@@ -44,6 +44,7 @@ MEMBERS = 3
 SETTINGS: Mapping[int, Sequence[int]] = {1: (2, 12, 30), 5: (2, 6, 14), 20: (1, 4)}
 """H -> the rounds at which everything is measured; the last one ends the run."""
 CHEATS = ("nothing", "noise", "negated", "other data", "older work", "half the steps")
+FIGURES = ("own_gain", "heldout_gain", "lead", "surplus")
 _FOLDER = WORKING / "scores"
 _ZERO = "0x" + "00" * 32
 
@@ -237,14 +238,14 @@ def cosine_bps(a: F32, b: F32) -> int:
 
 def tables(found: Sequence[JsonObject]) -> str:
     """Both tables of the document."""
-    lines = ["| H | round | who | gain on own windows | on held-out text | lead | refused |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = ["| H | round | who | gain on own windows | on held-out text | lead | surplus | refused |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for entry in cast("Sequence[dict[str, object]]", found):
         scores = cast("list[dict[str, object]]", entry["scores"])
         for who in ("honest", *CHEATS):
             own = [s for s in scores if s["who"] == who]
             if own:
-                shown = ["; ".join(_figure(s, name) for s in own) for name in ("own_gain", "heldout_gain", "lead")]
+                shown = ["; ".join(_figure(s, name) for s in own) for name in FIGURES]
                 refused = f"{sum(bool(s['reason']) for s in own)} of {len(own)}"
                 row = [str(entry["h"]), str(entry["round"]), who, *shown, refused]
                 lines.append(f"| {' | '.join(row)} |")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from commonweight.exact.arrays import F32
-from commonweight.protocol.contribution import FAR, PrivateScores, Scores, own_offsets, random_key
+from commonweight.protocol.contribution import FAR, PrivateScores, Scores, least_share, own_offsets, random_key
 from commonweight.protocol.records import Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
@@ -56,15 +56,20 @@ def score(
     model.load_flat(after)
     own_after, random_after, held_after = (window_losses(model, at) for at in (own, random, held))
     model.load_flat(reference)
-    own_lead = _less(window_losses(model, own), own_after)
+    own_reference = window_losses(model, own)
+    own_lead = _less(own_reference, own_after)
     random_lead = _less(window_losses(model, random), random_after)
     model.load_flat(update.base)
-    own_gains = _less(window_losses(model, own), own_after)
+    own_before = window_losses(model, own)
+    own_gains = _less(own_before, own_after)
+    least = least_share(steps, plan.h)
+    surplus = [gain - least * of for gain, of in zip(own_gains, _less(own_before, own_reference), strict=True)]
     held_gains = _less(window_losses(model, held), held_after)
     noise2 = _noise(own_lead) ** 2 + _noise(random_lead) ** 2
     return Scores(
         _micro(_mean(own_gains)), _micro(_noise(own_gains)), _micro(_mean(held_gains)), _micro(_noise(held_gains)),
-        _micro(_mean(own_lead) - _mean(random_lead)), _micro(math.sqrt(noise2)),
+        _micro(_mean(own_lead) - _mean(random_lead)), _micro(math.sqrt(noise2)), _micro(_mean(surplus)),
+        _micro(_noise(surplus)),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Scores",
     "judge",
     "leads",
+    "least_share",
     "own_offsets",
     "random_key",
     "score_draws",
@@ -32,6 +33,7 @@ __all__ = [
 
 TAG = b"commonweight.scores.v1"
 SIGMAS = 4
+SHARE = 8
 FAR = 10**12
 """What stands for a loss that is not finite, and for a noise that one window alone has, in micro-nats."""
 
@@ -82,7 +84,8 @@ class Scores(_Named):
 
     `own_gain` and `heldout_gain` are by how much the loss falls from the base to base less payload. `lead` is by how
     much more the payload beats the round's canonical update on own windows than on random ones: what all members have
-    learned alike, and how hard the texts are, cancels out.
+    learned alike, and how hard the texts are, cancels out. `surplus` is by how much its gain on own windows exceeds its
+    least share (`least_share`) of that update's gain there.
     """
 
     own_gain: int
@@ -91,6 +94,8 @@ class Scores(_Named):
     heldout_noise: int
     lead: int
     lead_noise: int
+    surplus: int
+    surplus_noise: int
 
 
 def scores_of(named: Iterable[tuple[str, int]]) -> Scores | PrivateScores:
@@ -119,12 +124,21 @@ def random_key(seed: bytes, number: int, index: int) -> bytes:
     return _digest(seed, number, index, b"random")
 
 
+def least_share(steps: int, h: int) -> float:
+    """What part of the round's update a payload of `steps` steps has to do on its own windows, at the very least.
+
+    Honest payloads do most of what the update does, slow ones more than their steps' share; noise does nothing of it.
+    """
+    return steps / (SHARE * h)
+
+
 def judge(scores: Scores | PrivateScores, rule: Verification) -> str:
     """Why a payload is refused, empty when it is not. A doubt of four standard errors and the margin is in its favour.
 
-    The payload must lower the loss on the member's own windows, and more than on random ones, and not raise it on
-    held-out text. The margin counts where the true value may be as small as nothing: for the lead and on held-out text.
-    Where only held-out text can be looked at, the payload must lower the loss on it.
+    The payload must lower the loss on the member's own windows, by an eighth of what its steps' share of the round's
+    update does at the least, and more than on random ones, and not raise it on held-out text. The margin counts where
+    the true value may be as small as nothing: for the lead and on held-out text. Where only held-out text can be looked
+    at, the payload must lower the loss on it.
     """
     if isinstance(scores, PrivateScores):
         gained = scores.heldout_gain + SIGMAS * scores.heldout_noise > 0
@@ -132,6 +146,8 @@ def judge(scores: Scores | PrivateScores, rule: Verification) -> str:
     margin = rule.contribution_margin_micro
     if scores.own_gain + SIGMAS * scores.own_noise <= 0:
         return "the payload does not lower the loss on its own batches"
+    if scores.surplus + SIGMAS * scores.surplus_noise < 0:
+        return "the payload does less than an eighth of its steps' share in the round's update"
     if scores.heldout_gain + SIGMAS * scores.heldout_noise + margin < 0:
         return "the payload raises the loss on held-out text"
     if scores.lead + SIGMAS * scores.lead_noise + margin < 0:

@@ -347,7 +347,7 @@ class Staged:
         self, plan: Plan, work: Mapping[int, tuple[Commitment, Payload, State]], index: int, seed: bytes
     ) -> Scores:
         """What a signer says of a payload: here it makes that up."""
-        return Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000)
+        return Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000, 52_000, 4_500)
 
     # --- one epoch ---------------------------------------------------------------------------------------------------
 

@@ -9,16 +9,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from commonweight.audit.lineage import load_checkpoint, published_payload
 from commonweight.audit.settings import AuditSettings
-from commonweight.cli.replaying import replay_work
+from commonweight.cli.replaying import decoded_payload, replay_work
 from commonweight.cli.rescoring import SCORES, rescore
 from commonweight.errors import UsageError
-from commonweight.protocol.records import Record
+from commonweight.exact.arrays import F32
+from commonweight.exact.round import recompute_round
+from commonweight.protocol.contribution import judge
+from commonweight.protocol.records import Plan, Record
 from tests.cli.conftest import User
 from tests.cli.schema import differences, schemas
 from tests.cli.trained import Trained, trained_run
+from trainer.inner import InnerOptimizer
+from trainer.scoring import Update, score
 
 pytestmark = pytest.mark.chain
 
@@ -109,6 +116,31 @@ def test_a_false_score_that_fits_its_outcome_is_found(trained: Trained) -> None:
     assert "provider 0 by signer 0x" in notes
     assert ": within 1500 micro-nats" in notes
     assert notes.count(": equal") == 2  # no more than three notes are shown
+
+
+def test_noise_of_the_honest_norm_is_refused_by_its_score(trained: Trained) -> None:
+    """It neither helps nor hurts, but the round's update does, of which it does not even do an eighth."""
+    files = trained.rounds[1][4]
+    plan, record = Plan.from_body(files.plan.body), Record.from_body(files.record.body)
+    base = load_checkpoint(trained.store, trained.layout, plan.base, plan.base_cid)
+    payloads = {
+        entry.index: published_payload(trained.store, trained.layout, plan, entry.index, entry.payload_cid)
+        for entry in record.counted
+    }
+    parts = recompute_round(trained.config, plan, record, base, payloads).parts
+    reference, honest = np.concatenate([part.x for part in parts]), decoded_payload(payloads[0], plan, trained.layout)
+    noise = np.random.default_rng(4).normal(size=honest.size).astype(np.float32)
+    noise *= np.float32(np.linalg.norm(honest) / np.linalg.norm(noise))
+    optimizer, steps = InnerOptimizer(trained.config), record.counted[0].steps
+
+    def judged(payload: F32) -> str:
+        update = Update(base.weights, payload, reference)
+        found = score(optimizer.model, trained.corpus, trained.config, plan, 0, steps, b"\x07" * 32, update)
+        return judge(found, trained.config.verification)
+
+    assert judged(honest) == ""
+    assert judged(np.float32(0.5) * honest) == ""  # half of the work is found by replays alone
+    assert judged(noise) == "the payload does less than an eighth of its steps' share in the round's update"
 
 
 def test_honest_scores_come_out_to_the_micro_nat(trained: Trained) -> None:

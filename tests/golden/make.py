@@ -614,7 +614,7 @@ def evidence() -> dict[str, bytes]:
         verdicts.append(g.sign_body(body, key, g.DOMAIN))
     for scored in score_draws(seed.hash, made.record_body, made.config.verification, len(keys)):
         key = keys[scored.position]
-        scores = Scores(60_000 + scored.index, 5_000, 30_000, 4_000, 14_000, 3_000)
+        scores = Scores(60_000 + scored.index, 5_000, 30_000, 4_000, 14_000, 3_000, 52_000, 4_500)
         body = Verdict(
             g.RUN, 0, 1, scored.index, made.commitments[scored.index].digest, address_of(key), "contribution", None,
             "pass", False, None, None, scores.named(), seed.block, "0x" + seed.hash.hex(), "",

@@ -209,6 +209,7 @@ def test_scores_are_drawn_and_decide_their_outcome(chain) -> None:
         s, margin = v["scores"], rule["contribution_margin_micro"]
         passed = (
             s["own_gain_micro"] + 4 * s["own_noise_micro"] > 0
+            and s["surplus_micro"] + 4 * s["surplus_noise_micro"] >= 0
             and s["heldout_gain_micro"] + 4 * s["heldout_noise_micro"] + margin >= 0
             and s["lead_micro"] + 4 * s["lead_noise_micro"] + margin >= 0
         )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 SHARE_BPS = 2_500
 GOOD, USELESS = PrivateScores(30_000, 5_000), PrivateScores(0, 0)
-PUBLIC = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000)
+PUBLIC = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000, 52_000, 4_500)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.oracle.test_coordinator import play, until
 
 pytestmark = pytest.mark.unit
 
-HONEST = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000)
+HONEST = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000, 52_000, 4_500)
 HARMFUL = replace(HONEST, heldout_gain=-900_000)
 REASON = "the payload raises the loss on held-out text"
 

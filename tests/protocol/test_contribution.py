@@ -25,28 +25,35 @@ pytestmark = pytest.mark.unit
 
 SEED = b"\x5e" * 32
 RULE = Verification(contribution_margin_micro=10_000)
-HONEST = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000)
+Figure = tuple[int, int]
+HONEST = Scores(60_000, 5_000, 30_000, 5_000, 14_000, 5_000, 52_000, 4_500)
 
 
 def test_honest_scores_pass_and_each_fault_has_its_reason() -> None:
     assert judge(HONEST, RULE) == ""
-    nothing = Scores(0, 0, 0, 0, 0, 0)
+    nothing = Scores(*[0] * 8)
     assert judge(nothing, RULE) == "the payload does not lower the loss on its own batches"
     harmful = replace(HONEST, heldout_gain=-30_001)
     assert judge(harmful, RULE) == "the payload raises the loss on held-out text"
+    noise = replace(HONEST, own_gain=1, surplus=-18_001)
+    assert judge(noise, RULE) == "the payload does less than an eighth of its steps' share in the round's update"
     other = replace(HONEST, lead=-30_001)
     assert judge(other, RULE) == "the payload does less for its own batches than for random ones"
 
 
-@pytest.mark.parametrize("change", [{"own_gain": -19_999}, {"heldout_gain": -30_000}, {"lead": -30_000}])
+@pytest.mark.parametrize(
+    "change", [{"own_gain": -19_999}, {"surplus": -18_000}, {"heldout_gain": -30_000}, {"lead": -30_000}]
+)
 def test_four_standard_errors_and_the_margin_are_in_the_members_favour(change: dict[str, int]) -> None:
     assert judge(replace(HONEST, **change), RULE) == ""
 
 
-@given(*[st.integers(-FAR, FAR)] * 3, *[st.integers(0, FAR)] * 3, st.integers(0, 10**6))
-def test_more_is_never_worse(own: int, held: int, lead: int, a: int, b: int, c: int, more: int) -> None:
-    scores = Scores(own, a, held, b, lead, c)
-    better = replace(scores, own_gain=own + more, heldout_gain=held + more, lead=lead + more)
+@given(*[st.tuples(st.integers(-FAR, FAR), st.integers(0, FAR))] * 4, st.integers(0, 10**6))
+def test_more_is_never_worse(own: Figure, held: Figure, lead: Figure, over: Figure, more: int) -> None:
+    scores = Scores(*own, *held, *lead, *over)
+    better = replace(
+        scores, own_gain=own[0] + more, heldout_gain=held[0] + more, lead=lead[0] + more, surplus=over[0] + more
+    )
     if not judge(scores, RULE):
         assert not judge(better, RULE)
     assert Scores.of(scores.named()) == scores
@@ -54,10 +61,11 @@ def test_more_is_never_worse(own: int, held: int, lead: int, a: int, b: int, c: 
 
 
 def test_another_machines_figures_may_differ_by_the_tolerance_and_a_thousandth_of_what_is_measured() -> None:
-    ruined = Scores(-9_000_000, 4_000_000, 0, 70_000_000, -2, 5_000)
+    ruined = Scores(-9_000_000, 4_000_000, 0, 70_000_000, -2, 5_000, 1_500, 700)
     assert dict(tolerances(ruined, Verification(loss_tolerance_micro=2_000))) == {
         "own_gain_micro": 11_000, "own_noise_micro": 6_000, "heldout_gain_micro": 72_000, "heldout_noise_micro": 72_000,
-        "lead_micro": 2_005, "lead_noise_micro": 2_005,
+        "lead_micro": 2_005, "lead_noise_micro": 2_005, "surplus_micro": 2_001,
+        "surplus_noise_micro": 2_000,
     }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def record(number: int, tokens: dict[int, int], links: tuple[MeasuredLink, ...] 
     )
 
 
-SCORES = Scores(50_000, 1_000, 40_000, 1_000, 10_000, 2_000)
+SCORES = Scores(50_000, 1_000, 40_000, 1_000, 10_000, 2_000, 44_000, 900)
 
 
 def verdict(number: int, index: int, signer: int, outcome: str, check: str = "replay", segment: int = 0) -> Verdict:

@@ -347,5 +347,7 @@ def test_the_worker_replays_evaluates_and_survives_bad_requests(bench: Bench, da
         assert scores["own_gain_micro"] > 0
         assert scores["heldout_gain_micro"] > 0
         assert (scores["lead_micro"], scores["lead_noise_micro"]) == (0, 0)  # against itself
+        assert abs(int(scores["surplus_micro"]) - int(scores["own_gain_micro"]) * 7 // 8) <= 1
+        assert abs(int(scores["surplus_noise_micro"]) - int(scores["own_noise_micro"]) * 7 // 8) <= 1
     finally:
         assert worker.close() == 0
