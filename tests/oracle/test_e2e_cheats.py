@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
 LAST_ONLY = ("x1.05 in the last state only", "x1.05 in the payload only")
 LATE = "one step in fifty skipped"
 GROUPS = [[cheat.name for cheat in CHEATS if cheat.name != LATE][at::4] for at in range(4)]
+BATCH = 16
+"""The work of a smaller batch rounds down to no credits."""
 PARAMS = {"epoch_length": 100, "report_span": 80, "last_epoch": 20, "later": 30}
 
 
@@ -29,7 +31,7 @@ def failed(net: Network, index: int) -> list[dict[str, Any]]:
 
 
 def play(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, cheats: list[str], **training: object) -> None:
-    with Network(tmp_path, data, params=PARAMS, training={"batch": 4, **training}) as net:
+    with Network(tmp_path, data, params=PARAMS, training={"batch": BATCH, **training}) as net:
         net.start_signers()
         honest = [net.add(f"honest-{n}") for n in range(2)]
         monkeypatch.setenv("ACCOMPLICE", str(honest[0].folder))
