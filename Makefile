@@ -146,8 +146,8 @@ forge-build: .make/node
 try-chromium:
 	-@$(MAKE) .make/chromium
 
-test-python: setup ipfs-node ## pytest in three processes: most of its time goes into waiting for blocks
-	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
+test-python: setup ipfs-node ## pytest in four processes: most of its time goes into waiting for blocks
+	@$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: setup ipfs-node ## the long ones: forge with many runs, properties with new examples, pytest -m slow
 	@FOUNDRY_PROFILE=slow $(FORGE) test --fuzz-seed $$(date +%s)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from commonweight.net.libp2p import Libp2p
 
 _log = logging.getLogger("commonweight.trainer")
-_REACH_S = 6.0
+_REACH_S, _RESERVATION_S = 6.0, 3.0
 
 
 @dataclass
@@ -122,6 +122,7 @@ class Member:
     async def _reserved(self) -> None:
         """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""
         self.signers.in_office(await asyncio.to_thread(self.chain.signers))
+        await asyncio.sleep(_RESERVATION_S)
         while not await self.signers.reach(self.address):
             _log.warning("no signer reaches %s yet, asking again", self.address)
             await asyncio.sleep(_REACH_S)

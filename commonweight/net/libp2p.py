@@ -40,7 +40,6 @@ class Libp2p:
         self._relays = relays
         self._announced = announced
         self._work: set[asyncio.Task[None]] = set()
-        self._listening: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, folder: Path, relays: Sequence[str] = (), listen: str | None = None) -> Self:
@@ -111,8 +110,11 @@ class Libp2p:
 
     @property
     def address(self) -> str:
-        """Where others reach this process: where it listens, or at its first relay."""
-        return self._announced[0] if self._announced else _at_relay(self._relays[0], self.identity)
+        """Where others reach this process: where it listens, of several addresses one that others can see, or at its
+        first relay.
+        """
+        seen = [each for each in self._announced if not each.startswith(("/ip4/127.", "/ip6/::1/"))]
+        return (seen or self._announced or [_at_relay(self._relays[0], self.identity)])[0]
 
     async def serve(self, admit: Admit) -> None:
         """Let `admit` have every connection that others open from now on."""
