@@ -162,7 +162,7 @@ def test_a_score_whose_payload_is_gone_is_incomplete_by_name(trained: Trained, t
     assert cid in next(c.detail for c in found.checks if c.verdict == "unavailable")
 
 
-@pytest.mark.parametrize(("epoch", "number"), [(7, None), (None, 9), (0, 3)])
+@pytest.mark.parametrize(("epoch", "number"), [(7, None), (0, 3)])
 def test_scores_of_what_was_never_reported_are_a_usage_error(
     trained: Trained, epoch: int | None, number: int | None
 ) -> None:
