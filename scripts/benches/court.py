@@ -104,16 +104,21 @@ class Court:
         }
         return self.put("base", write(tensors))
 
+    def plan(self, round_: Round) -> str:
+        """The file of a round's signed plan."""
+        return self.put("plan", round_.signed.to_bytes())
+
     def _common(self, round_: Round) -> JsonObject:
         config = self.put(f"run-{round_.config.sha256[2:18]}.json", round_.config.to_bytes())
-        return {"id": 1, "config": config, "data": str(self._data), "plan": self.put("plan", round_.signed.to_bytes())}
+        return {"id": 1, "config": config, "data": str(self._data)}
 
     def _request(self, round_: Round, deed: Deed, segment: int, shown: Sequence[bytes | None]) -> JsonObject:
         training = round_.config.training
         last = segment + 2 == leaf_count(deed.commitment.steps, training.trace_every)
         parts: list[Json] = [part.digest for part in deed.commitment.parts]
         return {
-            **self._common(round_), "op": "replay", "index": deed.commitment.index, "steps": deed.commitment.steps,
+            **self._common(round_), "op": "replay", "plan": self.plan(round_),
+            "index": deed.commitment.index, "steps": deed.commitment.steps,
             "segment": segment, "base": self.weights(round_), "state": self.put("start", shown[0] or b""),
             "claimed": self.put("claimed", shown[1] or b""), "parts": parts if last else None,
         }  # fmt: skip

@@ -97,7 +97,7 @@ def measure(round_: Round, data: Path, folder: Path, repeats: int) -> Prices:
 
     def score() -> None:
         asked: JsonObject = {"op": "contribution", "index": 0, "steps": deed.commitment.steps, "seed": "00" * 32}
-        court.ask(round_, {**asked, "base": base, "parts": parts, "results": parts})
+        court.ask(round_, {**asked, "plan": court.plan(round_), "base": base, "parts": parts, "results": parts})
 
     def evaluate() -> None:
         court.ask(round_, {"op": "evaluate", "weights": base})
