@@ -17,6 +17,7 @@ from commonweight.errors import ChainError, Incomplete, UsageError
 from commonweight.protocol.canonical import dumps, loads_object
 from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.evidence import Evidence, RoundFiles
+from commonweight.protocol.outcome_documents import Verdict
 from commonweight.protocol.standing import Standing
 from commonweight.protocol.typed import keccak256
 from commonweight.store import FolderStore, parse_cid
@@ -174,6 +175,17 @@ def in_round(change: Callable[[RoundFiles], RoundFiles]) -> Tamper:
     return tamper
 
 
+def without_a_check(files: RoundFiles) -> RoundFiles:
+    """What the first verdict is about has none; several signers may have been drawn for it."""
+
+    def about(signed: Signed) -> tuple[object, ...]:
+        verdict = Verdict.from_body(signed.body)
+        return verdict.check, verdict.index, verdict.segment
+
+    first = about(files.verdicts[0])
+    return replace(files, verdicts=tuple(signed for signed in files.verdicts if about(signed) != first))
+
+
 def forged(signed: Signed) -> Signed:
     """The same document with another signature of the right form."""
     return Signed(signed.kind, signed.body, signed.signature[:20] + "00" + signed.signature[22:])
@@ -238,7 +250,7 @@ FALSE_EVIDENCE: dict[str, tuple[str, Callable[[Staged], Tamper]]] = {
         ),
     ),
     "a replay rate": ("standings-regenerated", lambda s: lambda e: replace(e, standing=favoured(e.standing))),
-    "a verdict left out": ("replay-draws", lambda s: in_round(lambda r: replace(r, verdicts=r.verdicts[1:]))),
+    "a verdict left out": ("replay-draws", lambda s: in_round(without_a_check)),
     "a verdict's signature": (
         "evidence-documents",
         lambda s: in_round(lambda r: replace(r, verdicts=(forged(r.verdicts[0]), *r.verdicts[1:]))),

@@ -64,7 +64,7 @@ WRONG = {
     f"provider start --run {UNKNOWN} --keystore k.json": (
         "Where shall this provider listen?",
         "",
-        "Name host and port by --listen.",
+        "Name host and port by --listen, or a libp2p relay by --p2p.",
     ),
     "run create --config none.toml --keystore k.json": (
         "The run's file none.toml cannot be read.",
