@@ -41,7 +41,7 @@ class Line:
         return self._queued
 
     def through_at(self, place: float) -> float:
-        """When the byte at a place leaves, if the speed stays."""
+        """When the byte at a place leaves, if the speed stays; some time ago when it has left."""
         return self._since + (place - self._through) / self.bytes_per_s
 
     def change(self, now: float, latency_s: float, bytes_per_s: float) -> None:
@@ -117,8 +117,9 @@ class Links:
         jitter = random.Random(f"{self._seed} {one.name} {other.name} {number}").uniform(1.0, 1.2)
         out, into = one.line.send(self.loop.time(), size), other.line.send(self.loop.time(), size)
         way_s = (one.line.latency_s + other.line.latency_s) * jitter / 2
-        while (over := max(one.line.through_at(out), other.line.through_at(into)) + way_s) > self.loop.time() + _TICK_S:
+        while (over := max(one.line.through_at(out), other.line.through_at(into))) > self.loop.time() + _TICK_S:
             await self._until(over, one.line, other.line)
+        await asyncio.sleep(way_s)
         if self._is_cut(one.name, other.name):
             return await self.carry(one, other, 0)
         return max(1, round((self.loop.time() - began) * 1e6))
