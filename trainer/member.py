@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,7 @@ class Member:
     joined: int = field(init=False, default=0)
     round: int = field(init=False, default=0)
     finish_s: float = field(init=False, default=0.5)
+    _telling: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.server = PeerServer(
@@ -150,6 +151,8 @@ class Member:
         """Stop serving and give everything back."""
         for outcome in self.outcomes:
             outcome.close()
+        for telling in list(self._telling):
+            telling.cancel()
         await self.server.close()
         await self.signers.close()
         await self.dialer.close()
@@ -202,6 +205,12 @@ class Member:
             await self.signers.result(result)
         except PeerError as problem:
             _log.info("a result could not be reported: %s", problem)
+
+    def tell(self, work: Coroutine[None, None, None]) -> None:
+        """Let others be told of something, whatever this member turns to meanwhile."""
+        task = asyncio.create_task(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
         """Report an offence."""

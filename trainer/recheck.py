@@ -38,6 +38,7 @@ ONE_IN = 8
 """A drawn part costs as many bytes as one payload has, times members / parts; one round in so many pays that."""
 _TAG = b"commonweight.recheck.v1"
 _PATIENCE_S = 20.0
+_TOLD, _TELL_AGAIN_S = 10, 2.0
 
 
 def drawn_part(key: bytes, record: str, parts: int, one_in: int = ONE_IN) -> int | None:
@@ -99,7 +100,8 @@ class Recheck:
         why = f"part {part} recomputes to {digest}, the record has {self._record.results[part]}"
         _log.error("round %d: %s", self._plan.round, why)
         self._member.journal.refuse(self._written.digest, why)
-        await self._report(part, payloads, commitments)
+        # Stepping back ends this check, but everybody is still told.
+        self._member.tell(self._report(part, payloads, commitments))
 
     async def _payload(self, entry: Counted, part: int) -> bytes:
         """A counted member's part: from here, or from that member. Raises CommonweightError when it cannot be had."""
@@ -138,12 +140,18 @@ class Recheck:
         )
 
     async def _tell(self, index: int, offence: Offence, blobs: dict[str, bytes]) -> None:
-        """Tell another member, who may have followed the record: it proves the evidence itself."""
+        """Tell another member, who may have followed the record, or is about to: it proves the evidence itself."""
         params: JsonObject = {"offence": offence.to_body(), "blobs": sizes_of(blobs)}
-        try:
-            await self._member.book.call(index, "offence", params, b"".join(blobs.values()), _PATIENCE_S)
-        except PeerError as problem:
-            _log.info("member %d could not be told of a wrong record: %s", index, problem)
+        for _ in range(_TOLD):
+            try:
+                await self._member.book.call(index, "offence", params, b"".join(blobs.values()), _PATIENCE_S)
+            except PeerError as problem:
+                _log.info("member %d could not be told of a wrong record: %s", index, problem)
+                if isinstance(problem, PeerRefused) and problem.code != "not-followed":
+                    return
+                await asyncio.sleep(_TELL_AGAIN_S)
+            else:
+                return
 
 
 class Accused:

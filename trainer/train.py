@@ -14,6 +14,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 from commonweight.errors import (
@@ -47,6 +48,8 @@ _SEGMENT_MARGIN = 1.3
 _FINISH_S = 0.5
 _GRACE_S = 5.0
 _PAUSE_POLL_S = 0.5
+_LINGER = 4
+"""Once the record is out, an exchange may go on for this part of its time: what is lacking then, the signers have."""
 
 
 def run(settings: ProviderSettings) -> None:
@@ -267,6 +270,31 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
 
 
 async def exchange_parts(member: Member, folder: RoundFolder, exchange: Exchange) -> None:
+    """The exchange of a round while it is of use: a member that comes late to it goes on to the next round."""
+    plan = folder.body
+    linger_s = (plan.exchange_by_ms - plan.anchor_by_ms) / 1000 / _LINGER
+    if not await _unless_recorded(member, plan, _exchange(member, folder, exchange), linger_s):
+        _log.info("round %d is recorded already: its exchange is given up", plan.round)
+        exchange.abandon()
+
+
+async def _unless_recorded(member: Member, plan: Plan, work: Coroutine[None, None, None], linger_s: float) -> bool:
+    """Whether `work` ended by itself; it is given up `linger_s` after there is a record of the round."""
+    recorded, working = asyncio.create_task(wait_for_record(member, plan)), asyncio.create_task(work)
+    try:
+        await asyncio.wait({recorded, working}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait({working}, timeout=linger_s if recorded.exception() is None else None)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        for task in (recorded, working):
+            task.cancel()
+        await asyncio.gather(recorded, working, return_exceptions=True)
+
+
+async def _exchange(member: Member, folder: RoundFolder, exchange: Exchange) -> None:
     """Once the window is over and we have seen the anchor: upload our payload and all-reduce it with the others'.
 
     A member whose commitment is not anchored still reduces for the others, but nothing of its own leaves it.

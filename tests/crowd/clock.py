@@ -41,8 +41,7 @@ class Process:
         backlog, self.backlog = self.backlog, []
         loop = asyncio.get_running_loop()
         for handle in backlog:
-            if not handle.cancelled():
-                loop.call_soon(handle._run, context=contextvars.Context())  # type: ignore[attr-defined]
+            loop.call_soon(_run, handle, context=contextvars.Context())
 
     def kill(self) -> None:
         """SIGKILL: nothing of it ever runs again; what is on disk stays."""
@@ -56,6 +55,12 @@ class Process:
             context.run(_bury, task)
         for gone in self.on_kill:
             gone()
+
+
+def _run(handle: asyncio.Handle) -> None:
+    """What fell due, unless something that ran before it has taken it back."""
+    if not handle.cancelled():
+        handle._run()  # type: ignore[attr-defined]
 
 
 def _bury(task: asyncio.Task[Any]) -> None:

@@ -20,20 +20,41 @@ from commonweight.protocol.canonical import JsonObject
 from tests.crowd.clock import Process, VirtualLoop
 
 _CONNECT_S = 0.002
+_TICK_S = 1e-6  # what the loop takes for the same moment
 
 
 @dataclass
 class Line:
-    """One party's way to the network."""
+    """One party's way to the network: bytes queue up for it, and leave in order at its speed of the moment."""
 
     latency_s: float = 0.02
     bytes_per_s: float = 12_500_000.0
-    free_at: float = 0.0
+    waiting: dict[asyncio.Future[None], None] = field(default_factory=dict)  # in the order of their coming
+    _queued: float = 0.0  # bytes that ever came
+    _through: float = 0.0  # bytes that had left at `_since`
+    _since: float = 0.0
 
     def send(self, now: float, size: int) -> float:
-        """When the last of these bytes is through, if they queue up now."""
-        self.free_at = max(now, self.free_at) + size / self.bytes_per_s
-        return self.free_at
+        """Queue bytes up; returns the place of the last one, for `through_at`."""
+        self._look(now)
+        self._queued += size
+        return self._queued
+
+    def through_at(self, place: float) -> float:
+        """When the byte at a place leaves, if the speed stays; some time ago when it has left."""
+        return self._since + (place - self._through) / self.bytes_per_s
+
+    def change(self, now: float, latency_s: float, bytes_per_s: float) -> None:
+        """From now on it is as fast as that, for what has queued up too: whoever waits looks again."""
+        self._look(now)
+        self.latency_s, self.bytes_per_s = latency_s, bytes_per_s
+        for waiting in list(self.waiting):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _look(self, now: float) -> None:
+        self._through = min(self._queued, self._through + (now - self._since) * self.bytes_per_s)
+        self._since = now
 
 
 @dataclass
@@ -94,12 +115,27 @@ class Links:
             await asyncio.shield(self._mended)
         number = self._counts[one.name, other.name] = self._counts.get((one.name, other.name), 0) + 1
         jitter = random.Random(f"{self._seed} {one.name} {other.name} {number}").uniform(1.0, 1.2)
-        over = max(one.line.send(self.loop.time(), size), other.line.send(self.loop.time(), size))
-        over += (one.line.latency_s + other.line.latency_s) * jitter / 2
-        await asyncio.sleep(over - self.loop.time())
+        out, into = one.line.send(self.loop.time(), size), other.line.send(self.loop.time(), size)
+        way_s = (one.line.latency_s + other.line.latency_s) * jitter / 2
+        while (over := max(one.line.through_at(out), other.line.through_at(into))) > self.loop.time() + _TICK_S:
+            await self._until(over, one.line, other.line)
+        await asyncio.sleep(way_s)
         if self._is_cut(one.name, other.name):
             return await self.carry(one, other, 0)
         return max(1, round((self.loop.time() - began) * 1e6))
+
+    async def _until(self, when: float, *lines: Line) -> None:
+        """Wait until then, or until the speed of one of these lines changes."""
+        woken: asyncio.Future[None] = self.loop.create_future()
+        timer = self.loop.call_at(when, lambda: None if woken.done() else woken.set_result(None))
+        for line in lines:
+            line.waiting[woken] = None
+        try:
+            await woken
+        finally:
+            timer.cancel()
+            for line in lines:
+                line.waiting.pop(woken, None)
 
     async def call(self, caller: Party, who: Caller, address: str, request: tuple[str, JsonObject, bytes]) -> Reply:
         """A request and its reply. Raises PeerUnreachable or PeerRefused."""

@@ -76,9 +76,9 @@ class Weather:
                 crowd.links.mend(one.name)
             case "slow-link":
                 latency_s, bytes_per_s = one.line.latency_s, one.line.bytes_per_s
-                one.line.latency_s, one.line.bytes_per_s = 0.6, 20_000.0
+                one.line.change(crowd.loop.time(), 0.6, 20_000.0)
                 await _pass(lasts)
-                one.line.latency_s, one.line.bytes_per_s = latency_s, bytes_per_s
+                one.line.change(crowd.loop.time(), latency_s, bytes_per_s)
             case "leave":
                 one.ended = None
                 one.stop.soon.set()

@@ -65,7 +65,7 @@ def test_a_member_keeps_to_what_its_owner_allows_and_tells_what_came_of_it(tmp_p
         found = scraped(metrics)
         assert found["commonweight_provider_rounds_total", "counted"] >= 2
         assert found["commonweight_provider_bytes_total", "sent"] > 0
-        assert found["commonweight_provider_last_receipt_timestamp_seconds"] > 1.7e9
+        assert found[("commonweight_provider_last_receipt_timestamp_seconds",)] > 1.7e9
 
         told = world.wait("itemised credits", lambda: (s := status_of(world, ada))["itemised"] and s, 400)
         own = {entry["round"]: entry for entry in told["rounds"]}
