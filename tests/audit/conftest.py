@@ -13,6 +13,7 @@ from commonweight.audit.settings import AuditSettings
 from commonweight.chain.local import start_local
 from commonweight.store import FolderStore
 from tests.audit.staging import Staged, stage
+from tests.conftest import put_back
 
 
 def settings_of(staged: Staged, **changes: object) -> AuditSettings:
@@ -45,7 +46,7 @@ def closed_run(session_run: Staged, tmp_path: Path) -> Iterator[Staged]:
     shutil.copytree(session_run.store.folder, tmp_path / "store")
     staged.store = FolderStore(tmp_path / "store")
     yield staged
-    assert chain.rpc("evm_revert", snapshot) is True
+    put_back(chain.rpc, snapshot)
 
 
 @pytest.fixture

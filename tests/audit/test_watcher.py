@@ -44,6 +44,7 @@ from tests.audit.corrupt import (
     swap,
 )
 from tests.chain.scenario import ETHER, KEYS, SIGNERS
+from tests.conftest import put_back
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
 
@@ -60,7 +61,7 @@ def run(staged: Corrupt) -> Iterator[Corrupt]:
     chain = staged.world.run.chain
     snapshot = chain.rpc("evm_snapshot")
     yield copy.copy(staged)
-    assert chain.rpc("evm_revert", snapshot) is True
+    put_back(chain.rpc, snapshot)
 
 
 def has_fallen(run: Corrupt, bounty: int = ETHER // 5) -> None:
@@ -372,7 +373,7 @@ def test_equivocation_over_a_reorganisation_is_kept_through_a_crash(run: Corrupt
     watcher, log = run.watcher(journal=journal)
     drain(watcher)
     assert log.moves() == []
-    assert chain.rpc("evm_revert", fork) is True
+    put_back(chain.rpc, fork)
     run.file(loss_micro=7, attempt=first.attempt)
     with journal.open("ab") as torn:
         torn.write(b'{"report": {"epo')
@@ -456,12 +457,12 @@ def test_a_reorganisation_is_played_on_from_what_is_there(run: Corrupt) -> None:
     filed = chain.rpc("evm_snapshot")
     watcher, log = run.watcher()
     drain(watcher)
-    assert chain.rpc("evm_revert", filed) is True  # the game is gone, the report is not
+    put_back(chain.rpc, filed)  # the game is gone, the report is not
     run.later(1)
     drain(watcher)
     assert log.moves() == ["OpenGame", "OpenGame"]
     assert len(list(run.world.run.events_of(GameOpened))) == 1
-    assert chain.rpc("evm_revert", before) is True
+    put_back(chain.rpc, before)
     run.file()  # with the false one, the signers have signed two
     drain(watcher)
     assert log.moves() == ["OpenGame", "OpenGame", "ProveEquivocation", "ProveEquivocation", "TakeDue"]

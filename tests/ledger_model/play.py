@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+from tests.conftest import put_back
 from tests.ledger_model import invariants
 from tests.ledger_model.actors import Actors
 from tests.ledger_model.calls import Call
@@ -66,7 +67,7 @@ class Stage:
 
     def start(self, prefix: Sequence[Move]) -> None:
         """Play a prefix from the new run and remember where it ends."""
-        assert self.node.rpc("evm_revert", self._snapshot)
+        put_back(self.node.rpc, self._snapshot)
         self._snapshot = self.node.rpc("evm_snapshot")
         self.scene, self.total = copy.deepcopy(self._base), self._base_total
         for k, move in enumerate(prefix):
@@ -78,7 +79,7 @@ class Stage:
         """Back to the prefix's end."""
         assert self._prefix is not None
         scene, total, snapshot = self._prefix
-        assert self.node.rpc("evm_revert", snapshot)
+        put_back(self.node.rpc, snapshot)
         self._prefix = (scene, total, self.node.rpc("evm_snapshot"))
         self.scene, self.total = copy.deepcopy(scene), total
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import httpx
 import pytest
 
-from tests.conftest import rpc
+from tests.conftest import put_back, rpc
 
 DEAD = "0x000000000000000000000000000000000000dEaD"
 
@@ -21,6 +23,19 @@ def test_a_chain_is_clean_whatever_the_test_before_did(chain_url: str, turn: int
     assert int(str(rpc(chain_url, "eth_getBalance", DEAD, "latest")), 16) == 7
     later = int(rpc(chain_url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16)  # type: ignore[index]
     assert 100_000 <= later - clock < 150_000
+
+
+@pytest.mark.chain
+def test_what_waits_on_anvil_is_not_mined_on_the_snapshot(anvil_url: str) -> None:
+    call = partial(rpc, anvil_url)
+    snapshot = call("evm_snapshot")
+    sender = call("eth_accounts")[0]  # type: ignore[index]
+    call("evm_setAutomine", False)
+    call("eth_sendTransaction", {"from": sender, "to": DEAD, "value": "0x7"})
+    put_back(call, snapshot)
+    call("evm_mine")
+    call("evm_setAutomine", True)
+    assert int(str(call("eth_getBalance", DEAD, "latest")), 16) == 0
 
 
 @pytest.mark.e2e

@@ -23,7 +23,7 @@ from commonweight.cli.dashboard import Live, Site, make_server
 from commonweight.store import ContentStore, FolderStore
 from tests.audit.staging import Staged, stage
 from tests.chain.scenario import ETHER, KEYS, World, make_world
-from tests.conftest import rpc
+from tests.conftest import put_back, rpc
 from tests.web.wallet import Wallet
 
 HERE = Path(__file__).resolve().parent
@@ -103,7 +103,7 @@ def stage_now(stage_once: Stage) -> Iterator[Stage]:
     snapshot = rpc(stage_once.chain.url, "evm_snapshot")
     yield Stage(stage_once.chain, stage_once.open, copy.copy(stage_once.staged))
     rpc(stage_once.chain.url, "evm_setAutomine", True)
-    assert rpc(stage_once.chain.url, "evm_revert", snapshot) is True
+    put_back(functools.partial(rpc, stage_once.chain.url), snapshot)
 
 
 @pytest.fixture
