@@ -20,8 +20,8 @@ from oracle.offending import Offending
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 
-COPY, BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED, DISCONTINUOUS = (
-    "copied-payload", "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment", "not-anchored",
+BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED, DISCONTINUOUS = (
+    "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment", "not-anchored",
     "wrong-first-state",
 )  # fmt: skip
 
@@ -92,7 +92,6 @@ class Closing:
         """Counted, refused or missing: every member of the plan is exactly one of them."""
         anchored = list(self._desk.rounds.anchored(plan.body.round, roots).values())
         offences = {row.member: row for row in self._seat.db.offences()}
-        copies = self._copies(anchored, plan.body.round)
         late = self._seat.db.late(plan.body.round)
         unanchored = {c.body.index: digest for digest, c in self._desk.rounds.receipted(plan.body.round).items()}
         counted, refused, missing = [], [], []
@@ -108,8 +107,6 @@ class Closing:
                 missing.append(LeftOut(index, unanchored[index], UNANCHORED, None))
             elif not own:
                 missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
-            elif own[0].digest in copies:
-                refused.append(LeftOut(index, digest, COPY, None))
             elif not self._continues(own[0].body, base):
                 refused.append(LeftOut(index, digest, DISCONTINUOUS, None))
             elif not self._desk.payloads.holds(own[0].body):
@@ -129,22 +126,6 @@ class Closing:
         except RuleBroken:
             return False
         return True
-
-    def _copies(self, anchored: Iterable[Doc[Commitment]], round_: int) -> set[str]:
-        """Digests of commitments to a part that another member committed to earlier (by the first receipt)."""
-        first: dict[str, int] = {}
-        for receipt in self._desk.rounds.receipts(round_):
-            at = first.get(receipt.body.commitment, receipt.body.received_ms)
-            first[receipt.body.commitment] = min(at, receipt.body.received_ms)
-        owner: dict[str, int] = {}
-        copies: set[str] = set()
-        for c in sorted(anchored, key=lambda c: (first.get(c.digest, 0), c.body.index)):
-            parts = [part.digest for part in c.body.parts if part.norm2 > 0]
-            if any(owner.get(part, c.body.index) != c.body.index for part in parts):
-                copies.add(c.digest)
-            for part in parts:
-                owner.setdefault(part, c.body.index)
-        return copies
 
     # --- what --------------------------------------------------------------------------------------------------------
 

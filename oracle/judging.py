@@ -2,11 +2,17 @@
 
 Everybody who recomputes a round finds the same, so a verdict is signed only where something is wrong, or where another
 signer says that something is and this one finds nothing: then the false word is outvoted.
+
+A payload that is like another may be a copy, or honest work on text that repeats itself. Every signer has its member
+show a segment and replays that: the steps tell. Where the shards are private there is nothing to replay, and likeness
+itself decides.
 """
 
+from commonweight.protocol.draws import doubted_segment
 from commonweight.protocol.evidence_check import Seed
 from commonweight.protocol.fields import hex32
-from commonweight.protocol.records import Plan, Verdict
+from commonweight.protocol.records import Commitment, Plan, Verdict
+from oracle.db import Draw
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.recount import OK, Recount
@@ -39,8 +45,44 @@ class Judging:
             return False
         for index, reason in self._recount.findings(number).items():
             self._sign(plan, seed, index, "fail", reason)
+        if not await self._alike(plan, seed):
+            return False
         self._seat.db.set_meta("judged", str(number))
         return True
+
+    async def _alike(self, plan: Doc[Plan], seed: Seed) -> bool:
+        """Say of every payload that is like another whether it is a copy; False while a member still has to show.
+
+        A state that is not shown in time speaks against the member. Raises WorkerError when this signer cannot replay.
+        """
+        number, position = plan.body.round, self._desk.view.position(self._seat.address)
+        alike, waits = self._recount.alike(number), False
+        said = [v.body for v in self._desk.rounds.verdicts(number) if v.body.check == "structure"]
+        mine = {v.index for v in said if v.signer == self._seat.address}
+        for index, copy in alike.items():
+            if index in mine:
+                continue
+            if self._seat.config.private:
+                self._sign(plan, seed, index, "fail", copy.reason)
+                continue
+            segment = doubted_segment(seed.hash, number, index, self._segments(number, index))
+            draw = Draw(number, index, segment, position, seed.block, seed.hash, "wanted")
+            found = await self._replaying.aside(draw)
+            if found is None:
+                waits = True
+            elif found.outcome == "pass":
+                self._sign(plan, seed, index, "pass", copy.cleared)
+            else:
+                self._sign(plan, seed, index, "fail", f"{copy.reason}: {found.reason or found.outcome}")
+        return not waits
+
+    def _segments(self, number: int, index: int) -> int:
+        record = self._desk.rounds.record(number)
+        entry = None if record is None else record.body.counted_member(index)
+        assert entry is not None
+        commitment = self._desk.rounds.by_digest(Commitment, entry.commitment)
+        assert commitment is not None
+        return commitment.body.trace.leaves - 1
 
     async def _answer_doubts(self, before: int) -> None:
         """Say `pass` where others say `fail` about the structure of work that was found right here."""

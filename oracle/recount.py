@@ -1,9 +1,9 @@
 """Every record recomputed: payloads fetched by CID, checked against their commitments, reduced, stepped, compared.
 
 A signer credits nothing from a round before it has recomputed it bit for bit. What it finds about members (a trace that
-does not continue the member's last, a payload that is not what was committed to) goes into verdicts of kind structure.
+does not continue the member's last, a payload that is not what was committed to) goes into verdicts of kind structure;
+so does what becomes of payloads that are like others (oracle.judging).
 """
-
 
 import contextlib
 from collections.abc import Mapping
@@ -48,6 +48,12 @@ class Recount:
         text = self._seat.db.get_meta(f"findings/{round_}") or ""
         return {int(line.split(" ", 1)[0]): line.split(" ", 1)[1] for line in text.splitlines()}
 
+    def alike(self, round_: int) -> dict[int, Copy]:
+        """Members of a recomputed round whose payload is like another, by index: a doubt, and no finding yet."""
+        text = self._seat.db.get_meta(f"alike/{round_}") or ""
+        found = [[int(word) for word in line.split()] for line in text.splitlines()]
+        return {index: Copy(other, number) for index, other, number in found}
+
     async def step(self) -> bool:
         """Recompute the next round whose record is anchored on the finalised chain. Returns whether there was one.
 
@@ -70,20 +76,19 @@ class Recount:
             return True
         try:
             findings = await self._recompute(plan, record)
-            for index, copy in (await self._copies(plan, record)).items():
-                findings.setdefault(index, copy.reason)
+            alike = await self._copies(plan, record)
             verdict = OK
         except (ContentUnavailable, ContentMismatch) as missing:
             self._log.warning("payload not to be had, asking its members", round=number, error=str(missing))
             await self._pull(record)
             return False
         except FormatError as wrong:  # RuleBroken and PayloadError too
-            findings, verdict = {}, WRONG
+            findings, alike, verdict = {}, {}, WRONG
             self._alarm(number, str(wrong))
         except ReplayMismatch as wrong:
-            findings, verdict = {}, WRONG
+            findings, alike, verdict = {}, {}, WRONG
             self._alarm(number, str(wrong))
-        self._settle(number, findings, verdict)
+        self._settle(number, findings, verdict, alike)
         return True
 
     def _abandoned(self, number: int) -> bool:
@@ -92,8 +97,12 @@ class Recount:
         digest = None if record is None else record.digest
         return following is not None and following.body.previous_record != digest
 
-    def _settle(self, number: int, findings: Mapping[int, str], verdict: str) -> None:
+    def _settle(
+        self, number: int, findings: Mapping[int, str], verdict: str, alike: Mapping[int, Copy] | None = None
+    ) -> None:
+        doubts = [f"{i} {copy.index} {copy.round}" for i, copy in (alike or {}).items() if i not in findings]
         with self._seat.db.transaction():
+            self._seat.db.set_meta(f"alike/{number}", "\n".join(doubts))
             self._seat.db.set_meta(f"findings/{number}", "\n".join(f"{i} {why}" for i, why in findings.items()))
             self._seat.db.set_meta(f"recount/{number}", verdict)
             self._seat.db.set_meta("recounted", str(number))

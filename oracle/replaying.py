@@ -212,6 +212,35 @@ class Replaying:
             return True
         return False
 
+    async def aside(self, draw: Draw) -> Verdict | None:
+        """What the replay of a segment that was not drawn finds, unsigned; None while the state is on its way.
+
+        This signer's own word on that very segment is its word here, too. Raises WorkerError, or what else goes wrong
+        here.
+        """
+        key, start = (draw.round, draw.member, draw.segment), draw.segment
+        said = [v.body for v in self._desk.rounds.verdicts(draw.round, member=draw.member)]
+        own = (v for v in said if v.signer == self._seat.address and v.segment == Segment(start, start + 1))
+        if (made := next(own, None)) is not None:
+            return made
+        wanted = self._seat.db.draws(round_=draw.round, state="wanted")
+        if any((other.member, other.segment) == (draw.member, start) for other in wanted):
+            return None  # to be replayed in any case
+        self._start_fetch(draw)
+        task = self._fetching[key]
+        if not task.done():
+            return None
+        shown = self._seat.db.shown(draw)
+        if shown is not None and not self._whole(shown):  # states that members share may go with another's draw
+            self._seat.db.drop_shown(draw)
+            del self._fetching[key]
+            return None
+        verdict = await self._judge(draw, task.result())
+        del self._fetching[key]
+        for digest in self._seat.db.drop_shown(draw):
+            self._states.drop(digest)
+        return verdict
+
     def _whole(self, shown: Shown) -> bool:
         """Whether the files of what a member has shown are here."""
         return all(self._states.path(digest).exists() for digest in (shown.start, shown.claimed) if digest)

@@ -173,9 +173,9 @@ class Service:
         """Draw, fetch states, replay, score, recompute records, measure the checkpoint of an epoch that is over."""
         await self.replaying.draw()
         self._errand("recount", self.recount.step)
-        self._errand("judge", self.judging.step)
         self._errand("recheck", self.disputing.verify)
         if self._data_here:
+            self._errand("judge", self.judging.step)
             self._errand("replay", self.replaying.step)
             self._errand("score", self.scoring.step)
             self._errand("evaluate", self.evaluating.ahead)

@@ -23,7 +23,7 @@ from commonweight.audit.verify import CONFIGURATION, opened
 from commonweight.chain.run import Run
 from commonweight.errors import ContentUnavailable, FormatError, Incomplete, Refuted, StoreError
 from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
-from commonweight.exact.copies import Shown, coordinates, copies, sampled
+from commonweight.exact.copies import COPY_OF, Shown, coordinates, copies, sampled
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import split_payload
 from commonweight.exact.round import recompute_round
@@ -179,9 +179,11 @@ class _Walk:
             self.previous[entry.index] = (entry.commitment, body)
 
     def _check_copies(self, number: int, plan: Plan, files: RoundFiles, record: Record) -> None:
-        """Who copied, by the rule over the published payloads, is who was refused for the structure of its work.
+        """Whose payload is like another, by the rule over the published payloads, is who was looked at for it.
 
-        A trace that does not continue the member's last is the other reason to refuse; `_check_traces` judges that.
+        Where work is replayed, the signers' replay says whether it is a copy; on private shards each such payload is
+        refused. A trace that does not continue the member's last is the other reason to refuse; `_check_traces` judges
+        that.
         """
         subject, rule = f"round {number}", self.config.verification
         bodies = {signed.digest: Commitment.from_body(signed.body) for signed in files.commitments}
@@ -208,8 +210,9 @@ class _Walk:
                 copy = found.get(entry.index)
                 if copy is not None:
                     what = f"provider {entry.index} was credited for {copy.reason}"
-                    self.findings.expect(COPIES, refused, what, subject)
-                elif refused and any("copy of provider" in v.reason for v in verdicts if v.index == entry.index):
+                    looked = refused if self.config.private else bool(said)
+                    self.findings.expect(COPIES, looked, what, subject)
+                elif refused and any(COPY_OF in v.reason for v in verdicts if v.index == entry.index):
                     what = f"provider {entry.index} was refused for a copy that its payload is not"
                     self.findings.expect(COPIES, False, what, subject)
 

@@ -1,7 +1,8 @@
-"""Copied work: payloads that are too like another member's, or like an older one, by exact cosines of a drawn sample.
+"""Likeness: payloads that may be copies, being too like another member's or an older one, by exact cosines of a sample.
 
 Anyone recomputes it from the published payloads: the sample follows from the round's record, dot products are exact,
-and the comparison is one of integers. Nobody knows the sample when it commits to a payload.
+and the comparison is one of integers. Nobody knows the sample when it commits to a payload. Likeness is a doubt, not a
+proof: on text that repeats itself honest work is alike too. A replay tells the two apart.
 """
 
 import hashlib
@@ -21,11 +22,12 @@ from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.round_documents import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 
-__all__ = ["Copy", "Shown", "alike", "coordinates", "copies", "memory_steps", "sampled"]
+__all__ = ["COPY_OF", "Copy", "Shown", "alike", "coordinates", "copies", "memory_steps", "sampled"]
 
 TAG = b"commonweight.copies.v1"
 RUN, RUNS = 64, 1024
 BPS = 10_000
+COPY_OF = "a copy of provider"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +42,20 @@ class Shown:
 
 @dataclass(frozen=True)
 class Copy:
-    """Whose payload of which round a copy is like."""
+    """Whose payload of which round a payload is like."""
 
     index: int
     round: int
 
     @property
     def reason(self) -> str:
-        """What a verdict says."""
-        return f"a copy of provider {self.index}'s payload of round {self.round}"
+        """What a verdict says that refuses it."""
+        return f"{COPY_OF} {self.index}'s payload of round {self.round}"
+
+    @property
+    def cleared(self) -> str:
+        """What a verdict says that finds it made by its own steps."""
+        return f"like provider {self.index}'s payload of round {self.round}, but made by its own steps"
 
 
 def coordinates(record_digest: str, numel: int) -> npt.NDArray[np.int64]:
@@ -80,13 +87,13 @@ def memory_steps(beta1: str) -> int:
 
 
 def copies(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Mapping[int, Copy]:
-    """The copies among a round's counted payloads, by index, each with what it is like.
+    """What may be copies among a round's counted payloads, by index, each with what it is like.
 
     Of two of one round the copy is the one whose commitment was receipted later (of two at once, that whose digest is
-    greater). An older payload of anyone is never the copy. What a momentum remembers makes honest work of few steps
-    alike too: below `memory_steps` the cosine must exceed `copy_cosine_short_bps`, from there on `copy_cosine_bps`; and
-    a member's own older payload counts only when so many steps lie between, its optimizer began afresh, or all parts
-    are the same.
+    greater). An older payload of anyone is never the copy. A part that is another member's to the byte is enough. What
+    a momentum remembers makes honest work of few steps alike too: below `memory_steps` the cosine must exceed
+    `copy_cosine_short_bps`, from there on `copy_cosine_bps`; and a member's own older payload counts only when so many
+    steps lie between, its optimizer began afresh, or all parts are the same.
     """
     rule, memory = config.verification, memory_steps(config.training.inner.betas[0])
     found: dict[int, Copy] = {}
@@ -96,7 +103,9 @@ def copies(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Map
         mine = shown.commitment
         bound = rule.copy_cosine_bps if mine.steps >= memory else rule.copy_cosine_short_bps
         for other in [*before, *ordered[:place]]:
-            if _comparable(mine, other.commitment, memory) and alike(shown.sample, other.sample, bound):
+            if not _comparable(mine, other.commitment, memory):
+                continue
+            if _shares_a_part(mine, other.commitment) or alike(shown.sample, other.sample, bound):
                 found[mine.index] = Copy(other.commitment.index, other.commitment.round)
                 break
     return dict(sorted(found.items()))
@@ -108,6 +117,12 @@ def _comparable(mine: Commitment, other: Commitment, memory: int) -> bool:
     same = [part.digest for part in mine.parts] == [part.digest for part in other.parts]
     between = mine.trace.last.step - other.trace.last.step
     return same or between < 0 or between >= memory
+
+
+def _shares_a_part(mine: Commitment, other: Commitment) -> bool:
+    """Whether a part that is not all zeros is another member's, too, byte for byte."""
+    theirs = {part.digest for part in other.parts}
+    return mine.index != other.index and any(part.norm2 > 0 and part.digest in theirs for part in mine.parts)
 
 
 def sampled(parts: Sequence[bytes], plan: Plan, numel: int, at: npt.NDArray[np.int64]) -> F32:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from commonweight.errors import FormatError
 
-__all__ = ["TAG", "Draw", "draw_round"]
+__all__ = ["TAG", "Draw", "doubted_segment", "draw_round"]
 
 TAG = b"commonweight.draw.v1"
 
@@ -50,6 +50,11 @@ def draw_round(
         first = int.from_bytes(_hash(seed, number, b"segment", index)[:8], "big")
         result.append(Draw(index, (first + again) % segments[index], (turn + place) % signers))
     return tuple(result)
+
+
+def doubted_segment(seed: bytes, number: int, index: int, segments: int) -> int:
+    """The segment of a member's trace that every signer replays when its payload is like another."""
+    return int.from_bytes(_hash(seed, number, b"doubt", index)[:8], "big") % segments
 
 
 def _hash(seed: bytes, number: int, purpose: bytes, index: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Copied work is found by exact cosines of a drawn sample: perturbed, scaled, old. Honest work of few steps is not."""
+"""What may be copied is found by exact cosines of a drawn sample: perturbed, scaled, old, or a part to the byte."""
 
 import hashlib
 import math
@@ -43,6 +43,14 @@ def test_a_perturbed_or_scaled_copy_is_found_and_the_later_one_is_it(share: floa
     assert copies([original, other, copier], [], CONFIG) == {1: Copy(7, 5)}
     early = replace(copier, first_ms=9)
     assert copies([original, other, early], [], CONFIG) == {7: Copy(1, 5)}
+
+
+def test_a_part_that_is_anothers_to_the_byte_is_enough_unless_it_is_empty() -> None:
+    first, second = shown(1, noise(1), 1), shown(2, noise(2), 2)
+    part = replace(first.commitment.parts[0], norm2=1.0)
+    for norm2, expected in ((1.0, {2: Copy(1, 5)}), (0.0, {})):
+        body = replace(second.commitment, parts=(*second.commitment.parts, replace(part, norm2=norm2)))
+        assert copies([first, replace(second, commitment=body)], [], CONFIG) == expected
 
 
 def test_of_two_at_once_the_greater_digest_is_the_copy() -> None:

@@ -41,7 +41,7 @@ from commonweight.protocol.credits import (  # noqa: E402
 )
 from commonweight.protocol.data import DataManifest, Shard, Split, Tokenizer, locate, sample_windows, windows  # noqa: E402
 from commonweight.protocol.documents import DOCUMENT_TYPE, Signed, sign  # noqa: E402
-from commonweight.protocol.draws import draw_round  # noqa: E402
+from commonweight.protocol.draws import doubted_segment, draw_round  # noqa: E402
 from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles  # noqa: E402
 from commonweight.protocol.evidence_check import (  # noqa: E402
     Facts,
@@ -288,6 +288,16 @@ def selection() -> dict[str, bytes]:
                 "draws": [{"index": d.index, "segment": d.segment, "position": d.position} for d in drawn],
             }
         )
+    doubted: list[Json] = [
+        {
+            "seed": _hex(seed),
+            "round": 12,
+            "index": index,
+            "segments": count,
+            "segment": doubted_segment(seed, 12, index, count),
+        }
+        for index, count in ((0, 4), (1, 4), (7, 1000))
+    ]
     spans: list[Json] = [
         {"numel": n, "block": b, "parts": p, "ranges": [[s.start, s.stop] for s in part_ranges(n, b, p)]}
         for n, b, p in ((1000, 128, 3), (885_888, 128, 4), (17, 8, 3))
@@ -297,7 +307,7 @@ def selection() -> dict[str, bytes]:
         "data.json": dumps(
             {"manifest_sha256": manifest.sha256, "seed": _hex(seed), "seq_len": 8, "windows": total, "selected": chosen}
         ),
-        "draws.json": dumps({"draws": draws}),
+        "draws.json": dumps({"draws": draws, "doubted": doubted}),
         "parts.json": dumps({"parts": spans}),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from commonweight.errors import PeerRefused
+from commonweight.exact.copies import Copy
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Receipt, sign_body
@@ -229,8 +230,8 @@ async def test_a_round_below_the_minimum_is_done_again_from_the_same_base(
     assert [c.index for c in office.record(2).counted] == [0, 1, 2]
 
 
-async def test_a_copied_payload_counts_for_the_first_only(tmp_path: Path, crew: dict[int, Crew]) -> None:
-    office = Office(tmp_path, Chain())
+async def test_a_payload_that_another_has_too_is_counted_and_doubted(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=1)
     await gather(office, crew)
     await commit(office, crew[0])
     office.chain.now_ms += 100
@@ -258,7 +259,12 @@ async def test_a_copied_payload_counts_for_the_first_only(tmp_path: Path, crew: 
         await upload(office, member)
     await reduce(office, crew, plan.indices)
     await until(office, Close)
-    assert [(r.index, r.reason) for r in office.record(1).refused] == [(2, "copied-payload")]
+    assert [c.index for c in office.record(1).counted] == [0, 1, 2]
+    await until(office, Finish)
+    office.chain.now_ms += 5000
+    office.look()
+    assert await office.recount.step()
+    assert office.recount.alike(1) == {2: Copy(0, 1)}
 
 
 async def test_the_last_record_is_anchored_on_its_own(tmp_path: Path, crew: dict[int, Crew]) -> None:

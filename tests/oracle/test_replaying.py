@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from commonweight.exact.trace import TraceBuilder
 from commonweight.net import Caller, Identity, Method, Reply, Request, Server
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Commitment
+from oracle.db import Draw
 from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.standings import Standings
@@ -66,9 +68,7 @@ class Worker:
         assert request["state"].exists()
         assert request["plan"].exists()
         assert request["base"].exists()
-        wanted = (request["index"], request["segment"])
-        draw = next(d for d in self.office.seat.db.draws() if (d.member, d.segment) == wanted)
-        shown = self.office.seat.db.shown(draw)
+        shown = self.office.seat.db.shown(Draw(1, request["index"], request["segment"], 0, 0, b"", ""))
         assert shown is not None
         if request["claimed"] is None:
             return ReplayResult(True, True, 0.0, 0.0, "", shown.leaf if self.exact else "0x" + "00" * 32)
@@ -103,8 +103,13 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """One signer, one round of three members whose `state` methods really listen; every draw is this signer's."""
-    crew = {i: Crew(i) for i in range(3)}
-    office = Office(tmp_path, Chain(), max_rounds=1)
+    async with staged(Office(tmp_path, Chain(), max_rounds=1), {i: Crew(i) for i in range(3)}) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def staged(office: Office, crew: dict[int, Crew]) -> AsyncIterator[Scene]:
+    """The same with an office and members of the test's own."""
     served, servers = {i: Served(member) for i, member in crew.items()}, []
 
     async def anybody(_: Caller) -> None:
@@ -140,7 +145,12 @@ async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) 
     first = await replaying._show(draw, commitment.body, 5.0)
     assert first.claimed
     verdict = replaying._verdict(
-        draw, commitment, scene.office.desk.rounds.plan(1), "pass", ReplayResult(True, True, 0.0, 0.0, "", None), ""  # type: ignore[arg-type]
+        draw,
+        commitment,
+        scene.office.desk.rounds.plan(1),
+        "pass",
+        ReplayResult(True, True, 0.0, 0.0, "", None),
+        "",  # type: ignore[arg-type]
     )
     replaying._sign(draw, verdict)
     again = await replaying._show(draw, commitment.body, 5.0)

@@ -96,6 +96,11 @@ def draws(seed: bytes, number: int, segments: dict[int, int], rate: int, signers
     return result
 
 
+def doubted(seed: bytes, number: int, index: int, segments: int) -> int:
+    head = b"commonweight.draw.v1" + seed + number.to_bytes(8, "big") + index.to_bytes(4, "big")
+    return int.from_bytes(hashlib.sha256(head + b"doubt").digest()[:8], "big") % segments
+
+
 def credits_of(parameters: int, tokens: int, bandwidth: int, latency: int, share: Fraction = Fraction(1)) -> int:
     return floor(Fraction(6 * parameters * tokens * (800 + bandwidth + latency), 10**12) * share)
 

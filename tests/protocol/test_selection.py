@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from commonweight.errors import DataError, FormatError
 from commonweight.protocol.data import DataManifest, Shard, Split, Tokenizer, locate, sample_windows, window_at, windows
-from commonweight.protocol.draws import draw_round
+from commonweight.protocol.draws import doubted_segment, draw_round
 from commonweight.protocol.parts import part_range, part_ranges
 from tests.protocol import reference
 
@@ -117,6 +117,8 @@ def test_parts_cover_the_vector_in_order_at_block_boundaries(numel: int, block: 
 def test_draws_equal_the_plain_implementation(seed, number, segments, rate, signers) -> None:
     drawn = [(d.index, d.segment, d.position) for d in draw_round(seed, number, segments, rate, signers)]
     assert drawn == reference.draws(seed, number, segments, rate, signers)
+    for index, count in segments.items():
+        assert doubted_segment(seed, number, index, count) == reference.doubted(seed, number, index, count)
 
 
 @given(st.binary(min_size=32, max_size=32), st.integers(1, 12), st.integers(1, 7))
