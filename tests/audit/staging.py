@@ -24,7 +24,7 @@ from commonweight.exact.payload import Payload, make_payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.canonical import dumps
-from commonweight.protocol.contribution import Scores, judge, score_draws
+from commonweight.protocol.contribution import PrivateScores, Scores, judge, score_draws
 from commonweight.protocol.credits import EpochCredits
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.documents import Signed, Voucher
@@ -345,7 +345,7 @@ class Staged:
 
     def _score(
         self, plan: Plan, work: Mapping[int, tuple[Commitment, Payload, State]], index: int, seed: bytes
-    ) -> Scores:
+    ) -> Scores | PrivateScores:
         """What a signer says of a payload: here it makes that up."""
         return Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000, 52_000, 4_500)
 
@@ -423,15 +423,20 @@ class Staged:
         )
         return whole, earned
 
-    def report(self, epoch: int, tamper: Tamper | None = None, **changes: object) -> None:
-        """Publish the evidence of a closed epoch and submit the report, both perhaps altered by a corrupt quorum."""
+    def report(
+        self, epoch: int, tamper: Tamper | None = None, more: Mapping[int, int] | None = None, **changes: object
+    ) -> None:
+        """Publish the evidence of a closed epoch and submit the report, both perhaps altered by a corrupt quorum.
+
+        `more` credits than the evidence gives are listed for these providers.
+        """
         evidence, earned = self.evidence(epoch)
         evidence = tamper(evidence) if tamper else evidence
         cid = self.store.put_directory(dict(evidence.files))
         e = evidence.evaluation
         self.world.report(
             epoch,
-            earned.credited,
+            {i: earned.credited.get(i, 0) + (more or {}).get(i, 0) for i in sorted({*earned.credited, *(more or {})})},
             **{
                 "evidence_cid": cid,
                 "evidence_sha256": digest_bytes(evidence.sha256),

@@ -14,7 +14,7 @@ from commonweight.chain.local import start_local
 from commonweight.exact.payload import Payload
 from commonweight.exact.round import reduce_part
 from commonweight.exact.trace import State, TraceBuilder
-from commonweight.protocol.contribution import Scores
+from commonweight.protocol.contribution import PrivateScores, Scores
 from commonweight.protocol.records import Commitment, Plan
 from commonweight.store import FolderStore
 from tests.audit import staging
@@ -35,6 +35,8 @@ class Trained(staging.Staged):
     """A staged run whose members really train; some cheat in some rounds, by (round, index)."""
 
     corpus: data.Corpus = field(init=False)
+    own: dict[int, data.Corpus] = field(init=False, default_factory=dict)
+    """What each trains on, in a run on private shards."""
 
     def _work(self, plan: Plan, plan_digest: str, index: int) -> tuple[Commitment, Payload, State]:
         configure_torch(self.config.training.threads)
@@ -45,10 +47,11 @@ class Trained(staging.Staged):
         if previous is not None:
             state = State(previous[1].step, base, previous[1].m, previous[1].v, previous[2])
         optimizer.load(state)
+        corpus, before = self.own.get(index, self.corpus), state.step
         builder = TraceBuilder(previous[0] if previous else None, [state.digests])
         for done in range(steps):
             if cheat != "skip" or done % 2 == 0:
-                optimizer.advance(batch_of(self.config, self.corpus, plan, index, done, 0))
+                optimizer.advance(batch_of(self.config, corpus, plan, index, done, before))
             else:
                 optimizer.step += 1
             if (done + 1) % self.config.training.trace_every == 0 or done + 1 == steps:
@@ -77,7 +80,7 @@ class Trained(staging.Staged):
 
     def _score(
         self, plan: Plan, work: Mapping[int, tuple[Commitment, Payload, State]], index: int, seed: bytes
-    ) -> Scores:
+    ) -> Scores | PrivateScores:
         """As a signer measures it; some lie, in numbers that fit their outcome."""
         weights = {i: body.tokens for i, (body, _, _) in work.items()}
         parts = [
@@ -90,21 +93,39 @@ class Trained(staging.Staged):
         update = Update(self.checkpoint.weights, payload.decoded, np.concatenate(parts))
         optimizer = InnerOptimizer(self.config)
         found = score(optimizer.model, self.corpus, self.config, plan, index, body.steps, seed, update)
-        return replace(found, own_gain=found.own_gain + SCORE_LIES.get((plan.round, index), 0))
+        lie = SCORE_LIES.get((plan.round, index), 0)
+        if isinstance(found, PrivateScores):
+            return replace(found, heldout_gain=found.heldout_gain + lie)
+        return replace(found, own_gain=found.own_gain + lie)
+
+
+def words(folder: Path, sentence: str) -> None:
+    """Sixty documents of one sentence."""
+    folder.mkdir(parents=True)
+    for number in range(60):
+        (folder / f"{number}.txt").write_text(f"{number}: " + f"{sentence} " * 40)
+
+
+def private(folder: Path, index: int) -> data.Corpus:
+    """A member's own shards, with words that nobody else has."""
+    name = f"owner-{index}"
+    words(folder / name, f"The {name} keeps {' '.join(chr(97 + index + k) * 5 for k in range(8))}.")
+    data.prepare([folder / name], folder / f"{name}-shards", heldout_bps=0)
+    return data.Corpus.open_private(folder / f"{name}-shards", data.Corpus.open(folder / "data").manifest)
 
 
 @contextmanager
 def trained_run(
-    folder: Path, batch: int = 2, credit_value: int = 0, after: Callable[[Trained, int], None] = lambda *_: None
-) -> Iterator[Trained]:
+    folder: Path, batch: int = 2, credit_value: int = 0, after: Callable[[Trained, int], None] = lambda *_: None,
+    private_bps: int | None = None,
+) -> Iterator[Trained]:  # fmt: skip
     """Two epochs of two rounds, both final, `after` each of which something may be done.
 
     Work of a small `batch` rounds down to no credits. A stake has room for as many credits as it is `credit_value`s.
+    With `private_bps` each member trains on shards of its own, for that share of a credit.
     """
-    (folder / "text").mkdir(parents=True)
-    for number in range(60):
-        (folder / "text" / f"{number}.txt").write_text(f"{number}: " + "The quick brown fox jumps over it. " * 40)
-    data.prepare([folder / "text"], folder / "data")
+    words(folder / "text", "The quick brown fox jumps over it.")
+    data.prepare([folder / "text"], folder / "data", heldout_bps=500 if private_bps is None else 10_000)
     store = FolderStore(folder / "store")
     cid = data.publish(store, folder / "data")
     corpus = data.Corpus.open(folder / "data")
@@ -113,6 +134,8 @@ def trained_run(
     config["training"]["batch"] = batch
     config["verification"]["credit_value_floor"] = str(credit_value)
     config["data"] = {"manifest_cid": str(cid), "manifest_sha256": corpus.manifest.sha256}
+    if private_bps is not None:
+        config["data"]["private_credit_bps"] = private_bps
     patch = pytest.MonkeyPatch()
     patch.setattr(staging, "config_json", lambda: config)
     patch.setattr(staging, "Staged", Trained)
@@ -121,6 +144,8 @@ def trained_run(
             staged = staging.stage(chain.url, folder)
             assert isinstance(staged, Trained)
             staged.corpus = corpus
+            if private_bps is not None:
+                staged.own = {index: private(folder, index) for index in range(len(staging.PROVIDERS))}
             for epoch in (0, 1):
                 staged.play_epoch(epoch)
                 staged.report(epoch)

@@ -69,9 +69,13 @@ def test_private_shards_are_trained_on_credited_by_share_and_seen_by_nobody(tmp_
 
         code, told = asked(world, "verify")
         assert (code, told["verdict"]) == (0, "verified"), told
-        code, told = asked(world, "replay", "--provider", str(world.index(members[0])))
-        assert code == 3, told
-        assert "never leave their owners" in json.dumps(told)
+        code, told = asked(world, "scores", "--epoch", str(epoch))
+        assert (code, told["verdict"]) == (0, "verified"), told
+        provider = ["--provider", str(world.index(members[0]))]
+        for words in (["replay", *provider], ["recheck", *provider, "--epoch", str(epoch)]):
+            code, told = asked(world, *words)
+            assert code == 3, told
+            assert "never leave their owners" in json.dumps(told)
         lines = [line for line in credit_lines(world, epoch) if line["credits"] != "0"]
         assert lines
         for line in lines:
