@@ -30,6 +30,11 @@ def failed(net: Network, index: int) -> list[dict[str, Any]]:
     return [line for line in verdicts if line["outcome"] != "pass"]
 
 
+def doubted(net: Network, index: int, outcome: str) -> list[dict[str, Any]]:
+    """What the signers say of a payload of this member that is like another."""
+    return [line for number in range(3) for line in net.said(number, "structure", member=index, outcome=outcome)]
+
+
 def play(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, cheats: list[str], **training: object) -> None:
     with Network(tmp_path, data, params=PARAMS, training={"batch": BATCH, **training}) as net:
         net.start_signers()
@@ -40,6 +45,7 @@ def play(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, cheats: li
             net.wait(f"{name} is caught", partial(failed, net, net.index(liar)), 900)
         for member in honest:
             assert failed(net, net.index(member)) == []
+            assert doubted(net, net.index(member), "fail") == [], "text that repeats itself"
         seen = len(net.credited())
         net.wait_credited(seen + 2, 600)
         view = LedgerView.of(net.run)
