@@ -53,8 +53,12 @@ class Judging:
     async def _alike(self, plan: Doc[Plan], seed: Seed) -> bool:
         """Say of every payload that is like another whether it is a copy; False while a member still has to show.
 
-        A state that is not shown in time speaks against the member. Raises WorkerError when this signer cannot replay.
+        A state that is not shown in time speaks against the member. Once the epoch is final nobody is asked any more:
+        members need not keep such states, and a signer that catches up would blame them for it. Raises WorkerError when
+        this signer cannot replay.
         """
+        if self._desk.view.final.get(plan.body.epoch):
+            return True
         number, position = plan.body.round, self._desk.view.position(self._seat.address)
         alike, waits = self._recount.alike(number), False
         said = [v.body for v in self._desk.rounds.verdicts(number) if v.body.check == "structure"]
@@ -93,7 +97,8 @@ class Judging:
             plan, result = self._desk.rounds.plan(number), self._recount.result(number)
             made = [v.body for v in self._desk.rounds.verdicts(number) if v.body.check == "structure"]
             mine = {v.index for v in made if v.signer == self._seat.address}
-            doubted = {v.index for v in made if v.outcome != "pass"} - mine - set(self._recount.findings(number))
+            own = mine | set(self._recount.findings(number)) | set(self._recount.alike(number))
+            doubted = {v.index for v in made if v.outcome != "pass"} - own
             seed = await self._replaying.seed(plan.body) if plan is not None and doubted else None
             if plan is not None and seed is not None and result == OK:
                 for index in sorted(doubted):

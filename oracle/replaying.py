@@ -206,7 +206,7 @@ class Replaying:
                 self._log.warning("replay failed here", round=draw.round, member=draw.member, error=str(trouble))
                 continue
             self._sign(draw, verdict)
-            del self._fetching[key]
+            self._fetching.pop(key, None)
             for digest in self._seat.db.drop_shown(draw):
                 self._states.drop(digest)
             return True
@@ -233,10 +233,10 @@ class Replaying:
         shown = self._seat.db.shown(draw)
         if shown is not None and not self._whole(shown):  # states that members share may go with another's draw
             self._seat.db.drop_shown(draw)
-            del self._fetching[key]
+            self._fetching.pop(key, None)
             return None
         verdict = await self._judge(draw, task.result())
-        del self._fetching[key]
+        self._fetching.pop(key, None)
         for digest in self._seat.db.drop_shown(draw):
             self._states.drop(digest)
         return verdict

@@ -1,16 +1,18 @@
 """A payload that is like another is doubted: a replayed segment clears it or shows it up as a copy."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from commonweight.protocol.credits import RoundEvidence, itemise
-from commonweight.protocol.records import Verdict
+from commonweight.protocol.fields import hex32
+from commonweight.protocol.records import Verdict, sign_body
 from oracle.judging import Judging
 from oracle.worker import WorkerError
-from tests.oracle.office import Chain, Crew, Office
+from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_replaying import Scene, Worker, staged
 
 pytestmark = pytest.mark.unit
@@ -95,6 +97,29 @@ async def test_a_draw_of_the_same_segment_is_replayed_once(tmp_path: Path) -> No
         found = await replaying.aside(drawn)
         assert found is not None
         assert (found.check, found.outcome, len(worker.calls)) == ("replay", "pass", calls)
+
+
+async def test_a_signer_that_catches_up_blames_nobody_for_states_of_a_final_epoch(tmp_path: Path) -> None:
+    async with staged(office_of(tmp_path), alike()) as scene:
+        office, replaying = scene.office, scene.replaying(Worker(scene.office))
+        judging = Judging(office.desk, office.recount, replaying)
+        office.look()
+        office.desk.seen = replace(office.desk.view, final={0: True})
+        assert await office.recount.step()
+        assert await judging.step()
+        assert office.recount.alike(1)
+        assert not any(served.asked for served in scene.served.values())
+        plan, seed = office.desk.rounds.plan(1), await replaying.seed(office.plan()[1])
+        assert plan is not None
+        assert seed is not None
+        theirs = Verdict(
+            RUN, 0, 1, 1, office.record(1).counted[1].commitment, SIGNERS[1], "structure", None, "fail", False, None,
+            None, (), seed.block, hex32(seed.hash), f"a copy of {LIKE}",
+        )  # fmt: skip
+        office.intake.accept(sign_body(theirs, SIGNER_KEYS[1], DOMAIN))
+        assert not await judging.step()
+        said = [v.body for v in office.desk.rounds.verdicts(1)]
+        assert [(v.signer, v.outcome) for v in said] == [(SIGNERS[1], "fail")], "nor does it outvote who has looked"
 
 
 async def test_on_private_shards_nobody_is_asked_and_likeness_decides(tmp_path: Path) -> None:
