@@ -75,17 +75,18 @@ def test_a_copy_that_was_credited_and_a_refusal_for_none_are_refuted(
     closed_run: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def accuse(files: RoundFiles) -> RoundFiles:
-        score = next(v for v in files.verdicts if (v.body["check"], v.body["index"]) == ("contribution", 1))
+        scores = {v.body["index"]: v for v in files.verdicts if v.body["check"] == "contribution"}
         reason = "a copy of provider 0's payload of round 3"
-        false = by_signer(closed_run, score, check="structure", outcome="fail", scores={}, reason=reason)
-        return replace(files, verdicts=(*files.verdicts, false))
+        false = by_signer(closed_run, scores[1], check="structure", outcome="fail", scores={}, reason=reason)
+        cleared = by_signer(closed_run, scores[2], check="structure", outcome="pass", scores={}, reason="")
+        return replace(files, verdicts=(*files.verdicts, false, cleared))
 
     closed_run.report(1, in_round(accuse))
     found = not_ok(closed_run)["copied-work", "round 3"]
     assert found[0] == "refuted"
     assert "was refused for a copy that its payload is not" in found[1]
-    monkeypatch.setattr("commonweight.audit.lineage.copies", lambda new, old, config: {1: Copy(0, 2)})
+    monkeypatch.setattr("commonweight.audit.lineage.copies", lambda new, old, config: {1: Copy(0, 2), 2: Copy(0, 2)})
     found = not_ok(closed_run)
     assert found["copied-work", "round 1"][0] == "refuted"
     assert "was credited for a copy of provider 0's payload of round 2" in found["copied-work", "round 1"][1]
-    assert ("copied-work", "round 3") not in found, "a signer has looked at it there"
+    assert ("copied-work", "round 3") not in found, "a signer has looked at both there"

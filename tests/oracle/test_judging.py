@@ -91,6 +91,7 @@ async def test_a_draw_of_the_same_segment_is_replayed_once(tmp_path: Path) -> No
         office.look()
         await replaying.draw()
         drawn = next(draw for draw in office.seat.db.draws() if draw.member == 1)
+        await asyncio.wait(replaying._fetching.values())
         assert await replaying.aside(drawn) is None, "the draw comes first"
         await scene.finish(replaying)
         calls = len(worker.calls)
