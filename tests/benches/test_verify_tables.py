@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
+import bench_copies
 import bench_verify
 from benches.block import read_block
 from benches.prices import Budget, Prices, budget, rounds_needed
@@ -23,6 +24,16 @@ BODY = json.loads((ROOT / "bench-results" / "verify.json").read_text())
 @pytest.mark.parametrize("name", sorted(bench_verify.tables(BODY)))
 def test_a_table_of_the_document_is_that_of_the_results(name: str) -> None:
     assert read_block(bench_verify.DOCUMENT, name) == bench_verify.tables(BODY)[name]
+
+
+def test_what_is_told_of_likeness_is_what_was_measured() -> None:
+    rounds = json.loads((ROOT / "bench-results" / "copies.json").read_text())["rounds"]
+    assert read_block(bench_copies.DOCUMENT, "copies") == bench_copies.table(rounds)
+    assert any(entry["doubted"] for entry in rounds if entry["text"] == "repeating")
+    for entry in rounds:
+        assert entry["text"] == "repeating" or entry["doubted"] == 0
+        assert entry["copies_doubted"]["0.0"]
+        assert float(entry["honest_rel_l2"]) < 1e-3 < float(entry["copy_rel_l2"]) / 100
 
 
 def test_every_cheat_that_was_measured_is_caught_when_drawn_and_honest_work_is_not_refused() -> None:
