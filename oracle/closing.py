@@ -122,7 +122,7 @@ class Closing:
         """Whether a trace starts from the base with the member's last counted state, or with zeros."""
         previous = self._desk.rounds.previous_counted(commitment.index, commitment.round)
         try:
-            check_trace(commitment, base.checkpoint.weights_digest, self._seat.numel, previous)
+            check_trace(commitment, base.checkpoint.weights_digest, self._seat.config, previous)
         except RuleBroken:
             return False
         return True

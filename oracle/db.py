@@ -186,15 +186,15 @@ class Database(DatabaseCore):
     def set_shown(self, draw: Draw, shown: Shown) -> None:
         """Note what a member has shown for a draw and is on this disk now."""
         self.write(
-            "INSERT INTO states VALUES (?1,?2,?3,?4,?5,?6) "
-            "ON CONFLICT (round, member, segment) DO UPDATE SET leaf=?4, start=?5, claimed=?6",
-            draw.round, draw.member, draw.segment, shown.leaf, shown.start, shown.claimed,
+            "INSERT INTO states VALUES (?1,?2,?3,?4,?5,?6,?7) "
+            "ON CONFLICT (round, member, segment) DO UPDATE SET leaf=?4, start=?5, claimed=?6, first=?7",
+            draw.round, draw.member, draw.segment, shown.leaf, shown.start, shown.claimed, shown.first,
         )  # fmt: skip
 
     def shown(self, draw: Draw) -> Shown | None:
         """What a member has shown for a draw, if it has."""
         rows = self.read(
-            "SELECT leaf, start, claimed FROM states WHERE round=? AND member=? AND segment=?",
+            "SELECT leaf, start, claimed, first FROM states WHERE round=? AND member=? AND segment=?",
             draw.round, draw.member, draw.segment,
         )  # fmt: skip
         return row_of(Shown, rows[0]) if rows else None
@@ -202,11 +202,12 @@ class Database(DatabaseCore):
     def drop_shown(self, draw: Draw) -> list[str]:
         """Forget it; returns the digests of files that no other draw needs."""
         found = self.shown(draw)
-        named = [] if found is None else [digest for digest in (found.start, found.claimed) if digest]
+        named = () if found is None else found.files
         self.write(
             "DELETE FROM states WHERE round=? AND member=? AND segment=?", draw.round, draw.member, draw.segment
         )
-        return [d for d in named if not self.read("SELECT 1 FROM states WHERE start=?1 OR claimed=?1", d)]
+        used = "SELECT 1 FROM states WHERE start=?1 OR claimed=?1 OR first=?1"
+        return [digest for digest in named if not self.read(used, digest)]
 
     def close_draws(self, rounds: list[int]) -> None:
         """Nothing is left to do about the draws of these rounds."""

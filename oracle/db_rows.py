@@ -70,12 +70,18 @@ class Draw:
 @dataclass(frozen=True)
 class Shown:
     """What a member has shown for a draw: the data of the leaf that the segment leads to, 0x-hex, and the digests of
-    the files with the states at its start and, unless empty, at its end.
+    the files with the states at its start and, unless empty, at its end and at the trace's beginning.
     """
 
     leaf: str
     start: str
     claimed: str
+    first: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The digests of all files."""
+        return tuple(digest for digest in (self.start, self.claimed, self.first) if digest)
 
 
 @dataclass(frozen=True)

@@ -39,4 +39,5 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE transactions (
         purpose TEXT PRIMARY KEY, tx BLOB NOT NULL, block INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE states ADD COLUMN first TEXT NOT NULL DEFAULT '';",
 )

@@ -1,7 +1,8 @@
 """What the coordinator learns from a round: budgets of the next one, members' speeds, and who is left out as slow."""
 
 from commonweight.protocol.canonical import dumps, loads_object
-from commonweight.protocol.records import Plan, Record
+from commonweight.protocol.records import Commitment, Plan, Record
+from commonweight.protocol.structure import went_ahead
 from oracle.closing import LOST
 from oracle.desk import Desk
 from oracle.logs import logger
@@ -36,7 +37,7 @@ class Learning:
         for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
             if receipt.body.index not in taken:
                 taken[receipt.body.index] = receipt.body.received_ms - began
-                steps[receipt.body.index] = receipted[receipt.body.commitment].body.steps
+                steps[receipt.body.index] = self._steps_since(receipted[receipt.body.commitment].body)
         late = {index: at - began for index, at in db.late(number).items() if index not in taken}
         exchanged_ms = db.last_payload_ms(number)
         measured = Measured(
@@ -56,6 +57,12 @@ class Learning:
                 self._log.info("slow", member=index, strikes=strikes + 1, left_out_ms=banned_ms)
             elif index in taken and strikes:
                 db.member_slow(index, strikes - 1, 0)
+
+    def _steps_since(self, commitment: Commitment) -> int:
+        """Steps that a member has taken since the plan: those that it took ahead cost it nothing of the time."""
+        overlap = self._seat.config.training.overlap
+        previous = self._desk.rounds.previous_counted(commitment.index, commitment.round) if overlap else None
+        return commitment.steps - (overlap if went_ahead(commitment, previous, overlap) else 0)
 
     def _silent(self, plan: Plan, record: Record) -> set[int]:
         """Members that are alive, as they have spoken since, and yet did not hand over what they committed to.

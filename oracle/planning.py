@@ -1,6 +1,7 @@
 """Who is in the next round, with what share of it, and until when: the plan's body. Pure but for reading documents."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from commonweight.chain.structs import RunParams
 from commonweight.protocol.data import data_seed
@@ -48,7 +49,8 @@ def make_plan(
     *, campaign: str, config: RunConfig, params: RunParams, pace: Pace, previous: Plan | None, base: str, base_cid: str,
     previous_record: str | None, members: Sequence[int], step_us: Mapping[int, int], now_ms: int,
 ) -> Plan:  # fmt: skip
-    """The plan of the next round. Data positions go on where the previous plan's end, so that nothing repeats.
+    """The plan of the next round. Data positions go on where the previous plan's end, so that nothing repeats; where
+    rounds overlap, a member's own follow from what the previous plan has reserved for it.
 
     `step_us` has measured speeds, of others than these members too; they do not count here.
     """
@@ -61,18 +63,24 @@ def make_plan(
     position = 0 if previous is None else next_data_start(previous, config.training.batch)
     shares = []
     speeds = {index: step_us[index] for index in members if index in step_us}
+    reserved = {} if previous is None else {member.index: member.next_start for member in previous.members}
     for index in sorted(members):
         steps = steps_for(index, speeds, config)
-        shares.append(PlanMember(index, steps, position))
-        position += steps * config.training.batch
+        start = reserved.get(index)
+        if start is None:
+            start, position = position, position + steps * config.training.batch
+        shares.append(PlanMember(index, steps, start))
+    if config.training.overlap:
+        room = config.training.h * config.training.batch
+        shares = [replace(share, next_start=position + place * room) for place, share in enumerate(shares)]
     order = sorted(members)
     turn = [order[(number + place) % len(order)] for place in range(parts + 1)]
     return Plan(
         run=campaign, round=number, epoch=params.epoch_of(commit_by_ms // 1000), base=base, base_cid=base_cid,
         config=config.sha256, data_seed=data_seed(config.genesis_seed_bytes), members=tuple(shares),
-        h=config.training.h, codec=config.training.codec, codec_version=config.training.codec_version,
+        h=config.training.h, overlap=config.training.overlap, codec=config.training.codec,
+        codec_version=config.training.codec_version,
         block=config.training.block, parts=parts, reducers=tuple(turn[:parts]), backups=tuple(turn[1:]),
         min_members=config.training.min_members, commit_by_ms=commit_by_ms, anchor_by_ms=anchor_by_ms,
         exchange_by_ms=exchange_by_ms, record_by_ms=exchange_by_ms + pace.record_ms, previous_record=previous_record,
     )  # fmt: skip
-

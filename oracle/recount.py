@@ -124,7 +124,7 @@ class Recount:
             previous = rounds.previous_counted(entry.index, body.round)
             try:
                 check_trace(
-                    commitments[entry.commitment], base.checkpoint.weights_digest, self._seat.numel, previous
+                    commitments[entry.commitment], base.checkpoint.weights_digest, self._seat.config, previous
                 )  # fmt: skip
             except FormatError as wrong:
                 findings[entry.index] = wrong.what

@@ -17,6 +17,7 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.evidence_check import Seed, draws_of
 from commonweight.protocol.fields import Fields, digest_bytes, hex32
 from commonweight.protocol.records import Commitment, Plan, Segment, StateDigests, Verdict
+from commonweight.protocol.structure import went_ahead
 from commonweight.protocol.trace import final_leaf
 from oracle.blobs import Blobs
 from oracle.db import Database, Draw, Shown
@@ -142,7 +143,8 @@ class Replaying:
         """The state at the start of the segment, and the leaf at its end.
 
         The claimed state at the end is fetched too unless this member's last replay was exact: then an equal leaf will
-        do. Raises PeerError, or FormatError for what is forged.
+        do. Where a member that went ahead takes the base in, the trace's first state is needed as well. Raises
+        PeerError, or FormatError for what is forged.
         """
         start = await self._state(draw, commitment, draw.segment, left_s)
         claimed = "" if self._exact_before(draw) else await self._state(draw, commitment, draw.segment + 1, left_s)
@@ -154,7 +156,15 @@ class Replaying:
             f = Fields({**reply.params}, "state")
             leaf = f.child("digests", StateDigests.read).leaf()
             _require_leaf(commitment, draw.segment + 1, leaf, f.digests("proof", 0, 32))
-        return Shown(hex32(leaf), start, claimed)
+        first = await self._state(draw, commitment, 0, left_s) if self._takes_base_in(draw, commitment) else ""
+        return Shown(hex32(leaf), start, claimed, first)
+
+    def _takes_base_in(self, draw: Draw, commitment: Commitment) -> bool:
+        """Whether the drawn segment is the one before which a member that went ahead has put its steps on the base."""
+        training = self._seat.config.training
+        previous = self._desk.rounds.previous_counted(draw.member, draw.round)
+        ahead = went_ahead(commitment, previous, training.overlap)
+        return ahead and draw.segment * training.trace_every == training.overlap
 
     def _exact_before(self, draw: Draw) -> bool:
         """Whether the last verdict on this member that anybody has given was an exact replay."""
@@ -243,7 +253,7 @@ class Replaying:
 
     def _whole(self, shown: Shown) -> bool:
         """Whether the files of what a member has shown are here."""
-        return all(self._states.path(digest).exists() for digest in (shown.start, shown.claimed) if digest)
+        return all(self._states.path(digest).exists() for digest in shown.files)
 
     async def _judge(self, draw: Draw, trouble: str) -> Verdict:
         commitment, plan = self._commitment(draw), self._desk.rounds.plan(draw.round)
@@ -272,6 +282,7 @@ class Replaying:
         result = await self._worker.replay(
             plan=plan_path, index=draw.member, steps=body.steps, segment=draw.segment, base=base.weights,
             state=self._states.path(shown.start), claimed=self._states.path(shown.claimed) if shown.claimed else None,
+            first=self._states.path(shown.first) if shown.first else None,
             parts=[part.digest for part in body.parts] if last else None,
         )  # fmt: skip
         self._desk.metrics.replay_seconds.inc(max(0.0, self._seat.clock() - began))

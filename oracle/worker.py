@@ -66,15 +66,18 @@ class Worker:
 
     async def replay(
         self, *, plan: Path, index: int, steps: int, segment: int, base: Path, state: Path, claimed: Path | None,
-        parts: Sequence[str] | None,
+        first: Path | None, parts: Sequence[str] | None,
     ) -> ReplayResult:  # fmt: skip
         """Execute a segment of a member's work again from `state`; compare with `claimed` or the parts' digests.
+
+        `first` is the trace's first state, where a member that went ahead takes the base in.
 
         Raises WorkerError when the worker cannot say, which is never the member's fault.
         """
         f = await self._ask("replay", {
             "plan": str(plan), "index": index, "steps": steps, "segment": segment, "base": str(base),
             "state": str(state), "claimed": None if claimed is None else str(claimed),
+            "first": None if first is None else str(first),
             "parts": None if parts is None else list(parts),
         })  # fmt: skip
         return ReplayResult(

@@ -82,7 +82,7 @@ class Crowd:
         reducers = tuple(range(MEMBERS))
         return Plan(
             "0x" + "00" * 20, number, 0, _ZERO, "", self.config.sha256, data_seed(self.config.genesis_seed_bytes),
-            members, training.h, training.codec, 1, training.block, MEMBERS, reducers, (*reducers[1:], 0), 2,
+            members, training.h, 0, training.codec, 1, training.block, MEMBERS, reducers, (*reducers[1:], 0), 2,
             1000, 2000, 3000, 4000, None,
         )  # fmt: skip
 

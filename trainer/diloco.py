@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32
-from commonweight.exact.payload import Payload, departure, make_payload
+from commonweight.exact.payload import Payload, departure, make_payload, merged
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Plan
@@ -50,14 +50,29 @@ class Work:
     trace_seconds: float
 
 
+@dataclass
+class Ahead:
+    """Steps that a member has taken of the round after `round` before there is a plan for it: from where its work of
+    that round, `commitment`, ended, on data from `data_start` on. Nobody waits for them; a crash loses them.
+    """
+
+    round: int
+    commitment: str
+    data_start: int
+    trace: TraceBuilder
+    done: int = 0
+
+
 class _Keeper:
     """Hashes and stores trace states in a thread of its own while the next steps are taken, one state at a time."""
 
-    def __init__(self, journal: Journal, folder: RoundFolder, trace: TraceBuilder, thinning: Thinning) -> None:
+    def __init__(
+        self, journal: Journal, trace: TraceBuilder, thinning: Thinning, save: Callable[[TraceBuilder], None]
+    ) -> None:
         self._journal = journal
-        self._folder = folder
         self._trace = trace
         self._thinning = thinning
+        self._save = save
         self._residual = {} if not trace.states else {"residual": trace.states[0].residual}
         self._pool = ThreadPoolExecutor(1, "trace")
         self._pending: Future[None] | None = None
@@ -87,8 +102,9 @@ class _Keeper:
         self.seconds += time.perf_counter() - started
 
     def _store(self, state: State, known: Mapping[str, str]) -> None:
-        self._trace.add(self._journal.store_state(state, known))
-        self._folder.save_trace(self._trace)
+        with self._journal.storing:
+            self._trace.add(self._journal.store_state(state, known))
+        self._save(self._trace)
         self._thinning.added(self._trace)
 
 
@@ -112,6 +128,8 @@ class RoundTrainer:
         self._step_s = 0.0
         self._optimizer: Optimizer | None = None
         self._make = make
+        self._ended: str | None = None
+        self._ahead: Ahead | None = None
 
     def warm_up(self) -> None:
         """Build the model and take two steps that are thrown away: the first round pays for nothing, one is timed."""
@@ -130,15 +148,16 @@ class RoundTrainer:
         """
         configure_torch(self.threads)
         optimizer = self._optimizer = self._optimizer or self._make(self.config)
+        self._ended = None
         plan, started = folder.body, time.perf_counter()
         trace, state, fresh = self._begin(folder, base)
         before = state.step if fresh is not None else trace.states[0].step
         done = state.step - before
-        optimizer.load(state if done else departing(self.config, state))
+        ahead_of = self._ahead_of(folder, trace, base)
+        optimizer.load(setting_out(self.config, base, state, done, ahead_of))
         planned = plan.member(self.index).steps
         losses: list[float] = []
-        thinning = Thinning(self.journal, affordable(self.config, self._step_s, self._keep_states))
-        with _Keeper(self.journal, folder, trace, thinning) as keeper:
+        with self._keeper(trace, folder.save_trace) as keeper:
             if fresh is not None:
                 keeper.begin(fresh)
             while done < planned:
@@ -150,12 +169,18 @@ class RoundTrainer:
                     progress(step + 1, losses[-1])
                 self._step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
-                keeper.keep(optimizer.state(state.residual))
+                reached = optimizer.state(state.residual)
+                if ahead_of is not None and done == self.config.training.overlap:
+                    optimizer.load(setting_out(self.config, base, reached, done, ahead_of))
+                    keeper.keep(reached)
+                    continue  # work that has not taken the base in would not be work on it
+                keeper.keep(reached)
                 if enough(done, time.perf_counter() - segment_started):
                     break
             payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
         self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)
+        self._ended = folder.plan.digest
         return Work(
             commitment=commitment_of(self.config, folder, self.index, done, trace, payload),
             payload=payload,
@@ -165,14 +190,76 @@ class RoundTrainer:
             trace_seconds=keeper.seconds,
         )
 
+    def go_ahead(self, folder: RoundFolder, enough: Callable[[], bool]) -> int:
+        """Take the first steps of the next round from where this one has ended here, as many as rounds overlap by; the
+        next `train` goes on from them if it can. Returns how many were taken; `enough` ends them early.
+
+        Raises TrainingError when they diverge.
+        """
+        plan, commitment, training = folder.body, folder.commitment, self.config.training
+        start = plan.member(self.index).next_start
+        if self._optimizer is None or commitment is None or start is None or self._ended != folder.plan.digest:
+            return 0  # another process trained that round: this one has its last state on disk only
+        self._ended = None
+        self.journal.unbound = None
+        ended = Commitment.from_body(commitment.body).trace
+        residual = self.journal.arrays.get(ended.new_residual)
+        trace = TraceBuilder(commitment.digest, [ended.last.onward(ended.new_residual)])
+        ahead = self._ahead = Ahead(plan.round, commitment.digest, start, trace)
+        self.journal.unbound = trace
+        configure_torch(self.threads)
+        with self._keeper(trace, lambda _: None) as keeper:
+            while ahead.done < training.overlap:
+                began = time.perf_counter()
+                for step in range(ahead.done, ahead.done + training.trace_every):
+                    if enough():
+                        return ahead.done
+                    at = ended.last.step * training.batch if self.config.private else start
+                    self._optimizer.advance(batch_at(self.config, self.corpus, plan, at, step))
+                self._step_s = (time.perf_counter() - began) / training.trace_every
+                keeper.keep(self._optimizer.state(residual))
+                ahead.done += training.trace_every
+        return ahead.done
+
+    def _keeper(self, trace: TraceBuilder, save: Callable[[TraceBuilder], None]) -> _Keeper:
+        thinning = Thinning(self.journal, affordable(self.config, self._step_s, self._keep_states))
+        return _Keeper(self.journal, trace, thinning, save)
+
+    def _ahead_of(self, folder: RoundFolder, trace: TraceBuilder, base: F32) -> F32 | None:
+        """The weights of a trace's first state, if this member has gone ahead of the base, which is kept then too."""
+        if not trace.states or self.config.training.overlap == 0:
+            return None
+        ahead_of = weights_ahead(base, self.journal.arrays.get(trace.states[0].weights))
+        if ahead_of is not None:
+            with self.journal.storing:
+                folder.save_base(self.journal.arrays.put(base))
+        return ahead_of
+
+    def _adopted(self, folder: RoundFolder) -> TraceBuilder | None:
+        """The steps taken ahead, if they are the first ones of this round: the work that they go on from was counted,
+        the plan gives this member the data that they were taken on, and steps beyond them.
+        """
+        ahead, self._ahead = self._ahead, None
+        position, share = self.journal.position, folder.body.member(self.index)
+        if ahead is None or ahead.done == 0 or folder.trace is not None:
+            return None
+        if position is None or position.commitment != ahead.commitment:
+            return None
+        mine = (folder.body.round - 1, share.data_start) == (ahead.round, ahead.data_start)
+        if not mine or share.steps <= self.config.training.overlap:
+            return None
+        folder.save_trace(ahead.trace)
+        return ahead.trace
+
     def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State, Start | None]:
         """The trace so far, the state to go on from, and what the trace has to start with if it is empty."""
-        trace = folder.trace
+        trace = self._adopted(folder) or folder.trace
+        self.journal.unbound = None
         if trace is not None:
             try:
                 return trace, self.journal.load_state(trace.states[-1]), None
             except TrainingError:
-                del trace  # its arrays are gone: the round begins anew and comes to the same states
+                del trace  # its arrays are gone: the round begins anew
         start = self.journal.first_state(base)
         return TraceBuilder(start.previous), start.state, start
 
@@ -183,18 +270,36 @@ def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: in
     They lie where the plan says; in a run on private shards, where all are the member's own, after those of the
     `before` optimizer steps that its state has seen in earlier rounds.
     """
+    start = before * config.training.batch if config.private else plan.member(index).data_start
+    return batch_at(config, corpus, plan, start, step)
+
+
+def batch_at(config: RunConfig, corpus: Corpus, plan: Plan, start: int, step: int) -> NDArray[np.int64]:
+    """The tokens of inner step `step` of a member whose data begin at position `start`: int64 [batch, seq_len + 1]."""
     training = config.training
-    start = before * training.batch if config.private else plan.member(index).data_start
     return corpus.batch(digest_bytes(plan.data_seed), start, step, training.batch, training.seq_len)
 
 
-def departing(config: RunConfig, first: State) -> State:
-    """The state in which the inner steps of a round begin, from the first of its trace: its weights are the base, or
-    the base less the residual where the run has residuals carried.
+def setting_out(config: RunConfig, base: F32, state: State, done: int, ahead_of: F32 | None) -> State:
+    """The state in which the inner step after `done` steps of a round begins, from the trace's state there.
+
+    At the start it is the base, or the base less the residual where the run has residuals carried. A member that has
+    gone ahead of it, from weights `ahead_of` (float32 [N], those of the trace's first state), takes it in after the
+    plan's overlap. Everywhere else it is the trace's state itself.
     """
-    if not config.training.carry_residual:
-        return first
-    return replace(first, weights=departure(first.weights, first.residual))
+    training = config.training
+    if ahead_of is None:
+        begins = done == 0 and training.carry_residual
+        return replace(state, weights=departure(state.weights, state.residual)) if begins else state
+    if done != training.overlap:
+        return state
+    owed = state.residual if training.carry_residual else None
+    return replace(state, weights=merged(base, owed, ahead_of, state.weights))
+
+
+def weights_ahead(base: F32, first: F32) -> F32 | None:
+    """The weights of a trace's first state if they are not the base's, bit for bit: of a member that has gone ahead."""
+    return None if np.array_equal(first.view(np.uint32), base.view(np.uint32)) else first
 
 
 def payload_of(config: RunConfig, plan: Plan, base: F32, local: F32, residual: F32) -> Payload:

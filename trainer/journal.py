@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -117,6 +118,16 @@ class RoundFolder:
         value: JsonObject = {"previous": trace.previous, "states": [state.to_json() for state in trace.states]}
         write_whole(self.folder / "trace.json", dumps(value))
 
+    @property
+    def base_weights(self) -> str | None:
+        """The digest of the base's weights, where the member went ahead of it: its first state does not name them."""
+        path = self.folder / "base.txt"
+        return path.read_text() if path.exists() else None
+
+    def save_base(self, digest: str) -> None:
+        """Note the base's weights."""
+        write_whole(self.folder / "base.txt", digest.encode())
+
     def save_payload(self, parts: Sequence[bytes]) -> None:
         """Store the encoded parts."""
         for number, part in enumerate(parts):
@@ -194,7 +205,11 @@ class Position:
 
 
 class Journal:
-    """The state folder of one member of one run; `recompute` is the trainer's way to states that are not kept."""
+    """The state folder of one member of one run; `recompute` is the trainer's way to states that are not kept.
+
+    `unbound` is a trace that belongs to no round yet: its arrays stay. Hold `storing` from an array's storing until
+    something names it: what nothing names may go at any time.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -202,6 +217,8 @@ class Journal:
         self.rounds_folder.mkdir(parents=True, exist_ok=True)
         self.arrays = Arrays(folder / "arrays")
         self.recompute: Callable[[RoundFolder, int], State] | None = None
+        self.unbound: TraceBuilder | None = None
+        self.storing = threading.Lock()
         self._forgotten = -1
 
     # --- rounds ------------------------------------------------------------------------------------------------------
@@ -233,6 +250,11 @@ class Journal:
         """Drop rounds of epochs before `epoch`, and every array that nothing names any more; once for each epoch."""
         if epoch <= self._forgotten:
             return
+        with self.storing:
+            self._forget_before(epoch)
+        self._forgotten = epoch
+
+    def _forget_before(self, epoch: int) -> None:
         for entry in list(self.rounds()):
             if entry.body.epoch < epoch:
                 shutil.rmtree(entry.folder)
@@ -242,10 +264,13 @@ class Journal:
                 named.update(*map(_arrays, trace.states))
             if (commitment := entry.commitment) is not None:
                 named.add(Commitment.from_body(commitment.body).trace.new_residual)
+            if (base := entry.base_weights) is not None:
+                named.add(base)
+        if self.unbound is not None:
+            named.update(*map(_arrays, self.unbound.states))
         if (position := self.position) is not None:
             named |= {position.last.m, position.last.v, position.new_residual}
         self.arrays.keep_only(named)
-        self._forgotten = epoch
 
     # --- the member's own state --------------------------------------------------------------------------------------
 

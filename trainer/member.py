@@ -83,6 +83,7 @@ class Member:
     joined: int = field(init=False, default=0)
     round: int = field(init=False, default=0)
     finish_s: float = field(init=False, default=0.5)
+    ahead: asyncio.Task[None] | None = field(init=False, default=None)
     _telling: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
@@ -149,6 +150,7 @@ class Member:
 
     async def close(self) -> None:
         """Stop serving and give everything back."""
+        await self.caught_up()
         for outcome in self.outcomes:
             outcome.close()
         for telling in list(self._telling):
@@ -169,6 +171,24 @@ class Member:
     def train(self, folder: RoundFolder, base: Base, enough: Enough, progress: Progress) -> Work:
         """The inner steps of a round. Blocks."""
         return self.trainer.train(folder, base.checkpoint.weights, enough, progress)
+
+    def go_ahead(self, folder: RoundFolder, enough: Callable[[], bool]) -> None:
+        """Take the next round's first steps in the background while this one is exchanged, where rounds overlap."""
+
+        async def steps() -> None:
+            try:
+                await asyncio.to_thread(self.trainer.go_ahead, folder, enough)
+            except TrainingError as problem:
+                _log.warning("no steps ahead of round %d: %s", folder.body.round + 1, problem)
+
+        if self.config.training.overlap and self.ahead is None:
+            self.ahead = asyncio.create_task(steps())
+
+    async def caught_up(self) -> None:
+        """Wait until no steps are taken ahead any more."""
+        if self.ahead is not None:
+            await asyncio.wait({self.ahead})
+            self.ahead = None
 
     def commitment(self, folder: RoundFolder, body: Commitment) -> Signed:
         """Sign a commitment and store it, before anybody sees it. Blocks."""

@@ -13,6 +13,7 @@ from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import leaf_steps
 from trainer.data import Corpus
+from trainer.diloco import setting_out, weights_ahead
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.replay import replay_segment
@@ -43,12 +44,7 @@ class Recall:
             if at == leaf:
                 return state
             self._optimizer = self._optimizer or InnerOptimizer(self._config)
-            done = trace.states[-1].step - trace.states[0].step
-            every = self._config.training.trace_every
-            steps = range(leaf_steps(at, done, every), leaf_steps(leaf, done, every))
-            again = replay_segment(
-                self._optimizer, self._corpus, folder.body, self._index, state, steps, self._threads
-            )
+            again = self._advanced(folder, trace, state, at, leaf)
             if again.digests != trace.states[leaf]:
                 raise TrainingError(
                     f"Leaf {leaf} of round {folder.body.round} comes out otherwise when it is computed again",
@@ -57,6 +53,24 @@ class Recall:
                 )
             self._recent = [again, *self._recent][:_REMEMBERED]
             return again
+
+    def _advanced(self, folder: RoundFolder, trace: TraceBuilder, state: State, at: int, leaf: int) -> State:
+        """The state at `leaf` by the steps from `state` at leaf `at`; the base comes in on the way where it did."""
+        assert self._optimizer is not None
+        training, done = self._config.training, trace.states[-1].step - trace.states[0].step
+        reached, until = (leaf_steps(place, done, training.trace_every) for place in (at, leaf))
+        get, known = self._journal.arrays.get, folder.base_weights
+        base = get(known or trace.states[0].weights)
+        ahead_of = None if known is None else weights_ahead(base, get(trace.states[0].weights))
+        while reached < until:
+            stop = training.overlap if ahead_of is not None and reached < training.overlap < until else until
+            begun = setting_out(self._config, base, state, reached, ahead_of)
+            steps = range(reached, stop)
+            state = replay_segment(
+                self._optimizer, self._corpus, folder.body, self._index, begun, steps, self._threads
+            )
+            reached = stop
+        return state
 
     def _nearest(self, trace: TraceBuilder, leaf: int) -> tuple[int, State]:
         """The last state up to a leaf that can be had without taking steps, and its leaf."""

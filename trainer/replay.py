@@ -33,7 +33,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.safetensors import read
 from commonweight.protocol.trace import final_leaf, leaf_count, leaf_steps
 from trainer.data import Corpus
-from trainer.diloco import batch_of, departing, payload_of
+from trainer.diloco import batch_of, payload_of, setting_out, weights_ahead
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
@@ -62,19 +62,20 @@ class Comparison:
 
 
 def replay_segment(
-    optimizer: InnerOptimizer, corpus: Corpus, plan: Plan, index: int, start: State, steps: range,
+    optimizer: InnerOptimizer, corpus: Corpus, plan: Plan, index: int, begun: State, steps: range,
     threads: int | None = None,
 ) -> State:  # fmt: skip
-    """The state after the inner steps `steps` (numbers within the round) of a member, executed from `start`.
+    """The state after the inner steps `steps` (numbers within the round) of a member.
 
-    `threads` other than the run's are those that the member trained with. Raises TrainingError when the steps diverge.
+    `begun` is the state in which they begin, out of `setting_out`. `threads` other than the run's are those that the
+    member trained with. Raises TrainingError when the steps diverge.
     """
     configure_torch(threads or optimizer.config.training.threads)
-    optimizer.load(start if steps.start else departing(optimizer.config, start))
-    before = start.step - steps.start
+    optimizer.load(begun)
+    before = begun.step - steps.start
     for step in steps:
         optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step, before))
-    return optimizer.state(start.residual)
+    return optimizer.state(begun.residual)
 
 
 def compare(start: State, claimed: State, replayed: State) -> Comparison:
@@ -141,19 +142,25 @@ class Worker:
     # --- operations --------------------------------------------------------------------------------------------------
 
     def _replay(self, f: _Request) -> JsonObject:
-        """Replay one segment; for the last one also recompute the payload from the claimed last state."""
+        """Replay one segment; for the last one also recompute the payload from the claimed last state.
+
+        `first` is the trace's first state, given at the segment in which a member that went ahead takes the base in.
+        """
         config, plan, index, segment = self.config, self._plan(f), f.integer("index"), f.integer("segment")
         base, start = self._weights(f, "base"), self._state(f, "state")
-        claimed = self._optional_state(f, "claimed")
+        claimed, first = self._optional_state(f, "claimed"), self._optional_state(f, "first")
         parts = f.digests("parts", 1, plan.parts) if f.has("parts") else None
         planned = plan.member(index).steps
         total = f.integer("steps", 1, planned) if f.has("steps") else planned
         every, last = config.training.trace_every, segment + 2 == leaf_count(total, config.training.trace_every)
         steps = range(leaf_steps(segment, total, every), leaf_steps(segment + 1, total, every))
+        shown = start if segment == 0 else first
+        ahead_of = None if shown is None else weights_ahead(base, shown.weights)
+        begun = setting_out(config, base, start, steps.start, ahead_of)
         try:
-            replayed = replay_segment(self.optimizer, self.corpus, plan, index, start, steps)
+            replayed = replay_segment(self.optimizer, self.corpus, plan, index, begun, steps)
             reached = replayed if claimed is None else claimed
-            result = compare(departing(config, start) if segment == 0 else start, reached, replayed)
+            result = compare(begun, reached, replayed)
             payload = payload_of(config, plan, base, reached.weights, reached.residual) if last else None
         except (TrainingError, PayloadError) as problem:
             return _verdict(Comparison(False, FAR, FAR), f"the steps cannot be done again: {problem.what}", None, None)

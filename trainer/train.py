@@ -188,6 +188,7 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
         exchange = member.exchange(signed, keys)
         folder = member.journal.open_round(signed)
         await commit(member, folder, base, stop)
+        member.go_ahead(folder, lambda: stop.leaving)
         await exchange_parts(member, folder, exchange)
     member.status.say("record", plan.round, deadline_ms=plan.record_by_ms)
     patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - member.clock()
@@ -232,22 +233,23 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
 
     None when they failed. Raises when the base turns out not to be the one that the record names.
     """
+    await member.caught_up()
     plan, planned = folder.body, folder.body.member(member.index).steps
     loop = asyncio.get_running_loop()
     tokens, started = member.config.tokens(1), loop.time()
-    last_step = started
+    last_step, first_step = started, 0
 
     def enough(_: int, segment_s: float) -> bool:
         late = member.clock() + _SEGMENT_MARGIN * segment_s + member.finish_s > plan.commit_by_ms / 1000
         return late or stop.leaving
 
     def progress(step: int, loss: float) -> None:
-        nonlocal last_step
-        last_step = loop.time()
+        nonlocal last_step, first_step
+        last_step, first_step = loop.time(), first_step or step
         if stop.now.is_set():
             raise TrainingError("The process was asked to end at once")
         if step % 5 == 0 or step == planned:
-            speed = step * tokens / (loop.time() - started)
+            speed = (step - first_step + 1) * tokens / (loop.time() - started)
             member.status.say("train", plan.round, step=step, steps=planned, loss=loss, tokens_per_s=speed,
                               deadline_ms=plan.commit_by_ms)  # fmt: skip
 

@@ -174,7 +174,7 @@ class _Walk:
             with self.findings.checking(TRACES, subject):
                 if self.missing and body.trace.previous is not None:
                     raise Incomplete(f"The commitment before that of provider {entry.index} is not available")
-                check_trace(body, base_weights, self.layout.numel, previous)
+                check_trace(body, base_weights, self.config, previous)
                 self.findings.expect(TRACES, True, "", subject)
             self.previous[entry.index] = (entry.commitment, body)
 

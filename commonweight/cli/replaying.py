@@ -12,7 +12,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,11 @@ from commonweight.protocol.fields import hex32
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Plan, Record
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.structure import Previous, went_ahead
 from commonweight.protocol.trace import leaf_steps
 from commonweight.store import ContentStore, open_store
 from trainer.data import Corpus, fetch
-from trainer.diloco import payload_of
+from trainer.diloco import payload_of, setting_out, weights_ahead
 from trainer.inner import InnerOptimizer
 from trainer.replay import replay_segment
 
@@ -171,6 +172,7 @@ class Replayer:
         total, done = sum(work.body.steps for work in chain), 0
         last: State | None = None
         residual: F32 | None = None
+        before: Previous | None = None
         for work in chain:
             subject = f"round {work.body.round}"
             with self.findings.checking(STEPS, subject):
@@ -178,6 +180,9 @@ class Replayer:
                 start = State.fresh(base)
                 if last is not None and residual is not None:
                     start = State(last.step, base, last.m, last.v, residual)
+                    if went_ahead(work.body, before, self.config.training.overlap):
+                        start = replace(start, weights=last.weights)
+                before = (work.digest, work.body)
                 known = start.digests == work.body.trace.first
                 if last is None:
                     self.findings.expect(START, known, "it is neither the base nor zeros", subject)
@@ -195,10 +200,12 @@ class Replayer:
         body, plan, every = work.body, work.plan, self.config.training.trace_every
         subject, (done, total) = f"round {body.round}", place
         builder, state = TraceBuilder(body.trace.previous, [start.digests]), start
+        ahead_of = weights_ahead(base, start.weights)
         try:
             for segment in range(body.trace.leaves - 1):
                 steps = range(leaf_steps(segment, body.steps, every), leaf_steps(segment + 1, body.steps, every))
-                state = replay_segment(self.optimizer, self.corpus, plan, body.index, state, steps)
+                begun = setting_out(self.config, base, state, steps.start, ahead_of)
+                state = replay_segment(self.optimizer, self.corpus, plan, body.index, begun, steps)
                 builder.add(state.digests)
                 progress("replaying steps", done + steps.stop, total)
         except TrainingError as diverged:

@@ -13,7 +13,7 @@ from commonweight.protocol.fields import f64_hex
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.round_documents import CommittedPart
 
-__all__ = ["Payload", "check_part", "departure", "make_payload", "split_payload"]
+__all__ = ["Payload", "check_part", "departure", "make_payload", "merged", "split_payload"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,17 @@ def departure(base: F32, residual: F32) -> F32:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return base - residual
+
+
+def merged(base: F32, residual: F32 | None, first: F32, local: F32) -> F32:
+    """Where a member goes on that has gone ahead from `first` to `local` before the base was there, float32[N] each.
+
+    What it changed on the way is put on the base, or on base - residual for a member that carries its residual. Delayed
+    application of the outer step: Streaming DiLoCo (arXiv 2501.18512), with the whole model as its one fragment.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = local - first
+        return (base if residual is None else departure(base, residual)) + moved
 
 
 def make_payload(

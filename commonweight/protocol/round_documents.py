@@ -20,25 +20,42 @@ MAX_MEMBERS = 4096
 
 @dataclass(frozen=True)
 class PlanMember:
-    """A member's share of a round: registry index, inner steps, first data position."""
+    """A member's share of a round: registry index, inner steps, first data position.
+
+    `next_start` is the first data position of its next round, where rounds overlap; else None.
+    """
 
     index: int
     steps: int
     data_start: int
+    next_start: int | None = None
 
     def to_json(self) -> JsonObject:
-        """{index, steps, data_start}."""
-        return {"index": self.index, "steps": self.steps, "data_start": self.data_start}
+        """{index, steps, data_start, next_start}."""
+        return {
+            "index": self.index,
+            "steps": self.steps,
+            "data_start": self.data_start,
+            "next_start": self.next_start,
+        }
 
     @classmethod
     def read(cls, f: Fields) -> "PlanMember":
         """Reads what `to_json` writes."""
-        return cls(f.integer("index", 0, U32), f.integer("steps", 1, 100_000), f.integer("data_start"))
+        return cls(
+            f.integer("index", 0, U32),
+            f.integer("steps", 1, 100_000),
+            f.integer("data_start"),
+            f.optional_integer("next_start"),
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the coordinator signs before a round. Times are unix milliseconds, digests 0x-hex."""
+    """What the coordinator signs before a round. Times are unix milliseconds, digests 0x-hex.
+
+    A member that went on from where its last round ended takes the base in after `overlap` inner steps.
+    """
 
     KIND: ClassVar[str] = "plan"
     SCHEMA: ClassVar[str] = "commonweight.plan.v1"
@@ -52,6 +69,7 @@ class Plan:
     data_seed: str
     members: tuple[PlanMember, ...]
     h: int
+    overlap: int
     codec: str
     codec_version: int
     block: int
@@ -95,6 +113,7 @@ class Plan:
             "data_seed": self.data_seed,
             "members": [member.to_json() for member in self.members],
             "h": self.h,
+            "overlap": self.overlap,
             "codec": self.codec,
             "codec_version": self.codec_version,
             "block": self.block,
@@ -125,6 +144,7 @@ class Plan:
             data_seed=f.digest("data_seed"),
             members=f.objects("members", PlanMember.read, 1, MAX_MEMBERS),
             h=f.integer("h", 1, 100_000),
+            overlap=f.integer("overlap", 0, 100_000),
             codec=f.choice("codec", CODECS),
             codec_version=f.integer("codec_version", 1, 1),
             block=f.integer("block", 8, 65536),
@@ -148,6 +168,10 @@ class Plan:
             raise f.wrong("members", "strictly ascending by index", indices)
         if any(member.steps > self.h for member in self.members):
             raise f.wrong("members", f"of at most {self.h} steps each", [member.steps for member in self.members])
+        if self.overlap >= self.h:
+            raise f.wrong("overlap", f"fewer than the {self.h} steps of a round", self.overlap)
+        if any((member.next_start is None) != (self.overlap == 0) for member in self.members):
+            raise f.wrong("members", "with next_start where rounds overlap, and only there", self.overlap)
         for name, chosen in (("reducers", self.reducers), ("backups", self.backups)):
             if not set(chosen) <= set(indices):
                 raise f.wrong(name, "made of members", chosen)

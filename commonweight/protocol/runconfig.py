@@ -105,6 +105,8 @@ class Training:
     """One round: H inner steps of `batch` windows of `seq_len` tokens, then an exchange in `codec`.
 
     `carry_residual`: a member's steps begin at the base less its residual, which so is part of what it sends next.
+    `overlap`: steps of the next round that a member may take from where it stands, until the base of that round is
+    there; 0 has it wait.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -120,6 +122,7 @@ class Training:
     block: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] = 128
     error_feedback: bool = True
     carry_residual: bool = False
+    overlap: Annotated[int, Field(ge=0, le=100_000)] = 0
     trace_every: Annotated[int, Field(ge=1, le=100_000)] = 5
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -274,6 +277,12 @@ class RunConfig:
             raise ConfigError("training.seq_len exceeds model.max_seq_len", f"{training.seq_len}", "shorten it")
         if training.trace_every > training.h:
             raise ConfigError("training.trace_every exceeds training.h", f"{training.trace_every}", "lower it")
+        if training.overlap % training.trace_every or training.overlap + training.trace_every > training.h:
+            raise ConfigError(
+                "training.overlap is not a whole number of trace segments, one fewer than a round has at most",
+                f"{training.overlap} of {training.h} steps, {training.trace_every} to a segment",
+                "the base comes in between two segments, and at least one has to follow it",
+            )
         if training.carry_residual and not training.error_feedback:
             raise ConfigError(
                 "training.carry_residual needs training.error_feedback",

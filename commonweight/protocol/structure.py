@@ -11,7 +11,7 @@ from commonweight.errors import FormatError, RuleBroken
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.exchange_documents import PartMessage, Receipt, Result
 from commonweight.protocol.record_documents import Counted, LeftOut, Record
-from commonweight.protocol.round_documents import Commitment, Plan
+from commonweight.protocol.round_documents import Commitment, Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import StateDigests, zero_state
 
@@ -28,6 +28,7 @@ __all__ = [
     "first_states",
     "next_data_start",
     "receipt_in_time",
+    "went_ahead",
 ]
 
 Previous = tuple[str, Commitment]
@@ -40,10 +41,12 @@ def check_plan(plan: Plan, config: RunConfig, run: str) -> None:
     _same("wrong-run", "run", plan.run, run)
     _same("wrong-config", "config", plan.config, config.sha256)
     _same("wrong-data", "data_seed", plan.data_seed, data_seed(config.genesis_seed_bytes))
-    mine = (plan.h, plan.codec, plan.codec_version, plan.block, plan.min_members)
-    right = (training.h, training.codec, training.codec_version, training.block, training.min_members)
-    _same("wrong-config", "h, codec, codec_version, block, min_members", mine, right)
-    ranges = sorted((m.data_start, m.data_start + m.steps * training.batch) for m in plan.members)
+    mine = (plan.h, plan.overlap, plan.codec, plan.codec_version, plan.block, plan.min_members)
+    right = (
+        training.h, training.overlap, training.codec, training.codec_version, training.block, training.min_members
+    )  # fmt: skip
+    _same("wrong-config", "h, overlap, codec, codec_version, block, min_members", mine, right)
+    ranges = sorted(span for member in plan.members for span in _data_ranges(plan, member, training.batch))
     if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
         raise RuleBroken("wrong-data", "A plan gives the same data to two members", f"round {plan.round}")
 
@@ -53,13 +56,22 @@ def check_successor(plan: Plan, before: Plan, record: Record, record_digest: str
     _same("wrong-round", "round", plan.round, before.round + 1)
     _same("wrong-base", "previous_record", plan.previous_record, record_digest)
     _same("wrong-base", "base", plan.base, record.checkpoint)
-    if min(member.data_start for member in plan.members) < next_data_start(before, batch):
+    own = {member.index: member.next_start for member in before.members}
+    given = [m.data_start for m in plan.members if m.data_start != own.get(m.index)]
+    given += [m.next_start for m in plan.members if m.next_start is not None]
+    if any(start < next_data_start(before, batch) for start in given):
         raise RuleBroken("wrong-data", "A plan gives out data that an earlier plan gave out", f"round {plan.round}")
 
 
 def next_data_start(plan: Plan, batch: int) -> int:
-    """The first data position that no member of this plan uses; later plans start here."""
-    return max(member.data_start + member.steps * batch for member in plan.members)
+    """The first data position that no member of this plan uses, or will use next; later plans start here."""
+    return max(stop for member in plan.members for _, stop in _data_ranges(plan, member, batch))
+
+
+def _data_ranges(plan: Plan, member: PlanMember, batch: int) -> tuple[tuple[int, int], ...]:
+    """Data positions [start, stop) that a plan gives to a member: of this round, and of the next where they overlap."""
+    now = (member.data_start, member.data_start + member.steps * batch)
+    return (now,) if member.next_start is None else (now, (member.next_start, member.next_start + plan.h * batch))
 
 
 def check_commitment(commitment: Commitment, plan: Plan, plan_digest: str, config: RunConfig) -> None:
@@ -100,17 +112,33 @@ def first_states(
     return ((digest, commitment.trace.last.after(base_weights, commitment.trace.new_residual)), fresh)
 
 
-def check_trace(commitment: Commitment, base_weights: str, numel: int, previous: Previous | None) -> None:
+def went_ahead(commitment: Commitment, previous: Previous | None, overlap: int) -> bool:
+    """Whether a trace goes on from where the member's commitment to the round before ended, as rounds overlap.
+
+    It must have steps after the one at which the base is taken in.
+    """
+    if previous is None or overlap == 0:
+        return False
+    digest, before = previous
+    onward = (digest, before.trace.last.onward(before.trace.new_residual))
+    mine = (commitment.trace.previous, commitment.trace.first)
+    return mine == onward and before.round == commitment.round - 1 and commitment.steps > overlap
+
+
+def check_trace(commitment: Commitment, base_weights: str, config: RunConfig, previous: Previous | None) -> None:
     """wrong-first-state unless the trace continues the member's last counted commitment, or starts from zeros.
 
     `base_weights` is the digest of the base's flat weights.
     """
-    mine = (commitment.trace.previous, commitment.trace.first)
-    if mine not in first_states(base_weights, numel, previous):
+    mine, numel = (commitment.trace.previous, commitment.trace.first), config.model.parameters()
+    if mine in first_states(base_weights, numel, previous):
+        return
+    if not went_ahead(commitment, previous, config.training.overlap):
         raise RuleBroken(
             "wrong-first-state",
             f"The trace of provider {commitment.index} does not start where it must",
-            "its first state is neither the base with its last counted optimizer state and residual, nor with zeros",
+            "its first state is neither the base with its last counted optimizer state and residual, nor with zeros, "
+            "nor where its work of the round before ended",
         )
 
 

@@ -41,6 +41,10 @@ class StateDigests:
         """The first state of the member's next round, when this is the last state of its last counted commitment."""
         return replace(self, weights=base_weights, residual=new_residual)
 
+    def onward(self, new_residual: str) -> "StateDigests":
+        """The same, when the member goes on from there before the base of its next round is known."""
+        return replace(self, residual=new_residual)
+
     def to_json(self) -> JsonObject:
         """{step, weights, m, v, residual}."""
         return {"step": self.step, "weights": self.weights, "m": self.m, "v": self.v, "residual": self.residual}

@@ -56,7 +56,7 @@ class Court:
         spans = part_ranges(round_.base.size, plan.block, plan.parts)
         try:
             check_commitment(deed.commitment, plan, round_.signed.digest, config)
-            check_trace(deed.commitment, array_digest(round_.base), round_.base.size, None)
+            check_trace(deed.commitment, array_digest(round_.base), round_.config, None)
             for span, part, committed in zip(spans, deed.parts, deed.commitment.parts, strict=True):
                 check_part(part, span.size, plan.codec, plan.block, committed)
         except RuleBroken as broken:

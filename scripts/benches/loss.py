@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
-from trainer.diloco import departing, payload_of
+from trainer.diloco import payload_of, setting_out, weights_ahead
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.journal import write_whole
@@ -165,13 +165,18 @@ class Race:
         for first, length in lengths(steps, config.training.h):
             number += 1
             plan, payloads = make_plan(config, number, length), {}
+            base, overlap = checkpoint.weights, config.training.overlap
             for i, state in states.items():
-                optimizer.load(departing(config, state))
-                for step in range(first, first + length):
-                    optimizer.advance(self.batch(config, step, i))
+                ahead_of = weights_ahead(base, state.weights) if length > overlap > 0 else None
+                begun = state if ahead_of is not None else replace(state, weights=base)
+                optimizer.load(setting_out(config, base, begun, 0, ahead_of))
+                for step in range(length):
+                    if ahead_of is not None and step == overlap:
+                        optimizer.load(setting_out(config, base, optimizer.state(state.residual), step, ahead_of))
+                    optimizer.advance(self.batch(config, first + step, i))
                 last = optimizer.state(state.residual)
-                payloads[i] = payload_of(config, plan, checkpoint.weights, last.weights, last.residual)
-                states[i] = State(last.step, checkpoint.weights, last.m, last.v, payloads[i].new_residual)
+                payloads[i] = payload_of(config, plan, base, last.weights, last.residual)
+                states[i] = replace(last, residual=payloads[i].new_residual)
             tokens = {i: config.tokens(length) for i in states}
             reduced = [
                 reduce_part(config, plan, start.weights.size, part, {i: p.parts[part] for i, p in payloads.items()},
@@ -179,7 +184,6 @@ class Race:
                 for part in range(plan.parts)
             ]  # fmt: skip
             checkpoint = apply_parts(config, checkpoint, [part.x for part in reduced])
-            states = {i: State(s.step, checkpoint.weights, s.m, s.v, s.residual) for i, s in states.items()}
             sizes = [[len(part) for part in payloads[i].parts] for i in states]
             traffic = round_bytes(plan, sizes, [len(part.encoded) for part in reduced])
             for place, value in enumerate((traffic.encoded, traffic.exchanged, traffic.copied)):
@@ -204,7 +208,8 @@ def make_plan(config: RunConfig, number: int, steps: int) -> Plan:
     return Plan(
         run="0x" + "00" * 20, round=number, epoch=0, base=_ZERO, base_cid="", config=config.sha256,
         data_seed=data_seed(config.genesis_seed_bytes),
-        members=tuple(PlanMember(i, steps, starts[i]) for i in members), h=training.h, codec=training.codec,
+        members=tuple(PlanMember(i, steps, starts[i]) for i in members), h=training.h,
+        overlap=0, codec=training.codec,
         codec_version=1, block=training.block, parts=MEMBERS, reducers=tuple(turn[:-1]), backups=tuple(turn[1:]),
         min_members=1, commit_by_ms=1000, anchor_by_ms=2000, exchange_by_ms=3000, record_by_ms=4000,
         previous_record=None,
@@ -212,19 +217,21 @@ def make_plan(config: RunConfig, number: int, steps: int) -> Plan:
 
 
 def _rounds(
-    name: str, h: int, codecs: tuple[str, str], outer: tuple[str, str], block: int = 128, carry: bool = False
-) -> Row:
+    name: str, h: int, codecs: tuple[str, str], outer: tuple[str, str], block: int = 128, carry: bool = False,
+    overlap: int = 0,
+) -> Row:  # fmt: skip
     """A row that run.json can name."""
     training: JsonObject = {
         "h": h, "codec": codecs[0], "result_codec": codecs[1], "block": block, "carry_residual": carry,
-        "outer": {"lr": outer[0], "momentum": outer[1]},
+        "outer": {"lr": outer[0], "momentum": outer[1]}, "overlap": overlap,
     }  # fmt: skip
-    return Row(f"{name}, H {h}, outer {outer[0]}/{outer[1]}", "rounds", training)
+    ahead = f", overlap {overlap}" if overlap else ""
+    return Row(f"{name}, H {h}{ahead}, outer {outer[0]}/{outer[1]}", "rounds", training)
 
 
-def _carried(results: str, h: int, outer: tuple[str, str]) -> Row:
+def _carried(results: str, h: int, outer: tuple[str, str], overlap: int = 0) -> Row:
     """Signs up, what is reduced down in `results`, and residuals carried."""
-    return _rounds(f"int1 carried, results {results}", h, ("int1", results), outer, 512, True)
+    return _rounds(f"int1 carried, results {results}", h, ("int1", results), outer, 512, True, overlap)
 
 
 PUBLISHED, SHORT, FEW = ("0.7", "0.9"), ("0.7", "0.8"), ("1.0", "0.7")
@@ -243,8 +250,10 @@ ROWS: tuple[tuple[Row, bool], ...] = (
     (_rounds("int2 carried", 20, ("int2", "int2"), SHORT, 512, True), False),
     (_rounds("int1, results int2", 13, ("int1", "int2"), SHORT, 512), False),
     (_carried("int2", 13, SHORT), True),
+    (_carried("int2", 13, SHORT, 3), True),
     (_carried("int2", 25, SHORT), False),
     (_carried("int4", 40, SHORT), True),
+    (_carried("int4", 40, SHORT, 5), True),
     (_carried("int1", 50, FEW), False),
     (_carried("int2", 67, FEW), True),
     (_carried("int4", 100, FEW), True),

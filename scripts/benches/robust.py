@@ -156,7 +156,7 @@ def make_plan(config: RunConfig, members: list[int], number: int, steps: int | N
         run="0x" + "00" * 20, round=number, epoch=0, base=_ZERO, base_cid="", config=config.sha256,
         data_seed=data_seed(config.genesis_seed_bytes),
         members=tuple(PlanMember(i, steps or training.h, starts[i]) for i in members),
-        h=training.h, codec=training.codec, codec_version=1, block=training.block, parts=MEMBERS,
+        h=training.h, overlap=0, codec=training.codec, codec_version=1, block=training.block, parts=MEMBERS,
         reducers=tuple(members[part % len(members)] for part in range(MEMBERS)),
         backups=tuple(members[(part + 1) % len(members)] for part in range(MEMBERS)),
         min_members=1, commit_by_ms=1000, anchor_by_ms=2000, exchange_by_ms=3000, record_by_ms=4000,

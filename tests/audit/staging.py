@@ -133,6 +133,7 @@ class Staged:
             data_seed(self.config.genesis_seed_bytes),
             members,
             training.h,
+            training.overlap,
             training.codec,
             1,
             training.block,

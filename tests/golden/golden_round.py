@@ -260,6 +260,7 @@ def make_plan(config: RunConfig, base: Manifest) -> Plan:
         data_seed=data_seed(config.genesis_seed_bytes),
         members=tuple(PlanMember(index, steps, 500_000 * place) for place, (index, steps) in enumerate(shares)),
         h=training.h,
+        overlap=0,
         codec=training.codec,
         codec_version=1,
         block=training.block,

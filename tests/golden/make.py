@@ -22,7 +22,7 @@ from commonweight.exact.layout import Layout  # noqa: E402
 from commonweight.exact.norms import dot, norm2  # noqa: E402
 from commonweight.exact.offences import Context, check  # noqa: E402
 from commonweight.exact.outer import outer_step  # noqa: E402
-from commonweight.exact.payload import departure, make_payload  # noqa: E402
+from commonweight.exact.payload import departure, make_payload, merged  # noqa: E402
 from commonweight.net.identity import Identity, check_client_hello, check_server_hello  # noqa: E402
 from commonweight.net.wire import PREFIX  # noqa: E402
 from commonweight.protocol import creditslist, merkle  # noqa: E402
@@ -337,6 +337,17 @@ def _residual(carried: bool) -> JsonObject:
     }  # fmt: skip
 
 
+def _overlap(carried: bool) -> JsonObject:
+    """Where a member goes on that went ahead of its base, of those who add and of those who carry their residual."""
+    base, residual, first = g.wander("base", 77, 1.0), g.wander("residual", 77, 0.01), g.wander("first", 77, 1.0)
+    local = first - g.wander("move", 77, 0.02)
+    taken_in = merged(base, residual if carried else None, first, local)
+    return {
+        "carry_residual": carried, "base": _hex(to_bytes(base)), "residual": _hex(to_bytes(residual)),
+        "first": _hex(to_bytes(first)), "local": _hex(to_bytes(local)), "merged": _hex(to_bytes(taken_in)),
+    }  # fmt: skip
+
+
 def arithmetic() -> dict[str, bytes]:
     """Genesis, codecs, norms, aggregation and the outer step."""
     result: dict[str, bytes] = {}
@@ -374,6 +385,7 @@ def arithmetic() -> dict[str, bytes]:
             }
         )
     result["codecs.json"] = dumps({"codecs": codecs})
+    result["overlap.json"] = dumps({"cases": [_overlap(carried) for carried in (False, True)]})
     result["residual.json"] = dumps({"cases": [_residual(carried) for carried in (False, True)]})
     y = g.wander("other", 77, 3.0)
     result["norms.json"] = dumps(

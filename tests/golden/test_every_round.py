@@ -79,6 +79,20 @@ def test_the_plain_implementation_aggregates_alike() -> None:
     assert left_out == {4, 6}, "who points backwards and who points nowhere"
 
 
+def test_the_plain_implementation_takes_the_base_in_alike() -> None:
+    cases = json.loads((GOLDEN / "overlap.json").read_bytes())["cases"]
+    assert [case["carry_residual"] for case in cases] == [False, True]
+    f32 = arithmetic.f32
+    for case in cases:
+        base, residual, first, local, merged = (
+            arithmetic.floats(bytes.fromhex(case[name].removeprefix("0x")))
+            for name in ("base", "residual", "first", "local", "merged")
+        )
+        begin = [f32(b - r) for b, r in zip(base, residual, strict=True)] if case["carry_residual"] else base
+        moved = [f32(w - f) for w, f in zip(local, first, strict=True)]
+        assert merged == [f32(b + m) for b, m in zip(begin, moved, strict=True)]
+
+
 def test_the_plain_implementation_adds_and_carries_residuals_alike() -> None:
     cases = json.loads((GOLDEN / "residual.json").read_bytes())["cases"]
     assert [case["carry_residual"] for case in cases] == [False, True]

@@ -28,9 +28,9 @@ BOUNDS = Bounds(first_deadline_ms=100_000, last_deadline_ms=1_000_000, min_membe
 DIGEST = "0x" + "ab" * 32
 PLAN = Plan(
     run="0x" + "11" * 20, round=3, epoch=0, base=DIGEST, base_cid="", config=DIGEST, data_seed=DIGEST,
-    members=(PlanMember(0, 20, 0), PlanMember(1, 20, 160)), h=20, codec="int8", codec_version=1, block=128, parts=2,
-    reducers=(0, 1), backups=(1, 0), min_members=2, commit_by_ms=210_000, anchor_by_ms=214_000,
-    exchange_by_ms=217_000, record_by_ms=219_000, previous_record=None,
+    members=(PlanMember(0, 20, 0), PlanMember(1, 20, 160)), h=20, overlap=0, codec="int8",
+    codec_version=1, block=128, parts=2, reducers=(0, 1), backups=(1, 0), min_members=2, commit_by_ms=210_000,
+    anchor_by_ms=214_000, exchange_by_ms=217_000, record_by_ms=219_000, previous_record=None,
 )  # fmt: skip
 ANCHOR = Anchor(PLAN.run, 3, 210, (DIGEST,), hex32(anchor_root([bytes.fromhex("ab" * 32)])))
 IDLE = Facts(

@@ -41,7 +41,7 @@ def test_an_honest_round_passes(made: g.GoldenRound) -> None:
     for index in g.MEMBERS:
         commitment = made.commitment_bodies[index]
         check_commitment(commitment, made.plan_body, made.plan.digest, made.config)
-        check_trace(commitment, made.parent.weights_digest, made.layout.numel, None)
+        check_trace(commitment, made.parent.weights_digest, made.config, None)
         check_part_message(PartMessage.from_body(made.parts[index].body), made.plan_body, made.plan.digest, commitment)
         assert receipt_in_time(Receipt.from_body(made.receipts[index].body), made.plan_body)
     for signed in made.results:
@@ -135,8 +135,8 @@ def test_a_trace_continues_the_last_counted_commitment_or_starts_from_zeros(made
     goes_on = replace(before, trace=replace(before.trace, previous=digest, first=continued))
     fresh = replace(before, trace=replace(before.trace, previous=None, first=zero_state(OTHER, size)))
     assert len(first_states(OTHER, size, (digest, before))) == 2
-    check_trace(goes_on, OTHER, size, (digest, before))
-    check_trace(fresh, OTHER, size, (digest, before))
+    check_trace(goes_on, OTHER, made.config, (digest, before))
+    check_trace(fresh, OTHER, made.config, (digest, before))
     for wrong, previous in (
         (goes_on, None),
         (goes_on, (OTHER, before)),
@@ -144,7 +144,7 @@ def test_a_trace_continues_the_last_counted_commitment_or_starts_from_zeros(made
         (replace(goes_on, trace=replace(goes_on.trace, first=replace(continued, step=0))), (digest, before)),
         (replace(goes_on, trace=replace(goes_on.trace, first=replace(continued, residual=OTHER))), (digest, before)),
     ):
-        assert rule_of(check_trace, wrong, OTHER, size, previous) == "wrong-first-state"
+        assert rule_of(check_trace, wrong, OTHER, made.config, previous) == "wrong-first-state"
 
 
 @pytest.mark.parametrize(

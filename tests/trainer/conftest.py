@@ -62,14 +62,18 @@ KEYS = [bytes([7] * 31 + [number + 1]) for number in range(80)]
 
 def make_plan(config: RunConfig, base: str, members: int = 1, **changes: object) -> Plan:
     """A plan in the far future, with every member a reducer and the next one its backup."""
-    start = 10**13
+    start, each, overlap = 10**13, config.training.h * config.training.batch, config.training.overlap
+    first, next_ = (0, members) if changes.get("round", 1) == 1 else (members, 2 * members)
     fields: dict[str, object] = {
         "run": "0x" + "aa" * 20, "round": 1, "epoch": 0, "base": base, "base_cid": "bafybase", "config": config.sha256,
         "data_seed": data_seed(config.genesis_seed_bytes),
         "members": tuple(
-            PlanMember(i, config.training.h, i * config.training.h * config.training.batch) for i in range(members)
+            PlanMember(i, config.training.h, ((first if overlap else 0) + i) * each,
+                       (next_ + i) * each if overlap else None)
+            for i in range(members)
         ),
-        "h": config.training.h, "codec": config.training.codec, "codec_version": 1, "block": config.training.block,
+        "h": config.training.h, "overlap": config.training.overlap, "codec": config.training.codec, "codec_version": 1,
+        "block": config.training.block,
         "parts": members, "reducers": tuple(range(members)),
         "backups": tuple((i + 1) % members for i in range(members)), "min_members": 1, "commit_by_ms": start,
         "anchor_by_ms": start + 1000, "exchange_by_ms": start + 3000, "record_by_ms": start + 4000,

@@ -24,7 +24,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import zero_state
 from tests.trainer.conftest import KEYS, make_plan, tiny_config
 from trainer.data import Corpus
-from trainer.diloco import RoundTrainer, Work, departing
+from trainer.diloco import RoundTrainer, Work, setting_out
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.replay import compare, replay_segment
@@ -167,7 +167,8 @@ def test_a_member_that_drops_what_it_should_carry_is_found_out(corpus: Corpus, t
     bench.train()
     start = states_of(bench)[0]
     dropped = replay(bench, bench.plan, start, 0, tiny_config(corpus.manifest.sha256, codec="int1"))
-    assert not compare(departing(config, start), dropped, replay(bench, bench.plan, start, 0)).within(config)
+    begun = setting_out(config, bench.base, start, 0, None)
+    assert not compare(begun, dropped, replay(bench, bench.plan, start, 0)).within(config)
 
 
 def test_a_round_interrupted_before_its_first_leaf_begins_with_the_residual_again(
@@ -223,7 +224,8 @@ def states_of(bench: Bench) -> list[State]:
 
 def replay(bench: Bench, plan: Plan, start: State, segment: int, config: RunConfig | None = None) -> State:
     optimizer = InnerOptimizer(config or bench.config)
-    return replay_segment(optimizer, bench.corpus, plan, 1, start, range(2 * segment, 2 * segment + 2))
+    begun = setting_out(optimizer.config, bench.base, start, 2 * segment, None)
+    return replay_segment(optimizer, bench.corpus, plan, 1, begun, range(2 * segment, 2 * segment + 2))
 
 
 def test_every_segment_replays_to_the_same_bits(bench: Bench) -> None:

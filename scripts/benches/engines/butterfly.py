@@ -82,7 +82,7 @@ class Worker:
         return Plan(
             run=RUN, round=round_, epoch=0, base=_ZERO, base_cid="", config=self.config.sha256, data_seed=_ZERO,
             members=tuple(PlanMember(i, training.h, i * training.h * training.batch) for i in range(n)), h=training.h,
-            codec=training.codec, codec_version=1, block=training.block, parts=n, reducers=tuple(range(n)),
+            overlap=0, codec=training.codec, codec_version=1, block=training.block, parts=n, reducers=tuple(range(n)),
             backups=tuple((i + 1) % n for i in range(n)), min_members=1, commit_by_ms=(now_ms - 2000) // 1000 * 1000,
             anchor_by_ms=now_ms - 1000, exchange_by_ms=now_ms + span_ms, record_by_ms=now_ms + span_ms + 1000,
             previous_record=None,
