@@ -1,4 +1,5 @@
-"""Codecs of payload parts, version 1: fp32, fp16, int8, int4, int2, int1 and topk2, blockwise.
+"""Codecs of payload parts, version 1: fp32, fp16, int8, int4, int2, int1, ternary and topk2,
+blockwise.
 
 A part's bytes have no header: their length follows from the number of elements, the codec and the block. `decode`
 refuses, with PayloadError, every byte string that is not such a part of finite values. All operations are single
@@ -24,6 +25,9 @@ TOP_PERCENT = 3
 _HALF_MAX = np.float32(65504.0)
 _INT2_STEP = np.float32(0.375)
 _TOPK_STEP = np.float32(0.5)
+_TERNARY_SHARE = np.float32(0.7)
+_TRITS = 5
+_TRIT_VALUES = np.array([1, 3, 9, 27, 81], np.uint8)
 _PIECE = 1 << 16
 
 
@@ -37,6 +41,7 @@ def encoded_size(count: int, codec: str, block: int) -> int:
         "int4": scales + -(-count // 2),
         "int2": scales + -(-count // 4),
         "int1": scales + -(-count // 8),
+        "ternary": scales + -(-count // _TRITS),
         "topk2": scales + _top_total(count, block) * _index_type(block).itemsize + -(-_top_total(count, block) // 4),
     }
     if codec not in sizes:
@@ -59,6 +64,8 @@ def encode(x: F32, codec: str, block: int) -> bytes:
     blocks = _blocks(x, block)
     if codec == "int1":
         return to_bytes(_mean_magnitudes(blocks, x.size)) + _pack((x >= 0).astype(np.uint8), 1, 1)
+    if codec == "ternary":
+        return _encode_ternary(blocks, x.size)
     largest: F32 = np.max(np.abs(blocks), axis=1)
     if codec == "topk2":
         return _encode_top(blocks, largest, x.size, block)
@@ -123,13 +130,32 @@ def _mean_magnitudes(blocks: F32, count: int) -> F32:
     """The blocks' mean magnitudes: added from the first element on in binary64, divided, rounded to binary32."""
     lengths = np.full(len(blocks), blocks.shape[1], np.float64)
     lengths[-1:] = count - (len(blocks) - 1) * blocks.shape[1]
-    means = np.empty(len(blocks), np.float32)
+    return (_sums(np.abs(blocks)) / lengths).astype(np.float32)
+
+
+def _sums(blocks: F32) -> npt.NDArray[np.float64]:
+    """Each block's sum in binary64, added from its first element on."""
+    sums = np.empty(len(blocks), np.float64)
     rows = max(1, _PIECE // blocks.shape[1])
     for start in range(0, len(blocks), rows):
-        piece = np.abs(blocks[start : start + rows]).astype(np.float64)
         # a running sum has one order only, on every machine
-        means[start : start + rows] = np.cumsum(piece, axis=1)[:, -1] / lengths[start : start + rows]
-    return means
+        sums[start : start + rows] = np.cumsum(blocks[start : start + rows].astype(np.float64), axis=1)[:, -1]
+    return sums
+
+
+def _encode_ternary(blocks: F32, count: int) -> bytes:
+    """Signs of the elements above 0.7 of their block's mean magnitude, whose own mean magnitude is the scale; zeros for
+    the others (ternary weights, arXiv 1605.04711).
+    """
+    magnitudes = np.abs(blocks)
+    kept = magnitudes > (_mean_magnitudes(blocks, count) * _TERNARY_SHARE)[:, None]
+    number = kept.sum(axis=1)
+    scales = (_sums(np.where(kept, magnitudes, np.float32(0.0))) / np.maximum(number, 1)).astype(np.float32)
+    kept &= (scales > 0)[:, None]
+    codes = np.where(kept, np.where(blocks > 0, np.uint8(2), np.uint8(0)), np.uint8(1)).reshape(-1)[:count]
+    padded = np.ones(-(-count // _TRITS) * _TRITS, np.uint8)
+    padded[:count] = codes
+    return to_bytes(scales) + (padded.reshape(-1, _TRITS) * _TRIT_VALUES).sum(axis=1, dtype=np.uint8).tobytes()
 
 
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
@@ -160,6 +186,8 @@ def _codes(body: memoryview, count: int, codec: str, block: int) -> F32:
         if bool((nibbles == 0).any()):
             raise PayloadError("A part holds an impossible code", "int4 codes are from 1 to 15")
         values = nibbles.astype(np.float32) - np.float32(8.0)
+    elif codec == "ternary":
+        values = _trits(body, count).astype(np.float32) - np.float32(1.0)
     elif codec == "int1":
         values = _unpack(body, count, 1, 1).astype(np.float32) * np.float32(2.0) - np.float32(1.0)
     else:
@@ -185,6 +213,17 @@ def _unpack(body: memoryview, count: int, bits: int, filler: int) -> U8:
     lanes = [packed >> np.uint8(shift) & np.uint8(2**bits - 1) for shift in range(0, 8, bits)]
     codes: U8 = np.stack(lanes, axis=1).reshape(-1)
     if bool((codes[count:] != filler).any()):
+        raise PayloadError("A part's last byte is filled up wrongly")
+    return codes[:count]
+
+
+def _trits(body: memoryview, count: int) -> U8:
+    """The codes of bytes with five digits to the base three each; PayloadError for others, and a wrong filler."""
+    packed = np.frombuffer(body, np.uint8)
+    if bool((packed >= 3**_TRITS).any()):
+        raise PayloadError("A part holds an impossible code", f"ternary bytes are below {3**_TRITS}")
+    codes: U8 = (packed[:, None] // _TRIT_VALUES % np.uint8(3)).reshape(-1)
+    if bool((codes[count:] != 1).any()):
         raise PayloadError("A part's last byte is filled up wrongly")
     return codes[:count]
 

@@ -35,14 +35,14 @@ __all__ = [
 ]
 
 SCHEMA = "commonweight.run.v1"
-CODECS = ("fp32", "fp16", "int8", "int4", "int2", "int1", "topk2")
+CODECS = ("fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2")
 METHODS = ("clipped-mean", "mean", "trimmed-mean", "median")
 
 Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
 Peer = Annotated[str, Field(max_length=256, pattern=r"^[^\s]+:[0-9]{1,5}$")]
 Milliseconds = Annotated[int, Field(ge=10, le=10**9)]
-Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "topk2"]
+Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2"]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _COARSE: JsonObject = {"tolerance_rel_l2": "5e-2", "tolerance_norm_ratio": "5e-2"}  # docs/verification.md

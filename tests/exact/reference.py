@@ -62,6 +62,13 @@ def two_bit(value: float, step: float) -> int:
     return 2 if step == 0 else int(min(1, max(-2, math.floor(f32(value / step))))) + 2
 
 
+def mean_magnitude(values: list[float]) -> float:
+    total = 0.0
+    for value in values:
+        total += abs(value)
+    return f32(total / len(values))
+
+
 def top_places(values: list[float]) -> list[int]:
     keep = -(-len(values) * 3 // 100)
     return sorted(sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))[:keep])
@@ -72,13 +79,19 @@ def encode(x: list[float], codec: str, block: int) -> bytes:
         return bits(x)
     if codec == "fp16":
         return struct.pack(f"<{len(x)}e", *[max(-65504.0, min(65504.0, value)) for value in x])
-    if codec == "int1":
-        means = []
+    if codec == "ternary":
+        scales, trits = [], []
         for piece in blocks_of(x, block):
-            total = 0.0
-            for value in piece:
-                total += abs(value)
-            means.append(f32(total / len(piece)))
+            limit = f32(mean_magnitude(piece) * f32(0.7))
+            kept = [value for value in piece if abs(value) > limit]
+            scales.append(mean_magnitude(kept) if kept else 0.0)
+            trits += [1 + (scales[-1] > 0 and abs(v) > limit) * (1 if v > 0 else -1) for v in piece]
+        trits += [1] * (-len(trits) % 5)
+        return bits(scales) + bytes(
+            sum(trit * 3**place for place, trit in enumerate(trits[i : i + 5])) for i in range(0, len(trits), 5)
+        )
+    if codec == "int1":
+        means = [mean_magnitude(piece) for piece in blocks_of(x, block)]
         return bits(means) + pack([int(value >= 0) for value in x], 1, 1)
     largest = [max(abs(value) for value in piece) for piece in blocks_of(x, block)]
     pieces = list(zip(blocks_of(x, block), largest, strict=True))
@@ -115,6 +128,8 @@ def decode(data: bytes, count: int, codec: str, block: int) -> list[float]:
         codes = [float(c) for c in struct.unpack(f"{count}b", body)]
     elif codec == "int4":
         codes = [c - 8.0 for c in unpack(body, 4, count)]
+    elif codec == "ternary":
+        codes = [float(byte // 3**place % 3 - 1) for byte in body for place in range(5)][:count]
     elif codec == "int1":
         codes = [2.0 * c - 1.0 for c in unpack(body, 1, count)]
     elif codec == "int2":

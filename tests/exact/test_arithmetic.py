@@ -108,7 +108,7 @@ def test_codecs_equal_the_plain_implementation(codec: str, values: list[float], 
 
 @pytest.mark.parametrize(
     ("codec", "bound"),
-    [("fp32", 0), ("fp16", 1 / 1024), ("int8", 0.51 / 127), ("int4", 0.51 / 7), ("int2", 0.44), ("int1", 1)],
+    [("fp32", 0), ("fp16", 1 / 1024), ("int8", 0.51 / 127), ("int4", 0.51 / 7), ("int2", 0.44), ("int1", 1), ("ternary", 0.9)],
 )
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=70))
 @settings(max_examples=40, deadline=None)
@@ -154,7 +154,7 @@ def test_every_other_length_is_refused(codec: str) -> None:
 def test_impossible_bytes_are_refused() -> None:
     x = vector([1.0] * 13)
     scale = {bad: np.array([bad], "<f4").tobytes() for bad in (math.inf, math.nan, -1.0, -0.0)}
-    for codec in ("int8", "int4", "int2", "int1", "topk2"):
+    for codec in ("int8", "int4", "int2", "int1", "ternary", "topk2"):
         data = encode(x, codec, 8)
         for bad in scale.values():
             with pytest.raises(PayloadError):
@@ -169,6 +169,8 @@ def test_impossible_bytes_are_refused() -> None:
         ("int4", flipped(encode(x, "int4", 8), -1 + len(encode(x, "int4", 8)), 0x9F)),
         ("int2", flipped(encode(x, "int2", 8), -1 + len(encode(x, "int2", 8)), 0x03)),
         ("int1", flipped(encode(x, "int1", 8), -1 + len(encode(x, "int1", 8)), 0x1F)),
+        ("ternary", flipped(encode(x, "ternary", 8), 8, 243)),
+        ("ternary", flipped(encode(x, "ternary", 8), -1 + len(encode(x, "ternary", 8)), 0)),
         ("topk2", flipped(encode(x, "topk2", 8), 8, 8)),
         ("topk2", flipped(encode(x, "topk2", 8), 9, 5)),
     ]

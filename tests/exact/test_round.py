@@ -129,7 +129,7 @@ def test_the_payload_follows_from_the_last_state(made: g.GoldenRound) -> None:
         assert again.new_residual_digest == made.commitment_bodies[index].trace.new_residual
 
 
-@pytest.mark.parametrize("codec", ["int8", "int4", "int2", "int1", "topk2"])
+@pytest.mark.parametrize("codec", ["int8", "int4", "int2", "int1", "ternary", "topk2"])
 def test_error_feedback_sends_later_what_was_lost(codec: str) -> None:
     rng = np.random.default_rng(1)
     base, move = np.zeros(512, np.float32), rng.standard_normal(512).astype(np.float32)

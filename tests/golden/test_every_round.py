@@ -117,7 +117,7 @@ def test_the_plain_implementation_adds_and_carries_residuals_alike() -> None:
 
 
 def test_every_codec_and_aggregation_is_there_with_and_without_error_feedback() -> None:
-    codecs = {"fp32", "fp16", "int8", "int4", "int2", "int1", "topk2"}
+    codecs = {"fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2"}
     methods = {"clipped-mean", "mean", "trimmed-mean", "median"}
     found = {(case["codec"], case["method"], case["error_feedback"]) for case in ROUNDS}
     assert found == {(c, m, e) for c in codecs for m in methods for e in (True, False)}
