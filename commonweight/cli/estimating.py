@@ -43,7 +43,9 @@ def estimate(
         str, typer.Option("--step-tokens", help="Tokens of one inner step of one member.", metavar="N")
     ] = "1M",
     seq_len: Annotated[int, typer.Option("--seq-len", help="Tokens of one window.")] = 4096,
-    codec: Annotated[str, typer.Option("--codec", help="fp32, fp16, int8, int4, int2, int1, ternary or topk2.")] = "int8",
+    codec: Annotated[
+        str, typer.Option("--codec", help="fp32, fp16, int8, int4, int2, int1, ternary or topk2.")
+    ] = "int8",
     upload: Annotated[float, typer.Option("--up", help="A member's upload, Mbit/s.")] = 1000.0,
     download: Annotated[float, typer.Option("--down", help="A member's download, Mbit/s.")] = 1000.0,
     rtt: Annotated[float, typer.Option("--rtt", help="Round trip between members, ms.")] = 50.0,

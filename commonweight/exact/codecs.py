@@ -155,7 +155,8 @@ def _encode_ternary(blocks: F32, count: int) -> bytes:
     codes = np.where(kept, np.where(blocks > 0, np.uint8(2), np.uint8(0)), np.uint8(1)).reshape(-1)[:count]
     padded = np.ones(-(-count // _TRITS) * _TRITS, np.uint8)
     padded[:count] = codes
-    return to_bytes(scales) + (padded.reshape(-1, _TRITS) * _TRIT_VALUES).sum(axis=1, dtype=np.uint8).tobytes()
+    packed: U8 = (padded.reshape(-1, _TRITS) * _TRIT_VALUES).sum(axis=1, dtype=np.uint8)
+    return to_bytes(scales) + packed.tobytes()
 
 
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
