@@ -44,7 +44,7 @@ def create_run(demo: Demo) -> Run:
             "model": {"preset": "nano"},
             "genesis_seed": "0x" + secrets.token_hex(32),
             "data": {"manifest_cid": str(publish(store, data_dir)), "manifest_sha256": manifest.sha256},
-            "training": {"h": 20, "trace_every": 5, "max_rounds": ROUNDS},
+            "training": {"h": 20, "overlap": 5, "trace_every": 5, "max_rounds": ROUNDS},
             "timing_ms": {"train": 12_000, "exchange": 5_000, "record": 3_000, "slow_ban": 20_000},
             "verification": {"state_wait_ms": 20_000},
             "serving": {"price_per_token": str(ETH // 1000), "max_completion_tokens": 64},

@@ -160,7 +160,7 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     order = await asyncio.to_thread(line.hear)
     commitments = {index: Signed.from_json(value) for index, value in enumerate(order["go"])}
     sent = PROCESS_TRAFFIC.totals().bytes_sent
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(worker.exchange.run(commitments, own_part), worker.copy(plan, own_part))
     spans = part_ranges(worker.numel, plan.block, plan.parts)
     results = dict(worker.exchange.results)
@@ -172,7 +172,10 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     ]
     whole = np.concatenate(pieces)
     seconds = time.perf_counter() - began
-    line.say(seconds=seconds, whole=len(results) == plan.parts, sent=PROCESS_TRAFFIC.totals().bytes_sent - sent)
+    line.say(
+        seconds=seconds, cpu_seconds=time.process_time() - cpu, whole=len(results) == plan.parts,
+        sent=PROCESS_TRAFFIC.totals().bytes_sent - sent,
+    )  # fmt: skip
     await asyncio.to_thread(line.hear)
     line.say(**outcome(whole, worker.workers, round_))
 

@@ -181,6 +181,7 @@ def _judge(survivors: Sequence[Process]) -> Message:
             outcomes.append(process.hear())
     return {
         "seconds": max(float(one["seconds"]) for one in done),
+        "cpu_seconds": max(float(one.get("cpu_seconds", 0.0)) for one in done),
         "sent": statistics.mean(int(one["sent"]) for one in done),
         "whole": all(bool(one["whole"]) for one in done),
         "same": len({one["digest"] for one in outcomes}) == 1 and len(outcomes) == len(done),
