@@ -129,7 +129,7 @@ class _Plain(EmptyRound):
         configure_torch(training.threads)
         torch.use_deterministic_algorithms(False)
         for step in range(self.plan.member(0).steps):
-            tokens = torch.from_numpy(batch_of(self.config, self.corpus, self.plan, 0, step, 0)).to(self.engine.device)
+            tokens = torch.from_numpy(batch_of(self.config, self.corpus, self.plan, 0, 0, step)).to(self.engine.device)
             with torch.autocast(self.engine.kind, torch.bfloat16, enabled=training.dtype == "bfloat16"):
                 loss = self.loss(tokens)
             self.optimizer.zero_grad()
@@ -147,10 +147,11 @@ def _own_parameters(model: Llama) -> None:
             setattr(module, name, nn.Parameter(parameter.detach().clone()))
 
 
-def _timed(action: Callable[[], None]) -> float:
+def _timed(played: TracedRound | _Plain) -> float:
     """Wall seconds."""
+    played.prepare()
     started = time.perf_counter()
-    action()
+    played()
     return time.perf_counter() - started
 
 

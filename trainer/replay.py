@@ -74,7 +74,7 @@ def replay_segment(
     optimizer.load(begun)
     before = begun.step - steps.start
     for step in steps:
-        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, step, before))
+        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, before, step))
     return optimizer.state(begun.residual)
 
 

@@ -145,7 +145,7 @@ def execute(optimizer: InnerOptimizer, corpus: Corpus, state: State, steps: int)
     plan = make_plan(optimizer.config, [0], 1, 1)
     optimizer.load(state)
     for step in range(state.step, state.step + steps):
-        optimizer.advance(batch_of(optimizer.config, corpus, plan, 0, step, 0))
+        optimizer.advance(batch_of(optimizer.config, corpus, plan, 0, 0, step))
     return optimizer.state(state.residual)
 
 

@@ -34,6 +34,9 @@ class EmptyRound:
         shutil.rmtree(self.folder, ignore_errors=True)
         return Journal(self.folder)
 
+    def prepare(self) -> None:
+        """What is not part of a round and goes before it."""
+
 
 class TracedRound(EmptyRound):
     """The round as a member takes it; every `keep`-th trace state stays on disk, `make` gives the optimizer."""
@@ -47,8 +50,10 @@ class TracedRound(EmptyRound):
         self.trainer.warm_up()
         self.waited: list[float] = []
 
-    def __call__(self) -> None:
+    def prepare(self) -> None:
         self.trainer.journal = self.journal()
+
+    def __call__(self) -> None:
         work = self.trainer.train(self.trainer.journal.open_round(self.signed), self.base, _never, _silent)
         self.waited.append(work.trace_seconds / work.seconds)
 

@@ -125,7 +125,7 @@ class Arena:
         optimizer.load(State.fresh(genesis_checkpoint(config).weights))
         plan = make_plan(config, [0], 1, START_STEPS)
         for step in range(START_STEPS):
-            optimizer.advance(batch_of(config, self.corpus, plan, 0, step, 0))
+            optimizer.advance(batch_of(config, self.corpus, plan, 0, 0, step))
         state = optimizer.state(np.zeros(config.model.parameters(), np.float32))
         write_whole(kept, state.to_bytes())
         return state
@@ -137,7 +137,7 @@ class Arena:
             return self._first[known]
         optimizer.load(start)
         for step in range(plan.member(index).steps):
-            optimizer.advance(batch_of(optimizer.config, self.corpus, plan, index, step, 0))
+            optimizer.advance(batch_of(optimizer.config, self.corpus, plan, index, 0, step))
         reached = optimizer.state(start.residual)
         if plan.round == 1:
             self._first[known] = reached

@@ -51,7 +51,7 @@ class Trained(staging.Staged):
         builder = TraceBuilder(previous[0] if previous else None, [state.digests])
         for done in range(steps):
             if cheat != "skip" or done % 2 == 0:
-                optimizer.advance(batch_of(self.config, corpus, plan, index, done, before))
+                optimizer.advance(batch_of(self.config, corpus, plan, index, before, done))
             else:
                 optimizer.step += 1
             if (done + 1) % self.config.training.trace_every == 0 or done + 1 == steps:
