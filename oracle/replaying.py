@@ -17,7 +17,6 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.evidence_check import Seed, draws_of
 from commonweight.protocol.fields import Fields, digest_bytes, hex32
 from commonweight.protocol.records import Commitment, Plan, Segment, StateDigests, Verdict
-from commonweight.protocol.structure import went_ahead
 from commonweight.protocol.trace import final_leaf
 from oracle.blobs import Blobs
 from oracle.db import Database, Draw, Shown
@@ -160,11 +159,14 @@ class Replaying:
         return Shown(hex32(leaf), start, claimed, first)
 
     def _takes_base_in(self, draw: Draw, commitment: Commitment) -> bool:
-        """Whether the drawn segment is the one before which a member that went ahead has put its steps on the base."""
+        """Whether the drawn segment begins where a member that went ahead has put its steps on the base.
+
+        Whether this one did is for the replay to see, by the first state: nothing else that a signer may lack yet, or
+        know otherwise than the others, has a part in it.
+        """
         training = self._seat.config.training
-        previous = self._desk.rounds.previous_counted(draw.member, draw.round)
-        ahead = went_ahead(commitment, previous, training.overlap)
-        return ahead and draw.segment * training.trace_every == training.overlap
+        here = draw.segment * training.trace_every == training.overlap > 0
+        return here and commitment.trace.previous is not None
 
     def _exact_before(self, draw: Draw) -> bool:
         """Whether the last verdict on this member that anybody has given was an exact replay."""

@@ -216,9 +216,10 @@ class RoundTrainer:
             trace_seconds=keeper.seconds,
         )
 
-    def go_ahead(self, folder: RoundFolder, enough: Callable[[], bool]) -> int:
+    def go_ahead(self, folder: RoundFolder, enough: Enough, progress: Progress) -> int:
         """Take the first steps of the next round from where this one has ended here, as many as rounds overlap by; the
-        next `train` goes on from them if it can. Returns how many were taken; `enough` ends them early.
+        next `train` goes on from them if it can. Returns how many were taken; `enough` may end them at a trace
+        boundary.
 
         Raises TrainingError when they diverge.
         """
@@ -237,13 +238,13 @@ class RoundTrainer:
         at = ended.last.step * training.batch if self.config.private else start
         batches = _Batches(partial(batch_at, self.config, self.corpus, plan, at), range(training.overlap))
         with self._keeper(trace, lambda _: None) as keeper, batches as coming:
-            while ahead.done < training.overlap:
+            segment_s = 0.0
+            while ahead.done < training.overlap and not enough(ahead.done, segment_s):
                 began = time.perf_counter()
-                for _ in range(training.trace_every):
-                    if enough():
-                        return ahead.done
-                    self._optimizer.advance(next(coming))
-                self._step_s = (time.perf_counter() - began) / training.trace_every
+                for step in range(ahead.done, ahead.done + training.trace_every):
+                    progress(step + 1, self._optimizer.advance(next(coming)))
+                segment_s = time.perf_counter() - began
+                self._step_s = segment_s / training.trace_every
                 keeper.keep(self._optimizer.state(residual))
                 ahead.done += training.trace_every
         return ahead.done

@@ -84,6 +84,7 @@ class Member:
     round: int = field(init=False, default=0)
     finish_s: float = field(init=False, default=0.5)
     ahead: asyncio.Task[None] | None = field(init=False, default=None)
+    base_is_here: bool = field(init=False, default=False)
     _telling: set[asyncio.Task[None]] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
@@ -172,20 +173,25 @@ class Member:
         """The inner steps of a round. Blocks."""
         return self.trainer.train(folder, base.checkpoint.weights, enough, progress)
 
-    def go_ahead(self, folder: RoundFolder, enough: Callable[[], bool]) -> None:
+    def go_ahead(self, folder: RoundFolder, enough: Enough, progress: Progress) -> None:
         """Take the next round's first steps in the background while this one is exchanged, where rounds overlap."""
+
+        def enough_now(steps: int, segment_s: float) -> bool:
+            return self.base_is_here or enough(steps, segment_s)
 
         async def steps() -> None:
             try:
-                await asyncio.to_thread(self.trainer.go_ahead, folder, enough)
-            except TrainingError as problem:
-                _log.warning("no steps ahead of round %d: %s", folder.body.round + 1, problem)
+                await asyncio.to_thread(self.trainer.go_ahead, folder, enough_now, progress)
+            except (TrainingError, OSError) as problem:
+                _log.warning("steps ahead of round %d are given up: %s", folder.body.round + 1, problem)
 
         if self.config.training.overlap and self.ahead is None:
+            self.base_is_here = False
             self.ahead = asyncio.create_task(steps())
 
     async def caught_up(self) -> None:
-        """Wait until no steps are taken ahead any more."""
+        """End the steps that are taken ahead, at the next trace boundary; what lacks of them is taken with the rest."""
+        self.base_is_here = True
         if self.ahead is not None:
             await asyncio.wait({self.ahead})
             self.ahead = None

@@ -188,7 +188,7 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
         exchange = member.exchange(signed, keys)
         folder = member.journal.open_round(signed)
         await commit(member, folder, base, stop)
-        member.go_ahead(folder, lambda: stop.leaving)
+        member.go_ahead(folder, lambda _, __: stop.leaving, lambda _, __: _go_on(stop))
         await exchange_parts(member, folder, exchange)
     member.status.say("record", plan.round, deadline_ms=plan.record_by_ms)
     patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - member.clock()
@@ -246,8 +246,7 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
     def progress(step: int, loss: float) -> None:
         nonlocal last_step, first_step
         last_step, first_step = loop.time(), first_step or step
-        if stop.now.is_set():
-            raise TrainingError("The process was asked to end at once")
+        _go_on(stop)
         if step % 5 == 0 or step == planned:
             speed = (step - first_step + 1) * tokens / (loop.time() - started)
             member.status.say("train", plan.round, step=step, steps=planned, loss=loss, tokens_per_s=speed,
@@ -266,6 +265,11 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
     signed = await asyncio.to_thread(member.commitment, folder, work.commitment)
     member.finish_s = max(_FINISH_S, 2 * (loop.time() - last_step))
     return signed
+
+
+def _go_on(stop: Stop) -> None:
+    if stop.now.is_set():
+        raise TrainingError("The process was asked to end at once")
 
 
 # --- anchor and exchange ---------------------------------------------------------------------------------------------

@@ -9,27 +9,25 @@ import pytest
 
 from commonweight.errors import RuleBroken
 from commonweight.exact.arrays import array_digest
+from commonweight.exact.checkpoint import Checkpoint
+from commonweight.exact.layout import Layout
 from commonweight.exact.trace import State
 from commonweight.protocol.documents import Domain, Signed
 from commonweight.protocol.records import Commitment, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import check_trace, went_ahead
 from tests.trainer.conftest import KEYS, make_plan, tiny_config
-from tests.trainer.test_round import Bench, states_of
+from tests.trainer.test_round import Bench, never, silent, states_of
 from trainer.data import Corpus
-from trainer.diloco import RoundTrainer, setting_out, weights_ahead
+from trainer.diloco import Enough, RoundTrainer, setting_out, weights_ahead
 from trainer.inner import InnerOptimizer
 from trainer.recall import Recall
-from trainer.replay import compare, replay_segment
+from trainer.replay import Worker, compare, replay_segment
 
 pytestmark = pytest.mark.unit
 
 NEXT_BASE = "0x" + "0c" * 32
 Make = Callable[..., Bench]
-
-
-def not_yet() -> bool:
-    return False
 
 
 def overlapped(corpus: Corpus, **training: object) -> RunConfig:
@@ -61,12 +59,12 @@ def config(request: pytest.FixtureRequest, corpus: Corpus) -> RunConfig:
 def make(config: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> Make:
     """A member that has trained a round, gone ahead, and has had that round counted."""
 
-    def made(name: str = "member", keep: int = 1, enough: Callable[[], bool] = not_yet, counted: bool = True) -> Bench:
+    def made(name: str = "member", keep: int = 1, enough: Enough = never, counted: bool = True) -> Bench:
         bench = Bench(config, corpus, tmp_path / name, domain)
         bench.trainer = RoundTrainer(config, corpus, bench.journal, 1, keep_states=keep)
         bench.journal.recompute = Recall(config, corpus, bench.journal, 1, config.training.threads)
         signed = committed(bench)
-        bench.trainer.go_ahead(bench.folder, enough)
+        bench.trainer.go_ahead(bench.folder, enough, silent)
         if counted:
             bench.journal.counted(signed)
         return bench
@@ -129,6 +127,36 @@ def test_every_segment_of_it_can_be_executed_again(make: Make) -> None:
     assert not compare(begun, left_out, segment_of(bench, begun, 2)).within(bench.config)
 
 
+def test_the_signers_worker_takes_the_base_in_where_it_is_shown_the_first_state(
+    make: Make, data_dir: Path, tmp_path: Path
+) -> None:
+    bench = make()
+    move_on(bench)
+    work, states = bench.train(), states_of(bench)
+    layout = Layout.from_model(bench.config.model)
+    files = Checkpoint(bench.base, np.zeros_like(bench.base)).to_files(layout)
+    (tmp_path / "run.json").write_bytes(bench.config.to_bytes())
+    (tmp_path / "base").write_bytes(files["weights.safetensors"])
+    (tmp_path / "plan").write_bytes(bench.signed.to_bytes())
+    for number, state in enumerate(states):
+        (tmp_path / f"state-{number}").write_bytes(state.to_bytes())
+    paths = {"config": str(tmp_path / "run.json"), "base": str(tmp_path / "base"), "plan": str(tmp_path / "plan")}
+    worker = Worker()
+
+    def outcome(segment: int, **more: object) -> tuple[object, object]:
+        request = {"id": 1, "op": "replay", "data": str(data_dir), **paths, "index": 1, "segment": segment,
+                   "state": str(tmp_path / f"state-{segment}"), "claimed": str(tmp_path / f"state-{segment + 1}"),
+                   **more}  # fmt: skip
+        answer = worker.answer(request)
+        return answer["outcome"], answer["exact"]
+
+    first = {"first": str(tmp_path / "state-0")}
+    last = {"parts": [part.digest for part in work.commitment.parts]}
+    shown = [outcome(0), outcome(1), outcome(2, **first), outcome(3, **last)]
+    assert shown == [("pass", True)] * 4
+    assert outcome(2) == ("fail", False), "without it, it would be somebody who never took the base in"
+
+
 def segment_of(bench: Bench, begun: State, segment: int) -> State:
     steps = range(2 * segment, 2 * segment + 2)
     return replay_segment(InnerOptimizer(bench.config), bench.corpus, bench.plan, 1, begun, steps)
@@ -153,8 +181,7 @@ def test_a_round_that_was_interrupted_after_it_took_the_base_in_goes_on(
 
 
 def test_steps_that_were_cut_short_are_gone_on_with(make: Make) -> None:
-    asked = iter([False, False, True])
-    short, whole = make("short", enough=lambda: next(asked)), make("whole")
+    short, whole = make("short", enough=lambda steps, seconds: steps == 2), make("whole")
     move_on(short)
     move_on(whole)
     work = short.train()
@@ -185,7 +212,7 @@ def test_what_was_taken_ahead_is_left_where_it_does_not_fit(
 def test_a_member_that_did_not_train_here_takes_no_steps_ahead(make: Make, config: RunConfig, corpus: Corpus) -> None:
     bench = make()
     bench.trainer = RoundTrainer(config, corpus, bench.journal, 1)
-    assert bench.trainer.go_ahead(bench.folder, not_yet) == 0
+    assert bench.trainer.go_ahead(bench.folder, never, silent) == 0
 
 
 def test_states_taken_ahead_stay_while_the_past_is_forgotten(make: Make) -> None:
