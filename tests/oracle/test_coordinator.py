@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from commonweight.errors import PeerRefused
+from commonweight.errors import PeerRefused, RuleBroken
 from commonweight.exact.copies import Copy
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
-from commonweight.protocol.records import Commitment, Receipt, sign_body
+from commonweight.protocol.records import Commitment, Plan, Receipt, sign_body
+from commonweight.protocol.structure import check_successor
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
 from oracle.report import Reporting
 from oracle.standings import Standings
@@ -97,6 +98,31 @@ async def test_data_positions_never_overlap(tmp_path: Path, crew: dict[int, Crew
         _, plan = office.plan()
         batch = office.config.training.batch
         taken += [(m.data_start, m.data_start + m.steps * batch) for m in plan.members]
+    taken.sort()
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(taken))
+
+
+async def test_where_rounds_overlap_a_member_knows_its_next_data_before_there_is_a_plan(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=3, overlap=4)
+    batch, plans, taken = office.config.training.batch, list[Plan](), list[tuple[int, int]]()
+    for present in ((0, 1), (0, 1, 2), (0, 1, 2)):
+        await play(office, {index: crew[index] for index in present})
+        plans.append(office.plan()[1])
+        taken += [(m.data_start, m.data_start + m.steps * batch) for m in plans[-1].members]
+    for number, (before, plan) in enumerate(pairwise(plans), 1):
+        record = office.desk.rounds.record(number)
+        assert record is not None
+        check_successor(plan, before, record.body, record.digest, batch)
+        for member in before.members:
+            assert plan.member(member.index).data_start == member.next_start
+    newcomer = replace(plans[1].members[2], data_start=plans[0].members[0].next_start or 0)
+    record = office.desk.rounds.record(1)
+    assert record is not None
+    with pytest.raises(RuleBroken, match="an earlier plan gave out"):
+        stolen = replace(plans[1], members=(*plans[1].members[:2], newcomer))
+        check_successor(stolen, plans[0], record.body, record.digest, batch)
     taken.sort()
     assert all(stop <= start for (_, stop), (start, _) in pairwise(taken))
 
