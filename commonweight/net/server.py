@@ -3,7 +3,8 @@
 A connection is counted before TLS begins; one that does not finish TLS and its hello in time, or is the oldest of too
 many that have not, is cut off. After the hello, `authorise` decides whether the caller may speak at all. Requests of
 one connection run at the same time; a caller with too many in flight, or over its rate, is read later. Whoever sends
-what is not a frame of this protocol, or more than its method allows, loses the connection and nobody else is touched.
+what is not a frame of this protocol, or more than its method allows, loses the connection and nobody else is touched;
+so does, when there is no room for others' bodies, whoever has most of it.
 """
 
 import asyncio
@@ -13,10 +14,12 @@ import socket
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from commonweight.errors import CommonweightError, PeerError, PeerRefused, PeerTimeout
 from commonweight.net.identity import Caller, Certificate, Identity, check_client_hello, new_certificate, server_hello
 from commonweight.net.limits import Budget, Limits, RateLimiter
+from commonweight.net.room import Hold, Room
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
 from commonweight.net.wire import Frame, Wire
 from commonweight.protocol.canonical import JsonObject
@@ -73,7 +76,7 @@ class Server:
         self._methods = {**methods, "ping": Method(_pong)}
         self._authorise = authorise
         self._certificate: Certificate = new_certificate()
-        self._budget = Budget(self.limits.max_body_memory)
+        self._room = Room(self.limits.max_body_memory)
         self._rate = RateLimiter(self.limits.requests_per_s, self.limits.burst)
         self._listener: socket.socket | None = None
         self._closed = False
@@ -228,10 +231,10 @@ class Server:
 
     async def _next(self, wire: Wire, caller: Caller) -> bool:
         """Read one request and start it; False when the peer has closed."""
-        held = 0
+        hold: Hold | None = None
 
         async def admit(header: JsonObject, size: int) -> None:
-            nonlocal held
+            nonlocal hold
             name = str(header.get("method"))
             allowed = self.largest_body(name)
             if size > allowed:
@@ -239,9 +242,11 @@ class Server:
                 refused = PeerRefused(code, "The request is refused", f"its body has {size} bytes, allowed {allowed}")
                 await wire.send(_refusal(refused, _id(header)), b"", name[:40])
                 raise refused
-            async with asyncio.timeout(self.limits.handler_s):
-                await self._budget.take(size)
-            held = size
+            if size:
+                wanted = Hold(caller.address, size, wire.abort)
+                async with asyncio.timeout(self.limits.handler_s):
+                    await self._room.take(wanted)
+                hold = wanted
 
         delay_s = self._rate.delay_s(caller.address)
         if delay_s > 0:
@@ -252,33 +257,36 @@ class Server:
         try:
             frame = await wire.receive(self.limits.max_header, admit, self.limits.idle_s, self._count_as)
             if frame is not None:
-                self._spawn(self._answer(wire, caller, frame, held))
+                task = self._spawn(self._answer(wire, caller, frame))
+                task.add_done_callback(lambda _: self._done(caller, hold))  # the reply is out, or never will be
+                if hold is not None:
+                    hold.cut = partial(_cut_off, wire, task)
+                    if hold.cutting:
+                        hold.cut()
                 started = True
             return started
         finally:
             if not started:
-                self._done(caller, held)
+                self._done(caller, hold)
 
-    def _done(self, caller: Caller, held: int) -> None:
-        self._budget.give_back(held)
+    def _done(self, caller: Caller, hold: Hold | None) -> None:
+        if hold is not None:
+            self._room.give_back(hold)
         room = self._in_flight[caller.address]
         room.give_back(1)
         if room.idle:
             del self._in_flight[caller.address]
 
-    async def _answer(self, wire: Wire, caller: Caller, frame: Frame, held: int) -> None:
+    async def _answer(self, wire: Wire, caller: Caller, frame: Frame) -> None:
         header, name = frame.header, self._count_as(frame.header)
         try:
-            try:
-                reply = await self._handle(caller, frame)
-                answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
-                body = reply.body
-            except PeerRefused as refused:
-                answer, body = _refusal(refused, _id(header)), b""
-            with contextlib.suppress(PeerError):  # a peer that left does not get its answer
-                await wire.send(answer, body, name)
-        finally:
-            self._done(caller, held)  # not before the reply is out: who does not read asks for no more
+            reply = await self._handle(caller, frame)
+            answer: JsonObject = {"id": _id(header), "status": "ok", "params": reply.params}
+            body = reply.body
+        except PeerRefused as refused:
+            answer, body = _refusal(refused, _id(header)), b""
+        with contextlib.suppress(PeerError):  # a peer that left does not get its answer
+            await wire.send(answer, body, name)
 
     async def _handle(self, caller: Caller, frame: Frame) -> Reply:
         name, params = str(frame.header.get("method")), frame.header.get("params")
@@ -325,6 +333,12 @@ def no_delay(connection: socket.socket) -> None:
     """Short frames leave at once; where the socket is not TCP they do so anyhow."""
     if connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _cut_off(wire: Wire, task: "asyncio.Task[None]") -> None:
+    """End a connection and what is being done for a request of it: others need the room."""
+    wire.abort()
+    task.cancel()
 
 
 def _hello_name(_header: JsonObject) -> str:

@@ -1,7 +1,7 @@
 """A server in a process of its own, for the tests of the transport: `python serving.py KEY RUN [LIMITS as JSON]`.
 
-It prints its port, and serves `echo`, `hold` (never answers), `fail`, `refuse`, `big` (a long body), `connections`
-and `memory` (its peak in KiB). The member with index 13 is banned.
+It prints its port, and serves `echo`, `hold` (never answers), `keep` (never answers, with a body), `fail`, `refuse`,
+`big` (a long body), `connections` and `memory` (its peak in KiB). The member with index 13 is banned.
 """
 
 import asyncio
@@ -61,6 +61,7 @@ async def authorise(caller: Caller) -> None:
 METHODS = {
     "echo": Method(echo, 32 << 20),
     "hold": Method(hold),
+    "keep": Method(hold, 32 << 20),
     "fail": Method(fail),
     "refuse": Method(refuse),
     "big": Method(big),

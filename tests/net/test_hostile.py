@@ -306,6 +306,26 @@ async def test_bodies_that_stall_give_their_memory_back(serve: Start) -> None:
     await peer.close()
 
 
+@pytest.mark.parametrize("method", ["echo", "keep"], ids=["announced and not sent", "sent and being handled"])
+async def test_who_takes_all_the_room_for_bodies_gives_way_to_who_needs_a_little(serve: Start, method: str) -> None:
+    """Announcing a body reserves its memory: whoever reserves most makes room, and not those who wait behind it."""
+    room = 8 << 20
+    address = serve(max_body_memory=room)
+    greedy = [await authenticated(address) for _ in range(4)]
+    for raw in greedy:
+        whole = frame({"id": 1, "method": method, "params": {}}, bytes(room))
+        raw.write(whole[: PREFIX.size + 100] if method == "echo" else whole)
+        await raw.writer.drain()
+    peer = await honest(address)
+    await asyncio.sleep(0.2)
+    for _ in range(3):
+        assert len((await peer.call("echo", {}, bytes(1 << 19), timeout_s=10)).body) == 1 << 19
+    await greedy[0].gone()
+    for raw in greedy[1:]:
+        await raw.close()
+    await peer.close()
+
+
 async def test_a_caller_has_a_bounded_number_of_connections(serve: Start) -> None:
     address = serve(max_connections_per_caller=3)
     connections = [await authenticated(address) for _ in range(5)]
