@@ -13,6 +13,7 @@ from oracle.offending import Offending
 from oracle.rounds import Doc
 
 _CALL_S = 10.0
+_SLOWEST_BPS = 1 << 16  # bytes per second of the slowest link that a part is given time for
 _SLACK = 65_536
 
 
@@ -64,11 +65,13 @@ class Uploads:
         member = self._seat.db.members().get(commitment.index)
         if provider is None or member is None:
             return
+        most = min(commitment.payload_bytes, 4 * self._seat.numel)
+        patience_s = _CALL_S + most / len(commitment.parts) / _SLOWEST_BPS
         for part in self._desk.payloads.missing(commitment):
             params: JsonObject = {"round": commitment.round, "part": part}
             try:
                 reply: Reply = await self._desk.dialer.call(
-                    member.peer, provider.signing_key, "payload", params, timeout_s=_CALL_S,
+                    member.peer, provider.signing_key, "payload", params, timeout_s=patience_s,
                     max_reply=4 * self._seat.numel + _SLACK,
                 )  # fmt: skip
                 signed = Signed.from_json(Fields({**reply.params}, "payload").take("message"))

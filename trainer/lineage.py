@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from commonweight.errors import FormatError, RuleBroken, TrainingError
 from commonweight.exact.arrays import F32
 from commonweight.exact.checkpoint import Checkpoint
-from commonweight.exact.codecs import decode
+from commonweight.exact.codecs import decode, encoded_size
 from commonweight.exact.round import apply_parts
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
@@ -167,11 +167,12 @@ async def named(member: Member, record: Record, made: Checkpoint) -> Held:
 
 async def canonical_part(member: Member, record: Record, part: int, exchange: Exchange | None) -> F32:
     """The part that the record names, decoded: from the exchange if its reducer was right, else from a signer."""
-    data = exchange.results[part].data if exchange is not None and part in exchange.results else b""
-    if sha256_hex(data) != record.results[part]:
-        data = await member.signers.part(record.round, part)
-        if sha256_hex(data) != record.results[part]:
-            raise FormatError(f"A signer gave a wrong part {part} of round {record.round}", "it is asked again")
     training = member.config.training
     size = part_range(member.config.model.parameters(), training.block, len(record.results), part).size
+    data = exchange.results[part].data if exchange is not None and part in exchange.results else b""
+    if sha256_hex(data) != record.results[part]:
+        encoded = encoded_size(size, training.result_codec, training.block)
+        data = await member.signers.part(record.round, part, encoded)
+        if sha256_hex(data) != record.results[part]:
+            raise FormatError(f"A signer gave a wrong part {part} of round {record.round}", "it is asked again")
     return decode(data, size, training.result_codec, training.block)

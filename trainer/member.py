@@ -37,7 +37,7 @@ from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
 from trainer.outcome import Outcome
-from trainer.peers import PeerBook, PeerServer
+from trainer.peers import PeerBook, PeerServer, largest_reply
 from trainer.recall import Recall
 from trainer.recheck import Accused
 from trainer.settings import ProviderSettings, world_size
@@ -303,7 +303,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         chain=chain,
         store=store,
         signers=Signers(dialer, identity.domain, {**config.signers_peers, **settings.signer_peers}),
-        book=PeerBook(dialer, index),
+        book=PeerBook(dialer, index, largest_reply(config)),
         dialer=dialer,
         journal=journal,
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),

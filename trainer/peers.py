@@ -48,12 +48,21 @@ _SILENT_S = 1.0
 _REMEMBERED = 3
 
 
-class PeerBook:
-    """Where the other members are, and calls to them; a `Transport` of the all-reduce over TLS."""
+def largest_reply(config: RunConfig) -> int:
+    """Bytes of all canonical parts of a round together; each is as long where a round has a single part."""
+    return encoded_size(config.model.parameters(), config.training.result_codec, config.training.block)
 
-    def __init__(self, dialer: Dialer, own: int) -> None:
+
+class PeerBook:
+    """Where the other members are, and calls to them; a `Transport` of the all-reduce over TLS.
+
+    `largest` is the longest reply to a call, in bytes: what all canonical parts of a round are together.
+    """
+
+    def __init__(self, dialer: Dialer, own: int, largest: int) -> None:
         self._dialer = dialer
         self._own = own
+        self._largest = largest
         self._known: dict[int, tuple[str, str]] = {}
 
     def know(self, index: int, key: str, address: str) -> None:
@@ -68,7 +77,9 @@ class PeerBook:
     async def call(self, index: int, method: str, params: JsonObject, body: bytes, timeout_s: float) -> Reply:
         """A call to a member. Raises PeerError."""
         address, key = self._place(index)
-        return await self._dialer.call(address, key, method, params, body, timeout_s=timeout_s)
+        return await self._dialer.call(
+            address, key, method, params, body, timeout_s=timeout_s, max_reply=self._largest
+        )  # fmt: skip
 
     async def rtt_us(self, index: int) -> int:
         """The smaller of two round-trip times, in microseconds: the first one may include connecting."""

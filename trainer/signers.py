@@ -17,7 +17,7 @@ from commonweight.errors import (
     PeerUnreachable,
     SignatureError,
 )
-from commonweight.net import Dialer, Reply
+from commonweight.net import DEFAULT_MAX_REPLY, Dialer, Reply
 from commonweight.net.blobs import sizes_of
 from commonweight.protocol.canonical import JsonObject, loads
 from commonweight.protocol.documents import Signed, recover, verify
@@ -34,6 +34,7 @@ Fits = Callable[[Signed, Record], Awaitable[bool]]
 
 _log = logging.getLogger("commonweight.trainer")
 _CALL_S = 10.0
+_SLOWEST_BPS = 1 << 16  # bytes per second of the slowest link that a part is given time for
 _JOIN_S = 4.0
 _POLL_MS = 8000
 _MAX_DOCUMENT = 16 << 20
@@ -78,14 +79,17 @@ class Signers:
     # --- one call ----------------------------------------------------------------------------------------------------
 
     async def _call(
-        self, signer: str, method: str, params: JsonObject, body: bytes = b"", timeout_s: float = _CALL_S
-    ) -> Reply:
+        self, signer: str, method: str, params: JsonObject, body: bytes = b"", timeout_s: float = _CALL_S,
+        max_reply: int = DEFAULT_MAX_REPLY,
+    ) -> Reply:  # fmt: skip
         address = self._peers.get(signer)
         if address is None:
             raise PeerUnreachable(
                 f"Nobody says where signer {signer} listens", "run.json does not name it", "use --signer-peers"
             )
-        return await self._dialer.call(address, signer, method, params, body, timeout_s=timeout_s)
+        return await self._dialer.call(
+            address, signer, method, params, body, timeout_s=timeout_s, max_reply=max_reply
+        )
 
     async def _first(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """The first signer's answer, in order; who fails is asked last the next time. Raises the last problem."""
@@ -242,15 +246,20 @@ class Signers:
     async def upload(self, round_: int, part: int, message: Signed, data: bytes) -> None:
         """Give a part of the own payload to the coordinator, or to whichever signer takes it."""
         params: JsonObject = {"round": round_, "part": part, "message": message.to_json()}
-        await self._first(lambda signer: self._call(signer, "payload", params, data, _CALL_S * 3))
+        patience_s = 3 * _CALL_S + len(data) / _SLOWEST_BPS
+        await self._first(lambda signer: self._call(signer, "payload", params, data, patience_s))
 
     async def result(self, result: Signed) -> None:
         """Report a reduced part; its bytes follow from the payloads, which the signers have."""
         await self._first(lambda signer: self._call(signer, "result", {"result": result.to_json()}))
 
-    async def part(self, round_: int, part: int) -> bytes:
-        """The canonical part, encoded; not verified here."""
-        reply = await self._first(lambda signer: self._call(signer, "part", {"round": round_, "part": part}))
+    async def part(self, round_: int, part: int, size: int) -> bytes:
+        """The canonical part, encoded, of at most `size` bytes; not verified here."""
+        params: JsonObject = {"round": round_, "part": part}
+        patience_s = _CALL_S + size / _SLOWEST_BPS
+        reply = await self._first(
+            lambda signer: self._call(signer, "part", params, timeout_s=patience_s, max_reply=size)
+        )
         return reply.body
 
     async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:

@@ -52,7 +52,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.diloco import Enough, Progress, Work, commitment_of, payload_of
 from trainer.journal import Journal, RoundFolder
 from trainer.member import Member
-from trainer.peers import PeerBook
+from trainer.peers import PeerBook, largest_reply
 from trainer.signers import Signers
 from trainer.stopping import Stop
 from trainer.train import live
@@ -311,7 +311,7 @@ class Crowd:
             config=self.config, identity=identity, chain=MemberView(self.ledger),
             store=FolderStore(self.folder / "store"),
             signers=Signers(dialer, DOMAIN, {s.address: s.party.name + ":1" for s in self.signers}),
-            book=SimBook(dialer, one.index), dialer=dialer, journal=journal,
+            book=SimBook(dialer, one.index, largest_reply(self.config)), dialer=dialer, journal=journal,
             checkpoints=Checkpoints(folder / "checkpoints", self.config, RUN, AtOnce(), AtOnce()),
             trainer=trainer, status=status,
             poll_s=0.5, lock=lock, clock=self.loop.unix,

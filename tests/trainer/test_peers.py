@@ -11,10 +11,21 @@ from typing import Self
 
 import pytest
 
-from commonweight.errors import AuthenticationError, ContentUnavailable, PeerError, PeerRefused
+from commonweight.errors import AuthenticationError, ContentUnavailable, FrameTooLarge, PeerError, PeerRefused
 from commonweight.exact.payload import check_part
 from commonweight.exact.trace import State
-from commonweight.net import Dialer, Identity, Peer, connect
+from commonweight.net import (
+    DEFAULT_MAX_REPLY,
+    Caller,
+    Dialer,
+    Identity,
+    Method,
+    Peer,
+    Reply,
+    Request,
+    Server,
+    connect,
+)
 from commonweight.protocol import merkle
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
@@ -30,7 +41,7 @@ from tests.trainer.test_round import Bench
 from trainer.checkpoint import Checkpoints, PeerBlocks
 from trainer.data import Corpus
 from trainer.onchain import Provider
-from trainer.peers import PeerBook, PeerServer
+from trainer.peers import PeerBook, PeerServer, largest_reply
 
 pytestmark = pytest.mark.unit
 SIGNER, STRANGER = KEYS[70], KEYS[71]
@@ -164,7 +175,7 @@ async def test_blocks_of_checkpoints_are_served_and_fetched_by_the_book(serving:
     held = serving.checkpoints.genesis()
     async with serving:
         dialer = Dialer(serving.identity(KEYS[0], "member", 0))
-        book = PeerBook(dialer, 0)
+        book = PeerBook(dialer, 0, largest_reply(serving.bench.config))
         book.know(2, address_of(KEYS[2]), "127.0.0.1:1")
         book.know(1, address_of(KEYS[1]), serving.address)
         joiner = Checkpoints(tmp_path / "joiner", serving.bench.config, RUN)
@@ -174,6 +185,35 @@ async def test_blocks_of_checkpoints_are_served_and_fetched_by_the_book(serving:
         with pytest.raises(ContentUnavailable):
             await book.block(joiner.make(1, held.sha256, "0x" + "bb" * 32, held.checkpoint).cid)
         await dialer.close()
+
+
+async def test_parts_of_large_models_fit_into_replies_and_nothing_larger_does(
+    serving: Serving, config: RunConfig
+) -> None:
+    """A part of a 1B model is hundreds of megabytes; what a reply may be follows from the model."""
+    large = RunConfig.parse({**config.to_json(), "model": {"preset": "1B", "vocab_size": 256}})
+    assert largest_reply(large) > 10**9
+    sent = bytes(DEFAULT_MAX_REPLY + 1)
+
+    async def part(_: Request) -> Reply:
+        return Reply({}, sent)
+
+    async def anybody(_: Caller) -> None:
+        return None
+
+    server = Server(serving.identity(KEYS[1], "member", 1), {"part": Method(part)}, anybody)
+    host, port = await server.start("127.0.0.1", 0)
+    for largest, fits in ((len(sent), True), (len(sent) - 1, False)):
+        dialer = Dialer(serving.identity(KEYS[0], "member", 0))
+        book = PeerBook(dialer, 0, largest)
+        book.know(1, address_of(KEYS[1]), f"{host}:{port}")
+        if fits:
+            assert len((await book.call(1, "part", {}, b"", 60)).body) == len(sent)
+        else:
+            with pytest.raises(FrameTooLarge):
+                await book.call(1, "part", {}, b"", 60)
+        await dialer.close()
+    await server.close()
 
 
 async def test_a_huge_frame_is_refused_before_it_is_read(serving: Serving) -> None:

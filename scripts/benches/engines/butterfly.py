@@ -23,7 +23,7 @@ from commonweight.protocol.records import Commitment, PartMessage, Plan, PlanMem
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from trainer.allreduce import Exchange, OwnPart, Reduced, Seat
-from trainer.peers import PeerBook
+from trainer.peers import PeerBook, largest_reply
 
 _ZERO = "0x" + "00" * 32
 _PATIENCE_S = 60.0
@@ -61,7 +61,7 @@ class Worker:
         self.exchange: Exchange | None = None
         self.office: int | None = None
         identity = Identity(key_of(self.index), RUN, DOMAIN, "member", self.index)
-        self.book = PeerBook(Dialer(identity), self.index)
+        self.book = PeerBook(Dialer(identity), self.index, largest_reply(self.config))
         self.server = Server(
             identity, {"part": Method(self._part, 4 * self.numel), "result": Method(self._result)}, admit_all
         )
