@@ -276,7 +276,7 @@ class Exchange:
         """
         body = self._open(sender, message)
         arrivals = self._arrivals[body.part]
-        await self._begun.wait()
+        await self._has_begun()
         commitment = self._committed(sender)
         await self._judge(sender, message, body, commitment)
         if sender not in arrivals.decoded and not arrivals.closed and body.part not in self.results:
@@ -296,8 +296,7 @@ class Exchange:
         """The result of a part, as soon as there is one; PeerRefused when there will be none here."""
         if not 0 <= part < self.plan.parts:
             raise PeerRefused("no-such-part", "This part does not exist", f"the plan has {self.plan.parts}")
-        left_s = self.plan.exchange_by_ms / 1000 - self._clock()
-        if not await self._result_within(part, max(0.0, left_s)):
+        if not await self._result_within(part, self._left_s()):
             raise PeerRefused("no-result", f"There is no result of part {part} of round {self.plan.round} here")
         return self.results[part]
 
@@ -373,6 +372,20 @@ class Exchange:
         return key
 
     # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def _left_s(self) -> float:
+        """Seconds to the end of the exchange."""
+        return max(0.0, self.plan.exchange_by_ms / 1000 - self._clock())
+
+    async def _has_begun(self) -> None:
+        """Wait until this member takes part; PeerRefused when it does not before the end."""
+        try:
+            async with asyncio.timeout(self._left_s()):
+                await self._begun.wait()
+        except TimeoutError:
+            if not self._begun.is_set():
+                why = f"round {self.plan.round}"
+                raise PeerRefused("no-result", "This member has not begun the exchange", why) from None
 
     async def _notify(self) -> None:
         async with self._changed:

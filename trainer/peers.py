@@ -173,8 +173,8 @@ class PeerServer:
         self._exchanges: dict[int, Exchange] = {}
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
         methods = {
-            "part": Method(self._part, part_bytes),
-            "result": Method(self._result),
+            "part": Method(self._part, part_bytes, ends_itself=True),  # with the exchange, which may take long
+            "result": Method(self._result, ends_itself=True),
             "state": Method(self._state),
             "payload": Method(self._payload),
             "block": Method(self._block),

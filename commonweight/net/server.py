@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,10 +53,13 @@ Authorise = Callable[[Caller], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Method:
-    """A handler with the largest request body that it takes."""
+    """A handler with the largest request body that it takes. `ends_itself`: it has an end of its own, which may come
+    later than `handler_s` of the limits.
+    """
 
     handler: Handler
     max_body: int = 0
+    ends_itself: bool = False
 
 
 class Server:
@@ -84,6 +87,7 @@ class Server:
         self._pending: dict[asyncio.Task[None], None] = {}  # in the order of their coming
         self._open: dict[str, dict[Wire, None]] = defaultdict(dict)
         self._in_flight: dict[str, Budget] = {}
+        self._answering: Counter[Wire] = Counter()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; port 0 takes a free one. Returns the host and port. Raises OSError when the address is taken."""
@@ -255,10 +259,13 @@ class Server:
         await room.take(1)
         started = False
         try:
-            frame = await wire.receive(self.limits.max_header, admit, self.limits.idle_s, self._count_as)
+            frame = await wire.receive(
+                self.limits.max_header, admit, self.limits.idle_s, self._count_as, lambda: self._answering[wire] > 0
+            )
             if frame is not None:
                 task = self._spawn(self._answer(wire, caller, frame))
-                task.add_done_callback(lambda _: self._done(caller, hold))  # the reply is out, or never will be
+                self._answering[wire] += 1
+                task.add_done_callback(lambda _: self._answered(wire, caller, hold))
                 if hold is not None:
                     hold.cut = partial(_cut_off, wire, task)
                     if hold.cutting:
@@ -268,6 +275,13 @@ class Server:
         finally:
             if not started:
                 self._done(caller, hold)
+
+    def _answered(self, wire: Wire, caller: Caller, hold: Hold | None) -> None:
+        """The reply is out, or never will be."""
+        self._answering[wire] -= 1
+        if not self._answering[wire]:
+            del self._answering[wire]
+        self._done(caller, hold)
 
     def _done(self, caller: Caller, hold: Hold | None) -> None:
         if hold is not None:
@@ -312,7 +326,7 @@ class Server:
                 "unknown-method", f"The request {name[:40]!r} is refused", "it is not one of this server's methods"
             )
         try:
-            async with asyncio.timeout(self.limits.handler_s):
+            async with asyncio.timeout(None if method.ends_itself else self.limits.handler_s):
                 return await method.handler(request)
         except PeerRefused:
             raise

@@ -111,16 +111,17 @@ class Wire:
         self.traffic.add_sent(method, size)
 
     async def receive(
-        self, max_header: int, admit: Admit, wait_s: float | None, name: Callable[[JsonObject], str]
-    ) -> Frame | None:
+        self, max_header: int, admit: Admit, wait_s: float | None, name: Callable[[JsonObject], str],
+        busy: Callable[[], bool] = lambda: False,
+    ) -> Frame | None:  # fmt: skip
         """Read one frame; None when the peer has closed between two frames.
 
-        `wait_s` bounds the wait for its first byte, None waits for ever. `name` gives the method to count it under.
+        `wait_s` bounds the wait for its first byte, None waits for ever, and so it does while the connection is `busy`
+        otherwise. `name` gives the method to count it under.
         Raises FrameTooLarge, ProtocolViolation, PeerTimeout, PeerUnreachable, and what `admit` raises.
         """
         try:
-            async with asyncio.timeout(wait_s):
-                first = await self._reader.read(1)
+            first = await self._first_byte(wait_s, busy)
             if not first:
                 return None
             async with asyncio.timeout(self._limits.frame_s):
@@ -146,6 +147,15 @@ class Wire:
             raise PeerUnreachable(f"The connection to {self.where} was lost", str(problem)) from problem
         self.traffic.add_received(name(header), PREFIX.size + header_size + body_size)
         return Frame(header, body, transfer_us)
+
+    async def _first_byte(self, wait_s: float | None, busy: Callable[[], bool]) -> bytes:
+        while True:
+            try:
+                async with asyncio.timeout(wait_s):
+                    return await self._reader.read(1)
+            except TimeoutError:
+                if not busy():
+                    raise
 
     async def _exactly(self, size: int) -> bytes:
         data = bytearray()

@@ -1,7 +1,8 @@
 """A server in a process of its own, for the tests of the transport: `python serving.py KEY RUN [LIMITS as JSON]`.
 
-It prints its port, and serves `echo`, `hold` (never answers), `keep` (never answers, with a body), `fail`, `refuse`,
-`big` (a long body), `connections` and `memory` (its peak in KiB). The member with index 13 is banned.
+It prints its port, and serves `echo`, `hold` (never answers), `keep` (never answers, with a body), `later` and
+`at_last` (after a second), `fail`, `refuse`, `big` (a long body), `connections` and `memory` (its peak in KiB).
+The member with index 13 is banned.
 """
 
 import asyncio
@@ -33,6 +34,11 @@ async def hold(request: Request) -> Reply:
     return Reply()
 
 
+async def later(request: Request) -> Reply:
+    await asyncio.sleep(1.0)
+    return Reply(request.params)
+
+
 async def fail(request: Request) -> Reply:
     raise RuntimeError("a secret detail")
 
@@ -62,6 +68,8 @@ METHODS = {
     "echo": Method(echo, 32 << 20),
     "hold": Method(hold),
     "keep": Method(hold, 32 << 20),
+    "later": Method(later),
+    "at_last": Method(later, ends_itself=True),
     "fail": Method(fail),
     "refuse": Method(refuse),
     "big": Method(big),

@@ -19,6 +19,7 @@ from commonweight.net import (
     Caller,
     Dialer,
     Identity,
+    Limits,
     Method,
     Peer,
     Reply,
@@ -37,6 +38,7 @@ from commonweight.protocol.records import PartMessage, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import KEYS
+from tests.trainer.exchange_rig import Rig
 from tests.trainer.test_round import Bench
 from trainer.checkpoint import Checkpoints, PeerBlocks
 from trainer.data import Corpus
@@ -213,6 +215,25 @@ async def test_parts_of_large_models_fit_into_replies_and_nothing_larger_does(
             with pytest.raises(FrameTooLarge):
                 await book.call(1, "part", {}, b"", 60)
         await dialer.close()
+    await server.close()
+
+
+async def test_who_sends_early_is_kept_until_the_exchange_is_over_however_long_that_takes(
+    serving: Serving, config: RunConfig, domain: Domain
+) -> None:
+    rig = Rig(config, domain, 2, span_s=0.5)
+    rig.make_exchanges({0: None, 1: None})  # nobody calls anybody
+    server = PeerServer(
+        serving.identity(KEYS[1], "member", 1), config, FakeChain(), serving.bench.journal, serving.checkpoints,
+        lambda folder: lambda part: (serving.message(part), b""), serving.told, Limits(handler_s=0.05, idle_s=0.05),
+    )  # fmt: skip
+    server.serve(rig.exchanges[1])
+    address = await server.start("127.0.0.1:0")
+    peer = await connect(address, address_of(KEYS[1]), serving.identity(KEYS[0], "member", 0))
+    with pytest.raises(PeerRefused, match="has not begun the exchange") as refused:
+        await peer.call("part", {"message": rig.message(0, 1).to_json()}, rig.payloads[0].parts[1], timeout_s=30)
+    assert refused.value.code == "no-result"
+    await peer.close()
     await server.close()
 
 
