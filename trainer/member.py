@@ -33,6 +33,7 @@ from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
 from trainer.checkpoint import Base, Checkpoints, Held, PeerBlocks
 from trainer.diloco import Enough, Progress, RoundTrainer, Work
+from trainer.finishing import Finishing
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
@@ -82,7 +83,7 @@ class Member:
     outcomes: list[Outcome] = field(init=False, default_factory=list)  # of the last rounds, the newest last
     joined: int = field(init=False, default=0)
     round: int = field(init=False, default=0)
-    finish_s: float = field(init=False, default=0.5)
+    finishing: Finishing = field(init=False, default_factory=Finishing)
     ahead: asyncio.Task[None] | None = field(init=False, default=None)
     base_is_here: bool = field(init=False, default=False)
     _telling: set[asyncio.Task[None]] = field(init=False, default_factory=set)

@@ -45,7 +45,6 @@ from trainer.stopping import Stop, until_asked
 _log = logging.getLogger("commonweight.trainer")
 _HEARTBEAT_S = 3.0
 _SEGMENT_MARGIN = 1.3
-_FINISH_S = 0.5
 _GRACE_S = 5.0
 _PAUSE_POLL_S = 0.5
 _LINGER = 4
@@ -204,7 +203,7 @@ async def commit(member: Member, folder: RoundFolder, base: Base, stop: Stop) ->
     """Train unless that is done already, and try to get a receipt for it while that makes sense."""
     plan, commitment = folder.body, folder.commitment
     if commitment is None:
-        if member.clock() + member.finish_s > plan.commit_by_ms / 1000 or stop.leaving:
+        if stop.leaving or not member.finishing.worth_beginning(plan.commit_by_ms / 1000 - member.clock()):
             refused = "resting" if stop.leaving else "too-late"
             member.status.say("train", plan.round, refused=refused, why="there was no time left to train in")
             return
@@ -240,7 +239,7 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
     last_step, first_step = started, 0
 
     def enough(_: int, segment_s: float) -> bool:
-        late = member.clock() + _SEGMENT_MARGIN * segment_s + member.finish_s > plan.commit_by_ms / 1000
+        late = member.clock() + _SEGMENT_MARGIN * segment_s + member.finishing.margin_s > plan.commit_by_ms / 1000
         return late or stop.leaving
 
     def progress(step: int, loss: float) -> None:
@@ -263,7 +262,7 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
               work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
     await confirm(member)
     signed = await asyncio.to_thread(member.commitment, folder, work.commitment)
-    member.finish_s = max(_FINISH_S, 2 * (loop.time() - last_step))
+    member.finishing.took(loop.time() - last_step)
     return signed
 
 

@@ -19,6 +19,7 @@ from tests.trainer.world import Provider, World
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(5400)]
 
 PHASES = ("train", "commit", "anchor", "exchange", "record")
+OVERLAPS = (0, 20)
 
 
 class Victim:
@@ -59,27 +60,30 @@ def every_phase(world: World, victim: Victim, strike: Callable[[], None], mend: 
 
 
 @contextmanager
-def three(tmp_path: Path, data_dir: Path, number: int, **more: object) -> Iterator[tuple[World, Victim]]:
-    """A run with ada, bob, and cid, who strikes itself."""
-    with World(tmp_path, data_dir) as world:
+def three(tmp_path: Path, data_dir: Path, number: int, overlap: int) -> Iterator[tuple[World, Victim]]:
+    """A run with ada, bob, and cid, who strikes itself; rounds overlap by some of their 40 steps."""
+    with World(tmp_path, data_dir, training={"overlap": overlap}) as world:
         world.start_signers()
         world.add("ada")
         world.add("bob")
-        yield world, Victim(world, number, **more)
+        yield world, Victim(world, number)
 
 
-def test_killed(tmp_path: Path, data_dir: Path) -> None:
-    with three(tmp_path, data_dir, signal.SIGKILL) as (world, victim):
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_killed(tmp_path: Path, data_dir: Path, overlap: int) -> None:
+    with three(tmp_path, data_dir, signal.SIGKILL, overlap) as (world, victim):
         every_phase(world, victim, victim.member.kill, lambda: victim.member.start() and None)
 
 
-def test_frozen(tmp_path: Path, data_dir: Path) -> None:
-    with three(tmp_path, data_dir, signal.SIGSTOP) as (world, victim):
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_frozen(tmp_path: Path, data_dir: Path, overlap: int) -> None:
+    with three(tmp_path, data_dir, signal.SIGSTOP, overlap) as (world, victim):
         every_phase(world, victim, lambda: None, lambda: victim.member.send(signal.SIGCONT))
 
 
-def test_asked_to_leave(tmp_path: Path, data_dir: Path) -> None:
-    with three(tmp_path, data_dir, signal.SIGTERM) as (world, victim):
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_asked_to_leave(tmp_path: Path, data_dir: Path, overlap: int) -> None:
+    with three(tmp_path, data_dir, signal.SIGTERM, overlap) as (world, victim):
 
         def leaves() -> None:
             world.wait("cid ends", lambda: not victim.member.alive)
