@@ -169,16 +169,16 @@ class RoundTrainer:
     def train(self, folder: RoundFolder, base: F32, enough: Enough, progress: Progress) -> Work:
         """Take the plan's inner steps from `base` (float32 [N]); keep the trace, the payload and what they commit to.
 
-        `enough` may end the steps early at a trace boundary. Raises TrainingError when the steps diverge.
+        `enough` may end the steps early at a trace boundary, but not before the base is taken in: steps ahead of it are
+        no work on it. Raises TrainingError when the steps diverge.
         """
         configure_torch(self.threads)
         optimizer = self._optimizer = self._optimizer or self._make(self.config)
         self._ended = None
         plan, started = folder.body, time.perf_counter()
-        trace, state, fresh = self._begin(folder, base)
+        trace, state, fresh, ahead_of = self._begin(folder, base)
         before = state.step if fresh is not None else trace.states[0].step
         done = state.step - before
-        ahead_of = self._ahead_of(folder, trace, base)
         optimizer.load(setting_out(self.config, base, state, done, ahead_of))
         planned = plan.member(self.index).steps
         losses: list[float] = []
@@ -198,10 +198,9 @@ class RoundTrainer:
                 reached = optimizer.state(state.residual)
                 if ahead_of is not None and done == self.config.training.overlap:
                     optimizer.load(setting_out(self.config, base, reached, done, ahead_of))
-                    keeper.keep(reached)
-                    continue  # work that has not taken the base in would not be work on it
                 keeper.keep(reached)
-                if enough(done, time.perf_counter() - segment_started):
+                on_base = ahead_of is None or done > self.config.training.overlap
+                if on_base and enough(done, time.perf_counter() - segment_started):
                     break
             payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
         self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
@@ -255,7 +254,7 @@ class RoundTrainer:
 
     def _ahead_of(self, folder: RoundFolder, trace: TraceBuilder, base: F32) -> F32 | None:
         """The weights of a trace's first state, if this member has gone ahead of the base, which is kept then too."""
-        if not trace.states or self.config.training.overlap == 0:
+        if self.config.training.overlap == 0:
             return None
         ahead_of = weights_ahead(base, self.journal.arrays.get(trace.states[0].weights))
         if ahead_of is not None:
@@ -279,17 +278,20 @@ class RoundTrainer:
         folder.save_trace(ahead.trace)
         return ahead.trace
 
-    def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State, Start | None]:
-        """The trace so far, the state to go on from, and what the trace has to start with if it is empty."""
+    def _begin(self, folder: RoundFolder, base: F32) -> tuple[TraceBuilder, State, Start | None, F32 | None]:
+        """The trace so far, the state to go on from, what the trace has to start with if it is empty, and the weights
+        that it started from if this member has gone ahead.
+        """
         trace = self._adopted(folder) or folder.trace
         self.journal.unbound = None
         if trace is not None:
             try:
-                return trace, self.journal.load_state(trace.states[-1]), None
+                state, ahead_of = self.journal.load_state(trace.states[-1]), self._ahead_of(folder, trace, base)
+                return trace, state, None, ahead_of
             except TrainingError:
                 del trace  # its arrays are gone: the round begins anew
         start = self.journal.first_state(base)
-        return TraceBuilder(start.previous), start.state, start
+        return TraceBuilder(start.previous), start.state, start, None
 
 
 def batch_of(config: RunConfig, corpus: Corpus, plan: Plan, index: int, before: int, step: int) -> NDArray[np.int64]:

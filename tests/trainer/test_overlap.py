@@ -189,6 +189,18 @@ def test_steps_that_were_cut_short_are_gone_on_with(make: Make) -> None:
     assert work.commitment == whole.train().commitment
 
 
+def test_a_hasty_member_takes_the_base_in_first(corpus: Corpus, tmp_path: Path, domain: Domain) -> None:
+    config = overlapped(corpus, h=10, overlap=6)
+    bench = Bench(config, corpus, tmp_path / "member", domain)
+    signed = committed(bench)
+    bench.trainer.go_ahead(bench.folder, lambda steps, seconds: steps == 2, silent)
+    bench.journal.counted(signed)
+    move_on(bench)
+    work = bench.train(enough=lambda steps, seconds: True)
+    assert (work.steps_taken, work.commitment.steps) == (6, 8)
+    check_trace(work.commitment, array_digest(bench.base), config, previous(bench))
+
+
 @pytest.mark.parametrize("why", ["not counted", "other data", "a round between", "few steps", "another process"])
 def test_what_was_taken_ahead_is_left_where_it_does_not_fit(
     make: Make, config: RunConfig, corpus: Corpus, why: str
@@ -206,6 +218,18 @@ def test_what_was_taken_ahead_is_left_where_it_does_not_fit(
         bench.trainer = RoundTrainer(config, corpus, bench.journal, 1)
     work = bench.train()
     assert work.steps_taken == work.commitment.steps == shares[1].steps
+    assert work.commitment.trace.first.weights == array_digest(bench.base)
+
+
+@pytest.mark.parametrize("leaf", [0, 2])
+def test_a_round_whose_states_are_lost_begins_at_the_base(make: Make, leaf: int) -> None:
+    bench = make()
+    move_on(bench)
+    trace = bench.journal.unbound
+    assert trace is not None
+    (bench.journal.arrays.folder / f"{trace.states[leaf].weights[2:]}.f32").unlink()
+    work = bench.train()
+    assert work.steps_taken == work.commitment.steps == 8
     assert work.commitment.trace.first.weights == array_digest(bench.base)
 
 
