@@ -234,8 +234,8 @@ def _carried(results: str, h: int, outer: tuple[str, str], overlap: int = 0) -> 
     return _rounds(f"int1 carried, results {results}", h, ("int1", results), outer, 512, True, overlap)
 
 
-PUBLISHED, SHORT, FEW = ("0.7", "0.9"), ("0.7", "0.8"), ("1.0", "0.7")
-"""Outer rate and momentum: DiLoCo's own, for tens of rounds, and for less than ten."""
+PUBLISHED, SHORT, MORE, FEW = ("0.7", "0.9"), ("0.7", "0.8"), ("0.9", "0.8"), ("1.0", "0.7")
+"""Outer rate and momentum: DiLoCo's own, for tens of rounds (two), and for less than ten."""
 ROWS: tuple[tuple[Row, bool], ...] = (
     (Row(ALONE, "alone"), True),
     (Row(SYNCHRONOUS, "synchronous"), True),
@@ -249,14 +249,16 @@ ROWS: tuple[tuple[Row, bool], ...] = (
     (_rounds("int2", 20, ("int2", "int2"), SHORT, 512), False),
     (_rounds("int2 carried", 20, ("int2", "int2"), SHORT, 512, True), False),
     (_rounds("int1, results int2", 13, ("int1", "int2"), SHORT, 512), False),
-    (_carried("int2", 13, SHORT), True),
+    (_carried("int2", 13, SHORT), False),
     (_carried("ternary", 11, SHORT), True),
     (_carried("ternary", 11, SHORT, 3), True),
-    (_carried("int2", 25, SHORT), False),
-    (_carried("int4", 40, SHORT), True),
+    (_carried("ternary", 11, MORE), False),
     (_carried("ternary", 22, SHORT), True),
-    (_carried("int1", 50, FEW), False),
-    (_carried("int2", 67, FEW), True),
-    (_carried("int4", 100, FEW), True),
+    (_carried("ternary", 22, SHORT, 5), True),
+    (_carried("ternary", 22, MORE), False),
+    (_rounds("ternary carried, results ternary", 28, ("ternary", "ternary"), SHORT, 512, True), False),
+    (_carried("int4", 40, SHORT), False),
+    (_carried("ternary", 55, FEW), True),
+    (_carried("int4", 100, FEW), False),
 )
 """Every row of the table, and whether the default tier plays it."""
