@@ -1,9 +1,10 @@
 """What a checkpoint costs a round: how long it waits, and what its inner steps lose, while one is named and saved.
 
-Writes bench-results/checkpoint.json. `waited` is how long the round stands still, hashing for the name included;
-`named` is the hashing alone (nothing that builds on the checkpoint is signed before), `saved` ends on the disk. Inner
-steps of a nano model go on meanwhile: `steps_lost` is the time by which those fall behind the same steps without a
-save. Saves and quiet stretches take turns, so that what else the machine does strikes both; the medians count.
+Writes bench-results/checkpoint.json and its table in docs/speed.md. `waited` is how long the round stands still until
+the save is under way; `named` is the hashing for the name (nothing that builds on the checkpoint is signed before),
+`saved` ends on the disk. Inner steps of a nano model go on meanwhile: `steps_lost` is the time by which those fall
+behind the same steps without a save. Saves and quiet stretches take turns, so that what else the machine does strikes
+both; the medians count.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from benches.results import WORKING, machine, write_result
+from benches.results import WORKING, Figures, machine, publish
 
 from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
 from commonweight.exact.trace import State
@@ -73,10 +74,22 @@ def main() -> int:
         "repeats": options.repeats, "waited_us": round(1e6 * waits), "named_ms": round(1000 * alone),
         "saved_ms": round(1000 * whole), "stall_bps": stall_bps, "steps_lost_bps": round(10_000 * behind / whole),
     }  # fmt: skip
-    write_result("checkpoint", body)
-    for name, value in list(body.items())[1:]:
-        print(f"{name:>22} {value}")
+    publish("checkpoint", table, body)
     return 0 if stall_bps <= GOAL_BPS else 1
+
+
+def table(body: Figures) -> str:
+    """Markdown: how long a save takes, how long the round stands still, and what inner steps beside it lose."""
+    lines = [
+        "| model | parameters | saved after | named after | the round waits | of the save | inner steps lose |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {body['preset']} | {body['parameters']:,} | {body['saved_ms']:,} ms | {body['named_ms']:,} ms |",
+        "",
+        f"Medians of {body['repeats']} on {body['machine']['cores']} cores that had {body['load']} tasks to run.",
+    ]
+    lines[2] += f" {body['waited_us'] / 1000:.1f} ms | {body['stall_bps'] / 100:.2f} % |"
+    lines[2] += f" {body['steps_lost_bps'] / 100:.0f} % |"
+    return "\n".join(lines)
 
 
 class _Steps:
