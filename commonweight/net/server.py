@@ -1,14 +1,15 @@
 """A server: authenticated requests from many peers at once, with bounds on everything that they can make it hold.
 
-A connection is counted before TLS begins; one that does not finish TLS and its hello in time, or is the oldest of too
-many that have not, is cut off. After the hello, `authorise` decides whether the caller may speak at all. Requests of
-one connection run at the same time; a caller with too many in flight, or over its rate, is read later. Whoever sends
-what is not a frame of this protocol, or more than its method allows, loses the connection and nobody else is touched;
-so does, when there is no room for others' bodies, whoever has most of it.
+A connection is counted before TLS begins; one that does not finish TLS and its hello in time is cut off, and when too
+many have not, the oldest of those from the host that has most of them. After the hello, `authorise` decides whether the
+caller may speak at all. Requests of one connection run at the same time; a caller with too many in flight, or over its
+rate, is read later. Whoever sends what is not a frame of this protocol, or more than its method allows, loses the
+connection and nobody else is touched; so does, when there is no room for others' bodies, whoever has most of it.
 """
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 from collections import Counter, defaultdict
@@ -84,7 +85,7 @@ class Server:
         self._listener: socket.socket | None = None
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pending: dict[asyncio.Task[None], None] = {}  # in the order of their coming
+        self._pending: dict[asyncio.Task[None], str] = {}  # in the order of their coming, with their origin
         self._open: dict[str, dict[Wire, None]] = defaultdict(dict)
         self._in_flight: dict[str, Budget] = {}
         self._answering: Counter[Wire] = Counter()
@@ -148,12 +149,14 @@ class Server:
         if self._closed:
             connection.close()
             return
+        origin = _origin(where)
         if len(self._pending) >= self.limits.max_pending:
-            oldest = next(iter(self._pending))
+            crowded = Counter([*self._pending.values(), origin]).most_common(1)[0][0]  # the first of several
+            oldest = next(task for task, known in self._pending.items() if known == crowded)
             oldest.cancel()
             self._pending.pop(oldest, None)
         task = self._spawn(self._connection(connection, where))
-        self._pending[task] = None
+        self._pending[task] = origin
         task.add_done_callback(lambda done: self._pending.pop(done, None))
 
     async def _connection(self, connection: socket.socket, where: str) -> None:
@@ -353,6 +356,16 @@ def _cut_off(wire: Wire, task: "asyncio.Task[None]") -> None:
     """End a connection and what is being done for a request of it: others need the room."""
     wire.abort()
     task.cancel()
+
+
+def _origin(where: str) -> str:
+    """Whom a connection is counted under before it has said who it is: its host, of IPv6 the network of 64 bits."""
+    host = where.rpartition(":")[0] or where
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return host if address.version == 4 else str(ipaddress.ip_network((host, 64), strict=False))
 
 
 def _hello_name(_header: JsonObject) -> str:

@@ -16,6 +16,7 @@ from commonweight.errors import (
 from commonweight.net import Dialer, Method, Peer, Reply, Request, Server, Traffic, connect, split_address
 from commonweight.net.identity import Caller
 from commonweight.net.limits import Budget, Limits, RateLimiter
+from commonweight.net.server import _origin
 from commonweight.protocol.keys import address_of
 from tests.net.conftest import Start
 from tests.net.serving import METHODS, SERVER_KEY, authorise, identity
@@ -202,6 +203,11 @@ async def test_nobody_listening_is_unreachable_by_name() -> None:
 def test_malformed_addresses_are_refused(address: str) -> None:
     with pytest.raises(PeerUnreachable, match="not an address"):
         split_address(address)
+
+
+def test_connections_are_counted_by_host_and_by_the_network_of_an_ipv6_host() -> None:
+    places = ["10.0.0.1:5", "10.0.0.1:6", "10.0.0.2:5", "2001:db8::1:5", "2001:db8::ffff:2:9", "2001:db8:0:1::1:5", "x"]
+    assert len({_origin(place) for place in places}) == 5
 
 
 def test_addresses_are_split() -> None:

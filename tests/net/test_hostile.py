@@ -1,6 +1,7 @@
 """Peers that do not keep to the protocol: they lose their connection, cost bounded memory, and nobody else notices."""
 
 import asyncio
+import contextlib
 import random
 import ssl
 import time
@@ -257,6 +258,20 @@ async def test_a_flood_of_connections_does_not_keep_others_out(serve: Start) -> 
                 cut_off += 1
     assert cut_off == 200
     for reader, writer in silent:
+        await Raw(reader, writer).close()
+
+
+async def test_a_flood_from_one_host_cuts_off_nobody_from_another(serve: Start) -> None:
+    address = serve(max_pending=8, handshake_s=60.0)
+    slow = await Raw.open(address)  # has not said yet who it is
+    host, port = address.split(":")
+    flood = [await asyncio.open_connection(host, int(port), local_addr=("127.0.0.2", 0)) for _ in range(50)]
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            assert await flood[40][0].read(1) == b""
+    assert (await slow.greet(identity(), SERVER))["status"] == "ok"
+    await slow.close()
+    for reader, writer in flood:
         await Raw(reader, writer).close()
 
 
