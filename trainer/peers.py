@@ -46,6 +46,7 @@ _PING_S = 2.0
 _BLOCK_S = 20.0
 _SILENT_S = 1.0
 _REMEMBERED = 3
+_LEAST_ROOM = 32 << 20
 
 
 def largest_reply(config: RunConfig) -> int:
@@ -172,16 +173,19 @@ class PeerServer:
         self._private = config.private
         self._exchanges: dict[int, Exchange] = {}
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
+        # What all send of one part is a payload's size; a member reduces one and is another's backup. As much again is
+        # for an offence, whose evidence is what all have sent of a part.
+        room = max(4 * part_bytes, _LEAST_ROOM)
         methods = {
             "part": Method(self._part, part_bytes, ends_itself=True),  # with the exchange, which may take long
             "result": Method(self._result, ends_itself=True),
             "state": Method(self._state),
             "payload": Method(self._payload),
             "block": Method(self._block),
-            "offence": Method(self._offence, 16 * part_bytes),
+            "offence": Method(self._offence, room // 2),
         }
         self._server = listener(
-            identity, methods, self._authorise, limits or Limits(max_body_memory=16 * part_bytes, upload=upload)
+            identity, methods, self._authorise, limits or Limits(max_body_memory=room, upload=upload)
         )
 
     async def start(self, listen: str) -> str:
