@@ -224,7 +224,7 @@ class Agreement:
         """No round that stands here is passed over: the checkpoints of later ones follow from it."""
         known = {*rounds, *await self.credited(view)}
         for number in range(1, max(rounds, default=0)):
-            stands = self._recount.result(number) == OK and not self._reporting.omitted(number)
+            stands = self._recount.result(number) == OK and self._reporting.stands(number)
             if number not in known and stands:
                 raise RuleBroken("gap", f"Round {number} is passed over", f"round {max(rounds)} is reported")
 

@@ -14,11 +14,11 @@ from commonweight.protocol import creditslist
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.documents import Report, Signed
-from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles
+from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
-from commonweight.protocol.records import Counted, LeftOut, Plan, Verdict
+from commonweight.protocol.records import Counted, LeftOut, Plan, Result, Verdict
 from commonweight.protocol.structure import receipt_in_time
 from commonweight.protocol.sumtree import SumTree, depth_for
 from oracle.desk import Desk
@@ -59,7 +59,8 @@ class Reporting:
         """(ready, not yet) of the rounds up to an epoch that no report has credited.
 
         Reports take rounds in order: one that is not ready holds back those after it, so that a report's checkpoint
-        never stands on a round whose record is not published yet.
+        never stands on a round whose record is not published yet. One whose record leaves work out, or has links that
+        nobody has measured, is passed over; of the latter, results may still come until its epoch is reported.
         """
         ready: list[int] = []
         later: list[int] = []
@@ -70,8 +71,10 @@ class Reporting:
                 continue
             result = self._recount.result(number)
             if result == OK and self._checked(plan) and not later:
-                if not self.omitted(number):
+                if self.stands(number):
                     ready.append(number)
+                elif not self.omitted(number) and plan.body.epoch == epoch:
+                    later.append(number)
             elif result is None or result == OK:
                 later.append(number)
         return ready, later
@@ -89,6 +92,16 @@ class Reporting:
         due = {r.body.commitment for r in receipts if receipt_in_time(r.body, plan.body)} - named
         anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
         return sorted({c.body.index for digest, c in anchored.items() if digest in due})
+
+    def stands(self, number: int) -> bool:
+        """Whether a recomputed round's record can be credited: it leaves out nobody, and its links were measured."""
+        return not self.omitted(number) and self._heard(number) is not None
+
+    def _heard(self, number: int) -> list[Doc[Result]] | None:
+        """The results that a record's links follow from; None when they follow from none that are known here."""
+        record, known = self._desk.rounds.record(number), self._desk.rounds.results(number)
+        chosen = None if record is None else heard([result.body for result in known], record.body)
+        return None if chosen is None else [result for result in known if result.body in chosen]
 
     def _checked(self, plan: Doc[Plan]) -> bool:
         """Whether a round's structure is judged, every drawn replay has a verdict, and none is still open to doubt."""
@@ -178,7 +191,7 @@ class Reporting:
         return RoundFiles(
             plan.signed, record.signed, tuple(c.signed for c in anchored.values()),
             tuple((r.signer, r.signed) for r in receipts),
-            tuple(r.signed for r in self._desk.rounds.results(number)),
+            tuple(r.signed for r in self._heard(number) or ()),
             tuple(v.signed for v in self.verdicts(number)), manifest,
         )  # fmt: skip
 

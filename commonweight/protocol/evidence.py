@@ -16,6 +16,7 @@ Files are a function of their content: the same documents give the same index, i
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations, islice
 from typing import ClassVar
 
 from commonweight.errors import FormatError
@@ -42,6 +43,7 @@ __all__ = [
     "Evaluation",
     "Evidence",
     "RoundFiles",
+    "heard",
     "leaves_to_lines",
     "measured_links",
 ]
@@ -50,6 +52,7 @@ INDEX = "index.json"
 STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
 MAX_FILES = 100_000
+_MOST_CHOICES = 4096
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,31 @@ def measured_links(results: Iterable[Result], counted: Collection[int]) -> tuple
                 min(link.rtt_us, old.rtt_us) if old else link.rtt_us,
             )  # fmt: skip
     return tuple(found[key] for key in sorted(found))
+
+
+def heard(results: Iterable[Result], record: Record) -> tuple[Result, ...] | None:
+    """Those of the results that a record's links were measured by; None when its links follow from no choice of them.
+
+    What a reducer says after the record was signed does not count in it. Of results that no counted member has signed
+    nothing is measured; they are kept.
+    """
+    counted = {entry.index for entry in record.counted}
+    by_reducer: dict[int, list[Result]] = {}
+    for result in sorted(results, key=lambda result: (result.reducer, result.part)):
+        by_reducer.setdefault(result.reducer, []).append(result)
+    if not {link.by for link in record.links} <= set(by_reducer):
+        return None
+    chosen: list[Result] = []
+    for reducer, own in by_reducer.items():
+        measured = tuple(link for link in record.links if link.by == reducer)
+        sizes = range(len(own), -1, -1)
+        choices = (choice for size in sizes for choice in combinations(own, size))
+        tried = islice(choices, _MOST_CHOICES)
+        fitting = next((choice for choice in tried if measured_links(choice, counted) == measured), None)
+        if fitting is None:
+            return None
+        chosen += fitting
+    return tuple(chosen)
 
 
 def leaves_to_lines(leaves: Iterable[Leaf]) -> bytes:

@@ -12,7 +12,7 @@ from commonweight.protocol.documents import Report, Signed
 from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.keys import recover_address
-from commonweight.protocol.records import Segment, Verdict
+from commonweight.protocol.records import Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
 from oracle.db import EquivocationError
 from oracle.evaluating import Evaluating
@@ -21,7 +21,7 @@ from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
 from oracle.standings import Standings
-from tests.oracle.office import SIGNERS, Chain, Crew, Office
+from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_coordinator import play, until
 
 pytestmark = pytest.mark.unit
@@ -117,6 +117,42 @@ async def test_honest_signers_build_and_sign_the_same_report(clerks: list[Clerk]
     for clerk in clerks[1:]:
         signature = await votes(clerk, SIGNERS[0], first.report, first.evidence)
         assert recover_address(digest, signature) == clerk.office.seat.address
+
+
+async def test_what_a_reducer_says_after_the_record_holds_up_no_report(clerks: list[Clerk]) -> None:
+    office = clerks[0].office
+    plan, record = office.desk.rounds.plan(2), office.record(2)
+    assert plan is not None
+    backup = Crew(plan.body.backups[0])
+    made = backup.result(plan.signed, plan.body, 0, tuple(plan.body.indices), record.results[0])
+    links = tuple(replace(link, bytes=7) for link in Result.from_body(made.body).links)
+    late = sign_body(replace(Result.from_body(made.body), links=links), backup.key, DOMAIN)
+    for clerk in clerks:
+        clerk.office.intake.accept(late)
+    first = await proposed(clerks[0])
+    assert first.rounds == [1, 2]
+    assert late.digest not in {signed.digest for signed in first.evidence.rounds[2].results}
+    assert first.evidence.rounds[2].results
+    await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+
+
+async def test_links_that_nobody_measured_hold_up_a_round_and_not_the_rounds_of_later_epochs(
+    clerks: list[Clerk],
+) -> None:
+    office = clerks[0].office
+    office.seat.db.write("DELETE FROM documents WHERE kind='result' AND round=2")
+    office.crash()
+    clerk = Clerk(office)
+    clerk.office.look()
+    assert clerk.reporting.waiting(0, []) == ([1], [2]), "results may still come from another signer"
+    assert clerk.reporting.waiting(1, []) == ([1], [])
+    assert [clerk.reporting.stands(number) for number in (1, 2)] == [True, False]
+    whole = await proposed(clerks[1])
+    with pytest.raises(RuleBroken, match="passed over"):
+        await clerks[2].agreement._check_order(office.desk.view, [3])
+    await clerk.agreement._check_order(office.desk.view, [1, 3])
+    clerk.copy_from(clerks[1].office)
+    assert clerk.reporting.waiting(0, []) == (whole.rounds, [])
 
 
 async def test_a_signer_signs_one_report_per_attempt_over_a_crash(clerks: list[Clerk]) -> None:
