@@ -103,7 +103,8 @@ class Plan:
 
     Exactly one of `tokens` and `budget` is given. A member takes `h` inner steps of `step_tokens` tokens a round.
     `mfu` is the part of a device's peak that training reaches while it computes, `availability` the part of the time
-    in which devices that are paid for compute at all. `overlap` hides the exchange behind the next inner steps.
+    in which devices that are paid for compute at all. Between a round's steps and its exchange lies the anchor's window
+    of `window_s`; `overlap` hides both behind the next round's first steps.
     """
 
     shape: Shape
@@ -121,6 +122,7 @@ class Plan:
     upload_bps: float = 1e9
     download_bps: float = 1e9
     rtt_s: float = 0.05
+    window_s: float = 120.0
     overlap: bool = False
     mfu: float = 0.4
     availability: float = 0.9
@@ -142,6 +144,8 @@ class Plan:
         for name in ("mfu", "availability"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is a share, at most 1.", f"It is {getattr(self, name)}", "Correct it.")
+        if not 0 <= self.window_s < math.inf:
+            raise UsageError("The anchor's window is a number of seconds.", f"It is {self.window_s}", "Correct it.")
         if not 0 <= self.replay_bps <= 10_000 or not 0 <= self.oracle_bps <= 10_000:
             raise UsageError("A share in hundredths of a percent is from 0 to 10000.", "", "Correct it.")
 
@@ -219,7 +223,8 @@ def estimate(plan: Plan) -> Estimate:
     replay = 2 * 16 * parameters * plan.replay_bps // 10_000
     exchange_s = max((traded + upload + replay) * 8 / plan.upload_bps, traded * 8 / plan.download_bps) + 4 * plan.rtt_s
     exchange_s = 0.0 if members == 1 else exchange_s
-    round_s = max(compute_s, exchange_s) if plan.overlap else compute_s + exchange_s
+    waiting_s = plan.window_s + exchange_s
+    round_s = max(compute_s, waiting_s) if plan.overlap else compute_s + waiting_s
 
     computing = compute_s / round_s
     gpu_hours = flops / hour_flops / plan.availability / computing

@@ -49,7 +49,10 @@ def estimate(
     upload: Annotated[float, typer.Option("--up", help="A member's upload, Mbit/s.")] = 1000.0,
     download: Annotated[float, typer.Option("--down", help="A member's download, Mbit/s.")] = 1000.0,
     rtt: Annotated[float, typer.Option("--rtt", help="Round trip between members, ms.")] = 50.0,
-    overlap: Annotated[bool, typer.Option("--overlap", help="Exchange while the next steps are computed.")] = False,
+    window: Annotated[float, typer.Option("--window", help="The anchor's window, seconds.")] = 120.0,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="Anchor and exchange while the next steps are computed.")
+    ] = False,
     mfu: Annotated[float, typer.Option("--mfu", help="Part of the GPU's peak that training reaches, percent.")] = 40.0,
     availability: Annotated[
         float, typer.Option("--availability", help="Part of paid time in which GPUs train, percent.")
@@ -81,6 +84,7 @@ def estimate(
         upload_bps=upload * 1e6,
         download_bps=download * 1e6,
         rtt_s=rtt / 1000,
+        window_s=window,
         overlap=overlap,
         mfu=mfu / 100,
         availability=availability / 100,
@@ -123,7 +127,8 @@ def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
         ("codec", f"{plan.codec}, blocks of {plan.block}", given),
         ("link", f"{plan.upload_bps / 1e6:g} Mbit/s up, {plan.download_bps / 1e6:g} down, {plan.rtt_s * 1e3:g} ms",
          given),
-        ("exchange", "while the next steps are computed" if plan.overlap else "after the steps", given),
+        ("anchor's window", f"{plan.window_s:g} s", "the run's template"),
+        ("anchor, exchange", "while the next steps are computed" if plan.overlap else "after the steps", given),
         ("replays", f"{plan.replay_bps / 100:g} % of rounds have a segment drawn", "honest history"),
         ("signers' fee", f"{plan.oracle_bps / 100:g} % of wages", "the run's template"),
         ("epoch", f"{plan.epoch_s / 86_400:g} days", given),

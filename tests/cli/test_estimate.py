@@ -16,10 +16,12 @@ from commonweight.protocol.modelconfig import PRESETS
 from tests.cli.conftest import ROOT, InProcess
 
 pytestmark = pytest.mark.unit
-LLAMA = Plan(shape=SHAPES["llama-3.1-405b"], gpu=GPUS["h100"], tokens=15.6e12, members=1, gpus=16_384, seq_len=8192)
+LLAMA = Plan(
+    shape=SHAPES["llama-3.1-405b"], gpu=GPUS["h100"], tokens=15.6e12, members=1, gpus=16_384, seq_len=8192, window_s=0.0
+)  # fmt: skip
 INTELLECT = Plan(
     shape=SHAPES["intellect-1"], gpu=GPUS["h100"], tokens=1e12, members=14, gpus=8, h=100, step_tokens=128 * 8192,
-    seq_len=8192, mfu=0.433, availability=1.0, replay_bps=0,
+    seq_len=8192, mfu=0.433, availability=1.0, replay_bps=0, window_s=0.0,
 )  # fmt: skip
 
 
@@ -79,13 +81,18 @@ def test_a_budget_buys_the_tokens_that_cost_it() -> None:
 
 
 def test_overlap_hides_the_shorter_of_the_two() -> None:
-    after, beside = estimate(INTELLECT), estimate(replace(INTELLECT, overlap=True))
-    assert after.round_s == after.compute_s + after.exchange_s
-    assert beside.round_s == max(after.compute_s, after.exchange_s)
+    plan = replace(INTELLECT, window_s=120.0)
+    after, beside = estimate(plan), estimate(replace(plan, overlap=True))
+    assert after.round_s == after.compute_s + 120.0 + after.exchange_s
+    assert beside.round_s == max(after.compute_s, 120.0 + after.exchange_s)
 
 
 @pytest.mark.parametrize(
-    "change", [{"mfu": 0.0}, {"mfu": 1.5}, {"members": 0}, {"budget": 5.0}, {"tokens": None}, {"upload_bps": -1.0}]
+    "change",
+    [
+        *[{"mfu": 0.0}, {"mfu": 1.5}, {"members": 0}, {"budget": 5.0}, {"tokens": None}, {"upload_bps": -1.0}],
+        {"window_s": -1.0},
+    ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(UsageError):
