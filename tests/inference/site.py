@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,29 +27,20 @@ from inference.client import Limits, Payer
 from inference.purse import Purse
 from inference.wire import Wire
 from tests.chain.scenario import ETHER, KEYS, World, make_world
+from tests.inference.launcher import Forked, Launcher
 
 PRICE = 10**12
 DELAY_S = 600
 PASSWORD = "a password for tests"
 SERVER_KEY = KEYS[4]
 START_S = 60.0
-_LAUNCH = """
-import sys, json
-from pathlib import Path
-from inference.server import run
-from inference.settings import ServeSettings
-given = json.loads(sys.argv[1])
-for name in ("keystore", "password_file", "data_dir"):
-    given[name] = Path(given[name])
-run(ServeSettings(**{**given, "rpc_urls": tuple(given["rpc_urls"])}))
-"""
 
 
 @dataclass
 class Server:
     """A server process of a site. `url` is where it listens."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     url: str
     data_dir: Path
     log: Path
@@ -79,6 +67,7 @@ class Site:
     checkpoint: str
     servers: list[Server] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)
+    launcher: Launcher = field(default_factory=Launcher)
     _payers: int = 0
 
     @property
@@ -101,11 +90,7 @@ class Site:
             "listen": "127.0.0.1:0", "settle_every_s": 10_000, "settle_threshold": 10**30, **changes,
         }  # fmt: skip
         log = place / "log"
-        with log.open("ab") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCH, json.dumps(given)],
-                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+        process = self.launcher.serve(given, log)
         wait_for(lambda: (place / "server.json").exists() or process.poll() is not None, START_S)
         assert process.poll() is None, log.read_text()
         info = json.loads((place / "server.json").read_text())
@@ -174,6 +159,7 @@ def make_site(kind: Kind, folder: Path) -> Iterator[Site]:
                 for server in site.servers:
                     if server.process.poll() is None:
                         server.kill()
+                site.launcher.close()
 
 
 def attest(site: Site, epoch: int, files: dict[str, bytes]) -> str:
