@@ -286,6 +286,7 @@ class Replaying:
             state=self._states.path(shown.start), claimed=self._states.path(shown.claimed) if shown.claimed else None,
             first=self._states.path(shown.first) if shown.first else None,
             parts=[part.digest for part in body.parts] if last else None,
+            residual=body.trace.new_residual if last else None,
         )  # fmt: skip
         self._desk.metrics.replay_seconds.inc(max(0.0, self._seat.clock() - began))
         return result

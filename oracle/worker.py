@@ -66,9 +66,10 @@ class Worker:
 
     async def replay(
         self, *, plan: Path, index: int, steps: int, segment: int, base: Path, state: Path, claimed: Path | None,
-        first: Path | None, parts: Sequence[str] | None,
+        first: Path | None, parts: Sequence[str] | None, residual: str | None,
     ) -> ReplayResult:  # fmt: skip
-        """Execute a segment of a member's work again from `state`; compare with `claimed` or the parts' digests.
+        """Execute a segment of a member's work again from `state`; compare with `claimed`, and in the last one with the
+        digests of the parts and of the new residual.
 
         `first` is the trace's first state, where a member that went ahead takes the base in.
 
@@ -78,7 +79,7 @@ class Worker:
             "plan": str(plan), "index": index, "steps": steps, "segment": segment, "base": str(base),
             "state": str(state), "claimed": None if claimed is None else str(claimed),
             "first": None if first is None else str(first),
-            "parts": None if parts is None else list(parts),
+            "parts": None if parts is None else list(parts), "residual": residual,
         })  # fmt: skip
         return ReplayResult(
             f.choice("outcome", ("pass", "fail")) == "pass", f.boolean("exact"), f.f64("rel_l2_f64"),

@@ -142,7 +142,8 @@ class Worker:
     # --- operations --------------------------------------------------------------------------------------------------
 
     def _replay(self, f: _Request) -> JsonObject:
-        """Replay one segment; for the last one also recompute the payload from the claimed last state.
+        """Replay one segment; for the last one also recompute the payload, and the residual that is left over, from the
+        claimed last state.
 
         `first` is the trace's first state, given at the segment in which a member that went ahead takes the base in.
         """
@@ -150,6 +151,7 @@ class Worker:
         base, start = self._weights(f, "base"), self._state(f, "state")
         claimed, first = self._optional_state(f, "claimed"), self._optional_state(f, "first")
         parts = f.digests("parts", 1, plan.parts) if f.has("parts") else None
+        residual = f.digest("residual") if f.has("residual") else None
         planned = plan.member(index).steps
         total = f.integer("steps", 1, planned) if f.has("steps") else planned
         every, last = config.training.trace_every, segment + 2 == leaf_count(total, config.training.trace_every)
@@ -167,6 +169,8 @@ class Worker:
         reason = "" if result.within(config) else "the claimed state is not what these steps lead to"
         if parts is not None and payload is not None and payload.digests != parts:
             reason = reason or "the payload is not what the last state encodes to"
+        if residual is not None and payload is not None and payload.new_residual_digest != residual:
+            reason = reason or "the residual is not what the payload leaves of the last state"
         return _verdict(result, reason, reached, payload)
 
     def _evaluate(self, f: _Request) -> JsonObject:

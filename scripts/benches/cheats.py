@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from commonweight.exact.arrays import F32
 from commonweight.exact.norms import norm2
@@ -157,6 +160,48 @@ class HalfBatch(OtherBatch):
         return batch[: max(1, len(batch) // 2)]
 
 
+class HalfWindows(OtherBatch):
+    """The first half of each window."""
+
+    def other(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The first half of the columns, and the token after it."""
+        return batch[:, : batch.shape[1] // 2 + 1]
+
+
+class HalfAtTwiceTheRate(Skipping):
+    """Every second step only, at twice the rate, so that it comes as far."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self.rule.lr *= 2.0
+
+
+class UsedTwice(InnerOptimizer):
+    """Every gradient is used for two steps: half of the passes are saved, and no step is left out."""
+
+    def advance(self, batch: NDArray[np.int64]) -> float:
+        """A step on a new gradient, or on that of the step before."""
+        if self.step % 2 == 0:
+            return super().advance(batch)
+        self.step += 1
+        with torch.no_grad():
+            self.rule.apply(self.step, self.model.flat, self.m, self.v, self.model.flat_grad, self.decayed)
+        return 0.0
+
+
+class LaterTokens(InnerOptimizer):
+    """Another loss than the run's: that of the later half of each window, where there is more to go by."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self._loss = self._later
+
+    def _later(self, tokens: Tensor) -> Tensor:
+        half = tokens.shape[1] // 2
+        logits = self.model(tokens[:, :-1])[:, half:]
+        return functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), tokens[:, half + 1 :].reshape(-1))
+
+
 class Shallow(InnerOptimizer):
     """A smaller model: the upper half of the layers is left out of every step."""
 
@@ -244,6 +289,20 @@ def forged_trace(_: Round, deed: Deed, __: Around) -> tuple[Sequence[State | Non
     return [first, *between, last], None
 
 
+def out_of_order(_: Round, deed: Deed, __: Around) -> tuple[Sequence[State | None], Payload | None]:
+    """All states are true, but those in between stand in the opposite order under the right step numbers."""
+    first, *between, last = deed.honest_states
+    turned = [replace(state, step=here.step) for state, here in zip(reversed(between), between, strict=True)]
+    return [first, *turned, last], None
+
+
+def made_up_residual(round_: Round, deed: Deed, _: Around) -> tuple[Sequence[State | None], Payload | None]:
+    """Honest states, honest payload, and a residual that is not what is left over: the next payload carries it."""
+    last = deed.honest_states[-1]
+    payload = payload_of(round_.config, round_.plan, round_.base, last.weights, last.residual)
+    return deed.states, replace(payload, new_residual=payload.new_residual - payload.decoded)
+
+
 def never_shown(_: Round, deed: Deed, __: Around) -> tuple[Sequence[State | None], Payload | None]:
     """Honest work, of which no state is ever shown."""
     return [None] * len(deed.states), None
@@ -296,6 +355,10 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("other data", OneBatchAgain),
     Cheat("batch one smaller", OneLess),
     Cheat("half of the batch", HalfBatch),
+    Cheat("half of each window", HalfWindows),
+    Cheat("half of the steps at twice the rate", HalfAtTwiceTheRate),
+    Cheat("every gradient used twice", UsedTwice),
+    Cheat("another loss", LaterTokens),
     Cheat("smaller model", Shallow),
     Cheat("frozen layers", Frozen),
     Cheat("learning rate x1.1", Faster),
@@ -304,8 +367,10 @@ CHEATS: tuple[Cheat, ...] = (
     Cheat("pseudo-gradient x1.05", forge=scaled),
     Cheat("x1.05 in the last state only", forge=scaled_at_the_end),
     Cheat("x1.05 in the payload only", forge=scaled_payload),
+    Cheat("made-up residual", forge=made_up_residual),
     Cheat("noise", forge=noise),
     Cheat("forged trace", forge=forged_trace),
+    Cheat("states out of order", forge=out_of_order),
     Cheat("never shown", forge=never_shown),
     Cheat("old work again", forge=old_work, needs="earlier"),
     Cheat("two show one's work", forge=copied, needs="others"),

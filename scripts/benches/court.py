@@ -121,6 +121,7 @@ class Court:
             "index": deed.commitment.index, "steps": deed.commitment.steps,
             "segment": segment, "base": self.weights(round_), "state": self.put("start", shown[0] or b""),
             "claimed": self.put("claimed", shown[1] or b""), "parts": parts if last else None,
+            "residual": deed.commitment.trace.new_residual if last else None,
         }  # fmt: skip
 
     def _shown(self, deed: Deed, leaf: int) -> bytes | None:

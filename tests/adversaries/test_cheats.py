@@ -26,9 +26,11 @@ from trainer.data import Corpus
 pytestmark = pytest.mark.unit
 
 EVERY = 5
-LAST_ONLY = {"x1.05 in the last state only", "x1.05 in the payload only"}
+LAST_ONLY = {"x1.05 in the last state only", "x1.05 in the payload only", "made-up residual"}
 LONG = {"one step in fifty skipped"}
-"""Both show in the last of their segments alone, as the others were done as told; this one needs fifty steps."""
+"""They show in the last of their segments alone, as the others were done as told; this one needs fifty steps."""
+TURNED = {"states out of order"}
+"""Two states in between have to change places."""
 
 
 class Bench:
@@ -56,7 +58,7 @@ class Bench:
         return self.known[key]
 
     def deed(self, cheat: Cheat) -> tuple[Round, Deed]:
-        h = 50 if cheat.name in LONG else 10
+        h = 50 if cheat.name in LONG else 15 if cheat.name in TURNED else 10
         around = Around(self.honest(2, 1, h), self.honest(1, 0, h))
         round_ = self.round(2, h)
         return round_, do(round_, 0, cheat, self.folder / f"cheat-{cheat.name.replace(' ', '-')}", around)

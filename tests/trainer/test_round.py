@@ -330,6 +330,11 @@ def test_the_worker_replays_evaluates_and_survives_bad_requests(bench: Bench, da
         assert (honest["id"], honest["ok"], honest["outcome"], honest["exact"]) == (1, True, "pass", True)
         last = replay_request(2, 3, parts=digests, steps=6)
         assert (last["outcome"], last["exact"], last["parts"]) == ("pass", True, digests)
+        left = commitment.trace.new_residual
+        assert replay_request(2, 3, parts=digests, residual=left)["outcome"] == "pass"
+        made_up = replay_request(2, 3, parts=digests, residual=digests[0])
+        assert (made_up["outcome"], made_up["exact"]) == ("fail", True)
+        assert "residual" in str(made_up["reason"])
         other = replay_request(2, 3, parts=digests[::-1])
         assert other["outcome"] == "fail"
         assert "payload" in str(other["reason"])
