@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import bench_copies
+import bench_scores
 import bench_verify
 from benches.block import read_block
 from benches.prices import Budget, Prices, budget, rounds_needed
@@ -34,6 +35,14 @@ def test_what_is_told_of_likeness_is_what_was_measured() -> None:
         assert entry["text"] == "repeating" or entry["doubted"] == 0
         assert entry["copies_doubted"]["0.0"]
         assert float(entry["honest_rel_l2"]) < 1e-3 < float(entry["copy_rel_l2"]) / 100
+
+
+def test_what_is_told_of_scores_is_what_was_measured() -> None:
+    rounds = json.loads((ROOT / "bench-results" / "scores.json").read_text())["rounds"]
+    assert read_block(bench_scores.DOCUMENT, "scores") == bench_scores.tables(rounds)
+    refused = {(score["who"], bool(score["reason"])) for entry in rounds for score in entry["scores"]}
+    assert {who for who, no in refused if not no} >= {"honest", "half the steps"}
+    assert not {("honest", True), ("half the steps", True), ("nothing", False), ("negated", False)} & refused
 
 
 def test_every_cheat_that_was_measured_is_caught_when_drawn_and_honest_work_is_not_refused() -> None:
