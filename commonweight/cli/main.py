@@ -20,6 +20,7 @@ from commonweight.cli import (
     dev,
     disputing,
     doctoring,
+    earning,
     estimating,
     fund,
     infer,
@@ -59,7 +60,10 @@ cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
 oracle.cli.command()(disputing.challenge)
 audit.cli.command()(disputing.challenges)
-for command in (preparing.prepare, lending.doctor, lending.pause, lending.resume, disputing.answer):
+for command in (
+    *(earning.credits, earning.claim, preparing.prepare, lending.doctor, lending.pause, lending.resume),
+    disputing.answer,
+):
     provider.cli.command()(command)
 cli.command()(doctoring.doctor)
 cli.command()(dashboard.dashboard)
