@@ -40,7 +40,7 @@ class Storm:
         victim.start()
 
     def _left(self, victim: Process, away_s: float) -> None:
-        assert victim.end(300) == 0
+        assert victim.end(300) in (0, -signal.SIGTERM)  # the latter when it has hardly begun
         time.sleep(away_s)
         victim.start()
 
