@@ -18,6 +18,7 @@ from oracle.logs import logger
 from oracle.recount import OK, Recount
 from oracle.replaying import Replaying
 from oracle.rounds import Doc
+from oracle.verdicts import fitting
 
 _LOOK_BACK = 64
 
@@ -95,7 +96,7 @@ class Judging:
             return
         for number in range(max(1, before - _LOOK_BACK), before):
             plan, result = self._desk.rounds.plan(number), self._recount.result(number)
-            made = [v.body for v in self._desk.rounds.verdicts(number) if v.body.check == "structure"]
+            made = [v.body for v in fitting(self._desk, number) if v.body.check == "structure"]
             mine = {v.index for v in made if v.signer == self._seat.address}
             own = mine | set(self._recount.findings(number)) | set(self._recount.alike(number))
             doubted = {v.index for v in made if v.outcome != "pass"} - own

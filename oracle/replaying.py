@@ -19,12 +19,13 @@ from commonweight.protocol.fields import Fields, digest_bytes, hex32
 from commonweight.protocol.records import Commitment, Plan, Segment, StateDigests, Verdict
 from commonweight.protocol.trace import final_leaf
 from oracle.blobs import Blobs
-from oracle.db import Database, Draw, Shown
+from oracle.db import Draw, Shown
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 from oracle.standings import Standings
+from oracle.verdicts import fitting, kept_seed, seed_key
 from oracle.worker import ReplayResult, Worker, WorkerError
 
 _TAKE_OVER_MS = 20_000
@@ -81,7 +82,7 @@ class Replaying:
         found = await in_thread(lambda: self._seat.run.chain.first_block_after(after_s))
         if found is None:
             return None
-        self._seat.db.set_meta(_seed_key(plan), f"{found.number} {found.hash.hex()}")
+        self._seat.db.set_meta(seed_key(plan), f"{found.number} {found.hash.hex()}")
         return Seed(found.number, found.hash)
 
     def _roots_known(self, plan: Plan) -> bool:
@@ -97,7 +98,7 @@ class Replaying:
             plan = self._desk.rounds.plan(draw.round)
             if plan is None:
                 continue
-            made = [v.body for v in self._desk.rounds.verdicts(draw.round, member=draw.member)]
+            made = [v.body for v in fitting(self._desk, draw.round, member=draw.member)]
             made = [v for v in made if v.segment is not None and v.segment.start == draw.segment]
             passed = sum(v.outcome == "pass" for v in made)
             if passed > len(made) - passed:
@@ -332,19 +333,6 @@ class Replaying:
         anchored = self._desk.rounds.anchored(draw.round, self._desk.rounds.finalized_roots(draw.round))
         own = [c for _, c in sorted(anchored.items()) if c.body.index == draw.member]
         return own[-1] if own else None
-
-
-def kept_seed(db: Database, plan: Plan) -> Seed | None:
-    """The block that draws a round's checks, if it was seen before."""
-    kept = db.get_meta(_seed_key(plan))
-    if kept is None:
-        return None
-    block, hash_ = kept.split()
-    return Seed(int(block), bytes.fromhex(hash_))
-
-
-def _seed_key(plan: Plan) -> str:
-    return f"seed/{plan.round}/{plan.anchor_by_ms}"
 
 
 def check_state(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str, ...], numel: int) -> State:

@@ -23,10 +23,10 @@ from commonweight.protocol.structure import receipt_in_time
 from commonweight.protocol.sumtree import SumTree, depth_for
 from oracle.desk import Desk
 from oracle.recount import OK, Recount
-from oracle.replaying import kept_seed
 from oracle.rounds import Doc
 from oracle.scoring import drawn_scores, scores_settled
 from oracle.standings import Standings
+from oracle.verdicts import fitting, kept_seed
 from oracle.watch import View
 
 
@@ -108,7 +108,7 @@ class Reporting:
         number = plan.body.round
         if min(int(self._seat.db.get_meta(step) or "0") for step in ("drawn", "judged")) < number:
             return False
-        verdicts = [v.body for v in self._desk.rounds.verdicts(number)]
+        verdicts = [v.body for v in fitting(self._desk, number)]
         for draw in self._seat.db.draws(round_=number):
             made = {
                 v.signer: v.outcome
@@ -196,19 +196,15 @@ class Reporting:
         )  # fmt: skip
 
     def verdicts(self, number: int) -> list[Doc[Verdict]]:
-        """Verdicts that belong into a report: drawn replays and scores, and structure, by the round's drawing block."""
+        """Verdicts that belong into a report: on structure, drawn replays and drawn scores, if they can stand there."""
         plan = self._desk.rounds.plan(number)
         seed = None if plan is None else kept_seed(self._seat.db, plan.body)
-        if seed is None:
-            return []
         drawn = {(draw.member, draw.segment) for draw in self._seat.db.draws(round_=number)}
         scored = {draw.index for draw in drawn_scores(self._desk, number, seed)}
-        own = (seed.block, hex32(seed.hash))
         return [
             v
-            for v in self._desk.rounds.verdicts(number)
-            if (v.body.seed_block, v.body.seed_hash) == own
-            and (v.body.segment is None or (v.body.index, v.body.segment.start) in drawn)
+            for v in fitting(self._desk, number)
+            if (v.body.segment is None or (v.body.index, v.body.segment.start) in drawn)
             and (v.body.check != "contribution" or v.body.index in scored)
         ]
 

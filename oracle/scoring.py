@@ -12,9 +12,9 @@ from commonweight.protocol.records import Counted, Plan, Record, Verdict
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.recount import OK, Recount
-from oracle.replaying import kept_seed
 from oracle.rounds import Doc
 from oracle.seat import in_thread
+from oracle.verdicts import fitting, kept_seed
 from oracle.worker import Worker, WorkerError
 
 _TAKE_OVER_MS = 20_000
@@ -53,7 +53,7 @@ class Scoring:
 
     def _verdicts(self, number: int, index: int) -> dict[str, bool]:
         """Signer -> whether the score passed."""
-        made = [v.body for v in self._desk.rounds.verdicts(number, member=index) if v.body.check == "contribution"]
+        made = [v.body for v in fitting(self._desk, number, member=index) if v.body.check == "contribution"]
         return {v.signer: v.outcome == "pass" for v in made}
 
     def _is_open(self, number: int, draw: ScoreDraw) -> bool:
@@ -125,7 +125,7 @@ def scores_settled(desk: Desk, number: int, seed: Seed) -> bool:
     for draw in drawn_scores(desk, number, seed):
         made = {
             v.signer: v.body.outcome == "pass"
-            for v in desk.rounds.verdicts(number, member=draw.index)
+            for v in fitting(desk, number, member=draw.index)
             if v.body.check == "contribution"
         }
         passed = sum(made.values())

@@ -40,7 +40,17 @@ from commonweight.protocol.structure import (
 from commonweight.protocol.sumtree import Leaf
 from commonweight.protocol.typed import Domain
 
-__all__ = ["Facts", "Seed", "check_evidence", "credits_of", "draws_of", "leaves_of", "round_evidence", "standing_of"]
+__all__ = [
+    "Facts",
+    "Seed",
+    "check_evidence",
+    "check_verdict",
+    "credits_of",
+    "draws_of",
+    "leaves_of",
+    "round_evidence",
+    "standing_of",
+]
 
 S = TypeVar("S", Plan, Record)
 M = TypeVar("M", Commitment, Result)
@@ -221,15 +231,14 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
     seed = facts.seed(plan.anchor_by_ms // 1000)
     if seed is None:
         raise RuleBroken("no-seed", f"The block that draws the checks of round {plan.round} is not final yet")
+    record = Record.from_body(files.record.body)
     replayed: set[tuple[int, int]] = set()
     for signed in files.verdicts:
         verdict = Verdict.from_body(signed.body)
         open_signed(Verdict, signed, facts.domain, verdict.signer)
-        commitment = commitments.get(verdict.commitment)
-        if verdict.signer not in facts.signers or commitment is None or commitment.index != verdict.index:
-            raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is by nobody or about nothing")
-        found = (verdict.run, verdict.round, verdict.epoch, verdict.seed_block, verdict.seed_hash)
-        _same("wrong-verdict", "verdict", found, (facts.run, plan.round, plan.epoch, seed.block, hex32(seed.hash)))
+        if verdict.signer not in facts.signers:
+            raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is by nobody")
+        check_verdict(verdict, plan, record, commitments, seed, facts.config)
         if verdict.segment is not None:
             replayed.add((verdict.index, verdict.segment.start))
     standing = facts.standing_at(seed.block)
@@ -241,21 +250,35 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
         raise RuleBroken(rule, f"The replays of round {plan.round} are not those drawn", f"{sorted(wanted ^ replayed)}")
 
 
+def check_verdict(
+    verdict: Verdict, plan: Plan, record: Record | None, commitments: Mapping[str, Commitment], seed: Seed,
+    config: RunConfig,
+) -> None:  # fmt: skip
+    """Whether a verdict can be in the evidence of a round: wrong-verdict, or another FormatError, when it cannot.
+
+    It is about an anchored commitment (`commitments` by digest), names this round and its seed, and the outcome of
+    scores is what they decide; without a record there are none.
+    """
+    commitment = commitments.get(verdict.commitment)
+    if commitment is None or commitment.index != verdict.index:
+        raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is about nothing")
+    found = (verdict.run, verdict.round, verdict.epoch, verdict.seed_block, verdict.seed_hash)
+    _same("wrong-verdict", "verdict", found, (plan.run, plan.round, plan.epoch, seed.block, hex32(seed.hash)))
+    if verdict.check != "contribution":
+        return
+    scores = scores_of(verdict.scores)
+    entry = None if record is None else record.counted_member(verdict.index)
+    _same("wrong-verdict", "kind of scores", isinstance(scores, PrivateScores), config.private)
+    reason, counted = judge(scores, config.verification), None if entry is None else entry.commitment
+    said = (verdict.commitment, verdict.outcome, verdict.reason)
+    _same("wrong-verdict", "score", said, (counted, "fail" if reason else "pass", reason))
+
+
 def _check_scores(files: RoundFiles, seed: Seed, facts: Facts) -> None:
-    """Exactly the drawn contributions are scored, and each outcome is what its scores decide."""
+    """Exactly the drawn contributions are scored; `check_verdict` sees to what their scores decide."""
     record, rule = Record.from_body(files.record.body), facts.config.verification
-    counted = {entry.index: entry.commitment for entry in record.counted}
-    scored = set()
-    for signed in files.verdicts:
-        verdict = Verdict.from_body(signed.body)
-        if verdict.check != "contribution":
-            continue
-        scores = scores_of(verdict.scores)
-        _same("wrong-verdict", "kind of scores", isinstance(scores, PrivateScores), facts.config.private)
-        reason = judge(scores, rule)
-        found = (verdict.commitment, verdict.outcome, verdict.reason)
-        _same("wrong-verdict", "score", found, (counted.get(verdict.index), "fail" if reason else "pass", reason))
-        scored.add(verdict.index)
+    said = [Verdict.from_body(signed.body) for signed in files.verdicts]
+    scored = {verdict.index for verdict in said if verdict.check == "contribution"}
     wanted = {draw.index for draw in score_draws(seed.hash, record, rule, len(facts.in_office))}
     if wanted != scored:
         slug = "draw-not-done" if wanted - scored else "not-drawn"

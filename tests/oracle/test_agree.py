@@ -10,7 +10,7 @@ from commonweight.errors import RuleBroken
 from commonweight.protocol.canonical import loads_object
 from commonweight.protocol.documents import Report, Signed
 from commonweight.protocol.evidence import Evidence
-from commonweight.protocol.fields import hex32
+from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.records import Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
@@ -21,7 +21,7 @@ from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
 from oracle.standings import Standings
-from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_coordinator import play, until
 
 pytestmark = pytest.mark.unit
@@ -117,6 +117,38 @@ async def test_honest_signers_build_and_sign_the_same_report(clerks: list[Clerk]
     for clerk in clerks[1:]:
         signature = await votes(clerk, SIGNERS[0], first.report, first.evidence)
         assert recover_address(digest, signature) == clerk.office.seat.address
+
+
+@pytest.mark.parametrize("lie", [{"epoch": 1}, {"seed_block": 1}, {"seed_hash": "0x" + "ee" * 32}])
+async def test_a_verdict_that_no_report_could_hold_holds_up_none(clerks: list[Clerk], lie: dict[str, Any]) -> None:
+    first, liar = clerks[0].office, SIGNERS[2]
+    true = clerks[0].reporting.verdicts(2)[0].body
+    false = replace(true, signer=liar, check="structure", segment=None, outcome="pass", exact=False, rel_l2=None)
+    signed = sign_body(replace(false, norm_ratio=None, **lie), SIGNER_KEYS[2], DOMAIN)
+    for clerk in clerks:
+        clerk.office.intake.accept(signed)
+    assert signed.digest in {verdict.digest for verdict in first.desk.rounds.verdicts(2)}
+    made = await proposed(clerks[0])
+    assert made.rounds == [1, 2]
+    assert signed.digest not in {verdict.digest for verdict in made.evidence.rounds[2].verdicts}
+    await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+
+
+async def test_a_draw_is_not_done_by_a_verdict_that_cannot_stand(clerks: list[Clerk]) -> None:
+    office, reporting = clerks[0].office, clerks[0].reporting
+    draw = next(draw for draw in office.seat.db.draws(round_=2) if SIGNERS[draw.position] == SIGNERS[1])
+    true = next(v for v in reporting.verdicts(2) if v.signer == SIGNERS[1] and v.body.index == draw.member)
+    office.seat.db.write("DELETE FROM documents WHERE kind='verdict' AND digest=?", digest_bytes(true.digest))
+    office.crash()
+    clerk = Clerk(office)
+    clerk.office.look()
+    clerk.office.intake.accept(sign_body(replace(true.body, epoch=1), SIGNER_KEYS[1], DOMAIN))
+    assert clerk.reporting.waiting(0, []) == ([1], [2])
+    office.chain.now_ms += 60_000
+    await clerk.replaying.draw()
+    assert [d.member for d in office.seat.db.draws(round_=2, state="wanted")] == [draw.member], "another takes it over"
+    for task in clerk.replaying._fetching.values():
+        task.cancel()
 
 
 async def test_what_a_reducer_says_after_the_record_holds_up_no_report(clerks: list[Clerk]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from commonweight.errors import RuleBroken
 from commonweight.protocol.contribution import Scores
 from commonweight.protocol.credits import RoundEvidence, itemise
+from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Verdict, sign_body
 from oracle.phases import Finish
-from oracle.replaying import kept_seed
 from oracle.scoring import Scoring, drawn_scores, scores_settled
+from oracle.verdicts import kept_seed
 from oracle.worker import WorkerError
 from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_agree import Clerk, proposed, votes
@@ -111,6 +112,26 @@ async def test_another_takes_over_from_a_silent_signer_and_what_cannot_be_measur
     first.meter.broken = False
     first.office.chain.now_ms += 60_000
     assert sorted(await first.score()) == [0, 1, 2]
+
+
+async def test_scores_that_do_not_say_what_a_verdict_says_are_none(scorers: list[Scorer]) -> None:
+    mine, first = positions(scorers[0]), scorers[0].office
+    entry, plan, seed = first.record(1).counted[0], first.desk.rounds.plan(1), kept_of(scorers[0])
+    liar = mine[entry.index]
+    assert plan is not None
+    assert seed is not None
+    for place, scorer in enumerate(scorers):
+        false = Verdict(
+            first.seat.campaign, plan.body.epoch, 1, entry.index, entry.commitment, SIGNERS[liar], "contribution",
+            None, "fail", False, None, None, HONEST.named(), seed.block, hex32(seed.hash), REASON,
+        )  # fmt: skip
+        if place != liar:
+            scorer.office.intake.accept(sign_body(false, SIGNER_KEYS[liar], DOMAIN))
+            assert not scores_settled(scorer.office.desk, 1, seed)
+            assert entry.index not in await scorer.score(), "no doubt is raised by it"
+    first.chain.now_ms += 60_000
+    other = scorers[(liar + 1) % 3]
+    assert entry.index in await other.score(), "another takes it over"
 
 
 async def test_a_failed_score_is_measured_by_the_others_and_a_lie_is_outvoted(scorers: list[Scorer]) -> None:
