@@ -1,17 +1,21 @@
-"""The real command line that kills itself at a point: `python -m tests.oracle.crashing POINT NTH oracle start ...`.
+"""The real command line that kills itself at a point: `python -m tests.oracle.crashing FATAL TOLD oracle start ...`.
 
-A point is `before` or `after` a `module:Class.method`. At its NTH passage the process ends as by kill -9: nothing is
-flushed, closed or told to anybody. With NTH 0 it lives.
+A point is `before` or `after` a `module:Class.method`. FATAL is a JSON object of points and numbers: at the passage of
+that number through any of them the process writes the point down in the file TOLD and ends as by kill -9: nothing is
+flushed, closed or told to anybody else.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 POINTS: tuple[str, ...] = tuple(
@@ -42,24 +46,30 @@ POINTS: tuple[str, ...] = tuple(
 )  # fmt: skip
 
 
-def arm(point: str, nth: int) -> None:
-    """From its `nth` passage on, the point is the end of this process."""
+_DYING = threading.Lock()
+
+
+def arm(point: str, nth: int, told: Path) -> None:
+    """Its `nth` passage through the point is the end of this process."""
     moment, step = point.split(" ")
     module, _, name = step.partition(":")
     owner_name, _, method = name.partition(".")
     owner = getattr(importlib.import_module(module), owner_name)
-    setattr(owner, method, _lethal(getattr(owner, method), moment == "before", nth))
-
-
-def _lethal(honest: Callable[..., Any], before: bool, nth: int) -> Callable[..., Any]:
     passed = 0
 
     def passage() -> None:
         nonlocal passed
         passed += 1
         if passed == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+            with _DYING, told.open("a") as last_words:
+                last_words.write(f"{point}\n")
+                last_words.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
 
+    setattr(owner, method, _lethal(getattr(owner, method), moment == "before", passage))
+
+
+def _lethal(honest: Callable[..., Any], before: bool, passage: Callable[[], None]) -> Callable[..., Any]:
     async def later(*arguments: Any, **named: Any) -> Any:
         if before:
             passage()
@@ -80,9 +90,9 @@ def _lethal(honest: Callable[..., Any], before: bool, nth: int) -> Callable[...,
 
 
 if __name__ == "__main__":
-    chosen, number = sys.argv.pop(1), int(sys.argv.pop(1))
-    if number:
-        arm(chosen, number)
+    fatal, file = json.loads(sys.argv.pop(1)), Path(sys.argv.pop(1))
+    for where, number in fatal.items():
+        arm(where, number, file)
     from commonweight.cli.main import app
 
     app()

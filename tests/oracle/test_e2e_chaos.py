@@ -1,11 +1,13 @@
 """Signers killed at every step of their cycle: one report per epoch, never two signatures, no receipt lost."""
 
+import json
 import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,12 @@ from tests.trainer.conftest import data_dir as data_dir
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 KILLS = 100
-PATIENCE_S = 40.0
-COORDINATORS = ("Coordinator.", "Closing.", "Learning.")
-OTHERS = ("Collecting.anchor_own",)
-LONG = {"epoch_length": 75, "report_span": 58, "last_epoch": 80, "later": 30}
+BLOWS = 5
+ENOUGH_S = 2400.0
+"""No blows after that, though there are points where nobody has died."""
+PATIENCE_S = 75.0
+MORE, LATER = 4, 12
+LONG = {"last_epoch": 120, "later": 30}
 
 
 def documents(folder: Path, kind: str) -> list[Signed]:
@@ -65,60 +69,75 @@ def no_lost_receipt(net: Network) -> None:
 
 @dataclass
 class Reaper:
-    """Strikes one signer after the other, so that the others remain a quorum: first from outside, at any moment, and
-    then, as it comes back, by its own hand at a named point.
+    """Strikes one signer after the other, so that the others remain a quorum: first from outside, whatever it does, and
+    then by its own hand, again and again as it comes back, at whichever fatal point it comes to first.
     """
 
     net: Network
     dice: random.Random
     kills: int = 0
     struck: set[str] = field(default_factory=set)
-    left: dict[int, Iterator[str]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for number in range(len(self.net.signers)):
-            self.left[number] = self._points(number)
-
-    def _points(self, number: int) -> Iterator[str]:
-        others = OTHERS if number == 0 else COORDINATORS
-        mine = [point for point in POINTS if not any(name in point for name in others)]
-        while True:
-            self.dice.shuffle(mine)
-            yield from sorted(mine, key=lambda point: point in self.struck)
-
-    def start(self, number: int, point: str = POINTS[0], nth: int = 0) -> None:
+    def start(self, number: int, fatal: dict[str, int]) -> None:
         signer = self.net.signers[number]
         rest = signer.argv[signer.argv.index("oracle") :]
-        signer.argv = [sys.executable, "-m", "tests.oracle.crashing", point, str(nth), *rest]
+        signer.argv = [sys.executable, "-m", "tests.oracle.crashing", json.dumps(fatal), str(self._told), *rest]
         signer.start()
 
     def strike(self, number: int) -> None:
-        """Twice; a point that is not reached in time is struck from outside."""
-        signer, point = self.net.signers[number], next(self.left[number])
-        self.net.kill_signer(number, restart=False)
-        self.start(number, point, self.dice.choice((1, 1, 2, 3, 5)))
-        assert signer.process is not None
-        try:
-            ended = signer.process.wait(PATIENCE_S)
+        """Some blows, and then its peace; where no fatal point is reached in time, one more from outside."""
+        signer = self.net.signers[number]
+        assert signer.alive, self.net.report()
+        self._blow(number)
+        for blow in range(1, BLOWS):
+            told = self._last_words()
+            self.start(number, self._fatal(again=blow % 2 == 0))
+            assert signer.process is not None
+            try:
+                ended = signer.process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self._blow(number)
+                break
             assert ended == -9, self.net.report()  # it died of the blow and of nothing else
-            self.struck.add(point)
-        except subprocess.TimeoutExpired:
-            self.net.kill_signer(number, restart=False)
-        self.kills += 2
+            assert len(self._last_words()) == len(told) + 1
+            self.struck.add(self._last_words()[-1])
+            self.kills += 1
         back = len(self.net.said(number, "listening"))
-        self.start(number)
+        self.start(number, {})
         self.net.wait("it is back", lambda: len(self.net.said(number, "listening")) > back, 240)
+
+    def _blow(self, number: int) -> None:
+        self.net.kill_signer(number, restart=False)
+        self.kills += 1
+
+    def _fatal(self, again: bool) -> dict[str, int]:
+        """All points where nobody has died yet; or some others, at a later passage."""
+        if again:
+            return {
+                p: self.dice.randint(2, LATER)
+                for p in self.dice.sample(sorted(self.struck), min(MORE, len(self.struck)))
+            }
+        return {point: 1 for point in POINTS if point not in self.struck}
+
+    @property
+    def _told(self) -> Path:
+        return self.net.folder / "last-words"
+
+    def _last_words(self) -> list[str]:
+        return self._told.read_text().splitlines() if self._told.exists() else []
 
 
 def test_kill_nine_at_every_step(tmp_path: Path, data_dir: Path) -> None:
     with Network(tmp_path, data_dir, params=LONG) as net:
-        reaper = Reaper(net, random.Random(7))
+        reaper, turns = Reaper(net, random.Random(7)), cycle(range(3))
         for number in range(3):
-            reaper.start(number)
+            reaper.start(number, {})
         members = [net.add(f"member-{n}") for n in range(3)]
         net.recorded(240, 1)
-        while reaper.kills < KILLS:
-            reaper.strike(reaper.kills // 2 % 3)
+        until = time.monotonic() + ENOUGH_S
+        while reaper.kills < KILLS or (reaper.struck != set(POINTS) and time.monotonic() < until):
+            reaper.strike(next(turns))
+            print(f"{reaper.kills} kills, {len(reaper.struck)} points, epochs credited: {net.credited()}", flush=True)
         done = len(net.credited())
         net.wait_credited(done + 2, 600)
         print(f"{reaper.kills} kills, {len(reaper.struck)} of {len(POINTS)} points, {done} epochs credited meanwhile")
