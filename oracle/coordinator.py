@@ -263,7 +263,7 @@ class Coordinator:
             return {bytes.fromhex(text) for text in kept.split()}, True
         if self._seat.now_ms() <= plan.commit_by_ms:
             return set(), False
-        candidates = {digest_bytes(a.body.root) for a in self._desk.rounds.anchors(plan.round)}
+        candidates = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(plan.round)}
         chain, oracle = self._seat.run.chain, self._seat.run.oracle
 
         final = self._desk.view.finalized.number

@@ -87,7 +87,7 @@ class Replaying:
 
     def _roots_known(self, plan: Plan) -> bool:
         """Whether the leaves of every anchored root have come in; a root that nobody explains is waited for a while."""
-        known = {digest_bytes(a.body.root) for a in self._desk.rounds.anchors(plan.round)}
+        known = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(plan.round)}
         unexplained = self._desk.rounds.finalized_roots(plan.round) - known
         return not unexplained or self._seat.now_ms() > plan.anchor_by_ms + _ROOT_WAIT_MS
 

@@ -212,7 +212,7 @@ class Reporting:
         found: dict[tuple[int, str], AnchoredRoot] = {}
         for number in rounds:
             plan, roots = self._desk.rounds.plan(number), self._desk.rounds.finalized_roots(number)
-            for anchor in self._desk.rounds.anchors(number):
+            for anchor in self._desk.rounds.explained(number):
                 body = anchor.body
                 if plan and digest_bytes(body.root) in roots and body.deadline == plan.body.deadline_s:
                     entry = AnchoredRoot(number, body.deadline, body.root, body.commitments)

@@ -143,13 +143,20 @@ class Rounds:
         named = {r.body.commitment for r in self.receipts(round_, member=member)}
         return {digest: c for digest, c in known.items() if digest in named}
 
+    def explained(self, round_: int) -> list[Doc[Anchor]]:
+        """Anchors all of whose leaves are commitments of the round that are known here. Any signer can anchor any root;
+        one over leaves that nobody has signed says nothing, and neither does what else is under it.
+        """
+        known = self.commitments(round_)
+        return [anchor for anchor in self.anchors(round_) if all(leaf in known for leaf in anchor.body.commitments)]
+
     def anchored(self, round_: int, roots: set[bytes]) -> dict[str, Doc[Commitment]]:
         """Commitments under one of the given anchored roots, by digest."""
         plan, known = self.plan(round_), self.commitments(round_)
         if plan is None:
             return {}
         leaves: set[str] = set()
-        for anchor in self.anchors(round_):
+        for anchor in self.explained(round_):
             if digest_bytes(anchor.body.root) in roots and anchor.body.deadline == plan.body.deadline_s:
                 leaves.update(anchor.body.commitments)
         return {digest: c for digest, c in known.items() if digest in leaves}

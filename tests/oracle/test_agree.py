@@ -12,9 +12,10 @@ from commonweight.protocol.documents import Report, Signed
 from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import recover_address
-from commonweight.protocol.records import Result, Segment, Verdict, sign_body
+from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.records import Anchor, Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
-from oracle.db import EquivocationError
+from oracle.db import AnchorRow, EquivocationError
 from oracle.evaluating import Evaluating
 from oracle.judging import Judging
 from oracle.phases import Finish
@@ -131,6 +132,27 @@ async def test_a_verdict_that_no_report_could_hold_holds_up_none(clerks: list[Cl
     made = await proposed(clerks[0])
     assert made.rounds == [1, 2]
     assert signed.digest not in {verdict.digest for verdict in made.evidence.rounds[2].verdicts}
+    await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["nothing else", "with true ones"])
+async def test_a_root_over_work_that_nobody_has_holds_up_no_report(clerks: list[Clerk], mixed: bool) -> None:
+    """A signer can anchor any root, at its own cost, and show leaves of it that are nothing."""
+    first = clerks[0].office
+    plan, chain = first.desk.rounds.plan(2), first.chain
+    assert plan is not None
+    true = list(first.desk.rounds.commitments(2))[: 2 if mixed else 0]
+    leaves = tuple(sorted([*true, "0x" + "ee" * 32]))
+    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+    block = next(row.block for row in chain.anchors if row.round == 2)
+    chain.anchors.append(AnchorRow(block, 9, 2, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32)))
+    body = Anchor(plan.body.run, 2, plan.body.deadline_s, leaves, hex32(root))
+    for clerk in clerks:
+        clerk.office.intake.accept(sign_body(body, SIGNER_KEYS[2], DOMAIN))
+        clerk.office.look()
+    assert root in first.desk.rounds.finalized_roots(2)
+    made = await proposed(clerks[0])
+    assert made.rounds == [1, 2]
     await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
 
 
