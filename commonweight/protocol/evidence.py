@@ -22,6 +22,7 @@ from typing import ClassVar
 from commonweight.errors import FormatError
 from commonweight.protocol.canonical import Json, JsonObject, dumps, loads, sha256_hex
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.exchange_documents import MOST_MEASURED
 from commonweight.protocol.fields import U32, U64, Fields
 from commonweight.protocol.records import (
     MAX_MEMBERS,
@@ -203,7 +204,8 @@ class Evidence:
 def measured_links(results: Iterable[Result], counted: Collection[int]) -> tuple[MeasuredLink, ...]:
     """The record's links out of reducers' signed results: measured by and of counted members.
 
-    What a reducer measured in several results is added up, of round-trip times the smallest counts.
+    What a reducer measured in several results is added up, to what a link can have at the most; of round-trip times the
+    smallest counts.
     """
     found: dict[tuple[int, int], MeasuredLink] = {}
     for result in results:
@@ -213,7 +215,8 @@ def measured_links(results: Iterable[Result], counted: Collection[int]) -> tuple
                 continue
             old = found.get(key)
             found[key] = MeasuredLink(
-                *key, link.bytes + (old.bytes if old else 0), link.transfer_us + (old.transfer_us if old else 0),
+                *key, min(MOST_MEASURED, link.bytes + (old.bytes if old else 0)),
+                min(MOST_MEASURED, link.transfer_us + (old.transfer_us if old else 0)),
                 min(link.rtt_us, old.rtt_us) if old else link.rtt_us,
             )  # fmt: skip
     return tuple(found[key] for key in sorted(found))

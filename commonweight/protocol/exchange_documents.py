@@ -10,7 +10,7 @@ from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.round_documents import MAX_MEMBERS
 
-__all__ = ["Link", "PartMessage", "Receipt", "Result"]
+__all__ = ["MOST_MEASURED", "Link", "PartMessage", "Receipt", "Result"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,10 @@ class PartMessage:
         return message
 
 
+MOST_MEASURED = 2**48
+"""Bytes or microseconds of a link, at the most; what adds up to more counts as this."""
+
+
 @dataclass(frozen=True)
 class Link:
     """A measured connection to a member: bytes received from it, microseconds for them, smallest round-trip time."""
@@ -117,9 +121,9 @@ class Link:
         """Reads what `to_json` writes."""
         return cls(
             f.integer("index", 0, U32),
-            f.integer("bytes", 0, 2**48),
-            f.integer("transfer_us", 1, 2**48),
-            f.integer("rtt_us", 1, 2**48),
+            f.integer("bytes", 0, MOST_MEASURED),
+            f.integer("transfer_us", 1, MOST_MEASURED),
+            f.integer("rtt_us", 1, MOST_MEASURED),
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from commonweight.protocol.canonical import Json, JsonObject
+from commonweight.protocol.exchange_documents import MOST_MEASURED
 from commonweight.protocol.fields import U32, Fields, digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.round_documents import MAX_MEMBERS
@@ -150,9 +151,9 @@ class MeasuredLink:
         return cls(
             f.integer("by", 0, U32),
             f.integer("index", 0, U32),
-            f.integer("bytes", 0, 2**48),
-            f.integer("transfer_us", 1, 2**48),
-            f.integer("rtt_us", 1, 2**48),
+            f.integer("bytes", 0, MOST_MEASURED),
+            f.integer("transfer_us", 1, MOST_MEASURED),
+            f.integer("rtt_us", 1, MOST_MEASURED),
         )
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commonweight.protocol.evidence import heard, measured_links
+from commonweight.protocol.exchange_documents import MOST_MEASURED
 from commonweight.protocol.records import Counted, Link, Record, Result
 
 pytestmark = pytest.mark.unit
@@ -40,6 +41,16 @@ def test_what_came_in_time_is_told_from_what_came_later(results: list[Result], i
     assert set(found) <= set(results)
     assert measured_links(found, set(COUNTED)) == signed.links
     assert heard(known, signed) == tuple(sorted(known, key=lambda result: (result.reducer, result.part)))
+
+
+@given(RESULTS)
+def test_a_record_can_be_read_whatever_reducers_say_that_they_measured(results: list[Result]) -> None:
+    """Two results of 2^48 bytes are more than a record's link can have."""
+    huge = [Link(link.index, MOST_MEASURED, MOST_MEASURED, link.rtt_us) for result in results for link in result.links]
+    lies = [replace(result, links=tuple(huge)) for result in results]
+    signed = record(lies)
+    assert Record.from_body(signed.to_body()) == signed
+    assert heard(lies, signed) is not None
 
 
 def test_links_that_nobody_measured_come_from_no_choice_of_results() -> None:
