@@ -13,7 +13,7 @@ from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.merkle import anchor_root
-from commonweight.protocol.records import Anchor, Result, Segment, Verdict, sign_body
+from commonweight.protocol.records import Anchor, Plan, Record, Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
 from oracle.db import AnchorRow, EquivocationError
 from oracle.evaluating import Evaluating
@@ -21,6 +21,7 @@ from oracle.judging import Judging
 from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
+from oracle.rounds import Doc
 from oracle.standings import Standings
 from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_coordinator import play, until
@@ -120,40 +121,52 @@ async def test_honest_signers_build_and_sign_the_same_report(clerks: list[Clerk]
         assert recover_address(digest, signature) == clerk.office.seat.address
 
 
-@pytest.mark.parametrize("lie", [{"epoch": 1}, {"seed_block": 1}, {"seed_hash": "0x" + "ee" * 32}])
-async def test_a_verdict_that_no_report_could_hold_holds_up_none(clerks: list[Clerk], lie: dict[str, Any]) -> None:
-    first, liar = clerks[0].office, SIGNERS[2]
-    true = clerks[0].reporting.verdicts(2)[0].body
-    false = replace(true, signer=liar, check="structure", segment=None, outcome="pass", exact=False, rel_l2=None)
-    signed = sign_body(replace(false, norm_ratio=None, **lie), SIGNER_KEYS[2], DOMAIN)
-    for clerk in clerks:
-        clerk.office.intake.accept(signed)
-    assert signed.digest in {verdict.digest for verdict in first.desk.rounds.verdicts(2)}
-    made = await proposed(clerks[0])
-    assert made.rounds == [1, 2]
-    assert signed.digest not in {verdict.digest for verdict in made.evidence.rounds[2].verdicts}
-    await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
-
-
-@pytest.mark.parametrize("mixed", [False, True], ids=["nothing else", "with true ones"])
-async def test_a_root_over_work_that_nobody_has_holds_up_no_report(clerks: list[Clerk], mixed: bool) -> None:
-    """A signer can anchor any root, at its own cost, and show leaves of it that are nothing."""
+async def test_what_cannot_stand_in_evidence_holds_up_no_report(clerks: list[Clerk]) -> None:
+    """One signer signs verdicts that fit nothing and anchors what nobody has; a reducer speaks after the record."""
     first = clerks[0].office
-    plan, chain = first.desk.rounds.plan(2), first.chain
+    plan, record, chain = first.desk.rounds.plan(2), first.record(2), first.chain
     assert plan is not None
-    true = list(first.desk.rounds.commitments(2))[: 2 if mixed else 0]
-    leaves = tuple(sorted([*true, "0x" + "ee" * 32]))
-    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
-    block = next(row.block for row in chain.anchors if row.round == 2)
-    chain.anchors.append(AnchorRow(block, 9, 2, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32)))
-    body = Anchor(plan.body.run, 2, plan.body.deadline_s, leaves, hex32(root))
+    lies = [*false_verdicts(clerks[0]), late_result(plan, record)]
+    for true in (0, 2):  # with none, and with some of the round's commitments
+        leaves = tuple(sorted([*list(first.desk.rounds.commitments(2))[:true], "0x" + "ee" * 32]))
+        root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+        block = next(row.block for row in chain.anchors if row.round == 2)
+        chain.anchors.append(AnchorRow(block, 9 + true, 2, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32)))
+        anchor = Anchor(plan.body.run, 2, plan.body.deadline_s, leaves, hex32(root))
+        lies.append(sign_body(anchor, SIGNER_KEYS[2 - true // 2], DOMAIN))
     for clerk in clerks:
-        clerk.office.intake.accept(sign_body(body, SIGNER_KEYS[2], DOMAIN))
+        for lie in lies:
+            clerk.office.intake.accept(lie)
         clerk.office.look()
     assert root in first.desk.rounds.finalized_roots(2)
     made = await proposed(clerks[0])
     assert made.rounds == [1, 2]
+    files = made.evidence.rounds[2]
+    assert files.results
+    given = {signed.digest for signed in (*files.verdicts, *files.results)}
+    assert not given & {lie.digest for lie in lies}
     await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+
+
+def false_verdicts(clerk: Clerk) -> list[Signed]:
+    """Verdicts on each member of the second round, of another epoch, by another block, or by one that never was."""
+    fields: list[dict[str, Any]] = [{"epoch": 1}, {"seed_block": 1}, {"seed_hash": "0x" + "ee" * 32}]
+    true = clerk.reporting.verdicts(2)[0].body
+    made = []
+    for entry, lie in zip(clerk.office.record(2).counted, fields, strict=True):
+        about: dict[str, Any] = {"index": entry.index, "commitment": entry.commitment, "signer": SIGNERS[2]}
+        plain: dict[str, Any] = {"check": "structure", "segment": None, "exact": False, "rel_l2": None}
+        false = replace(true, norm_ratio=None, outcome="pass", **about, **plain)
+        made.append(sign_body(replace(false, **lie), SIGNER_KEYS[2], DOMAIN))
+    return made
+
+
+def late_result(plan: Doc[Plan], record: Record) -> Signed:
+    """A result by the backup of a part, of which the record knows nothing."""
+    backup = Crew(plan.body.backups[0])
+    made = backup.result(plan.signed, plan.body, 0, tuple(plan.body.indices), record.results[0])
+    links = tuple(replace(link, bytes=7) for link in Result.from_body(made.body).links)
+    return sign_body(replace(Result.from_body(made.body), links=links), backup.key, DOMAIN)
 
 
 async def test_a_draw_is_not_done_by_a_verdict_that_cannot_stand(clerks: list[Clerk]) -> None:
@@ -171,23 +184,6 @@ async def test_a_draw_is_not_done_by_a_verdict_that_cannot_stand(clerks: list[Cl
     assert [d.member for d in office.seat.db.draws(round_=2, state="wanted")] == [draw.member], "another takes it over"
     for task in clerk.replaying._fetching.values():
         task.cancel()
-
-
-async def test_what_a_reducer_says_after_the_record_holds_up_no_report(clerks: list[Clerk]) -> None:
-    office = clerks[0].office
-    plan, record = office.desk.rounds.plan(2), office.record(2)
-    assert plan is not None
-    backup = Crew(plan.body.backups[0])
-    made = backup.result(plan.signed, plan.body, 0, tuple(plan.body.indices), record.results[0])
-    links = tuple(replace(link, bytes=7) for link in Result.from_body(made.body).links)
-    late = sign_body(replace(Result.from_body(made.body), links=links), backup.key, DOMAIN)
-    for clerk in clerks:
-        clerk.office.intake.accept(late)
-    first = await proposed(clerks[0])
-    assert first.rounds == [1, 2]
-    assert late.digest not in {signed.digest for signed in first.evidence.rounds[2].results}
-    assert first.evidence.rounds[2].results
-    await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
 
 
 async def test_links_that_nobody_measured_hold_up_a_round_and_not_the_rounds_of_later_epochs(
