@@ -41,7 +41,7 @@ settings.register_profile("search", max_examples=5000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Minutes of waiting for blocks: begun first, they are over when everything else is.
-FIRST = ("test_demo.py", "test_members.py")
+FIRST = ("test_demo.py", "test_members.py", "test_serving_chain.py", "test_verify.py", "test_funding.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,38 +22,57 @@ def settings_of(staged: Staged, **changes: object) -> AuditSettings:
     return AuditSettings(staged.run.address, (staged.world.url,), store, 0, **changes)  # type: ignore[arg-type]
 
 
+def closed(url: str, folder: Path) -> Staged:
+    """A run with epoch 0 final and paid out, epoch 1 closed and not yet reported."""
+    staged = stage(url, folder)
+    staged.play_epoch(0)
+    staged.report(0)
+    staged.world.finalize(0)
+    staged.serve(10**15)
+    staged.missing = (3,)
+    staged.play_epoch(1)
+    return staged
+
+
 @pytest.fixture(scope="session")
-def session_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
-    """Epoch 0 final and paid out, epoch 1 closed and not yet reported."""
+def session_closed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
+    """The run before the report of epoch 1."""
     folder = tmp_path_factory.mktemp("audit")
     with start_local("anvil", directory=folder / "chain", block_time_s=None) as chain:
-        staged = stage(chain.url, folder)
-        staged.play_epoch(0)
-        staged.report(0)
-        staged.world.finalize(0)
-        staged.serve(10**15)
-        staged.missing = (3,)
-        staged.play_epoch(1)
+        yield closed(chain.url, folder)
+
+
+@pytest.fixture(scope="session")
+def session_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staged]:
+    """The run after both epochs are final and everybody has claimed, on a chain of its own: most tests begin there."""
+    folder = tmp_path_factory.mktemp("audited")
+    with start_local("anvil", directory=folder / "chain", block_time_s=None) as chain:
+        staged = closed(chain.url, folder)
+        staged.report(1)
+        staged.world.finalize(1)
+        staged.serve(3 * 10**15 + 7)
+        staged.claim_all()
         yield staged
 
 
-@pytest.fixture
-def closed_run(session_run: Staged, tmp_path: Path) -> Iterator[Staged]:
-    """The run before the report of epoch 1, with a copy of the store; the chain is put back afterwards."""
-    chain = session_run.run.chain
+def undone(session: Staged, folder: Path) -> Iterator[Staged]:
+    """A run with a copy of the store; the chain is put back afterwards."""
+    chain = session.run.chain
     snapshot = chain.rpc("evm_snapshot")
-    staged = copy.copy(session_run)
-    shutil.copytree(session_run.store.folder, tmp_path / "store")
-    staged.store = FolderStore(tmp_path / "store")
+    staged = copy.copy(session)
+    shutil.copytree(session.store.folder, folder / "store")
+    staged.store = FolderStore(folder / "store")
     yield staged
     put_back(chain.rpc, snapshot)
 
 
 @pytest.fixture
-def run(closed_run: Staged) -> Staged:
-    """The run after both epochs are final and everybody has claimed."""
-    closed_run.report(1)
-    closed_run.world.finalize(1)
-    closed_run.serve(3 * 10**15 + 7)
-    closed_run.claim_all()
-    return closed_run
+def closed_run(session_closed_run: Staged, tmp_path: Path) -> Iterator[Staged]:
+    """The run before the report of epoch 1, to be changed."""
+    yield from undone(session_closed_run, tmp_path)
+
+
+@pytest.fixture
+def run(session_run: Staged, tmp_path: Path) -> Iterator[Staged]:
+    """The run after both epochs, to be changed."""
+    yield from undone(session_run, tmp_path)
