@@ -3,6 +3,8 @@
 Every write is idempotent. What is promised and how the file survives a crash is in `oracle.db_core`.
 """
 
+from collections.abc import Collection
+
 from oracle.db_core import DatabaseCore, EquivocationError, Slot
 from oracle.db_rows import AnchorRow, Draw, Member, OffenceRow, Row, Shown, as_bytes, as_int, row_of
 
@@ -166,6 +168,15 @@ class Database(DatabaseCore):
             "INSERT INTO draws VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
             draw.round, draw.member, draw.segment, draw.position, draw.seed_block, draw.seed_hash, draw.state,
         )  # fmt: skip
+
+    def keep_draws(self, round_: int, drawn: Collection[tuple[int, int, int]]) -> None:
+        """Forget a round's draws but for these, by member, segment and position."""
+        for draw in self.draws(round_=round_):
+            if (draw.member, draw.segment, draw.position) not in drawn:
+                self.write(
+                    "DELETE FROM draws WHERE round=? AND member=? AND segment=? AND position=?",
+                    draw.round, draw.member, draw.segment, draw.position,
+                )  # fmt: skip
 
     def set_draw(self, draw: Draw, state: str) -> None:
         """Move a draw to another state."""

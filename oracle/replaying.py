@@ -26,11 +26,13 @@ from oracle.rounds import Doc
 from oracle.seat import in_thread
 from oracle.standings import Standings
 from oracle.verdicts import fitting, kept_seed, seed_key
+from oracle.watch import View
 from oracle.worker import ReplayResult, Worker, WorkerError
 
 _TAKE_OVER_MS = 20_000
 _STATE_SLACK = 1 << 20
 _ROOT_WAIT_MS = 10_000
+_UNEXPLAINED, _LATE_ROUNDS, _LOOK_AGAIN_MS = "unexplained", 256, 2_000
 
 
 class Replaying:
@@ -43,6 +45,7 @@ class Replaying:
         self._standings = standings
         self._states = Blobs(desk.seat.folder("states"))
         self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
+        self._again_ms = 0
         self._log = logger("replay")
 
     # --- drawing -----------------------------------------------------------------------------------------------------
@@ -52,24 +55,52 @@ class Replaying:
         db, view = self._seat.db, self._desk.view
         number = int(db.get_meta("drawn") or "0") + 1
         while (plan := self._desk.rounds.plan(number)) is not None:
-            seed = await self.seed(plan.body)
-            if seed is None or not self._roots_known(plan.body):
+            seed, waited = await self.seed(plan.body), self._seat.now_ms() > plan.body.anchor_by_ms + _ROOT_WAIT_MS
+            if seed is None or not (waited or self._roots_known(plan.body)):
                 break
-            anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
-            bodies = {digest: c.body for digest, c in anchored.items()}
-            standing = await self._standings.at(view, seed.block)
-            drawn = draws_of(plan.body, bodies, seed, self._seat.config, len(view.signers), standing) if bodies else ()
-            mine = view.position(self._seat.address)
-            with db.transaction():
-                for d in drawn:
-                    state = "wanted" if d.position == mine else "other"
-                    db.add_draw(Draw(number, d.index, d.segment, d.position, seed.block, seed.hash, state))
-                db.set_meta("drawn", str(number))
+            await self._draw_round(plan.body, seed, view)
+            db.set_meta("drawn", str(number))
             number += 1
+        await self._draw_again(view)
         self._take_over()
         for draw in db.draws(state="wanted"):
             self._start_fetch(draw)
         self._desk.metrics.waiting_draws.set(len(db.draws(state="wanted")))
+
+    async def _draw_round(self, plan: Plan, seed: Seed, view: View) -> None:
+        """Draw among what is anchored as far as it is known here; noted as unexplained where that may not be all.
+
+        A signer that comes back when the wait for roots is over has had no time to ask what they stand for.
+        """
+        number, db = plan.round, self._seat.db
+        anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
+        bodies = {digest: c.body for digest, c in anchored.items()}
+        explained = self._roots_known(plan)
+        standing = await self._standings.at(view, seed.block)
+        drawn = draws_of(plan, bodies, seed, self._seat.config, len(view.signers), standing) if bodies else ()
+        mine = view.position(self._seat.address)
+        late = {other for other in self._unexplained() if other > number - _LATE_ROUNDS} - {number}
+        with db.transaction():
+            db.keep_draws(number, {(d.index, d.segment, d.position) for d in drawn})
+            for d in drawn:
+                state = "wanted" if d.position == mine else "other"
+                db.add_draw(Draw(number, d.index, d.segment, d.position, seed.block, seed.hash, state))
+            db.set_meta(_UNEXPLAINED, " ".join(map(str, sorted(late if explained else late | {number}))))
+
+    async def _draw_again(self, view: View) -> None:
+        """Draw for rounds whose roots are all explained by now, and were not when they were drawn."""
+        if self._seat.now_ms() < self._again_ms:
+            return
+        self._again_ms = self._seat.now_ms() + _LOOK_AGAIN_MS
+        for number in sorted(self._unexplained()):
+            plan = self._desk.rounds.plan(number)
+            seed = None if plan is None else kept_seed(self._seat.db, plan.body)
+            if plan is not None and seed is not None and self._roots_known(plan.body):
+                await self._draw_round(plan.body, seed, view)
+
+    def _unexplained(self) -> set[int]:
+        """Rounds that were drawn though nobody had said yet what some anchored root stands for."""
+        return set(map(int, (self._seat.db.get_meta(_UNEXPLAINED) or "").split()))
 
     async def seed(self, plan: Plan) -> Seed | None:
         """The first finalised block after a round's anchor window, once there is one."""
@@ -86,10 +117,9 @@ class Replaying:
         return Seed(found.number, found.hash)
 
     def _roots_known(self, plan: Plan) -> bool:
-        """Whether the leaves of every anchored root have come in; a root that nobody explains is waited for a while."""
+        """Whether the leaves of every anchored root have come in."""
         known = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(plan.round)}
-        unexplained = self._desk.rounds.finalized_roots(plan.round) - known
-        return not unexplained or self._seat.now_ms() > plan.anchor_by_ms + _ROOT_WAIT_MS
+        return not self._desk.rounds.finalized_roots(plan.round) - known
 
     def _take_over(self) -> None:
         """Make draws of others mine: those that stay undone, and those that not more signers passed than failed."""

@@ -140,6 +140,21 @@ async def test_every_member_is_replayed_also_for_signers_that_are_dead(scene: Sc
     assert list((scene.office.seat.folder("states")).iterdir()) == []
 
 
+async def test_a_root_that_is_explained_late_is_drawn_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaying, rounds = scene.replaying(Worker(scene.office)), scene.office.desk.rounds
+    with monkeypatch.context() as down:  # it comes back when the wait is over, and has asked nobody yet
+        down.setattr(type(rounds), "explained", lambda *_: [])
+        scene.office.look()
+        await replaying.draw()
+        assert scene.office.seat.db.get_meta("drawn") == "1"
+        assert scene.office.seat.db.draws() == []
+    again = scene.replaying(Worker(scene.office))
+    assert await scene.finish(again) == [(i, "pass", True) for i in range(3)]
+    drawn = scene.office.seat.db.draws()
+    await again.draw()
+    assert scene.office.seat.db.draws() == drawn
+
+
 async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) -> None:
     replaying = scene.replaying(Worker(scene.office))
     scene.office.look()
