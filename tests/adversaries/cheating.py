@@ -97,10 +97,10 @@ def _swap_data() -> None:
     """Every step on the batch of the next member of the plan."""
     honest = diloco.batch_of
 
-    def swapped(config, corpus, plan: Plan, index: int, step: int, before: int):  # type: ignore[no-untyped-def]
+    def swapped(config, corpus, plan: Plan, index: int, before: int, step: int):  # type: ignore[no-untyped-def]
         others = [other for other in plan.indices if other != index]
         other = min(others, key=lambda one: (one < index, one)) if others else index
-        return honest(config, corpus, plan, other, step, before)
+        return honest(config, corpus, plan, other, before, step)
 
     diloco.batch_of = swapped
 

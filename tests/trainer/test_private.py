@@ -83,8 +83,8 @@ def test_a_member_goes_through_its_own_shards_from_round_to_round(
     corpus, honest = Corpus.open(mine), diloco.batch_of
     seen: dict[int, list[bytes]] = {}
 
-    def noted(config, corpus, plan, index, step, before):  # type: ignore[no-untyped-def]
-        batch = honest(config, corpus, plan, index, step, before)
+    def noted(config, corpus, plan, index, before, step):  # type: ignore[no-untyped-def]
+        batch = honest(config, corpus, plan, index, before, step)
         seen[6 * plan.round + step] = [bytes(window.astype(np.uint8)) for window in batch]
         return batch
 
