@@ -86,9 +86,9 @@ def _ways(points: Sequence[str]) -> list[Way]:
     ways = [Way(Engine(PARALLEL, "gloo", "fp32", ""), 1, 0, 1000)]
     for row, _ in ROWS:
         if row.name in points:
-            config = _config(row.training)
-            share = shares.get(row.name)
-            training = {"block": config.training.block, **row.training}
+            training = {"trace_every": 1, **row.training}  # as in bench-loss: a base may come in after any step
+            config, share = _config(training), shares.get(row.name)
+            training["block"] = config.training.block
             engine = Engine(row.name, "butterfly", config.training.codec, "", training=training)
             mean = None if not share else round(statistics.mean(share))
             ways.append(Way(engine, config.training.h, config.training.overlap, mean))
