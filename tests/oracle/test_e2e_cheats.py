@@ -66,7 +66,7 @@ def paid_for_nothing(net: Network, liars: dict[int, str]) -> None:
         for index, name in liars.items():
             own = [v for v in verdicts if v.index == index and v.check == "replay"]
             against = [v for v in own if v.outcome != "pass"]
-            if name not in (*LAST_ONLY, LATE) and name not in NEEDS_A_PAST:
+            if name not in (*LAST_ONLY, LATE, OUT_OF_ORDER) and name not in NEEDS_A_PAST:
                 assert len(against) == len(own), (name, own)
             if against:
                 caught.add(index)
@@ -75,6 +75,8 @@ def paid_for_nothing(net: Network, liars: dict[int, str]) -> None:
     assert caught
 
 
+OUT_OF_ORDER = "states out of order"
+"""A round that was cut short has one state between its ends, which has no other order: there it is honest."""
 NEEDS_A_PAST = {cheat.name for cheat in CHEATS if cheat.needs}
 """Their first round, or one in which the accomplice was late, is honest."""
 
