@@ -28,6 +28,8 @@ import {Wages} from "./libraries/Wages.sol";
 contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     uint256 internal constant MAX_SIGNERS = 31;
     uint256 internal constant BLOCK_AGE = 256;
+    /// @dev A report comes back in calldata whenever it is proved false, which its texts must not make impossible.
+    uint256 internal constant MAX_CID_BYTES = 128;
     bytes32 internal constant CONFIG_TAG = keccak256("commonweight.config.v1");
 
     struct Epoch {
@@ -87,7 +89,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
     mapping(uint32 => uint64) internal _appliedBefore;
     mapping(bytes32 => Anchor) internal _anchors;
     mapping(uint64 => bytes32) public recordOf;
-    /// @dev Signer, epoch and attempt of each equivocation that has been proved.
+    /// @dev Signer, epoch and attempt of each equivocation that has cost a full bond.
     mapping(bytes32 => bool) internal _equivocations;
 
     modifier onlyDisputes() {
@@ -265,6 +267,7 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         if (r.epochCredits > limit) revert TooManyCredits(limit);
         uint256 sum = uint256(_lastSum) + r.epochCredits;
         if (r.sum != sum) revert WrongSum(sum);
+        if (bytes(r.evidenceCid).length > MAX_CID_BYTES || bytes(r.checkpointCid).length > MAX_CID_BYTES) revert CidTooLong();
         if (
             r.blockNumber >= block.number || block.number - r.blockNumber > BLOCK_AGE
                 || blockhash(r.blockNumber) != r.blockHash
@@ -366,8 +369,10 @@ contract CreditOracle is ICreditOracle, IRunPart, Dues, Initializable {
         ) revert NotEquivocation();
         bytes32 key = keccak256(abi.encode(signer, a.epoch, a.attempt));
         if (_equivocations[key]) revert AlreadyProved();
-        if (_signers[signer].bond == 0) revert NothingDue();
-        _equivocations[key] = true;
+        uint256 bond = _signers[signer].bond;
+        if (bond == 0) revert NothingDue();
+        // Or a signer could clear itself beforehand, an epoch and attempt for one unit.
+        if (bond >= RunConstants.signerBond()) _equivocations[key] = true;
         _slash(signer, msg.sender);
     }
 

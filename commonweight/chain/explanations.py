@@ -94,7 +94,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "this time or epoch is outside the run's training",
         "Check the epoch; `commonweight run show` lists the bounds.",
     ),
-    "AlreadyProved": ("this signer's equivocation of that epoch and attempt has been proved before", _NOTHING),
+    "AlreadyProved": ("this signer's equivocation of that epoch and attempt has cost its bond before", _NOTHING),
     "WagesMissing": (
         "wages of the last final epoch have not arrived at the distributor yet",
         "Call payWages of the campaign, which anyone can, and repeat the claim.",
@@ -116,6 +116,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "WrongDepth": ("the report's depth does not fit the provider count", "Check how the tree was built."),
     "TooManyCredits": ("the credits pass the limit for this epoch", "Carry the rest over to the next epoch."),
     "ListTooLong": ("the credits list has more than 10,000 entries", "Carry the rest over to the next epoch."),
+    "CidTooLong": ("a CID in the report has more than 128 bytes", "Name the content by its CIDv1 in base32."),
     "WrongListHash": ("the credits list is not the one that was signed", "Submit the list that belongs to the report."),
     "WrongBlock": ("the report's block is too old or not on this chain", "Sign again over a recent block."),
     "WrongSignatureOrder": ("signatures must ascend by signer address, each once", "Sort them."),

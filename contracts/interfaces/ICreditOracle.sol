@@ -30,6 +30,7 @@ interface ICreditOracle {
     error WrongDepth(uint8 expected);
     error TooManyCredits(uint256 limit);
     error ListTooLong();
+    error CidTooLong();
     error WrongListHash();
     error WrongBlock();
     error WrongSignatureOrder(uint256 position);
@@ -93,6 +94,7 @@ interface ICreditOracle {
     function closeEpoch(uint64 epoch) external;
 
     /// @notice Submits the report on the closed epoch. Anyone; signatures ascend by signer and reach the quorum.
+    /// @param report its CIDs of at most 128 bytes each, so that a transaction has room for any proof against it
     /// @param credits packed list of uint32 index and uint64 credits, big-endian; a malformed list is fraud, not a revert
     function submitReport(Report calldata report, bytes calldata credits, bytes[] calldata signatures) external;
 
@@ -129,7 +131,7 @@ interface ICreditOracle {
     function applyRotation(Rotation calldata r) external;
 
     /// @notice Takes the bond of a signer of two different reports for one epoch and attempt: a tenth to the caller, the rest to
-    /// the capital pool. Voids nothing. Anyone, at any time, once for each signer, epoch and attempt.
+    /// the capital pool. Voids nothing. Anyone, at any time, until a full bond has been taken for that signer, epoch and attempt.
     function proveEquivocation(Report calldata a, bytes calldata signatureA, Report calldata b, bytes calldata signatureB) external;
 
     /*//////////////////////////////////////////////////////////////

@@ -98,6 +98,31 @@ contract HookToken is ERC20("Hook", "HKT") {
     }
 }
 
+/// @notice Calls into a contract of its issuer's choice before anything moves, and needs no success of it.
+contract MeddlingToken is ERC20("Meddling", "MDL") {
+    address internal _target;
+    bytes internal _data;
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function meddle(address target, bytes calldata data) external {
+        (_target, _data) = (target, data);
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        address target = _target;
+        if (target != address(0)) {
+            // Once only, or a call that moves the token would go on for ever.
+            delete _target;
+            (bool ok,) = target.call(_data);
+            ok;
+        }
+        super._update(from, to, amount);
+    }
+}
+
 /// @notice Changes everybody's balance by one factor, as rebasing tokens do.
 contract RebasingToken {
     uint256 internal _numerator = 1;

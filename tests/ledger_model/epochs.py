@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.ledger_model.ledger import FinalEpoch
 from tests.ledger_model.rules import BPS, SCALE, Refused, Rules, need, refuse
-from tests.ledger_model.tree import ENTRY_BYTES, MAX_ENTRIES, Sibling, Tree, depth_for, keccak
+from tests.ledger_model.tree import ENTRY_BYTES, MAX_CID_BYTES, MAX_ENTRIES, Sibling, Tree, depth_for, keccak
 from tests.ledger_model.typed import Report
 
 if TYPE_CHECKING:
@@ -166,6 +166,8 @@ class Epochs:
         depth = depth_for(epoch.provider_count, ledger.depth)
         rules.need(report.depth == depth, "WrongDepth", depth)
         rules.need(report.epoch_credits <= self.credits_limit, "TooManyCredits", self.credits_limit)
+        cids = (report.evidence_cid, report.checkpoint_cid)
+        rules.need(all(len(cid.encode()) <= MAX_CID_BYTES for cid in cids), "CidTooLong")
         rules.need(len(packed) <= MAX_ENTRIES * ENTRY_BYTES, "ListTooLong")
         rules.need(keccak(packed) == report.credits_hash, "WrongListHash")
         rules.need(self.run.block_is(report.block_number, report.block_hash), "WrongBlock")

@@ -129,7 +129,8 @@ class Signers:
         rules.need(case not in self.equivocations, "AlreadyProved")
         rules.need(self.bonds[signer] > 0, "NothingDue")
         rules.hold()
-        self.equivocations.add(case)
+        if self.bonds[signer] >= self.p.signer_bond:
+            self.equivocations.add(case)
         self.slash((signer,), sender)
 
     def ban_provider(self, ban: typed.Ban, signatures: tuple[bytes, ...]) -> None:

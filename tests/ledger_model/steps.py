@@ -290,7 +290,7 @@ def _report_on(s: Scene, epoch: Epoch, tree: Tree, packed: bytes, total: int, se
 def _mistake(s: Scene, r: typed.Report, packed: bytes, b: int) -> tuple[typed.Report, bytes]:
     """One field that the contract itself refuses."""
     over = s.run.epochs.credits_limit + 1
-    match b % 10:
+    match b % 11:
         case 0:
             r = replace(r, attempt=r.attempt + 1)
         case 1:
@@ -311,6 +311,8 @@ def _mistake(s: Scene, r: typed.Report, packed: bytes, b: int) -> tuple[typed.Re
             r = replace(r, epoch=r.epoch + 1)
         case 9:
             r = replace(r, block_number=r.block_number + 1)
+        case 10:
+            r = replace(r, checkpoint_cid="b" * 129)
     return r, packed
 
 

@@ -12,6 +12,7 @@ from tests.ledger_model.rules import ZERO, ZERO_HASH
 
 ENTRY_BYTES = 12
 MAX_ENTRIES = 10_000
+MAX_CID_BYTES = 128
 ANSWER_LEVELS = 5  # an answer of the root game opens at most so many levels
 
 

@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {EscrowSteps} from "../support/EscrowSteps.sol";
 import {ICampaign} from "../../../contracts/interfaces/ICampaign.sol";
-import {EpochInfo, Report, RunParams} from "../../../contracts/interfaces/Types.sol";
+import {EpochInfo, Milestone, Report, RunParams} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice Campaign.settleEpoch: wages, fees and milestones of an epoch that is final or void.
 contract CampaignSettleEpochTest is EscrowSteps {
@@ -36,6 +36,21 @@ contract CampaignSettleEpochTest is EscrowSteps {
         list(0, 699);
         runEpoch(2);
         eq(campaign.milestonesMet(), 7, "third met");
+        ok(!campaign.ended(), "goes on");
+    }
+
+    /// As many milestones as there can be, all met by one report.
+    function test_sixteenMilestonesAtOnce() public {
+        RunParams memory p = defaultParams();
+        p.milestones = new Milestone[](16);
+        for (uint256 i = 0; i < 16; ++i) {
+            p.milestones[i] = Milestone(0, 0, 3_000_000, 625);
+        }
+        createRun(p);
+        launch(1);
+        runEpoch(0);
+        eq(campaign.milestonesMet(), 0xffff, "all");
+        eq(campaign.unlockedEscrow(), 1_500_001, "every tranche");
         ok(!campaign.ended(), "goes on");
     }
 

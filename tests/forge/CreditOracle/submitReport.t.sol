@@ -3,7 +3,8 @@ pragma solidity 0.8.30;
 
 import {ReportSteps} from "../support/ReportSteps.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
-import {EpochState, Report, RunParams} from "../../../contracts/interfaces/Types.sol";
+import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
+import {EpochState, Leaf, Report, RunParams, Sibling} from "../../../contracts/interfaces/Types.sol";
 
 /// @notice CreditOracle.submitReport: what a report must say, and who must have signed it.
 contract OracleSubmitReportTest is ReportSteps {
@@ -159,6 +160,28 @@ contract OracleSubmitReportTest is ReportSteps {
         r.creditsHash = keccak256(credits);
         submitWith(r, credits, signAll(digestOf(r), 3));
         eq(uint256(oracle.epochInfo(0).state), uint256(EpochState.Reported), "taken");
+    }
+
+    /// Texts as long as the calldata allows would leave no room for the proof that the report is false.
+    function test_longestCids() public {
+        launch(1);
+        close(0);
+        for (uint256 i = 0; i < 2; ++i) {
+            Report memory r = honestReport(0);
+            if (i == 0) r.evidenceCid = string(new bytes(129));
+            else r.checkpointCid = string(new bytes(129));
+            _refusedReport(r, "", abi.encodeWithSelector(ICreditOracle.CidTooLong.selector));
+        }
+        Report memory longest = honestReport(0);
+        longest.evidenceCid = string(new bytes(128));
+        longest.checkpointCid = string(new bytes(128));
+        submit(longest);
+        // The largest proof against the largest report: a transaction that nodes pass on, which is one below 128 KiB.
+        Sibling[] memory siblings = new Sibling[](20);
+        Leaf memory last;
+        bytes memory proof =
+            abi.encodeCall(IDisputes.proveWrongLeaf, (longest, new bytes(120_000), 0, 0, 0, siblings, last, siblings));
+        ok(proof.length + 500 < 128 * 1024, "fits");
     }
 
     function test_depthNeverFallsAndGrowsWithProviders() public {

@@ -156,6 +156,32 @@ contract ReportAttackTest is ReportSteps {
         _refused(sigs, abi.encodeWithSelector(ECDSA.ECDSAInvalidSignatureLength.selector, 64));
     }
 
+    /// A report whose words are wider than their fields, signed as it is, could be taken and never be settled.
+    function test_attack_reportOfWordsTooWide() public {
+        _prepare();
+        uint8[7] memory narrow = [1, 2, 6, 7, 13, 14, 15];
+        for (uint256 i = 0; i < narrow.length; ++i) {
+            bytes memory asked = _widen(abi.encodeCall(ICreditOracle.reportHash, (r)), narrow[i]);
+            (bool hashed, bytes memory digest) = address(oracle).call(asked);
+            ok(hashed, "the hash is that of the words");
+            bytes[] memory sigs = signAll(abi.decode(digest, (bytes32)), 3);
+            bytes memory sent = _widen(abi.encodeCall(ICreditOracle.submitReport, (r, credits, sigs)), narrow[i]);
+            (bool taken,) = address(oracle).call(sent);
+            ok(!taken, "taken");
+        }
+        submit(r);
+    }
+
+    /// @dev The call with one bit set above the widest field that is no whole word, in that word of the report, which comes first in it.
+    function _widen(bytes memory call_, uint256 word) internal pure returns (bytes memory) {
+        assembly ("memory-safe") {
+            let arguments := add(call_, 0x24)
+            let at := add(add(arguments, mload(arguments)), shl(5, word))
+            mstore(at, or(mload(at), shl(64, 1)))
+        }
+        return call_;
+    }
+
     /// One signer cannot fill a quorum, not even with its signature in a second shape.
     function test_attack_oneSignatureTwice() public {
         _prepare();

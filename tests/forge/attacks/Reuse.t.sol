@@ -6,7 +6,7 @@ import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
 import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
 import {IRevenueDistributor} from "../../../contracts/interfaces/IRevenueDistributor.sol";
 import {Leaf, Report, Sibling} from "../../../contracts/interfaces/Types.sol";
-import {PausableToken} from "../../../contracts/mocks/Tokens.sol";
+import {MeddlingToken, PausableToken} from "../../../contracts/mocks/Tokens.sol";
 
 /// @notice Attacks that use a thing twice, take another's place, or meet at the edge of a range or a time.
 contract ReuseAttackTest is DisputeSteps {
@@ -22,6 +22,29 @@ contract ReuseAttackTest is DisputeSteps {
         oracle.proveEquivocation(b, sigB, a, sigA);
         (a.attempt, b.attempt) = (1, 1);
         _equivocate(a, b);
+    }
+
+    /// A signer that proves its own equivocations to come while its bond is one unit has paid for none of them.
+    function test_attack_equivocationPaidForInAdvance() public eachAsset {
+        launch(2);
+        close(0);
+        uint256 key = 0x5151;
+        (Report memory a, Report memory b) = (honestReport(0), honestReport(0));
+        b.lossMicro += 1;
+        (bytes memory sigA, bytes memory sigB) = (signWith(key, digestOf(a)), signWith(key, digestOf(b)));
+        for (uint256 i = 0; i < 2; ++i) {
+            postBond(vm.addr(key), i == 0 ? 1 : BOND - 1);
+            oracle.proveEquivocation(a, sigA, b, sigB);
+            eq(oracle.bondOf(vm.addr(key)), 0, "what there is of the bond");
+        }
+        postBond(vm.addr(key), BOND);
+        vm.prank(carol);
+        oracle.proveEquivocation(a, sigA, b, sigB);
+        eq(oracle.bondOf(vm.addr(key)), 0, "the whole bond");
+        eq(oracle.owedTo(carol), BOND / 10, "to whom it is due");
+        postBond(vm.addr(key), BOND);
+        vm.expectRevert(ICreditOracle.AlreadyProved.selector);
+        oracle.proveEquivocation(a, sigA, b, sigB);
     }
 
     function _equivocate(Report memory a, Report memory b) internal {
@@ -74,6 +97,58 @@ contract ReuseAttackTest is DisputeSteps {
         claimCompute(0);
         eq(distributor.claimableCompute(1, tree.leaf(1)), other, "are whole");
         claimCompute(1);
+    }
+
+    /// A token that calls into the run while an epoch's wages move finds books that are right, and leaves them right.
+    function test_attack_tokenClosesAnEpochWhileWagesMove() public {
+        MeddlingToken token = _wagesAboutToMove();
+        token.meddle(address(oracle), abi.encodeCall(ICreditOracle.closeEpoch, (2)));
+        oracle.finalizeEpoch(accepted);
+        eq(oracle.nextEpoch(), 3, "closed in between");
+        eq(campaign.wagesDue(), 0, "the wages have moved");
+        claimCompute(0);
+        claimCompute(1);
+        eq(balance(payoutAddress(0)), 7_000 + 428, "a seventh of the later revenue");
+        eq(balance(payoutAddress(1)), 6_000 + 2_571, "the rest, and the wages");
+        eq(distributor.pendingCompute(), 0, "all is given out");
+    }
+
+    /// What it claims in between makes the wages fail to arrive, and so is not paid.
+    function test_attack_tokenClaimsWhileWagesMove() public {
+        MeddlingToken token = _wagesAboutToMove();
+        bytes memory claim = abi.encodeCall(IRevenueDistributor.claimCompute, (1, tree.leaf(1), tree.proofOf(1, 1)));
+        token.meddle(address(distributor), claim);
+        oracle.finalizeEpoch(accepted);
+        eq(balance(payoutAddress(1)), 0, "nothing out of what the other earned");
+        eq(campaign.wagesDue(), 6_000, "the wages wait");
+        token.meddle(address(0), "");
+        vm.expectRevert(IRevenueDistributor.WagesMissing.selector);
+        this.claimOfFirst();
+        campaign.payWages();
+        claimCompute(0);
+        claimCompute(1);
+        eq(balance(payoutAddress(0)), 7_000, "wages and revenue");
+        eq(balance(payoutAddress(1)), 6_000, "wages");
+    }
+
+    function claimOfFirst() external {
+        claimCompute(0);
+    }
+
+    /// @dev Epoch 1 is reported and ready to be final, epoch 2 is over, and revenue waits for it.
+    function _wagesAboutToMove() internal returns (MeddlingToken token) {
+        token = new MeddlingToken();
+        asset = address(token);
+        createRun(defaultParams());
+        launch(2);
+        list(0, 100);
+        runEpoch(0);
+        pay(10_000);
+        close(1);
+        list(1, 600);
+        submit(honestReport(1));
+        pay(5_000);
+        vm.warp(epochEnd(2));
     }
 
     /// A capital pool at the end of its range takes no debt; the debtor's other earnings go through, and the debt stays.
