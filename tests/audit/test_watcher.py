@@ -356,8 +356,12 @@ def test_equivocation_seen_in_released_signatures(run: Corrupt, tmp_path: Path) 
     assert log.moves() == ["ProveEquivocation", "TakeDue"]
     assert run.world.run.oracle.bond_of(SIGNERS[0].address) == 0
     assert run.state() == EpochState.REPORTED  # voids nothing
-    run.world.run.oracle.post_bond(SIGNERS[0].address, ETHER)
+    run.world.run.oracle.post_bond(SIGNERS[0].address, 1)
     second, told = run.watcher(released=(released,))
+    drain(second)
+    assert told.moves() == []  # one unit, which would settle nothing, is not worth the gas
+    assert told.events("not made") == []
+    run.world.run.oracle.post_bond(SIGNERS[0].address, ETHER)
     drain(second)
     drain(second)
     assert told.moves() == []

@@ -128,7 +128,7 @@ class Watcher:
             yield from moves
         for found in self._vows.found:
             proof = ProveEquivocation(None, found)
-            if proof not in self._settled_proofs:
+            if proof not in self._settled_proofs and self._costs(found.signer, seen):
                 yield proof
         for contract, amount in seen.dues.items():
             if amount and self._worth(amount, seen):
@@ -146,6 +146,15 @@ class Watcher:
         """Whether taking an amount pays for its gas; a token's worth in gas is not known, so that it is taken."""
         price = seen.head.base_fee_wei + self._run.chain.fees.tip_wei
         return not self._run.asset.native or amount > _TAKE_GAS * price
+
+    def _costs(self, signer: str, seen: Seen) -> bool:
+        """Whether a proof takes a bond that is full, or one that pays for the gas.
+
+        Less can sign nothing and settles nothing, and who pays it in by the unit would have us prove without end.
+        """
+        bond = self._run.oracle.bond_of(signer, block=seen.head.number)
+        worth = self._run.asset.native and self._worth(bond // 10, seen)
+        return worth or bond >= self._run.params.signer_bond
 
     def _miss(self, case: Case, late: Missed) -> None:
         if self._once("missed", case.digest, late.what):
