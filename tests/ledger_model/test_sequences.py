@@ -64,6 +64,20 @@ KNOWN: list[tuple[str, list[tuple[Move, str]]]] = [
             (("report", 1, 3, 0, 0), "BondNotFull"),
         ],
     ),
+    (
+        "an honest report is pending",
+        [
+            (("equivocate", 1, 0, 0, 0), "done"),
+            (("equivocate", 1, 0, 0, 0), "AlreadyProved"),
+            (("equivocate", 1, 1, 0, 0), "NothingDue"),
+            (("post_bond", 1, 0, 1, 0), "done"),
+            (("equivocate", 1, 1, 0, 0), "done"),
+            (("post_bond", 1, 0, 0, USUAL), "done"),
+            (("equivocate", 1, 1, 0, 0), "done"),
+            (("post_bond", 1, 0, 0, USUAL), "done"),
+            (("equivocate", 1, 1, 0, 0), "AlreadyProved"),
+        ],
+    ),
 ]
 
 
