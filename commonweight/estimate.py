@@ -26,7 +26,7 @@ GAS: Mapping[str, int] = {  # snapshots/gas.json
     "deposit, first by a funder": 54_805,
     "anchor a round": 82_101,
     "close an epoch": 122_169,
-    "report, 3 of 4 signers, 10 credited providers": 107_319,
+    "report, 3 of 4 signers, 10 credited providers": 107_757,
     "finalise an epoch": 332_983,
     "claim by a provider, depth 16, first": 107_060,
     "claim from the capital pool, first": 72_456,
@@ -104,7 +104,8 @@ class Plan:
     Exactly one of `tokens` and `budget` is given. A member takes `h` inner steps of `step_tokens` tokens a round.
     `mfu` is the part of a device's peak that training reaches while it computes, `availability` the part of the time
     in which devices that are paid for compute at all. Between a round's steps and its exchange lies the anchor's window
-    of `window_s`; `overlap` hides both behind the next round's first steps.
+    of `window_s`; `overlap` hides both behind the next round's first steps. In a `star` the coordinator reduces, over a
+    link of `coordinator_bps` each way; in a `butterfly` it only takes everybody's payload.
     """
 
     shape: Shape
@@ -114,6 +115,7 @@ class Plan:
     members: int = 16
     gpus: int = 1
     h: int = 100
+    topology: str = "butterfly"
     step_tokens: int = 1 << 20
     seq_len: int = 4096
     codec: str = "int8"
@@ -121,6 +123,7 @@ class Plan:
     block: int = 128
     upload_bps: float = 1e9
     download_bps: float = 1e9
+    coordinator_bps: float = 1e11
     rtt_s: float = 0.05
     window_s: float = 120.0
     overlap: bool = False
@@ -138,9 +141,11 @@ class Plan:
         if (self.tokens is None) == (self.budget is None):
             raise UsageError("How long is the run?", "", "Name one of --tokens and --budget.")
         positive = ("members", "gpus", "h", "step_tokens", "seq_len", "upload_bps", "download_bps", "epoch_s", "block")
-        for name in (*positive, "mfu", "availability", "hour_price"):
+        for name in (*positive, "coordinator_bps", "mfu", "availability", "hour_price"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be above zero.", f"It is {getattr(self, name)}", "Correct it.")
+        if self.topology not in ("butterfly", "star"):
+            raise UsageError("There is no such topology.", f"It is {self.topology}", "Choose butterfly or star.")
         for name in ("mfu", "availability"):
             if getattr(self, name) > 1:
                 raise UsageError(f"{name} is a share, at most 1.", f"It is {getattr(self, name)}", "Correct it.")
@@ -152,7 +157,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The figures. Bytes are those that one member sends; it receives as many within the all-reduce."""
+    """The figures. Bytes are those that one member sends: `allreduce_bytes` to other members, of whom it receives as
+    many, `upload_bytes` to the coordinator, of whom it gets `download_bytes`. `coordinator_bytes` are what that takes
+    in and gives out in a round.
+    """
 
     tokens: float
     flops: float
@@ -166,7 +174,9 @@ class Estimate:
     computing: float
     allreduce_bytes: int
     upload_bytes: int
+    download_bytes: int
     replay_bytes: int
+    coordinator_bytes: int
     synchronous_ratio: float
     memory_bytes: int
     gpu_memory_bytes: int
@@ -217,11 +227,15 @@ def estimate(plan: Plan) -> Estimate:
     round_tokens = plan.h * plan.step_tokens * members
     rounds = max(1, math.ceil(tokens / round_tokens))
     compute_s = plan.h * plan.step_tokens * each / (plan.gpu.peak_flops * plan.mfu * plan.gpus)
-    traded = allreduce_bytes(parameters, members, plan.codec, plan.result_codec, plan.block)
+    star = plan.topology == "star"
+    traded = 0 if star else allreduce_bytes(parameters, members, plan.codec, plan.result_codec, plan.block)
     upload = encoded_size(parameters, plan.codec, plan.block)
+    download = encoded_size(parameters, plan.result_codec, plan.block) if star else 0
     # weights, both moments and error feedback of a drawn segment's ends
     replay = 2 * 16 * parameters * plan.replay_bps // 10_000
-    exchange_s = max((traded + upload + replay) * 8 / plan.upload_bps, traded * 8 / plan.download_bps) + 4 * plan.rtt_s
+    up_s = max((traded + upload + replay) * 8 / plan.upload_bps, traded * 8 / plan.download_bps)
+    down_s = max(download * 8 / plan.download_bps, members * download * 8 / plan.coordinator_bps)
+    exchange_s = max(up_s, members * upload * 8 / plan.coordinator_bps) + down_s + 4 * plan.rtt_s
     exchange_s = 0.0 if members == 1 else exchange_s
     waiting_s = plan.window_s + exchange_s
     round_s = max(compute_s, waiting_s) if plan.overlap else compute_s + waiting_s
@@ -249,11 +263,13 @@ def estimate(plan: Plan) -> Estimate:
         computing=computing,
         allreduce_bytes=traded,
         upload_bytes=upload,
+        download_bytes=download,
         replay_bytes=replay,
-        synchronous_ratio=synchronous / (traded + upload + replay) if members > 1 else 1.0,
+        coordinator_bytes=members * (upload + download),
+        synchronous_ratio=2 * synchronous / (2 * traded + upload + download + replay) if members > 1 else 1.0,
         memory_bytes=member_memory,
         gpu_memory_bytes=member_memory // plan.gpus,
-        credits=6 * parameters * int(tokens) * (EARNING_FACTOR + 200) // 1000 // FLOPS_PER_CREDIT,
+        credits=6 * parameters * int(tokens) * (EARNING_FACTOR + (0 if star else 200)) // 1000 // FLOPS_PER_CREDIT,
         compute_price=compute_price,
         oracle_price=oracle_price,
         gas=gas,

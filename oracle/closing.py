@@ -44,9 +44,11 @@ class Closing:
         self._seat = desk.seat
 
     def complete(self, plan: Plan, roots: set[bytes]) -> bool:
-        """Whether waiting longer would bring nothing: every payload that can count is here, and every part's result."""
+        """Whether waiting longer would bring nothing: every payload that can count is here, and every part's result of
+        the members that reduce.
+        """
         reduced = {result.body.part for result in self._desk.rounds.results(plan.round)}
-        if len(reduced) < plan.parts:
+        if plan.reducers and len(reduced) < plan.parts:
             return False
         offenders = {row.member for row in self._seat.db.offences()}
         anchored = self._desk.rounds.anchored(plan.round, roots).values()

@@ -75,6 +75,8 @@ def make_plan(
         shares = [replace(share, next_start=position + place * room) for place, share in enumerate(shares)]
     order = sorted(members)
     turn = [order[(number + place) % len(order)] for place in range(parts + 1)]
+    if config.training.topology == "star":
+        turn = []
     return Plan(
         run=campaign, round=number, epoch=params.epoch_of(commit_by_ms // 1000), base=base, base_cid=base_cid,
         config=config.sha256, data_seed=data_seed(config.genesis_seed_bytes), members=tuple(shares),

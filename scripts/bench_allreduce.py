@@ -3,12 +3,14 @@
 Every engine reduces the same vectors: healthy; with a process killed as the exchange begins; with one frozen. Timed is
 the slowest survivor, from the start of the exchange until it holds the decoded mean of the whole vector. What the
 engines guarantee differs, and the table says so: whether the survivors held one and the same result, and how far it is
-from the exact mean. Rounds of the engines alternate, so that they meet the same machine.
+from the exact mean. Rounds of the engines alternate, so that they meet the same machine. Without options it takes
+some eighteen minutes, most of it for processes to start.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.modelconfig import PRESETS
 
 TIMED = ("micro", "25M")
+_BRACKETS = re.compile(r"\s*\[[^\]]*\]:?[0-9]*")
 SPANS = 8
 """The plan of a round with a fault gives the exchange this many times what a healthy round took."""
 
@@ -43,8 +46,8 @@ ENGINES = (
 def main() -> int:
     """Play, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="healthy rounds of each engine and size")
-    parser.add_argument("--faults", type=int, default=3, help="rounds with each fault")
+    parser.add_argument("--rounds", type=int, default=5, help="healthy rounds of each engine and size")
+    parser.add_argument("--faults", type=int, default=1, help="rounds with each fault")
     parser.add_argument("--engine", action="append", help="only these, by name")
     options = parser.parse_args()
     console = Console(stderr=True)
@@ -129,8 +132,13 @@ def _summary(rounds: list[Message]) -> JsonObject:
         "same": sum(bool(one["same"]) for one in rounds),
         "of": len(rounds),
         "error_ppm": round(1e6 * max(errors)) if errors else None,
-        "problem": next((str(one["problem"]) for one in rounds if one["problem"]), None),
+        "problem": next((_said(str(one["problem"])) for one in rounds if one["problem"]), None),
     }
+
+
+def _said(problem: str) -> str:
+    """An engine's own words, without the places in its sources and the addresses that some put in brackets."""
+    return _BRACKETS.sub("", problem).split(". ")[0].strip(" :.")[:60]
 
 
 def table(body: Figures) -> str:

@@ -19,6 +19,7 @@ from benches.block import write_block
 from benches.results import WORKING, machine, write_result
 
 from commonweight.exact.arrays import F32
+from commonweight.exact.codecs import decode, encode
 from commonweight.exact.copies import alike, memory_steps
 from commonweight.exact.payload import Payload
 from commonweight.exact.round import apply_parts
@@ -72,7 +73,7 @@ def examine(
     crowd: Crowd, plan: Plan, first: Mapping[int, State], payloads: Mapping[int, Payload], older: Mapping[int, F32]
 ) -> JsonObject:
     """Cosines of honest payloads and of copies, how many of each the rule doubts, and what replays of them find."""
-    rule, memory = crowd.config.verification, memory_steps(crowd.config.training.inner.betas[0])
+    rule, memory = crowd.config.verification, memory_steps(crowd.config.training.inner.memory)
     bound = rule.copy_cosine_bps if plan.h >= memory else rule.copy_cosine_short_bps
     new = {index: made.decoded for index, made in payloads.items()}
     pairs = {
@@ -89,7 +90,11 @@ def examine(
     )
     noise = np.random.default_rng(plan.round).normal(size=new[1].size).astype(np.float32)
     noise *= np.float32(np.linalg.norm(new[1]) / np.linalg.norm(noise))
-    copies = {str(share): alike(new[1] + np.float32(share) * noise, new[1], bound) for share in SHARES}
+    codec, block = plan.codec, plan.block
+    disguised = {share: encode(new[1] + np.float32(share) * noise, codec, block) for share in SHARES}
+    copies = {
+        str(share): alike(decode(data, noise.size, codec, block), new[1], bound) for share, data in disguised.items()
+    }  # fmt: skip
     own = [replayed(crowd, plan, index, index, first) for index in new]
     others = [replayed(crowd, plan, index, (index + 1) % MEMBERS, first) for index in new]
     return {

@@ -2,8 +2,8 @@
 
 Four members, each in a network namespace of its own behind a shaped link, exchange what a round of `bench-loss` has:
 the same model, codecs and H, whose share of the gain stands beside. Ours is the trainer's own exchange with all that
-protects it, and each member gives the copy of its payload to a coordinator, through the same link. Beside it, gloo's
-fp32 all-reduce after every step: plain data parallel training.
+protects it, and each member gives the copy of its payload to a coordinator, through the same link; in a star, it takes
+the results from there. Beside it, gloo's fp32 all-reduce after every step: plain data parallel training.
 
 The exchange is timed, on the clock and on the processor; a step is timed alone, on one idle core, since members have
 machines of their own. A round of H steps, o of which are taken while the exchange goes on (the row's overlap), takes
@@ -43,10 +43,10 @@ WORKERS = 4
 LINKS = (Link(20, 100), Link(50, 250), Link(200, 1000), Link(20, 100, 20, 1000))
 PARALLEL = "data parallel, gloo fp32"
 POINTS = (
-    "default of a run",
-    "int1 carried, results ternary, H 11, overlap 3, outer 0.7/0.8",
-    "int1 carried, results ternary, H 22, outer 0.7/0.8",
-    "int1 carried, results ternary, H 22, overlap 5, outer 0.7/0.8",
+    "Muon, default of a run",
+    "Muon, star: int1 carried, results ternary, H 13, outer 1.0/0.4",
+    "Muon, star: int1 carried, results ternary, H 34, outer 1.0/0.4",
+    "Muon, star: int1 carried, results ternary, H 34, overlap 3, outer 1.0/0.4",
 )
 """Rows of bench-loss, by name."""
 _ZERO = "0x" + "00" * 32
@@ -86,7 +86,8 @@ def _ways(points: Sequence[str]) -> list[Way]:
     ways = [Way(Engine(PARALLEL, "gloo", "fp32", ""), 1, 0, 1000)]
     for row, _ in ROWS:
         if row.name in points:
-            training = {"trace_every": 1, **row.training}  # as in bench-loss: a base may come in after any step
+            # as in bench-loss: a base may come in after any step
+            training: JsonObject = {"inner": {"optimizer": row.inner}, "trace_every": 1, **row.training}
             config, share = _config(training), shares.get(row.name)
             training["block"] = config.training.block
             engine = Engine(row.name, "butterfly", config.training.codec, "", training=training)

@@ -64,8 +64,8 @@ def main() -> int:
     ]
     missing = [] if options.show else [each for each in wanted if not _place(*each).exists()]
     race = Race(_FOLDER)
-    for seed in sorted({seed for _, seed in missing}):
-        race.start(seed)
+    for inner, seed in sorted({(row.inner, seed) for row, seed in missing}):
+        race.start(inner, seed)
     pool = ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"))
     with Progress(console=Console(stderr=True)) as progress, pool:
         for _ in progress.track(pool.map(_play, missing), len(missing), description="rows"):
@@ -112,7 +112,7 @@ def _place(row: Row, seed: int) -> Path:
 def _sources() -> str:
     """A digest of the code that a row's figures follow from: what another version played is not used."""
     own = [ROOT / "scripts" / "benches" / name for name in ("loss.py", "gather.py", "wire.py")]
-    inner = [ROOT / "trainer" / name for name in ("inner.py", "model.py", "evaluate.py")]
+    inner = [ROOT / "trainer" / name for name in ("inner.py", "muon.py", "model.py", "evaluate.py")]
     hasher = hashlib.sha256()
     for path in sorted([*(ROOT / "commonweight" / "exact").glob("*.py"), *own, *inner]):
         hasher.update(path.read_bytes())
@@ -124,17 +124,18 @@ class Line:
     """A row of the table: what was set, and for each seed in order (seed, loss, share of the gain, bytes).
 
     Shares are thousandths of the gain from one worker to synchronous training with the same seed, in ascending seeds;
-    traffic is that of a worker in all 400 steps: between workers, and with the copies for the coordinator.
+    bytes are those that a worker sends and receives in all 400 steps.
     """
 
     name: str
     how: str
+    inner: str
     training: JsonObject
     seeds: tuple[int, ...]
     loss_micro: tuple[int, ...]
     share_milli: tuple[int, ...]
-    exchanged: int
-    all_bytes: int
+    sent: int
+    received: int
     encoded: int
     rounds: int
     weights: tuple[str, ...]
@@ -144,16 +145,27 @@ class Line:
         """Mean share over the seeds, in thousandths."""
         return round(sum(self.share_milli) / len(self.share_milli))
 
-    def times_less(self, sent: int) -> float:
+    @property
+    def all_bytes(self) -> int:
+        """Sent and received."""
+        return self.sent + self.received
+
+    @property
+    def times_less(self) -> float:
         """How much less that is than what synchronous fp32 training sends and receives."""
-        return STEPS * synchronous_bytes(_parameters(), MEMBERS) / sent
+        return STEPS * synchronous_bytes(_parameters(), MEMBERS).all / self.all_bytes
+
+    @property
+    def times_less_sent(self) -> float:
+        """The same of what is sent alone, which most people's links are slower at."""
+        return STEPS * synchronous_bytes(_parameters(), MEMBERS).sent / self.sent
 
     def to_json(self) -> JsonObject:
         """One object a row."""
         return {
-            "name": self.name, "how": self.how, "training": self.training,
+            "name": self.name, "how": self.how, "inner": self.inner, "training": self.training,
             "seeds": list(self.seeds), "loss_micro": list(self.loss_micro), "share_milli": list(self.share_milli),
-            "exchanged": self.exchanged, "all_bytes": self.all_bytes, "encoded": self.encoded, "rounds": self.rounds,
+            "sent": self.sent, "received": self.received, "encoded": self.encoded, "rounds": self.rounds,
             "weights": list(self.weights),
         }  # fmt: skip
 
@@ -163,9 +175,9 @@ class Line:
         training = f.take("training")
         assert isinstance(training, dict)
         line = cls(
-            f.text("name", 200), f.text("how", 40), training, f.integers("seeds", 0, 99, 1, 99),
+            f.text("name", 200), f.text("how", 40), f.text("inner", 40), training, f.integers("seeds", 0, 99, 1, 99),
             f.integers("loss_micro", 0, 10**8, 1, 99), f.integers("share_milli", -(10**6), 10**6, 1, 99),
-            f.integer("exchanged"), f.integer("all_bytes"), f.integer("encoded"), f.integer("rounds"),
+            f.integer("sent"), f.integer("received"), f.integer("encoded"), f.integer("rounds"),
             f.digests("weights", 1, 99),
         )  # fmt: skip
         f.done()
@@ -174,20 +186,23 @@ class Line:
 
 def read_lines(played: dict[Row, list[dict[str, int | str]]]) -> list[Line]:
     """The lines of all rows that were played with some seed for which both ends of the gain were, too."""
-    losses = {(row.name, one["seed"]): int(one["loss_micro"]) for row, all_ in played.items() for one in all_}
+    losses = {
+        (row.how, row.inner, one["seed"]): int(one["loss_micro"])
+        for row, all_ in played.items() if row.how in (ALONE, SYNCHRONOUS) for one in all_
+    }  # fmt: skip
     lines = []
     for row, all_ in played.items():
-        known = [one for one in all_ if {(ALONE, one["seed"]), (SYNCHRONOUS, one["seed"])} <= set(losses)]
+        known = [one for one in all_ if all((how, row.inner, one["seed"]) in losses for how in (ALONE, SYNCHRONOUS))]
         if not known:
             continue
         shares = []
         for one in known:
-            low, high = losses[ALONE, one["seed"]], losses[SYNCHRONOUS, one["seed"]]
+            low, high = (losses[how, row.inner, one["seed"]] for how in (ALONE, SYNCHRONOUS))
             shares.append(round(1000 * (low - int(one["loss_micro"])) / (low - high)))
-        exchanged, copied, encoded = (max(int(one[key]) for one in known) for key in ("exchanged", "copied", "encoded"))
+        sent, received, encoded = (max(int(one[key]) for one in known) for key in ("sent", "received", "encoded"))
         lines.append(Line(
-            row.name, row.how, row.training,  tuple(int(one["seed"]) for one in known),
-            tuple(int(one["loss_micro"]) for one in known), tuple(shares), exchanged, exchanged + copied, encoded,
+            row.name, row.how, row.inner, row.training, tuple(int(one["seed"]) for one in known),
+            tuple(int(one["loss_micro"]) for one in known), tuple(shares), sent, received, encoded,
             int(known[0]["rounds"]), tuple(str(one["weights"]) for one in known),
         ))  # fmt: skip
     return lines
@@ -196,15 +211,15 @@ def read_lines(played: dict[Row, list[dict[str, int | str]]]) -> list[Line]:
 def table(lines: list[Line]) -> str:
     """Markdown: settings, traffic, loss and share of the gain, row by row."""
     out = [
-        "| method | traffic: workers | with the copy | held-out loss | share of the gain | seeds |",
+        "| method | traffic | of it sent | held-out loss | share of the gain | seeds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for line in lines:
-        factors = [
-            "-" if not sent else f"{line.times_less(sent):.0f}x less" for sent in (line.exchanged, line.all_bytes)
-        ]
-        if line.how == "synchronous":
-            factors = ["1", "1"]
+        factors = ("-", "-")
+        if line.all_bytes:
+            factors = (f"{line.times_less:.0f}x less", f"{line.times_less_sent:.0f}x less")
+        if line.how == SYNCHRONOUS:
+            factors = ("1", "1")
         loss = sum(line.loss_micro) / len(line.loss_micro) / 1e6
         low, high = min(line.share_milli) / 10, max(line.share_milli) / 10
         spread = "" if len(line.seeds) == 1 else f" ({low:.1f} to {high:.1f})"
@@ -217,7 +232,7 @@ def goals(lines: list[Line]) -> str:
     """Markdown: for each goal the best row that a run's configuration can name, all its bytes counted."""
     out = ["| goal | best row | its traffic | its share | |", "| --- | --- | ---: | ---: | --- |"]
     for times, milli in GOALS:
-        fit = [one for one in lines if one.how == "rounds" and one.times_less(one.all_bytes) >= times]
+        fit = [one for one in lines if one.how == "rounds" and one.times_less >= times]
         goal = f"{milli / 10:.0f} % at {times}x"
         if not fit:
             out.append(f"| {goal} | none played | | | not measured |")
@@ -227,7 +242,7 @@ def goals(lines: list[Line]) -> str:
         cells = (
             goal,
             best.name,
-            f"{best.times_less(best.all_bytes):.0f}x less",
+            f"{best.times_less:.0f}x less",
             f"{best.mean_milli / 10:.1f} %",
             verdict,
         )
@@ -238,9 +253,9 @@ def goals(lines: list[Line]) -> str:
 def points(lines: list[Line]) -> list[tuple[str, float, float, bool]]:
     """What the picture shows: name, times less traffic, share of the gain, and whether it is a run's own setting."""
     return [
-        (one.name, one.times_less(one.all_bytes), one.mean_milli / 1000, one.how == "rounds")
+        (one.name, one.times_less, one.mean_milli / 1000, one.how == "rounds")
         for one in lines
-        if one.all_bytes and one.how != "synchronous"
+        if one.all_bytes and one.how != SYNCHRONOUS
     ]
 
 

@@ -97,7 +97,9 @@ def _sources() -> str:
     """A digest of the code that a case's loss follows from: what another version played is not used."""
     own = [ROOT / "scripts" / "benches" / name for name in ("attacks.py", "robust.py")]
     hasher = hashlib.sha256()
-    for path in sorted([*(ROOT / "commonweight" / "exact").glob("*.py"), *own]):
+    inner = [ROOT / "trainer" / name for name in ("inner.py", "muon.py", "model.py")]
+    defaults = ROOT / "commonweight" / "protocol" / "runconfig.py"
+    for path in sorted([*(ROOT / "commonweight" / "exact").glob("*.py"), *own, *inner, defaults]):
         hasher.update(path.read_bytes())
     return hasher.hexdigest()[:16]
 

@@ -27,7 +27,7 @@ from commonweight.exact.arrays import F32
 from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
 from commonweight.exact.codecs import decode, encode
 from commonweight.exact.norms import dot
-from commonweight.exact.payload import Payload, make_payload
+from commonweight.exact.payload import Payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State
 from commonweight.protocol.canonical import Json, JsonObject
@@ -36,6 +36,7 @@ from commonweight.protocol.data import data_seed
 from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import CODECS, RunConfig
 from trainer.data import Corpus, prepare
+from trainer.diloco import payload_of, setting_out
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
 
@@ -43,6 +44,10 @@ DOCUMENT = ROOT / "docs" / "verification.md"
 MEMBERS = 3
 SETTINGS: Mapping[int, Sequence[int]] = {1: (2, 12, 30), 5: (2, 6, 14), 20: (1, 4)}
 """H -> the rounds at which everything is measured; the last one ends the run."""
+TRAINING: JsonObject = {
+    "inner": {"optimizer": "adamw"}, "outer": {"lr": "0.7", "momentum": "0.9"}, "codec": "int8", "result_codec": "int8",
+    "block": 128, "carry_residual": False,
+}  # fmt: skip
 CHEATS = ("nothing", "noise", "negated", "other data", "older work", "half the steps")
 FIGURES = ("own_gain", "heldout_gain", "lead", "surplus")
 _FOLDER = WORKING / "scores"
@@ -63,12 +68,12 @@ class Crowd:
     train_seconds: float = 0.0
 
     @classmethod
-    def start(cls, h: int, corpus: Corpus) -> Crowd:
-        """A fresh run with H inner steps a round."""
+    def start(cls, h: int, corpus: Corpus, **training: Json) -> Crowd:
+        """A fresh run with H inner steps a round and these settings of its training."""
         config = RunConfig.parse({
             "name": "scores", "model": {"preset": "nano", "vocab_size": 256}, "genesis_seed": "0x" + "07" * 32,
             "data": {"manifest_cid": "", "manifest_sha256": corpus.manifest.sha256},
-            "training": {"h": h, "trace_every": min(h, 5)},
+            "training": {"h": h, "trace_every": min(h, 5), **training},
         })  # fmt: skip
         configure_torch(config.training.threads)
         return cls(config, corpus, genesis_checkpoint(config), InnerOptimizer(config))
@@ -89,19 +94,16 @@ class Crowd:
     def train(self, plan: Plan, start: int, state: State, steps: int) -> State:
         """The state after `steps` steps on the windows from `start` on."""
         began, training = time.perf_counter(), self.config.training
-        self.optimizer.load(state)
+        self.optimizer.load(setting_out(self.config, self.checkpoint.weights, state, 0, None))
         data = bytes.fromhex(plan.data_seed[2:])
         for step in range(steps):
             self.optimizer.advance(self.corpus.batch(data, start, step, training.batch, training.seq_len))
         self.train_seconds += time.perf_counter() - began
         return self.optimizer.state(state.residual)
 
-    def payload(self, last: State) -> Payload:
+    def payload(self, plan: Plan, last: State) -> Payload:
         """What a member sends after its last state."""
-        training = self.config.training
-        return make_payload(
-            self.checkpoint.weights, last.weights, last.residual, MEMBERS, training.codec, training.block, True
-        )
+        return payload_of(self.config, plan, self.checkpoint.weights, last.weights, last.residual)
 
     def round(self, plan: Plan) -> tuple[dict[int, State], dict[int, Payload], list[F32]]:
         """Everybody's state before the round and payload, and the canonical parts."""
@@ -112,7 +114,7 @@ class Crowd:
             old = self.states.get(member.index, State(0, zeros, zeros, zeros, zeros))
             first[member.index] = State(old.step, self.checkpoint.weights, old.m, old.v, old.residual)
             last = self.train(plan, member.data_start, first[member.index], member.steps)
-            made = payloads[member.index] = self.payload(last)
+            made = payloads[member.index] = self.payload(plan, last)
             self.states[member.index] = State(last.step, last.weights, last.m, last.v, made.new_residual)
         tokens = {i: self.config.tokens(plan.h) for i in payloads}
         parts = [
@@ -138,7 +140,7 @@ def main() -> int:
             if options.again or not place.exists():
                 task = progress.add_task(f"H = {h}", total=marks[-1])
                 entries = []
-                for entry in measure(Crowd.start(h, corpus), marks):
+                for entry in measure(Crowd.start(h, corpus, **TRAINING), marks):
                     progress.advance(task)
                     entries += [entry] if entry else []
                 place.write_text(json.dumps(entries))
@@ -211,7 +213,7 @@ def cheat(crowd: Crowd, plan: Plan, first: State, honest: F32, name: str) -> F32
         start += 10**6
     else:
         steps //= 2
-    return crowd.payload(crowd.train(plan, start, first, steps)).decoded if steps else None
+    return crowd.payload(plan, crowd.train(plan, start, first, steps)).decoded if steps else None
 
 
 def alike(crowd: Crowd, sent: Mapping[int, F32]) -> JsonObject:

@@ -117,7 +117,7 @@ class Exchange:
         self._arrivals = {
             part: _Arrivals()
             for part in range(self.plan.parts)
-            if seat.index in (self.plan.reducers[part], self.plan.backups[part])
+            if seat.index in self.plan.reducers_of(part)
         }
 
     # --- the round ---------------------------------------------------------------------------------------------------
@@ -126,9 +126,13 @@ class Exchange:
         """Exchange with the members whose anchored commitments these are; `results` holds what came of it.
 
         `own_part` gives this member's signed message and bytes of a part, None when it has committed to nothing.
-        Returns when every part has a result, or at the plan's `exchange_by`.
+        Returns when every part has a result, or at the plan's `exchange_by`; at once in a star, whose members give
+        nothing to each other.
         """
         self._commitments = {i: (signed, Commitment.from_body(signed.body)) for i, signed in commitments.items()}
+        if not self.plan.reducers:
+            self._begun.set()
+            return
         start = self._clock()
         span_s = max(0.1, self.plan.exchange_by_ms / 1000 - start)
         self._begun.set()
@@ -296,7 +300,7 @@ class Exchange:
         """The result of a part, as soon as there is one; PeerRefused when there will be none here."""
         if not 0 <= part < self.plan.parts:
             raise PeerRefused("no-such-part", "This part does not exist", f"the plan has {self.plan.parts}")
-        if not await self._result_within(part, self._left_s()):
+        if not self.plan.reducers or not await self._result_within(part, self._left_s()):
             raise PeerRefused("no-result", f"There is no result of part {part} of round {self.plan.round} here")
         return self.results[part]
 

@@ -1,4 +1,4 @@
-"""The inner steps: AdamW on the flat vector, element by element, with one loss and one gradient per step.
+"""The inner steps: AdamW, SGD or Muon on the flat vector, with one loss and one gradient per step.
 
 The thread count is fixed and only deterministic kernels run, so the same machine kind always gives the same bits. What
 a step changes is the training state: weights, both moments and the step count. The error-feedback residual belongs to
@@ -18,10 +18,12 @@ from torch import Tensor
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32
+from commonweight.exact.layout import TensorSpec
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
 from trainer.engine import Engine
 from trainer.model import Llama
+from trainer.muon import Muon, turns
 
 _PLAIN = Engine()
 _CACHED = 1 << 15
@@ -55,7 +57,8 @@ class InnerRule:
 
     Weight decay acts on matrices only. The arithmetic is that of torch.optim with `foreach=False`; SGD's momentum is
     the first of `betas` and its buffer takes the place of `m`, while `v` stays as it is. Everything is element by
-    element, so a vector may be stepped whole or in pieces.
+    element, so a vector may be stepped whole or in pieces. In a run with Muon, `muon` steps some matrices instead,
+    each whole; its buffer is their `m`, and their `v` stays as it is.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -63,7 +66,8 @@ class InnerRule:
         self.lr, self.eps = float(inner.lr), float(inner.eps)
         self.beta1, self.beta2 = (float(beta) for beta in inner.betas)
         self.weight_decay, self.clip, self.warmup = float(inner.weight_decay), float(inner.clip), inner.warmup
-        self.adaptive = inner.optimizer == "adamw"
+        self.adaptive = inner.optimizer != "sgd"
+        self.muon = Muon(config) if inner.optimizer == "muon" else None
 
     def scale(self, norm: float) -> float:
         """What clipping multiplies a gradient of this norm by."""
@@ -72,6 +76,21 @@ class InnerRule:
     def rate(self, step: int) -> float:
         """The learning rate of step number `step` (from 1)."""
         return self.lr * min(1.0, step / self.warmup) if self.warmup else self.lr
+
+    def step_all(
+        self, step: int, tensors: Sequence[TensorSpec], w: Tensor, m: Tensor, v: Tensor, grad: Tensor
+    ) -> None:  # fmt: skip
+        """Step number `step` (from 1) on all tensors of flat vectors, in place."""
+        if self.muon is None:
+            decayed = [slice(t.offset, t.stop) for t in tensors if len(t.shape) > 1]
+            self.apply(step, w, m, v, grad, decayed)
+            return
+        for t in tensors:
+            at = slice(t.offset, t.stop)
+            if turns(t):
+                self.muon.apply(t, self.rate(step), w[at].view(t.shape), m[at].view(t.shape), grad[at].view(t.shape))
+            else:
+                self.apply(step, w[at], m[at], v[at], grad[at], [slice(None)] if len(t.shape) > 1 else [])
 
     def apply(self, step: int, w: Tensor, m: Tensor, v: Tensor, grad: Tensor, decayed: Sequence[slice]) -> None:
         """Step number `step` (from 1) on weights, moments and a clipped gradient, in place."""
@@ -107,7 +126,6 @@ class InnerOptimizer:
         self._loss: Callable[[Tensor], Tensor] = self.model.loss
         if engine.compiled:
             self._loss = torch.compile(self.model.loss)
-        self.decayed = [slice(t.offset, t.offset + t.numel) for t in self.model.layout.tensors if len(t.shape) > 1]
         self.m = torch.zeros_like(self.model.flat)
         self.v = torch.zeros_like(self.model.flat)
         self.step = 0
@@ -149,7 +167,7 @@ class InnerOptimizer:
             if self.engine.fused:
                 self._fused(grad)
             else:
-                self.rule.apply(self.step, self.model.flat, self.m, self.v, grad, self.decayed)
+                self.rule.step_all(self.step, self.model.layout.tensors, self.model.flat, self.m, self.v, grad)
         return float(loss.detach())
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trainer.member import Member
 
 _GIVEN_UP = 256
+_PARTS_AT_ONCE = 4
 
 Attested = tuple[int, str] | None
 
@@ -146,7 +147,13 @@ async def outer_step_of(member: Member, record: Record, base: Base, exchange: Ex
     """The values that a record's canonical parts make of its base."""
     if not record.counted:
         return base.checkpoint
-    parts = [await canonical_part(member, record, part, exchange) for part in range(len(record.results))]
+    at_once = asyncio.Semaphore(_PARTS_AT_ONCE)
+
+    async def one(part: int) -> F32:
+        async with at_once:
+            return await canonical_part(member, record, part, exchange)
+
+    parts = await asyncio.gather(*(one(part) for part in range(len(record.results))))
     return await asyncio.to_thread(apply_parts, member.config, base.checkpoint, parts)
 
 

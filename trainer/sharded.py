@@ -12,6 +12,7 @@ import contextlib
 import datetime as dt
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,10 +25,12 @@ from torch.distributed.tensor import DTensor, Shard
 
 from commonweight.errors import ConfigError, RanksLost
 from commonweight.exact.arrays import F32
+from commonweight.exact.layout import TensorSpec
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
 from trainer.inner import InnerRule, configure_torch, diverged
 from trainer.model import Llama
+from trainer.muon import orthogonal, turns
 from trainer.settings import world_size
 
 _IDLE = dt.timedelta(days=30)
@@ -185,12 +188,27 @@ class ShardedOptimizer:
         return float(sums[0]) / self._mesh.size(), norm
 
     def _apply(self, gradients: list[Tensor], norm: float) -> None:
-        scale = self._rule.scale(norm)
+        rule, scale = self._rule, self._rule.scale(norm)
         for entry, w, m, v, grad in zip(
             self._layout.tensors, self._shards, self._m, self._v, gradients, strict=True
         ):
-            decayed = [slice(None)] if len(entry.shape) > 1 else []
-            self._rule.apply(self._step, w, m, v, grad.mul_(scale), decayed)
+            grad.mul_(scale)
+            if rule.muon is not None and turns(entry):
+                rule.muon.apply(entry, rule.rate(self._step), w, m, grad, partial(self._orthogonal, entry))
+            else:
+                rule.apply(self._step, w, m, v, grad, [slice(None)] if len(entry.shape) > 1 else [])
+
+    def _orthogonal(self, entry: TensorSpec, shard: Tensor) -> Tensor:
+        """This rank's rows of what `orthogonal` makes of the whole matrix, which every rank gathers."""
+        pieces = orthogonal(self._whole(entry, shard)).chunk(self._mesh.size(), dim=0)
+        return pieces[self._rank] if self._rank < len(pieces) else shard
+
+    def _whole(self, entry: TensorSpec, shard: Tensor) -> Tensor:
+        """The full tensor of everybody's shards; on every rank, as gathering is."""
+        stride = torch.empty(entry.shape, device="meta").stride()
+        return DTensor.from_local(
+            shard, self._mesh, [Shard(0)], run_check=False, shape=torch.Size(entry.shape), stride=stride
+        ).full_tensor()
 
     def _gather(self) -> tuple[F32, F32, F32]:
         """Weights, m and v as full vectors; on every rank, as gathering is."""
@@ -198,11 +216,7 @@ class ShardedOptimizer:
         for shards in (self._shards, self._m, self._v):
             full = np.empty(self._layout.numel, np.float32)
             for entry, shard in zip(self._layout.tensors, shards, strict=True):
-                stride = torch.empty(entry.shape, device="meta").stride()
-                whole = DTensor.from_local(
-                    shard, self._mesh, [Shard(0)], run_check=False, shape=torch.Size(entry.shape), stride=stride
-                ).full_tensor()
-                full[entry.offset : entry.offset + entry.numel] = whole.numpy().reshape(-1)
+                full[entry.offset : entry.offset + entry.numel] = self._whole(entry, shard).numpy().reshape(-1)
             found.append(full)
         return found[0], found[1], found[2]
 

@@ -43,11 +43,18 @@ def estimate(
         str, typer.Option("--step-tokens", help="Tokens of one inner step of one member.", metavar="N")
     ] = "1M",
     seq_len: Annotated[int, typer.Option("--seq-len", help="Tokens of one window.")] = 4096,
+    topology: Annotated[
+        str, typer.Option("--topology", help="Who reduces: members (butterfly) or the coordinator (star).")
+    ] = "butterfly",
     codec: Annotated[
         str, typer.Option("--codec", help="fp32, fp16, int8, int4, int2, int1, ternary or topk2.")
     ] = "int8",
+    results: Annotated[
+        str | None, typer.Option("--results", help="The same of what is reduced (default: --codec).")
+    ] = None,
     upload: Annotated[float, typer.Option("--up", help="A member's upload, Mbit/s.")] = 1000.0,
     download: Annotated[float, typer.Option("--down", help="A member's download, Mbit/s.")] = 1000.0,
+    coordinator: Annotated[float, typer.Option("--coordinator", help="The coordinator's link, Gbit/s.")] = 100.0,
     rtt: Annotated[float, typer.Option("--rtt", help="Round trip between members, ms.")] = 50.0,
     window: Annotated[float, typer.Option("--window", help="The anchor's window, seconds.")] = 120.0,
     overlap: Annotated[
@@ -77,12 +84,14 @@ def estimate(
         members=members,
         gpus=gpus,
         h=h,
+        topology=topology,
         step_tokens=int(parse_count(step_tokens)),
         seq_len=seq_len,
         codec=codec,
-        result_codec=codec,
+        result_codec=results or codec,
         upload_bps=upload * 1e6,
         download_bps=download * 1e6,
+        coordinator_bps=coordinator * 1e9,
         rtt_s=rtt / 1000,
         window_s=window,
         overlap=overlap,
@@ -124,9 +133,11 @@ def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
         ("GPU-hour", f"${plan.hour_price:,.2f}", given),
         ("fleet", f"{plan.members} members of {plan.gpus} GPUs", given),
         ("round", f"{plan.h} inner steps of {_short(plan.step_tokens)} tokens in windows of {plan.seq_len}", given),
-        ("codec", f"{plan.codec}, blocks of {plan.block}", given),
+        ("topology", "the coordinator reduces" if plan.topology == "star" else "members reduce", given),
+        ("codec", f"{plan.codec}, results {plan.result_codec}, blocks of {plan.block}", given),
         ("link", f"{plan.upload_bps / 1e6:g} Mbit/s up, {plan.download_bps / 1e6:g} down, {plan.rtt_s * 1e3:g} ms",
          given),
+        ("coordinator's link", f"{plan.coordinator_bps / 1e9:g} Gbit/s", given),
         ("anchor's window", f"{plan.window_s:g} s", "the run's template"),
         ("anchor, exchange", "while the next steps are computed" if plan.overlap else "after the steps", given),
         ("replays", f"{plan.replay_bps / 100:g} % of rounds have a segment drawn", "honest history"),
@@ -151,6 +162,8 @@ def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
         ("time computing", f"{100 * found.computing:.1f} %"),
         ("a member sends", (f"{found.allreduce_bytes / 1e9:,.2f} GB all-reduce, {found.upload_bytes / 1e9:,.2f} GB to "
                            f"the coordinator, {found.replay_bytes / 1e9:,.2f} GB for replays, a round")),
+        ("it receives", f"{(found.allreduce_bytes + found.download_bytes) / 1e9:,.2f} GB a round"),
+        ("the coordinator", f"takes and gives {found.coordinator_bytes / 1e9:,.1f} GB a round"),
         ("against fp32 a step", f"{found.synchronous_ratio:,.0f} times less"),
         ("memory of a member", (f"{found.memory_bytes / gib:,.1f} GiB, {found.gpu_memory_bytes / gib:,.1f} a GPU: "
                                f"{fits} {plan.gpu.memory_bytes / gib:,.1f}")),

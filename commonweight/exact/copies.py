@@ -80,9 +80,9 @@ def alike(a: F32, b: F32, cosine_bps: int) -> bool:
     return Fraction(product) ** 2 * BPS**2 > squares * cosine_bps**2
 
 
-def memory_steps(beta1: str) -> int:
-    """Steps after which momentum has forgotten: 2 / (1 - beta1), rounded up."""
-    rest = 1 - Fraction(beta1)
+def memory_steps(decay: str) -> int:
+    """Steps after which a momentum of this decay has forgotten: 2 / (1 - decay), rounded up."""
+    rest = 1 - Fraction(decay)
     return -(-2 * rest.denominator // rest.numerator) if rest > 0 else 2**62
 
 
@@ -95,7 +95,7 @@ def copies(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Map
     `copy_cosine_short_bps`, from there on `copy_cosine_bps`; and a member's own older payload counts only when so many
     steps lie between, its optimizer began afresh, or all parts are the same.
     """
-    rule, memory = config.verification, memory_steps(config.training.inner.betas[0])
+    rule, memory = config.verification, memory_steps(config.training.inner.memory)
     found: dict[int, Copy] = {}
     ordered = sorted(new, key=lambda shown: (shown.first_ms, shown.digest))
     before = sorted(old, key=lambda shown: (shown.commitment.round, shown.commitment.index))

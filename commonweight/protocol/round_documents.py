@@ -93,6 +93,10 @@ class Plan:
         """The commit deadline in whole unix seconds, as `anchorRound` takes it."""
         return self.commit_by_ms // 1000
 
+    def reducers_of(self, part: int) -> tuple[int, ...]:
+        """The members that may reduce a part, its reducer and its backup; none in a star (the coordinator does)."""
+        return (self.reducers[part], self.backups[part]) if self.reducers else ()
+
     def member(self, index: int) -> PlanMember:
         """The share of one member; FormatError when it is not in the plan."""
         for member in self.members:
@@ -149,8 +153,8 @@ class Plan:
             codec_version=f.integer("codec_version", 1, 1),
             block=f.integer("block", 8, 65536),
             parts=parts,
-            reducers=f.integers("reducers", 0, U32, parts, parts),
-            backups=f.integers("backups", 0, U32, parts, parts),
+            reducers=f.integers("reducers", 0, U32, 0, parts),
+            backups=f.integers("backups", 0, U32, 0, parts),
             min_members=f.integer("min_members", 1, MAX_MEMBERS),
             commit_by_ms=f.integer("commit_by_ms"),
             anchor_by_ms=f.integer("anchor_by_ms"),
@@ -172,6 +176,8 @@ class Plan:
             raise f.wrong("overlap", f"fewer than the {self.h} steps of a round", self.overlap)
         if any((member.next_start is None) != (self.overlap == 0) for member in self.members):
             raise f.wrong("members", "with next_start where rounds overlap, and only there", self.overlap)
+        if (len(self.reducers), len(self.backups)) not in ((self.parts, self.parts), (0, 0)):
+            raise f.wrong("reducers", f"one and one backup for each of {self.parts} parts, or none", self.reducers)
         for name, chosen in (("reducers", self.reducers), ("backups", self.backups)):
             if not set(chosen) <= set(indices):
                 raise f.wrong(name, "made of members", chosen)

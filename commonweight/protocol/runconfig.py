@@ -46,6 +46,8 @@ Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _COARSE: JsonObject = {"tolerance_rel_l2": "5e-2", "tolerance_norm_ratio": "5e-2"}  # docs/verification.md
+_SIGNS = {False: 4_500, True: 8_400}
+"""Payloads of int1 are less alike, copies too: from where on is one, when a replay decides, and when none can."""
 _UNSEEN: JsonObject = {"contribution_rate_bps": 10_000}  # where nothing can be replayed, everything is scored
 
 
@@ -67,17 +69,26 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    """The inner optimizer; `warmup` counts optimizer steps over which the rate rises linearly."""
+    """The inner optimizer; `warmup` counts optimizer steps over which the rate rises linearly.
+
+    `momentum` is that of `muon`, whose other settings are those of AdamW for the tensors that it does not step.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "muon"] = "muon"
     lr: Real = "3e-3"
     betas: tuple[Real, Real] = ("0.9", "0.95")
+    momentum: Real = "0.95"
     eps: Real = "1e-8"
     weight_decay: Real = "0.1"
     clip: Real = "1.0"
     warmup: Annotated[int, Field(ge=0, le=10**9)] = 20
+
+    @property
+    def memory(self) -> str:
+        """The decay of the longest momentum."""
+        return max(self.momentum, self.betas[0], key=float) if self.optimizer == "muon" else self.betas[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +97,8 @@ class Outer:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    lr: Real = "0.7"
-    momentum: Real = "0.9"
+    lr: Real = "1.0"
+    momentum: Real = "0.4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +117,24 @@ class Training:
 
     `carry_residual`: a member's steps begin at the base less its residual, which so is part of what it sends next.
     `overlap`: steps of the next round that a member may take from where it stands, until the base of that round is
-    there; 0 has it wait.
+    there; 0 has it wait. `topology`: who reduces the payloads, the members among themselves (`butterfly`) or the
+    coordinator alone, to which all go anyway (`star`: less traffic for each member, more for the coordinator).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    h: Annotated[int, Field(ge=1, le=100_000)] = 20
+    h: Annotated[int, Field(ge=1, le=100_000)] = 30
+    topology: Literal["butterfly", "star"] = "butterfly"
     batch: Annotated[int, Field(ge=1, le=2**16)] = 8
     seq_len: Annotated[int, Field(ge=2, le=2**20)] = 96
     inner: Inner = field(default_factory=Inner)
     outer: Outer = field(default_factory=Outer)
-    codec: Codec = "int8"
+    codec: Codec = "int1"
     codec_version: Literal[1] = 1
-    result_codec: Codec = "int8"
-    block: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] = 128
+    result_codec: Codec = "ternary"
+    block: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] = 512
     error_feedback: bool = True
-    carry_residual: bool = False
+    carry_residual: bool = True
     overlap: Annotated[int, Field(ge=0, le=100_000)] = 0
     trace_every: Annotated[int, Field(ge=1, le=100_000)] = 5
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -198,7 +211,8 @@ class RunConfig:
     @classmethod
     def parse(cls, value: Mapping[str, Json]) -> "RunConfig":
         """Reads an object, filling in defaults: a model of `{"preset": name}` takes its sizes from the preset, a run
-        in bfloat16 wider tolerances; a run on private shards scores every payload.
+        in bfloat16 wider tolerances, one that sends signs alone lower bounds of likeness; a run on private shards
+        scores every payload.
 
         Raises ConfigError that names the field.
         """
@@ -206,12 +220,18 @@ class RunConfig:
         model = whole.get("model")
         if isinstance(model, dict) and isinstance(model.get("preset"), str) and model["preset"] in PRESETS:
             whole["model"] = {**PRESETS[str(model["preset"])].to_json(), **model}
-        training, rules = whole.get("training"), whole.get("verification", {})
-        if isinstance(training, dict) and training.get("dtype") == "bfloat16" and isinstance(rules, dict):
-            rules = whole["verification"] = {**_COARSE, **rules}
+        training, rules = whole.get("training", {}), whole.get("verification", {})
         source = whole.get("data")
-        if isinstance(source, dict) and source.get("private_credit_bps") is not None and isinstance(rules, dict):
-            whole["verification"] = {**_UNSEEN, **rules}
+        unseen = isinstance(source, dict) and source.get("private_credit_bps") is not None
+        if isinstance(training, dict) and isinstance(rules, dict):
+            usual: JsonObject = {}
+            if training.get("codec", Training.codec) == "int1":
+                usual |= {"copy_cosine_bps": _SIGNS[unseen], "copy_cosine_short_bps": _SIGNS[unseen]}
+            if training.get("dtype") == "bfloat16":
+                usual |= _COARSE
+            if unseen:
+                usual |= _UNSEEN
+            whole["verification"] = {**usual, **rules}
         try:
             config = _adapter().validate_json(json.dumps(whole))
         except ValidationError as error:
@@ -292,6 +312,7 @@ class RunConfig:
         real_between("training.inner.lr", inner.lr, 1e-12, 1e3)
         for beta in inner.betas:
             real_between("training.inner.betas", beta, 0.0, 0.999999)
+        real_between("training.inner.momentum", inner.momentum, 0.0, 0.999999)
         real_between("training.inner.eps", inner.eps, 1e-20, 1.0)
         real_between("training.inner.weight_decay", inner.weight_decay, 0.0, 10.0)
         real_between("training.inner.clip", inner.clip, 0.0, 1e6)

@@ -46,6 +46,7 @@ def check_plan(plan: Plan, config: RunConfig, run: str) -> None:
         training.h, training.overlap, training.codec, training.codec_version, training.block, training.min_members
     )  # fmt: skip
     _same("wrong-config", "h, overlap, codec, codec_version, block, min_members", mine, right)
+    _same("wrong-config", "topology", "butterfly" if plan.reducers else "star", training.topology)
     ranges = sorted(span for member in plan.members for span in _data_ranges(plan, member, training.batch))
     if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
         raise RuleBroken("wrong-data", "A plan gives the same data to two members", f"round {plan.round}")
@@ -163,7 +164,7 @@ def check_result(result: Result, plan: Plan, plan_digest: str) -> None:
     _same("wrong-round", "round", result.round, plan.round)
     if result.part >= plan.parts:
         raise RuleBroken("wrong-layout", "A part does not exist in its plan", f"part {result.part} of {plan.parts}")
-    if result.reducer not in (plan.reducers[result.part], plan.backups[result.part]):
+    if result.reducer not in plan.reducers_of(result.part):
         raise RuleBroken("not-a-member", f"Provider {result.reducer} does not reduce part {result.part}")
     if not set(result.members) <= set(plan.indices) or not {link.index for link in result.links} <= set(plan.indices):
         raise RuleBroken("not-a-member", "A result names providers that are not in its plan")

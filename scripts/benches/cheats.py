@@ -185,7 +185,8 @@ class UsedTwice(InnerOptimizer):
             return super().advance(batch)
         self.step += 1
         with torch.no_grad():
-            self.rule.apply(self.step, self.model.flat, self.m, self.v, self.model.flat_grad, self.decayed)
+            model = self.model
+            self.rule.step_all(self.step, model.layout.tensors, model.flat, self.m, self.v, model.flat_grad)
         return 0.0
 
 

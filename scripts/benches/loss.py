@@ -3,7 +3,8 @@
 Four workers train a byte model of 1.3M parameters for 400 steps, from where one of them came in 100. A `Row` says how:
 alone; synchronously, averaging gradients each step; or in rounds by the project's own payloads, aggregation and outer
 step, with settings as a run's configuration names them. Step t of worker i takes the same windows of text in all rows,
-so tokens are equal on all sides, and so are the inner optimizer and its settings.
+so tokens are equal on all sides. Each inner optimizer has a start and both ends of the gain of its own; its settings
+are the same on all sides, those of a new run.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MODEL: JsonObject = {
     "num_heads": 5, "num_kv_heads": 5, "head_dim": 32, "max_seq_len": 96,
 }  # fmt: skip
 BATCH, SEQ_LEN, HELDOUT_WINDOWS = 8, 96, 1024
-ALONE, SYNCHRONOUS = "one worker", "synchronous, fp32"
+ALONE, SYNCHRONOUS = "alone", "synchronous"
 _ZERO = "0x" + "00" * 32
 
 
@@ -48,31 +49,30 @@ _ZERO = "0x" + "00" * 32
 class Row:
     """One way of working together. `how` is `alone`, `synchronous`, `rounds`, or the name of a rule of `gather`.
 
-    `training` are settings of run.json.
+    `inner` names the inner optimizer; `training` are other settings of run.json.
     """
 
     name: str
     how: str
     training: JsonObject = field(default_factory=dict)
+    inner: str = "adamw"
 
     @property
     def slug(self) -> str:
         """A file name that follows from everything which decides the row's figures, but for the code."""
-        told = repr((self.how, sorted(self.training.items(), key=str)))
+        told = repr((self.how, self.inner, sorted(self.training.items(), key=str)))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Played:
-    """A row played with one seed: held-out loss, and bytes that a worker sent and received in all 400 steps.
-
-    `exchanged` is between workers, `copied` what the coordinator gets of each payload; `weights` names the bits of the
-    last checkpoint.
+    """A row played with one seed: held-out loss, and the bytes that a worker `sent` and `received` in all 400 steps,
+    of both what was `encoded` values alone; `weights` names the bits of the last checkpoint.
     """
 
     loss_micro: int
-    exchanged: int
-    copied: int
+    sent: int
+    received: int
     encoded: int
     rounds: int
     seconds: float
@@ -81,7 +81,7 @@ class Played:
     def to_json(self) -> JsonObject:
         """All of it; seconds in thousandths."""
         return {
-            "loss_micro": self.loss_micro, "exchanged": self.exchanged, "copied": self.copied, "encoded": self.encoded,
+            "loss_micro": self.loss_micro, "sent": self.sent, "received": self.received, "encoded": self.encoded,
             "rounds": self.rounds, "seconds_milli": round(self.seconds * 1000), "weights": self.weights,
         }  # fmt: skip
 
@@ -98,7 +98,9 @@ class Race:
         return RunConfig.parse({
             "name": "loss", "model": MODEL, "genesis_seed": "0x" + hashlib.sha256(b"loss %d" % seed).hexdigest(),
             "data": {"manifest_cid": "", "manifest_sha256": self.corpus.manifest.sha256},
-            "training": {"batch": BATCH, "seq_len": SEQ_LEN, "trace_every": 1, **row.training},
+            "training": {
+                "inner": {"optimizer": row.inner}, "batch": BATCH, "seq_len": SEQ_LEN, "trace_every": 1, **row.training
+            },
             "verification": {"heldout_windows": HELDOUT_WINDOWS},
         })  # fmt: skip
 
@@ -106,26 +108,23 @@ class Race:
         """Train by a row and measure. `steps` is divided into rounds of the row's H."""
         config, began = self.config(row, seed), time.process_time()
         configure_torch(1)
-        optimizer, start = InnerOptimizer(config), self.start(seed)
-        zero = RoundBytes(0.0, 0.0, 0.0)
-        if row.how == "alone":
-            traffic, rounds = zero, 0
+        optimizer, start = InnerOptimizer(config), self.start(row.inner, seed)
+        if row.how == ALONE:
+            traffic, rounds = RoundBytes(0.0, 0.0, 0.0), 0
             weights = self._together(config, optimizer, start, steps, 1)
-        elif row.how == "synchronous":
-            each = synchronous_bytes(start.weights.size, MEMBERS)
-            traffic, rounds = RoundBytes(steps * each, steps * each, 0.0), steps
+        elif row.how == SYNCHRONOUS:
+            traffic, rounds = synchronous_bytes(start.weights.size, MEMBERS).times(steps), steps
             weights = self._together(config, optimizer, start, steps, MEMBERS)
         elif row.how == "rounds":
             weights, traffic, rounds = self._rounds(config, optimizer, start, steps)
         else:
             rule = GATHERED[row.how](config, MEMBERS, start, lambda t, i: self.batch(config, t, i))
             weights, encoded, rounds = rule.train(optimizer, steps)
-            sent = gathered_bytes(encoded, MEMBERS)
-            traffic = RoundBytes(sent, sent, 0.0)
+            traffic = gathered_bytes(encoded, MEMBERS)
         optimizer.model.load_flat(weights)
         loss = heldout_loss_micro(optimizer.model, self.corpus, config)[0]
         return Played(
-            loss, round(traffic.exchanged), round(traffic.copied), round(traffic.encoded), rounds,
+            loss, round(traffic.sent), round(traffic.received), round(traffic.encoded), rounds,
             time.process_time() - began, array_digest(weights),
         )  # fmt: skip
 
@@ -134,9 +133,9 @@ class Race:
         first = (START_STEPS + step * MEMBERS + worker) * BATCH
         return self.corpus.batch(_source(config), first, 0, BATCH, SEQ_LEN)
 
-    def start(self, seed: int) -> State:
+    def start(self, inner: str, seed: int) -> State:
         """Weights and moments after START_STEPS steps of one worker."""
-        config = self.config(Row(ALONE, "alone"), seed)
+        config = self.config(Row("", ALONE, inner=inner), seed)
         kept = self.folder / f"start-{seed}-{config.sha256[2:10]}.safetensors"
         if kept.exists():
             return State.from_bytes(kept.read_bytes(), config.model.parameters())
@@ -161,7 +160,7 @@ class Race:
         """Rounds of H steps by the protocol: weights after the last, all traffic, number of rounds."""
         checkpoint = Checkpoint(start.weights, np.zeros_like(start.weights))
         states = dict.fromkeys(range(MEMBERS), start)
-        sums, number = [0.0, 0.0, 0.0], 0
+        traffic, number = RoundBytes(0.0, 0.0, 0.0), 0
         for first, length in lengths(steps, config.training.h):
             number += 1
             plan, payloads = make_plan(config, number, length), {}
@@ -185,10 +184,8 @@ class Race:
             ]  # fmt: skip
             checkpoint = apply_parts(config, checkpoint, [part.x for part in reduced])
             sizes = [[len(part) for part in payloads[i].parts] for i in states]
-            traffic = round_bytes(plan, sizes, [len(part.encoded) for part in reduced])
-            for place, value in enumerate((traffic.encoded, traffic.exchanged, traffic.copied)):
-                sums[place] += value
-        return checkpoint.weights, RoundBytes(*sums), number
+            traffic = traffic.plus(round_bytes(plan, sizes, [len(part.encoded) for part in reduced]))
+        return checkpoint.weights, traffic, number
 
 
 def _source(config: RunConfig) -> bytes:
@@ -204,7 +201,7 @@ def make_plan(config: RunConfig, number: int, steps: int) -> Plan:
     """The plan of a round in which each member reduces a part, as a coordinator deals them out."""
     training, members = config.training, range(MEMBERS)
     starts = [((number - 1) * MEMBERS + i) * training.h * training.batch for i in members]
-    turn = [(number + place) % MEMBERS for place in range(MEMBERS + 1)]
+    turn = [(number + place) % MEMBERS for place in range(MEMBERS + 1)] if training.topology == "butterfly" else []
     return Plan(
         run="0x" + "00" * 20, round=number, epoch=0, base=_ZERO, base_cid="", config=config.sha256,
         data_seed=data_seed(config.genesis_seed_bytes),
@@ -218,47 +215,49 @@ def make_plan(config: RunConfig, number: int, steps: int) -> Plan:
 
 def _rounds(
     name: str, h: int, codecs: tuple[str, str], outer: tuple[str, str], block: int = 128, carry: bool = False,
-    overlap: int = 0,
+    overlap: int = 0, topology: str = "butterfly", inner: str = "adamw",
 ) -> Row:  # fmt: skip
     """A row that run.json can name."""
     training: JsonObject = {
-        "h": h, "codec": codecs[0], "result_codec": codecs[1], "block": block, "carry_residual": carry,
-        "outer": {"lr": outer[0], "momentum": outer[1]}, "overlap": overlap,
+        "h": h, "topology": topology, "codec": codecs[0], "result_codec": codecs[1], "block": block,
+        "carry_residual": carry, "outer": {"lr": outer[0], "momentum": outer[1]}, "overlap": overlap,
     }  # fmt: skip
     ahead = f", overlap {overlap}" if overlap else ""
-    return Row(f"{name}, H {h}{ahead}, outer {outer[0]}/{outer[1]}", "rounds", training)
+    label = "Muon, " if inner == "muon" else ""
+    return Row(f"{label}{name}, H {h}{ahead}, outer {outer[0]}/{outer[1]}", "rounds", training, inner)
 
 
-def _carried(results: str, h: int, outer: tuple[str, str], overlap: int = 0) -> Row:
+def _carried(
+    results: str, h: int, outer: tuple[str, str], overlap: int = 0, topology: str = "star", inner: str = "muon"
+) -> Row:
     """Signs up, what is reduced down in `results`, and residuals carried."""
-    return _rounds(f"int1 carried, results {results}", h, ("int1", results), outer, 512, True, overlap)
+    name = f"{topology}: int1 carried, results {results}"
+    return _rounds(name, h, ("int1", results), outer, 512, True, overlap, topology, inner)
 
 
-PUBLISHED, SHORT, MORE, FEW = ("0.7", "0.9"), ("0.7", "0.8"), ("0.9", "0.8"), ("1.0", "0.7")
-"""Outer rate and momentum: DiLoCo's own, for tens of rounds (two), and for less than ten."""
+PUBLISHED, SHORT, CALM = ("0.7", "0.9"), ("0.7", "0.8"), ("1.0", "0.4")
+"""Outer rate and momentum: DiLoCo's own, for tens of rounds of AdamW, and for Muon."""
 ROWS: tuple[tuple[Row, bool], ...] = (
-    (Row(ALONE, "alone"), True),
-    (Row(SYNCHRONOUS, "synchronous"), True),
+    (Row("one worker", ALONE), True),
+    (Row("synchronous, fp32", SYNCHRONOUS), True),
     (_rounds("DiLoCo as published, fp32", 50, ("fp32", "fp32"), PUBLISHED), False),
     (_rounds("DiLoCo as published, int8", 50, ("int8", "int8"), PUBLISHED), False),
     (Row("SparseLoCo, top 64 of 4096 in 2 bits, H 20", "sparseloco", {"h": 20}), False),
     (Row("DeMo, 16 of 64 x 64, every step", "demo"), False),
-    (Row("default of a run", "rounds"), True),
-    (_rounds("fp32", 20, ("fp32", "fp32"), SHORT), False),
-    (_rounds("int4", 20, ("int4", "int4"), SHORT), False),
-    (_rounds("int2", 20, ("int2", "int2"), SHORT, 512), False),
-    (_rounds("int2 carried", 20, ("int2", "int2"), SHORT, 512, True), False),
-    (_rounds("int1, results int2", 13, ("int1", "int2"), SHORT, 512), False),
-    (_carried("int2", 13, SHORT), False),
-    (_carried("ternary", 11, SHORT), True),
-    (_carried("ternary", 11, SHORT, 3), True),
-    (_carried("ternary", 11, MORE), False),
-    (_carried("ternary", 22, SHORT), True),
-    (_carried("ternary", 22, SHORT, 5), True),
-    (_carried("ternary", 22, MORE), False),
-    (_rounds("ternary carried, results ternary", 28, ("ternary", "ternary"), SHORT, 512, True), False),
-    (_carried("int4", 40, SHORT), False),
-    (_carried("ternary", 55, FEW), True),
-    (_carried("int4", 100, FEW), False),
+    (_rounds("butterfly: int8", 20, ("int8", "int8"), PUBLISHED), False),
+    (_rounds("butterfly: int1, results int2", 13, ("int1", "int2"), SHORT, 512), False),
+    (_carried("ternary", 11, SHORT, 0, "butterfly", "adamw"), False),
+    (_carried("ternary", 13, SHORT, 0, "star", "adamw"), True),
+    (Row("Muon, one worker", ALONE, inner="muon"), True),
+    (Row("Muon, synchronous, fp32", SYNCHRONOUS, inner="muon"), True),
+    (_rounds("butterfly: fp32", 34, ("fp32", "fp32"), CALM, inner="muon"), False),
+    (Row("Muon, default of a run", "rounds", inner="muon"), True),
+    (_carried("ternary", 13, CALM, 0, "butterfly"), False),
+    (_carried("ternary", 58, CALM, 0, "butterfly"), False),
+    (_carried("ternary", 7, CALM), True),
+    (_carried("ternary", 13, CALM), True),
+    (_carried("ternary", 34, CALM), True),
+    (_carried("ternary", 34, CALM, 3), False),
+    (_carried("ternary", 58, CALM), False),
 )
 """Every row of the table, and whether the default tier plays it."""

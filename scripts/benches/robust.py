@@ -21,7 +21,6 @@ from commonweight.errors import PayloadError
 from commonweight.exact.arrays import F32
 from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
 from commonweight.exact.codecs import decode
-from commonweight.exact.payload import make_payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State
 from commonweight.protocol.canonical import JsonObject
@@ -30,7 +29,7 @@ from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import METHODS, RunConfig
 from trainer.data import Corpus
-from trainer.diloco import batch_of
+from trainer.diloco import batch_of, payload_of, setting_out
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.journal import write_whole
@@ -117,7 +116,7 @@ class Arena:
     def start(self, seed: int) -> State:
         """Weights and moments after START_STEPS steps of one machine."""
         config = self.config(Case(METHODS[0], HONEST, 0, seed))
-        kept = self.folder / f"start-{seed}.safetensors"
+        kept = self.folder / f"start-{seed}-{config.sha256[2:10]}.safetensors"
         if kept.exists():
             return State.from_bytes(kept.read_bytes(), config.model.parameters())
         configure_torch(config.training.threads)
@@ -135,7 +134,7 @@ class Arena:
         known = (optimizer.config.genesis_seed, index)
         if plan.round == 1 and known in self._first:
             return self._first[known]
-        optimizer.load(start)
+        optimizer.load(setting_out(optimizer.config, start.weights, start, 0, None))
         for step in range(plan.member(index).steps):
             optimizer.advance(batch_of(optimizer.config, self.corpus, plan, index, 0, step))
         reached = optimizer.state(start.residual)
@@ -168,10 +167,10 @@ def _send(
     config: RunConfig, plan: Plan, index: int, base: Checkpoint, last: State, lie: str
 ) -> tuple[tuple[bytes, ...], F32]:
     """A member's encoded parts and its new residual; a liar's are those of its lie."""
-    local, feedback = last.weights, config.training.error_feedback
+    local = last.weights
     if lie in ATTACKS:
         local = base.weights - ATTACKS[lie](base.weights - last.weights, plan.round, index)
-    payload = make_payload(base.weights, local, last.residual, plan.parts, plan.codec, plan.block, feedback)
+    payload = payload_of(config, plan, base.weights, local, last.residual)
     parts = tuple(not_finite(part) for part in payload.parts) if lie == REFUSED else payload.parts
     return parts, payload.new_residual
 

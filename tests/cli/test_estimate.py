@@ -80,6 +80,17 @@ def test_a_budget_buys_the_tokens_that_cost_it() -> None:
     assert again.price == pytest.approx(50_000, rel=1e-3)
 
 
+def test_in_a_star_nothing_goes_between_members_and_the_coordinator_carries_it_all() -> None:
+    plan = replace(INTELLECT, codec="int1", result_codec="ternary", block=512, upload_bps=20e6, coordinator_bps=1e10)
+    ring, star = estimate(plan), estimate(replace(plan, topology="star"))
+    assert star.allreduce_bytes == 0
+    assert star.upload_bytes == ring.upload_bytes == star.coordinator_bytes // plan.members - star.download_bytes
+    assert star.exchange_s < ring.exchange_s / 2, "a member sends its payload once"
+    assert star.synchronous_ratio > 1.8 * ring.synchronous_ratio
+    narrow = estimate(replace(plan, topology="star", coordinator_bps=1e7))
+    assert narrow.exchange_s > plan.members * star.exchange_s, "everybody waits for the coordinator's link"
+
+
 def test_overlap_hides_the_shorter_of_the_two() -> None:
     plan = replace(INTELLECT, window_s=120.0)
     after, beside = estimate(plan), estimate(replace(plan, overlap=True))

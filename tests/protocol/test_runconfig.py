@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from commonweight.errors import CanonicalJsonError, ConfigError
-from commonweight.protocol.canonical import dumps
+from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.modelconfig import PRESETS
 from commonweight.protocol.runconfig import RunConfig
 
@@ -92,7 +92,7 @@ def test_what_is_not_kept_cannot_be_carried() -> None:
         ("training.h", "20"),
         ("training.h", True),
         ("training.seq_len", 129),
-        ("training.trace_every", 21),
+        ("training.trace_every", 31),
         ("training.block", 12),
         ("training.codec", "int7"),
         ("training.codec_version", 2),
@@ -140,3 +140,16 @@ def test_a_preset_keeps_its_sizes_but_not_its_vocabulary() -> None:
     assert config.model.vocab_size == 1000
     with pytest.raises(ConfigError):
         RunConfig.parse({**MINIMAL, "model": {"preset": "nano", "num_layers": 5}})
+
+
+def test_payloads_of_signs_are_copies_at_lower_bounds_where_a_replay_decides() -> None:
+    def bounds(training: JsonObject, **more: Json) -> tuple[int, int]:
+        rules = RunConfig.parse({**MINIMAL, "training": training, **more}).verification
+        return rules.copy_cosine_bps, rules.copy_cosine_short_bps
+
+    assert bounds({}) == bounds({"codec": "int1"}) == (4500, 4500)
+    assert bounds({"codec": "int8"}) == (9000, 9700)
+    assert bounds({}, verification={"copy_cosine_bps": 5000}) == (5000, 4500)
+    private: JsonObject = {"manifest_cid": "", "manifest_sha256": "0x" + "00" * 32, "private_credit_bps": 100}
+    assert bounds({}, data=private) == (8400, 8400), "nothing is replayed there: likeness decides"
+    assert bounds({"codec": "int4"}, data=private) == (9000, 9700)

@@ -1,4 +1,4 @@
-"""A member of several ranks without chain and peers: `torchrun ... ranks.py DATA FOLDER [die]`.
+"""A member of several ranks without chain and peers: `torchrun ... ranks.py DATA FOLDER [OPTIMIZER | die]`.
 
 Rank 0 trains a round as a member does, replays every segment on one device as a signer does, and prints what it found.
 With `die`, rank 1 is killed in the middle of the steps.
@@ -24,9 +24,9 @@ from trainer.replay import compare, replay_segment
 from trainer.settings import is_follower
 
 
-def member(data: Path, folder: Path) -> dict[str, object]:
+def member(data: Path, folder: Path, optimizer_name: str) -> dict[str, object]:
     corpus = Corpus.open(data)
-    config = tiny_config(corpus.manifest.sha256)
+    config = tiny_config(corpus.manifest.sha256, inner={"optimizer": optimizer_name})
     plan = make_plan(config, "0x" + "0b" * 32, members=2)
     journal, base = Journal(folder), genesis_checkpoint(config).weights
     round_ = journal.open_round(sign_body(plan, KEYS[-1], Domain(31337, "0x" + "0c" * 20)))
@@ -56,9 +56,9 @@ def member(data: Path, folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    data, folder, die = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] == ["die"]
+    data, folder, word = Path(sys.argv[1]), Path(sys.argv[2]), (sys.argv[3:] or ["adamw"])[0]
     if is_follower():
-        if die:
+        if word == "die":
             honest, taken = sharded.ShardedOptimizer._advance, []
 
             def advance(self, batch):
@@ -71,7 +71,7 @@ def main() -> None:
         sharded.follow()
         return
     try:
-        print("found", json.dumps(member(data, folder)), flush=True)
+        print("found", json.dumps(member(data, folder, "adamw" if word == "die" else word)), flush=True)
     except RanksLost as lost:
         print("lost", lost.what, flush=True)
         sys.exit(lost.exit_code)

@@ -14,6 +14,7 @@ from tests.trainer.conftest import tiny_config
 from trainer.data import Corpus
 from trainer.engine import Engine
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.muon import orthogonal, turns
 from trainer.replay import compare
 
 pytestmark = pytest.mark.unit
@@ -33,6 +34,42 @@ def run(config: RunConfig, corpus: Corpus, start: State, first: int, steps: int,
     for step in range(first, first + steps):
         optimizer.advance(corpus.batch(SEED, 0, step, config.training.batch, config.training.seq_len))
     return optimizer.state(start.residual)
+
+
+def test_muon_steps_hidden_matrices_as_torch_does_and_the_others_as_adamw(corpus: Corpus, config: RunConfig) -> None:
+    inner = {"optimizer": "muon", "lr": "0.01", "clip": "1e6", "warmup": 0, "weight_decay": "0.2", "momentum": "0.9"}
+    config = tiny_config(corpus.manifest.sha256, inner=inner)
+    ours, start = run(config, corpus, fresh(config), 0, 4), fresh(config)
+
+    model = InnerOptimizer(config).model
+    model.load_flat(start.weights)
+    turned = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for p in model.parameters() if all(p is not other for other in turned)]
+    assert len(turned) == 7 * config.model.num_layers
+    groups = [{"params": [p], "weight_decay": 0.2 if p.ndim > 1 else 0.0} for p in others]
+    muon = torch.optim.Muon(turned, lr=0.01, weight_decay=0.2, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95), eps=1e-8, foreach=False)
+    for step in range(4):
+        muon.zero_grad(set_to_none=False)
+        adamw.zero_grad(set_to_none=False)
+        model.loss(torch.from_numpy(corpus.batch(SEED, 0, step, 2, 16))).backward()
+        muon.step()
+        adamw.step()
+    moved, theirs = ours.weights - start.weights, model.export_flat() - start.weights
+    assert np.linalg.norm(moved - theirs) < 0.02 * np.linalg.norm(theirs), "torch's iterations are in bfloat16"
+    for entry in model.layout.tensors:
+        assert np.any(ours.m[entry.offset : entry.stop])
+        assert np.any(ours.v[entry.offset : entry.stop]) != turns(entry), "Muon keeps one moment"
+
+
+def test_an_orthogonal_step_has_singular_values_of_about_one() -> None:
+    for shape in ((48, 20), (20, 48), (32, 32)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        found = torch.linalg.svdvals(orthogonal(x))
+        assert float(found[:-4].min()) > 0.4, "small ones take more iterations"
+        assert float(found.max()) < 1.3
+        u, _, vt = torch.linalg.svd(x, full_matrices=False)
+        assert float((orthogonal(x) * (u @ vt)).sum()) > 0.9 * float(found.square().sum()) ** 0.5 * min(shape) ** 0.5
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -67,7 +104,9 @@ def test_a_step_is_that_of_torch(corpus: Corpus, config: RunConfig, name: str) -
     assert not np.allclose(ours.weights, fresh(config).weights, atol=1e-3)
 
 
-def test_a_run_resumed_from_a_state_has_the_same_bits(corpus: Corpus, config: RunConfig) -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_run_resumed_from_a_state_has_the_same_bits(corpus: Corpus, name: str) -> None:
+    config = tiny_config(corpus.manifest.sha256, inner={"optimizer": name})
     whole = run(config, corpus, fresh(config), 0, 5)
     half = run(config, corpus, fresh(config), 0, 2)
     resumed = run(config, corpus, half, 2, 3)
@@ -100,7 +139,8 @@ def test_a_step_that_diverges_is_an_error(corpus: Corpus, config: RunConfig) -> 
     pytest.param(Engine("cuda", compiled=True, fused=True), marks=[pytest.mark.slow, TORCH_WARNS, NO_CARD]),
 ], ids=lambda engine: f"{engine.device}{'-compiled' * engine.compiled}{'-fused' * engine.fused}")  # fmt: skip
 @pytest.mark.timeout(1200)  # compiling
-def test_another_engine_comes_to_what_a_replay_accepts(corpus: Corpus, config: RunConfig, engine: Engine) -> None:
+def test_another_engine_comes_to_what_a_replay_accepts(corpus: Corpus, engine: Engine) -> None:
+    config = tiny_config(corpus.manifest.sha256, inner={"optimizer": "adamw" if engine.fused else "muon"})
     start = fresh(config)
     plain, other = run(config, corpus, start, 0, 5), run(config, corpus, start, 0, 5, engine)
     assert not engine.exact

@@ -152,7 +152,7 @@ async def test_no_payload_leaves_before_its_release(serving: Serving) -> None:
         for peer in (signer, member):
             reply = await peer.call("payload", {"round": 1, "part": 1})
             span = part_range(serving.bench.base.size, 64, 2, 1)
-            check_part(reply.body, span.size, "int8", 64, serving.commitment.parts[1])
+            check_part(reply.body, span.size, "int1", 64, serving.commitment.parts[1])
         with pytest.raises(PeerRefused) as refused:
             await member.call("state", {"round": 1, "leaf": 0})
         assert refused.value.code == "signers-only"
@@ -194,7 +194,7 @@ async def test_parts_of_large_models_fit_into_replies_and_nothing_larger_does(
 ) -> None:
     """A part of a 1B model is hundreds of megabytes; what a reply may be follows from the model."""
     large = RunConfig.parse({**config.to_json(), "model": {"preset": "1B", "vocab_size": 256}})
-    assert largest_reply(large) > 10**9
+    assert largest_reply(large) > 2 * 10**8
     sent = bytes(DEFAULT_MAX_REPLY + 1)
 
     async def part(_: Request) -> Reply:

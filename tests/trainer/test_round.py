@@ -60,7 +60,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(config: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> Bench:
+def bench(corpus: Corpus, tmp_path: Path, domain: Domain) -> Bench:
+    config = tiny_config(corpus.manifest.sha256, codec="int8", result_codec="int8")
     return Bench(config, corpus, tmp_path / "member", domain)
 
 
@@ -83,10 +84,10 @@ def test_a_round_commits_to_its_trace_and_payload(bench: Bench) -> None:
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_an_interrupted_round_goes_on_and_commits_to_the_same(
-    bench: Bench, config: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain, stop_after: int
+    bench: Bench, corpus: Corpus, tmp_path: Path, domain: Domain, stop_after: int
 ) -> None:
     whole = bench.train()
-    other = Bench(config, corpus, tmp_path / "killed", domain)
+    other = Bench(bench.config, corpus, tmp_path / "killed", domain)
 
     def die(steps: int, loss: float) -> None:
         if steps == stop_after:
@@ -94,7 +95,7 @@ def test_an_interrupted_round_goes_on_and_commits_to_the_same(
 
     with pytest.raises(KeyboardInterrupt):
         other.train(progress=die)
-    again = Bench(config, corpus, tmp_path / "killed", domain).train()
+    again = Bench(bench.config, corpus, tmp_path / "killed", domain).train()
     assert again.commitment == whole.commitment
     assert again.steps_taken == 6 - stop_after // 2 * 2
 
@@ -166,7 +167,8 @@ def test_a_member_that_drops_what_it_should_carry_is_found_out(corpus: Corpus, t
     bench = second_round(config, corpus, tmp_path / "member", domain)
     bench.train()
     start = states_of(bench)[0]
-    dropped = replay(bench, bench.plan, start, 0, tiny_config(corpus.manifest.sha256, codec="int1"))
+    forgetful = tiny_config(corpus.manifest.sha256, codec="int1", carry_residual=False)
+    dropped = replay(bench, bench.plan, start, 0, forgetful)
     begun = setting_out(config, bench.base, start, 0, None)
     assert not compare(begun, dropped, replay(bench, bench.plan, start, 0)).within(config)
 

@@ -32,8 +32,9 @@ def start(data: Path, folder: Path, *more: str, ranks: int = 2) -> list[subproce
 
 
 @pytest.mark.slow
-def test_two_ranks_train_one_batch_and_their_trace_is_accepted(data_dir: Path, tmp_path: Path) -> None:
-    first, second = start(data_dir, tmp_path)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_ranks_train_one_batch_and_their_trace_is_accepted(data_dir: Path, tmp_path: Path, optimizer: str) -> None:
+    first, second = start(data_dir, tmp_path, optimizer)
     said, _ = first.communicate(timeout=200)
     other, _ = second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), said + other

@@ -1,4 +1,4 @@
-"""This project's all-reduce: the trainer's own exchange over TLS, commitments and signatures and all."""
+"""This project's exchange: the trainer's own, over TLS, commitments, signatures and all; a star needs the office."""
 
 from __future__ import annotations
 
@@ -53,10 +53,7 @@ class Worker:
 
     def __init__(self, hello: Message) -> None:
         self.index, self.workers = int(hello["index"]), int(hello["workers"])
-        self.config = RunConfig.parse({
-            "name": "bench", "model": hello["model"], "genesis_seed": _ZERO,
-            "data": {"manifest_cid": "", "manifest_sha256": _ZERO}, "training": hello["training"],
-        })  # fmt: skip
+        self.config = config_of(hello)
         self.numel = self.config.model.parameters()
         self.exchange: Exchange | None = None
         self.office: int | None = None
@@ -76,18 +73,6 @@ class Worker:
         assert self.exchange is not None
         return _reply(await self.exchange.result(int(str(request.params["part"]))))
 
-    def plan(self, round_: int, now_ms: int, span_ms: int) -> Plan:
-        """The round's plan, the same at every member: each reduces a part, the next one is its backup."""
-        training, n = self.config.training, self.workers
-        return Plan(
-            run=RUN, round=round_, epoch=0, base=_ZERO, base_cid="", config=self.config.sha256, data_seed=_ZERO,
-            members=tuple(PlanMember(i, training.h, i * training.h * training.batch) for i in range(n)), h=training.h,
-            overlap=0, codec=training.codec, codec_version=1, block=training.block, parts=n, reducers=tuple(range(n)),
-            backups=tuple((i + 1) % n for i in range(n)), min_members=1, commit_by_ms=(now_ms - 2000) // 1000 * 1000,
-            anchor_by_ms=now_ms - 1000, exchange_by_ms=now_ms + span_ms, record_by_ms=now_ms + span_ms + 1000,
-            previous_record=None,
-        )  # fmt: skip
-
     async def copy(self, plan: Plan, own_part: OwnPart) -> None:
         """Give the whole payload to the office, where there is one, as a member gives it to the coordinator."""
         office = self.office
@@ -101,6 +86,20 @@ class Worker:
 
         await asyncio.gather(*(one(part) for part in range(plan.parts)))
 
+    async def results(self, plan: Plan) -> dict[int, bytes]:
+        """The encoded results that this member has: of the exchange, or in a star of the office."""
+        assert self.exchange is not None
+        if plan.reducers:
+            return {part: reduced.data for part, reduced in self.exchange.results.items()}
+        office = self.office
+        assert office is not None
+
+        async def one(part: int) -> bytes:
+            params: JsonObject = {"round": plan.round, "part": part}
+            return (await self.book.call(office, "reduced", params, b"", _PATIENCE_S)).body
+
+        return dict(enumerate(await asyncio.gather(*(one(part) for part in range(plan.parts)))))
+
     def commit(self, plan: Plan, signed: Signed, payload: Payload) -> Signed:
         """This member's commitment to a payload."""
         steps, trace = plan.members[self.index].steps, Trace(_ZERO, 2, None, _STATE, (), _STATE, (), _ZERO)
@@ -109,6 +108,28 @@ class Worker:
             payload.committed, payload.size, trace,
         )  # fmt: skip
         return sign_body(body, key_of(self.index), DOMAIN)
+
+
+def config_of(hello: Message) -> RunConfig:
+    """The run that the benchmark stands for."""
+    return RunConfig.parse({
+        "name": "bench", "model": hello["model"], "genesis_seed": _ZERO,
+        "data": {"manifest_cid": "", "manifest_sha256": _ZERO}, "training": hello["training"],
+    })  # fmt: skip
+
+
+def make_plan(config: RunConfig, n: int, round_: int, now_ms: int, span_ms: int) -> Plan:
+    """The round's plan, the same everywhere: each member reduces a part, the next one is its backup; or nobody does."""
+    training = config.training
+    turn = range(n) if training.topology == "butterfly" else ()
+    return Plan(
+        run=RUN, round=round_, epoch=0, base=_ZERO, base_cid="", config=config.sha256, data_seed=_ZERO,
+        members=tuple(PlanMember(i, training.h, i * training.h * training.batch) for i in range(n)), h=training.h,
+        overlap=0, codec=training.codec, codec_version=1, block=training.block, parts=n, reducers=tuple(turn),
+        backups=tuple((i + 1) % n for i in turn), min_members=1, commit_by_ms=(now_ms - 2000) // 1000 * 1000,
+        anchor_by_ms=now_ms - 1000, exchange_by_ms=now_ms + span_ms, record_by_ms=now_ms + span_ms + 1000,
+        previous_record=None,
+    )  # fmt: skip
 
 
 async def serve(line: Line, hello: Message) -> None:
@@ -143,7 +164,7 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     payload = make_payload(zeros, local, zeros, worker.workers, training.codec, training.block, True)
     line.say(made=True)
     order = await asyncio.to_thread(line.hear)
-    plan = worker.plan(round_, int(order["now_ms"]), int(order["span_ms"]))
+    plan = make_plan(worker.config, worker.workers, round_, int(order["now_ms"]), int(order["span_ms"]))
     signed = sign_body(plan, key_of(200), DOMAIN)
     keys = [address_of(key_of(index)) for index in range(worker.workers)]
     seat = Seat(worker.index, key_of(worker.index), DOMAIN, lambda index: keys[index] if index < len(keys) else None)
@@ -163,9 +184,9 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(worker.exchange.run(commitments, own_part), worker.copy(plan, own_part))
     spans = part_ranges(worker.numel, plan.block, plan.parts)
-    results = dict(worker.exchange.results)
+    results = await worker.results(plan)
     pieces = [
-        decode(results[part].data, span.size, training.result_codec, plan.block)
+        decode(results[part], span.size, training.result_codec, plan.block)
         if part in results
         else payload.decoded[span.start : span.stop]
         for part, span in enumerate(spans)
