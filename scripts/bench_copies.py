@@ -84,10 +84,8 @@ def examine(
     honest = {
         name: max((cosine_bps(a, b) for a, b in some), default=None) for name, some in pairs.items()
     }  # fmt: skip
-    doubted = sum(
-        any(alike(new[i], other, bound) for other in [*(new[j] for j in range(i)), *compared(i, older, plan.h, memory)])
-        for i in new
-    )
+    beside = {i: [other for j, other in new.items() if j != i] + compared(i, older, plan.h, memory) for i in new}
+    doubted = sum(any(alike(new[i], other, bound) for other in beside[i]) for i in new)
     noise = np.random.default_rng(plan.round).normal(size=new[1].size).astype(np.float32)
     noise *= np.float32(np.linalg.norm(new[1]) / np.linalg.norm(noise))
     codec, block = plan.codec, plan.block

@@ -51,7 +51,8 @@ def main() -> int:
         prepare(None, _FOLDER / "data", max_bytes=4 << 20)
     corpus, rows = Corpus.open(_FOLDER / "data"), list[JsonObject]()
     for preset in options.preset or (_CPU if engine.kind == "cpu" else _GPU):
-        training = {"h": options.steps, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
+        adamw: JsonObject = {"inner": {"optimizer": "adamw"}, "h": options.steps}
+        training = {**adamw, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
         row = _compare(round_config("inner", preset, corpus.manifest.sha256, training), corpus, engine, options.repeats)
         rows.append({"preset": preset, **row})
     setting: JsonObject = {

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from bench_scores import TRAINING
 from benches import drift, prices
 from benches.block import write_block
 from benches.cheats import CHEATS, HONEST, Around, Cheat, Deed, Round, do
@@ -264,12 +265,14 @@ class Bench:
     # --- what all of it needs ----------------------------------------------------------------------------------------
 
     def config(self, model: JsonObject, *, h: int = H, trace_every: int = EVERY, dtype: str = "float32") -> RunConfig:
-        """The run's configuration; verification is that of the defaults."""
+        """The run's configuration: training as for the scores, verification that of the defaults."""
         seq_len = min(96, int(str(model.get("max_seq_len", 96))))
         return RunConfig.parse({
             "name": "verify", "model": model, "genesis_seed": "0x" + "51" * 32,
             "data": {"manifest_cid": "", "manifest_sha256": self.corpus.manifest.sha256},
-            "training": {"h": h, "trace_every": trace_every, "batch": 8, "seq_len": seq_len, "dtype": dtype},
+            "training": {
+                **TRAINING, "h": h, "trace_every": trace_every, "batch": 8, "seq_len": seq_len, "dtype": dtype
+            },
         })  # fmt: skip
 
     def warm(self, config: RunConfig) -> State:

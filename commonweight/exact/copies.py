@@ -89,9 +89,10 @@ def memory_steps(decay: str) -> int:
 def copies(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Mapping[int, Copy]:
     """What may be copies among a round's counted payloads, by index, each with what it is like.
 
-    Of two of one round the copy is the one whose commitment was receipted later (of two at once, that whose digest is
-    greater). An older payload of anyone is never the copy. A part that is another member's to the byte is enough. What
-    a momentum remembers makes honest work of few steps alike too: below `memory_steps` the cosine must exceed
+    Of two of one round either may be the copy, as who copies may well commit first: a replay tells. Where nothing can
+    be replayed it is the one whose commitment was receipted later (of two at once, that whose digest is greater). An
+    older payload of anyone is never the copy. A part that is another member's to the byte is enough. What a momentum
+    remembers makes honest work of few steps alike too: below `memory_steps` the cosine must exceed
     `copy_cosine_short_bps`, from there on `copy_cosine_bps`; and a member's own older payload counts only when so many
     steps lie between, its optimizer began afresh, or all parts are the same.
     """
@@ -102,7 +103,8 @@ def copies(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Map
     for place, shown in enumerate(ordered):
         mine = shown.commitment
         bound = rule.copy_cosine_bps if mine.steps >= memory else rule.copy_cosine_short_bps
-        for other in [*before, *ordered[:place]]:
+        beside = ordered[:place] if config.private else [other for other in ordered if other is not shown]
+        for other in [*before, *beside]:
             if not _comparable(mine, other.commitment, memory):
                 continue
             if _shares_a_part(mine, other.commitment) or alike(shown.sample, other.sample, bound):

@@ -60,17 +60,18 @@ def credited(office: Office, verdicts: list[Verdict]) -> dict[int, str]:
 
 async def test_work_of_its_own_steps_is_credited_however_alike_it_is(tmp_path: Path) -> None:
     async with staged(office_of(tmp_path), alike()) as scene:
-        (said,) = await judged(scene, Worker(scene.office, broken=1))
-        assert (said.index, said.check, said.outcome) == (1, "structure", "pass")
+        first, said = await judged(scene, Worker(scene.office, broken=1))
+        assert [(v.index, v.check, v.outcome) for v in (first, said)] == [(i, "structure", "pass") for i in (0, 1)]
         assert said.reason == f"like {LIKE}, but made by its own steps"
-        assert credited(scene.office, [said]) == {0: "", 1: "", 2: ""}
+        assert first.reason == "like provider 1's payload of round 1, but made by its own steps"
+        assert credited(scene.office, [first, said]) == {0: "", 1: "", 2: ""}
         assert list(scene.office.seat.folder("states").iterdir()) == []
-        assert not scene.served[0].asked, "nobody else is asked for anything"
+        assert not scene.served[2].asked, "nobody else is asked for anything"
 
 
 async def test_a_copy_is_refused(tmp_path: Path) -> None:
     async with staged(office_of(tmp_path), alike()) as scene:
-        (said,) = await judged(scene, Worker(scene.office, exact=False, near=False))
+        _, said = await judged(scene, Worker(scene.office, exact=False, near=False))
         assert (said.index, said.check, said.outcome) == (1, "structure", "fail")
         assert said.reason == f"a copy of {LIKE}: it is other"
         assert credited(scene.office, [said]) == {0: "", 1: "structure not passed", 2: ""}
@@ -79,7 +80,8 @@ async def test_a_copy_is_refused(tmp_path: Path) -> None:
 async def test_who_shows_nothing_is_not_cleared(tmp_path: Path) -> None:
     async with staged(office_of(tmp_path), alike()) as scene:
         scene.served[1].silent = True
-        (said,) = await judged(scene, Worker(scene.office))
+        original, said = await judged(scene, Worker(scene.office))
+        assert (original.index, original.outcome) == (0, "pass")
         assert (said.index, said.outcome) == (1, "fail")
         assert said.reason.startswith(f"a copy of {LIKE}: ")
 

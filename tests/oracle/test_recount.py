@@ -63,8 +63,8 @@ async def test_copied_work_is_found_in_the_round_and_in_an_older_one(tmp_path: P
     assert (other.recount.result(1), other.recount.result(2)) == ("ok", "ok")
     assert other.recount.alike(1) == {}
     round_, index = source
-    copier, original = (0, index) if round_ == 1 else (index, 0)  # member 0 commits first in a round
-    assert other.recount.alike(2) == {copier: Copy(original, round_)}
+    both = {0: Copy(index, round_), index: Copy(0, round_)}
+    assert other.recount.alike(2) == ({0: Copy(index, 1)} if round_ == 1 else both)
     assert other.recount.findings(2) == {}, "it is not known yet whether that is a copy"
 
 
