@@ -161,7 +161,11 @@ class World:
                 "manifest_cid": str(publish(store, self.data_dir)),
                 "manifest_sha256": Corpus.open(self.data_dir).manifest.sha256,
             },
-            "training": {"h": 40, "batch": 2, "seq_len": 16, "trace_every": 5, "block": 64, "min_members": 2},
+            "training": {
+                "h": 40, "batch": 2, "seq_len": 16, "trace_every": 5, "block": 64, "min_members": 2,
+                # cheap steps, and payloads that are no more alike in the first rounds than later on
+                "inner": {"optimizer": "adamw"}, "codec": "int8", "result_codec": "int8", "carry_residual": False,
+            },
             "timing_ms": {"train": 12000, "exchange": 6000, "record": 3000, "slow_ban": 5000},
             "signers_peers": {s.address.lower(): f"{self.host}:{p}" for s, p in zip(signers, ports, strict=True)},
         }
