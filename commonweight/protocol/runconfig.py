@@ -46,8 +46,8 @@ Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _COARSE: JsonObject = {"tolerance_rel_l2": "5e-2", "tolerance_norm_ratio": "5e-2"}  # docs/verification.md
-_SIGNS = {False: 4_500, True: 8_400}
-"""Payloads of int1 are less alike, copies too: from where on is one, when a replay decides, and when none can."""
+_SIGNS: JsonObject = {"copy_cosine_bps": 8_400, "copy_cosine_short_bps": 8_400}
+"""Signs of vectors at an angle t agree as if their cosine were 1 - 2 t / pi: what 0.97 is to int1."""
 _UNSEEN: JsonObject = {"contribution_rate_bps": 10_000}  # where nothing can be replayed, everything is scored
 
 
@@ -226,7 +226,7 @@ class RunConfig:
         if isinstance(training, dict) and isinstance(rules, dict):
             usual: JsonObject = {}
             if training.get("codec", Training.codec) == "int1":
-                usual |= {"copy_cosine_bps": _SIGNS[unseen], "copy_cosine_short_bps": _SIGNS[unseen]}
+                usual |= _SIGNS
             if training.get("dtype") == "bfloat16":
                 usual |= _COARSE
             if unseen:

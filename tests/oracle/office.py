@@ -77,7 +77,8 @@ def make_config(
             "manifest_cid": "", "manifest_sha256": "0x" + "da" * 32, "private_credit_bps": private_credit_bps,
         },
         "training": {
-            "h": 8, "batch": 60_000, "seq_len": 16, "trace_every": 4, "block": 8, "min_members": 2, **training,
+            "h": 8, "batch": 60_000, "seq_len": 16, "trace_every": 4, "block": 8, "min_members": 2, "codec": "int8",
+            "result_codec": "int8", "carry_residual": False, **training,
         },
         "timing_ms": {"train": 8000, "exchange": 3000, "record": 2000, "slow_ban": 30_000},
         "verification": {"contribution_rate_bps": 0, **(verification or {})},

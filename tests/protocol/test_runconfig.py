@@ -142,14 +142,14 @@ def test_a_preset_keeps_its_sizes_but_not_its_vocabulary() -> None:
         RunConfig.parse({**MINIMAL, "model": {"preset": "nano", "num_layers": 5}})
 
 
-def test_payloads_of_signs_are_copies_at_lower_bounds_where_a_replay_decides() -> None:
+def test_payloads_of_signs_are_copies_at_lower_bounds() -> None:
     def bounds(training: JsonObject, **more: Json) -> tuple[int, int]:
         rules = RunConfig.parse({**MINIMAL, "training": training, **more}).verification
         return rules.copy_cosine_bps, rules.copy_cosine_short_bps
 
-    assert bounds({}) == bounds({"codec": "int1"}) == (4500, 4500)
+    assert bounds({}) == bounds({"codec": "int1"}) == (8400, 8400)
     assert bounds({"codec": "int8"}) == (9000, 9700)
-    assert bounds({}, verification={"copy_cosine_bps": 5000}) == (5000, 4500)
+    assert bounds({}, verification={"copy_cosine_bps": 5000}) == (5000, 8400)
     private: JsonObject = {"manifest_cid": "", "manifest_sha256": "0x" + "00" * 32, "private_credit_bps": 100}
-    assert bounds({}, data=private) == (8400, 8400), "nothing is replayed there: likeness decides"
+    assert bounds({}, data=private) == (8400, 8400)
     assert bounds({"codec": "int4"}, data=private) == (9000, 9700)
