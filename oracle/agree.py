@@ -20,6 +20,7 @@ from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.evidence_check import Seed, check_evidence
 from commonweight.protocol.keys import sign_digest
 from commonweight.protocol.offences import Offence
+from commonweight.protocol.records import Verdict
 from commonweight.store import parse_cid
 from oracle.db import Slot
 from oracle.desk import Desk
@@ -201,7 +202,9 @@ class Agreement:
             raise RuleBroken("wrong-block", f"Block {block.number} is too old, or not final")
 
     async def _check_own(self, evidence: Evidence, rounds: list[int]) -> None:
-        """Nothing that this signer knows is left out: its receipts, its verdicts, other failures, proven offences."""
+        """Nothing that this signer knows is left out: its receipts, its verdicts, other failures, proven offences; and
+        whoever's payload is like another's was looked at.
+        """
         present = {s.digest for s in evidence.offences}
         for number in rounds:
             if self._recount.result(number) != OK:
@@ -210,6 +213,11 @@ class Agreement:
             if left_out:
                 why = f"providers {left_out}, whose receipted work is anchored"
                 raise RuleBroken("omission", f"The record of round {number} leaves out commitments", why)
+            verdicts = [Verdict.from_body(signed.body) for signed in evidence.rounds[number].verdicts]
+            doubted = set(self._recount.alike(number)) - {v.index for v in verdicts if v.check == "structure"}
+            if doubted:
+                why = f"providers {sorted(doubted)}, whose payloads are like others"
+                raise RuleBroken("unjudged-likeness", f"Nobody has said whether round {number} holds copies", why)
             given = {signed.digest for signed in evidence.rounds[number].verdicts}
             for verdict in self._own_or_failing(number):
                 if verdict not in given:

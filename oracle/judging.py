@@ -54,11 +54,12 @@ class Judging:
     async def _alike(self, plan: Doc[Plan], seed: Seed) -> bool:
         """Say of every payload that is like another whether it is a copy; False while a member still has to show.
 
-        A state that is not shown in time speaks against the member. Once the epoch is final nobody is asked any more:
-        members need not keep such states, and a signer that catches up would blame them for it. Raises WorkerError when
-        this signer cannot replay.
+        A state that is not shown in time speaks against the member. Once the round is behind a final report nobody is
+        asked any more: members need not keep such states, and a signer that catches up would blame them for it. A round
+        that its epoch's report did without is still to be judged, however long that epoch is final. Raises WorkerError
+        when this signer cannot replay.
         """
-        if self._desk.view.final.get(plan.body.epoch):
+        if plan.body.round <= self._desk.view.reported_round:
             return True
         number, position = plan.body.round, self._desk.view.position(self._seat.address)
         alike, waits = self._recount.alike(number), False

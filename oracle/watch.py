@@ -69,6 +69,11 @@ class View:
     epochs: Mapping[int, LedgerEpoch] = field(default_factory=dict)
     staked: Mapping[int, int] = field(default_factory=dict)
 
+    @property
+    def reported_round(self) -> int:
+        """The round that the last final report leads to, 0 before there is one: reports take rounds in order."""
+        return max((event.report.round for epoch, event in self.reports.items() if self.final.get(epoch)), default=0)
+
     def provider(self, index: int) -> Provider | None:
         """The provider at an index of the finalised registry."""
         return self.providers[index] if 0 <= index < len(self.providers) else None

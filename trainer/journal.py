@@ -223,7 +223,7 @@ class Journal:
         self.recompute: Callable[[RoundFolder, int], State] | None = None
         self.unbound: TraceBuilder | None = None
         self.storing = threading.Lock()
-        self._forgotten = -1
+        self._forgotten = (-1, -1)
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 
@@ -250,17 +250,21 @@ class Journal:
             if wanted(int(folder.name.partition("-")[0])) and (folder / "plan.json").exists():
                 yield RoundFolder(folder, Signed.from_bytes((folder / "plan.json").read_bytes()))
 
-    def forget_before(self, epoch: int) -> None:
-        """Drop rounds of epochs before `epoch`, and every array that nothing names any more; once for each epoch."""
-        if epoch <= self._forgotten:
+    def forget_before(self, epoch: int, reported: int) -> None:
+        """Drop rounds up to `reported` of epochs before `epoch`, and every array that nothing names any more.
+
+        Later rounds of those epochs were carried over to a later report; signers may still ask for their states. Once
+        for each pair.
+        """
+        if (epoch, reported) == self._forgotten:
             return
         with self.storing:
-            self._forget_before(epoch)
-        self._forgotten = epoch
+            self._forget_before(epoch, reported)
+        self._forgotten = epoch, reported
 
-    def _forget_before(self, epoch: int) -> None:
+    def _forget_before(self, epoch: int, reported: int) -> None:
         for entry in list(self.rounds()):
-            if entry.body.epoch < epoch:
+            if entry.body.epoch < epoch and entry.body.round <= reported:
                 shutil.rmtree(entry.folder)
         named: set[str] = set()
         for entry in self.rounds():

@@ -165,8 +165,10 @@ async def rounds(member: Member, stop: Stop) -> None:
 
 
 def _forget(member: Member) -> None:
-    """Drop traces of epochs that were settled long enough ago."""
-    member.journal.forget_before(member.chain.unsettled_epoch() - 1)
+    """Drop traces of epochs that were settled long enough ago, but for rounds that no final report has come to yet."""
+    attested = member.chain.attested()
+    if attested is not None:
+        member.journal.forget_before(member.chain.unsettled_epoch() - 1, attested[0])
 
 
 async def next_plan(member: Member, after: int, stop: Stop) -> tuple[Signed, Plan] | None:

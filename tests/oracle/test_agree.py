@@ -295,6 +295,16 @@ async def test_a_verdict_of_this_signer_must_not_be_left_out(clerks: list[Clerk]
     assert broken.value.rule == "missing-verdict"
 
 
+async def test_nobody_is_credited_for_work_like_anothers_that_no_signer_has_looked_at(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    clerks[1].office.seat.db.set_meta("alike/2", "1 0 2")
+    with pytest.raises(RuleBroken, match=r"providers \[1\]") as broken:
+        await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+    assert broken.value.rule == "unjudged-likeness"
+    clerks[1].office.seat.db.set_meta("alike/2", "")
+    await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+
+
 async def test_a_round_that_was_not_recomputed_here_is_not_signed(clerks: list[Clerk]) -> None:
     first = await proposed(clerks[0])
     clerks[1].office.seat.db.set_meta("recount/2", "wrong")

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from commonweight.protocol.credits import RoundEvidence, itemise
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Verdict, sign_body
 from oracle.judging import Judging
+from oracle.watch import View
 from oracle.worker import WorkerError
 from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_replaying import Scene, Worker, staged
@@ -102,12 +104,32 @@ async def test_a_draw_of_the_same_segment_is_replayed_once(tmp_path: Path) -> No
         assert (found.check, found.outcome, len(worker.calls)) == ("replay", "pass", calls)
 
 
-async def test_a_signer_that_catches_up_blames_nobody_for_states_of_a_final_epoch(tmp_path: Path) -> None:
+def after_a_final_report(view: View, round_: int) -> View:
+    """Epoch 0 is final, by a report that leads to a round."""
+    said: Any = SimpleNamespace(report=SimpleNamespace(round=round_))
+    return replace(view, final={0: True}, reports={0: said})
+
+
+async def test_a_round_that_was_carried_over_is_judged_though_its_epoch_is_final(tmp_path: Path) -> None:
     async with staged(office_of(tmp_path), alike()) as scene:
         office, replaying = scene.office, scene.replaying(Worker(scene.office))
         judging = Judging(office.desk, office.recount, replaying)
         office.look()
-        office.desk.seen = replace(office.desk.view, final={0: True})
+        office.desk.seen = after_a_final_report(office.desk.view, 0)
+        assert await office.recount.step()
+        for _ in range(100):
+            if await judging.step():
+                break
+            await asyncio.wait(replaying._fetching.values(), timeout=0.5)
+        assert {v.body.index: v.body.outcome for v in office.desk.rounds.verdicts(1)} == {0: "pass", 1: "pass"}
+
+
+async def test_a_signer_that_catches_up_blames_nobody_for_states_of_reported_rounds(tmp_path: Path) -> None:
+    async with staged(office_of(tmp_path), alike()) as scene:
+        office, replaying = scene.office, scene.replaying(Worker(scene.office))
+        judging = Judging(office.desk, office.recount, replaying)
+        office.look()
+        office.desk.seen = after_a_final_report(office.desk.view, 1)
         assert await office.recount.step()
         assert await judging.step()
         assert office.recount.alike(1)

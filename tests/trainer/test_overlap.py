@@ -241,10 +241,10 @@ def test_a_member_that_did_not_train_here_takes_no_steps_ahead(make: Make, confi
 
 def test_states_taken_ahead_stay_while_the_past_is_forgotten(make: Make) -> None:
     bench = make()
-    bench.journal.forget_before(0)
+    bench.journal.forget_before(0, 9)
     move_on(bench)
     assert bench.train().steps_taken == 4
-    bench.journal.forget_before(1)
+    bench.journal.forget_before(1, 9)
     assert bench.journal.unbound is None
 
 

@@ -121,7 +121,7 @@ def test_the_next_round_continues_from_the_counted_one(bench: Bench) -> None:
     signed = sign_body(work.commitment, KEYS[1], bench.domain)
     bench.folder.save_commitment(signed)
     bench.journal.counted(signed)
-    bench.journal.forget_before(0)
+    bench.journal.forget_before(0, 9)
     bench.plan = make_plan(bench.config, "0x" + "0c" * 32, members=2, round=2)
     bench.signed = sign_body(bench.plan, KEYS[-1], bench.domain)
     bench.base = bench.base - work.payload.decoded
@@ -189,12 +189,20 @@ def test_a_round_interrupted_before_its_first_leaf_begins_with_the_residual_agai
     assert killed.train().commitment == whole.commitment
 
 
+def test_states_of_a_round_that_was_carried_over_stay_until_a_report_comes_to_it(bench: Bench) -> None:
+    first = bench.train().commitment.trace.first
+    bench.journal.forget_before(2, 0)
+    assert bench.journal.load_state(first).digests == first
+    bench.journal.forget_before(2, 1)
+    assert list(bench.journal.rounds()) == []
+
+
 def test_arrays_of_settled_epochs_are_dropped_but_not_the_members_own_state(bench: Bench) -> None:
     work = bench.train()
     signed = sign_body(work.commitment, KEYS[1], bench.domain)
     bench.folder.save_commitment(signed)
     bench.journal.counted(signed)
-    bench.journal.forget_before(1)
+    bench.journal.forget_before(1, 1)
     assert list(bench.journal.rounds()) == []
     with pytest.raises(TrainingError, match="not here any more"):
         bench.journal.load_state(work.commitment.trace.last)
