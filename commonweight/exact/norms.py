@@ -1,23 +1,25 @@
 """Squared norms and dot products of float32 vectors: the exact sum, rounded once to binary64.
 
-The product of two binary32 numbers is exact in binary64. Sums of such products are split, error-free, into rows
-whose elements are multiples of one power of two and so few bits long that binary64 adds them exactly in any order
-(the extraction of Rump, Ogita and Oishi, "Accurate floating-point summation", 2008). `math.fsum` rounds the handful
-of row sums correctly.
+The product of two binary32 numbers is exact in binary64. The leading bits of such products are split off without
+error, so few that binary64 adds them exactly in any order (the extraction of Rump, Ogita and Oishi, "Accurate
+floating-point summation", 2008). What is left is added as it comes, with a bound on what that loses: where both ends of
+the bound round to one number, the exact sum rounds to it. Where they do not, more is split off until nothing is left.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from commonweight.errors import PayloadError
 from commonweight.exact.arrays import F32, F64, require_exact
 
-__all__ = ["dot", "norm2"]
+__all__ = ["dot", "dot_within", "norm2"]
 
 _CHUNK = 1 << 15
 _SIGMA_BITS = 16  # log2(_CHUNK) + 1
 _PRECISION = 53
+_ULP = 2.0 ** (1 - _PRECISION)
 
 
 def norm2(x: F32) -> float:
@@ -27,31 +29,78 @@ def norm2(x: F32) -> float:
 
 def dot(a: F32, b: F32) -> float:
     """Exact dot product, correctly rounded to binary64, never -0.0. PayloadError if an element is not finite."""
-    require_exact()
-    if a.shape != b.shape or a.ndim != 1 or a.dtype != np.float32 or b.dtype != np.float32:
-        raise PayloadError("A dot product needs two float32 vectors of one length", f"{a.shape} and {b.shape}")
     sums: list[float] = []
-    for start in range(0, a.size, _CHUNK):
-        product: F64 = a[start : start + _CHUNK].astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            product *= b[start : start + _CHUNK]
-        _extract(product, sums)
+    doubt = 0.0
+    for products, scratch, exponent in _products(a, b):
+        sums += [_split(products, scratch, exponent), float(np.add.reduce(products))]
+        doubt += _lost(products.size, math.ldexp(1.0, exponent - _PRECISION))
+    low, high = _around(sums, doubt)
+    return low if low == high else _dot_to_the_last_bit(a, b)
+
+
+def dot_within(a: F32, b: F32) -> tuple[float, float]:
+    """Two numbers that `dot` lies between, or is, for half of its work. PayloadError if an element is not finite."""
+    sums: list[float] = []
+    doubt = 0.0
+    for products, _, exponent in _products(a, b):
+        sums.append(float(np.add.reduce(products)))
+        doubt += _lost(products.size, math.ldexp(1.0, exponent - _SIGMA_BITS))
+    return _around(sums, doubt)
+
+
+def _dot_to_the_last_bit(a: F32, b: F32) -> float:
+    sums: list[float] = []
+    for products, scratch, exponent in _products(a, b):
+        while products.any():
+            sums.append(_split(products, scratch, exponent))
+            exponent += _SIGMA_BITS - _PRECISION  # what is left is at most half a unit of sigma's last place
     return math.fsum(sums) + 0.0
 
 
-def _extract(p: F64, sums: list[float]) -> None:
-    """Appends numbers whose exact sum is that of p (at most _CHUNK elements), which is consumed."""
-    largest = float(np.max(np.abs(p), initial=0.0))
-    if not math.isfinite(largest):
-        raise PayloadError("A vector holds values that are not finite")
-    if largest == 0.0:
-        return
-    exponent = math.frexp(largest)[1] + _SIGMA_BITS
-    high = np.empty_like(p)
-    while p.any():
-        sigma = math.ldexp(1.0, exponent)
-        np.add(p, sigma, out=high)
-        high -= sigma
-        sums.append(float(np.sum(high)))
-        p -= high
-        exponent += _SIGMA_BITS - _PRECISION  # what is left is at most half a unit of sigma's last place
+def _around(sums: list[float], doubt: float) -> tuple[float, float]:
+    """The sum less and plus `doubt`, both rounded correctly: so does rounding keep what lies between them."""
+    return math.fsum([*sums, -doubt]) + 0.0, math.fsum([*sums, doubt]) + 0.0
+
+
+def _lost(count: int, largest: float) -> float:
+    """More than binary64 loses of the sum of `count` numbers up to `largest`, in whatever order it adds them."""
+    return count * count * largest * _ULP
+
+
+def _products(a: F32, b: F32) -> Iterator[tuple[F64, F64, int]]:
+    """The elementwise products of each chunk, a buffer of that size, and e: no product reaches 2^(e - _SIGMA_BITS).
+
+    Both may be changed; the next chunk overwrites them. Chunks of zeros are passed over.
+    """
+    require_exact()
+    if a.shape != b.shape or a.ndim != 1 or a.dtype != np.float32 or b.dtype != np.float32:
+        raise PayloadError("A dot product needs two float32 vectors of one length", f"{a.shape} and {b.shape}")
+    length = min(_CHUNK, a.size)
+    first, second = np.empty(length), np.empty(length)
+    for start in range(0, a.size, _CHUNK):
+        x, y = a[start : start + _CHUNK], b[start : start + _CHUNK]
+        largest = _largest(x)
+        largest *= largest if b is a else _largest(y)
+        if not math.isfinite(largest):
+            raise PayloadError("A vector holds values that are not finite")
+        if largest == 0.0:
+            continue
+        products, scratch = first[: x.size], second[: x.size]
+        np.copyto(products, x)
+        np.copyto(scratch, y)
+        products *= scratch
+        yield products, scratch, math.frexp(largest)[1] + _SIGMA_BITS
+
+
+def _largest(x: F32) -> float:
+    """The largest magnitude; not finite where an element is not."""
+    return max(float(x.max()), -float(x.min()))
+
+
+def _split(products: F64, scratch: F64, exponent: int) -> float:
+    """Take from each number its multiple of 2^(exponent - 53), exactly; returns the exact sum of what was taken."""
+    sigma = math.ldexp(1.0, exponent)
+    np.add(products, sigma, out=scratch)
+    scratch -= sigma
+    products -= scratch
+    return float(np.add.reduce(scratch))

@@ -11,7 +11,7 @@ from commonweight.errors import PayloadError, TrainingError
 from commonweight.exact.aggregate import Contribution, aggregate_part, coordinate_median
 from commonweight.exact.arrays import as_f32, to_bytes
 from commonweight.exact.codecs import decode, encode, encoded_size, requantise
-from commonweight.exact.norms import dot, norm2
+from commonweight.exact.norms import dot, dot_within, norm2
 from commonweight.exact.outer import outer_step
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation
 from tests.exact import reference
@@ -43,6 +43,25 @@ def test_a_norm_is_the_exact_sum_rounded_once(values: list[float]) -> None:
 def test_a_dot_product_is_the_exact_sum_rounded_once(pairs: list[tuple[float, float]]) -> None:
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
     assert dot(vector(a), vector(b)) == reference.dot(a, b)
+
+
+@given(st.lists(st.tuples(ANY, ANY), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_a_dot_product_lies_within_its_bounds(pairs: list[tuple[float, float]]) -> None:
+    a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    low, high = dot_within(vector(a), vector(b))
+    assert low <= reference.dot(a, b) <= high
+
+
+@pytest.mark.parametrize("size", [3, 40_000])
+@pytest.mark.parametrize(
+    ("smallest", "rounded"), [(0.0, 1.0), (2.0**-60, 1.0 + 2.0**-52), (-(2.0**-60), 1.0)], ids=["tie", "above", "below"]
+)
+def test_a_sum_next_to_where_rounding_turns_is_rounded_rightly(size: int, smallest: float, rounded: float) -> None:
+    a, b = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    a[[0, 1, -1]] = [1.0, 2.0**-26, smallest]
+    b[[0, 1, -1]] = [1.0, 2.0**-27, 2.0**-60]
+    assert dot(a, b) == rounded
 
 
 @given(st.lists(st.tuples(ANY, ANY), min_size=1, max_size=30))
@@ -276,6 +295,12 @@ def test_noise_is_left_out_though_it_points_nowhere_but_short_honest_steps_are_k
     assert mean_of([*rows, *noise], [1] * 8).kept == (0, 1, 2, 3, 4, 5)
     assert mean_of([*rows, np.zeros(4000, np.float32)], [1] * 7).kept == (0, 1, 2, 3, 4, 5)
     assert mean_of([np.zeros(8, np.float32)] * 3, [1] * 3).kept == (0, 1, 2)
+
+
+@pytest.mark.parametrize(("first", "kept"), [(5.0, (0, 1, 2)), (np.nextafter(np.float32(5.0), 0), (0, 1))])
+def test_who_goes_half_the_usual_way_is_kept_to_the_last_bit(first: float, kept: tuple[int, ...]) -> None:
+    along, aside = np.array([10.0, 0.0, 0.0, 0.0], np.float32), np.array([first, 5.0, 5.0, 5.0], np.float32)
+    assert mean_of([along, along, aside], [1] * 3).kept == kept
 
 
 def test_none_is_left_out_where_the_kept_would_hold_under_half_the_plan() -> None:
