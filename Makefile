@@ -14,13 +14,16 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 FORGE := tools/forge.sh
 LOG := tools/logged.sh
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+PIP_INSTALL := -m pip --disable-pip-version-check install --no-compile
+PIP := $(BIN)/python $(PIP_INSTALL) -c constraints.txt
 PACKAGES := commonweight trainer oracle inference
 PYTHON_SOURCES := $(shell find $(PACKAGES) scripts tests -name '*.py' 2>/dev/null)
 SOLIDITY_SOURCES := $(shell find contracts -name '*.sol' 2>/dev/null)
 
 export SOLCX_BINARY_PATH := $(CURDIR)/tools/solc
 export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
+# Python keeps what it compiles: of all that is installed only a fifth is ever imported, but that by hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Two `make` at once in one checkout take turns over the stamps; without flock (macOS) they must be run one by one.
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo flock -o .make/lock)
@@ -41,6 +44,7 @@ help: ## list the targets
 
 .make/python: .make/venv pyproject.toml constraints.txt
 	@$(LOG) .make/python.log "Installing Python packages; a first time takes minutes" $(PIP) -e '.[all]'
+	@$(BIN)/python -c 'import commonweight.cli.main, oracle.service, trainer.train, inference.serving'
 	@touch $@
 
 .make/dev: .make/python
@@ -69,8 +73,7 @@ help: ## list the targets
 define framework_environment
 	@mkdir -p .make
 	@python=$$(tools/python.sh) && $(LOG) .make/$(1)-venv.log "Making .venv-$(1)" "$$python" -m venv --clear .venv-$(1)
-	@$(LOG) .make/$(1).log "Installing $(2)" .venv-$(1)/bin/python -m pip --disable-pip-version-check install \
-		-c tests/$(1)/constraints.txt $(2)
+	@$(LOG) .make/$(1).log "Installing $(2)" .venv-$(1)/bin/python $(PIP_INSTALL) -c tests/$(1)/constraints.txt $(2)
 	@touch $@
 endef
 
@@ -85,8 +88,8 @@ endef
 	@$(LOG) .make/p2p-venv.log "Making .venv-p2p" $(BIN)/python -m venv --clear .venv-p2p
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-p2p/bin/python -c \
 		'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
-	@$(LOG) .make/p2p.log "Installing hivemind, for libp2p" .venv-p2p/bin/python -m pip --disable-pip-version-check \
-		install -c tests/p2p/constraints.txt hivemind
+	@$(LOG) .make/p2p.log "Installing hivemind, for libp2p" .venv-p2p/bin/python $(PIP_INSTALL) \
+		-c tests/p2p/constraints.txt hivemind
 	@touch $@
 
 .make/slither: tests/slither/constraints.txt tools/python.sh
@@ -98,8 +101,8 @@ endef
 .make/hivemind: scripts/benches/engines/hivemind-constraints.txt tools/python.sh
 	@mkdir -p .make
 	@python=$$(tools/python.sh) && $(LOG) .make/hivemind-venv.log "Making .venv-hivemind" "$$python" -m venv --clear .venv-hivemind
-	@$(LOG) .make/hivemind.log "Installing hivemind, to measure beside" .venv-hivemind/bin/python -m pip \
-		--disable-pip-version-check install -c scripts/benches/engines/hivemind-constraints.txt hivemind
+	@$(LOG) .make/hivemind.log "Installing hivemind, to measure beside" .venv-hivemind/bin/python $(PIP_INSTALL) \
+		-c scripts/benches/engines/hivemind-constraints.txt hivemind
 	@touch $@
 
 .PHONY: runtime setup ipfs-node chromium
