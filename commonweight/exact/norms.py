@@ -7,14 +7,14 @@ the bound round to one number, the exact sum rounds to it. Where they do not, mo
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from commonweight.errors import PayloadError
 from commonweight.exact.arrays import F32, F64, require_exact
 
-__all__ = ["dot", "dot_within", "norm2"]
+__all__ = ["DotsWithin", "dot", "norm2"]
 
 _CHUNK = 1 << 15
 _SIGMA_BITS = 16  # log2(_CHUNK) + 1
@@ -34,18 +34,39 @@ def dot(a: F32, b: F32) -> float:
     for products, scratch, exponent in _products(a, b):
         sums += [_split(products, scratch, exponent), float(np.add.reduce(products))]
         doubt += _lost(products.size, math.ldexp(1.0, exponent - _PRECISION))
-    low, high = _around(sums, doubt)
-    return low if low == high else _dot_to_the_last_bit(a, b)
+    low, high = math.fsum([*sums, -doubt]), math.fsum([*sums, doubt])
+    return low + 0.0 if low == high else _dot_to_the_last_bit(a, b)
 
 
-def dot_within(a: F32, b: F32) -> tuple[float, float]:
-    """Two numbers that `dot` lies between, or is, for half of its work. PayloadError if an element is not finite."""
-    sums: list[float] = []
-    doubt = 0.0
-    for products, _, exponent in _products(a, b):
-        sums.append(float(np.add.reduce(products)))
-        doubt += _lost(products.size, math.ldexp(1.0, exponent - _SIGMA_BITS))
-    return _around(sums, doubt)
+class DotsWithin:
+    """Bounds of the dot products of some vectors with one more, added up over pieces: a fraction of `dot`'s work."""
+
+    def __init__(self, count: int) -> None:
+        self._dots = [0.0] * count
+        self._squares = [0.0] * (count + 1)
+        self._additions = 0
+
+    def add(self, rows: Sequence[F32], y: F32) -> None:
+        """Take in a piece of each vector and the same piece of the one more, float32[n] each."""
+        require_exact()
+        y64 = y.astype(np.float64)
+        for place, row in enumerate(rows):
+            x64 = row.astype(np.float64)
+            self._dots[place] += float(np.dot(x64, y64))
+            self._squares[place] += float(np.dot(x64, x64))
+        self._squares[-1] += float(np.dot(y64, y64))
+        self._additions += y.size + 1
+
+    def ends(self) -> list[tuple[float, float]]:
+        """For each vector two numbers that `dot` lies between, or is. PayloadError if an element is not finite."""
+        if not math.isfinite(sum(self._squares)):
+            raise PayloadError("A vector holds values that are not finite")
+        found = []
+        for about, square in zip(self._dots, self._squares, strict=False):
+            # the error of a sum is below additions * ulp / 2 * the sum of magnitudes, which the lengths bound
+            doubt = self._additions * _ULP * math.sqrt(square) * math.sqrt(self._squares[-1])
+            found.append((about - doubt, about + doubt))
+        return found
 
 
 def _dot_to_the_last_bit(a: F32, b: F32) -> float:
@@ -55,11 +76,6 @@ def _dot_to_the_last_bit(a: F32, b: F32) -> float:
             sums.append(_split(products, scratch, exponent))
             exponent += _SIGMA_BITS - _PRECISION  # what is left is at most half a unit of sigma's last place
     return math.fsum(sums) + 0.0
-
-
-def _around(sums: list[float], doubt: float) -> tuple[float, float]:
-    """The sum less and plus `doubt`, both rounded correctly: so does rounding keep what lies between them."""
-    return math.fsum([*sums, -doubt]) + 0.0, math.fsum([*sums, doubt]) + 0.0
 
 
 def _lost(count: int, largest: float) -> float:

@@ -11,7 +11,7 @@ from commonweight.errors import PayloadError, TrainingError
 from commonweight.exact.aggregate import Contribution, aggregate_part, coordinate_median
 from commonweight.exact.arrays import as_f32, to_bytes
 from commonweight.exact.codecs import decode, encode, encoded_size, requantise
-from commonweight.exact.norms import dot, dot_within, norm2
+from commonweight.exact.norms import DotsWithin, dot, norm2
 from commonweight.exact.outer import outer_step
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation
 from tests.exact import reference
@@ -49,8 +49,13 @@ def test_a_dot_product_is_the_exact_sum_rounded_once(pairs: list[tuple[float, fl
 @settings(max_examples=200, deadline=None)
 def test_a_dot_product_lies_within_its_bounds(pairs: list[tuple[float, float]]) -> None:
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
-    low, high = dot_within(vector(a), vector(b))
+    sums = DotsWithin(2)
+    for start in range(0, len(pairs), 7):
+        at = slice(start, start + 7)
+        sums.add([vector(a)[at], vector(b)[at]], vector(b)[at])
+    (low, high), (least, most) = sums.ends()
     assert low <= reference.dot(a, b) <= high
+    assert least <= reference.dot(b, b) <= most
 
 
 @pytest.mark.parametrize("size", [3, 40_000])
