@@ -3,7 +3,8 @@
 Fees follow EIP-1559: twice the base fee plus a tip, never above the cap. A transaction that is not mined in
 `bump_after_s` is sent again under the same nonce for at least `bump_percent` more, until the cap. If an older
 transaction from the same key holds it up, that one is re-priced. Ganache mines whatever it is given, replaced or
-repeated, so there only what it does not know is sent again.
+repeated, so there only what it does not know is sent again; and it forgets one that comes while it mines the one before
+from the same key, so there a key's transactions go one by one.
 """
 
 from __future__ import annotations
@@ -133,9 +134,23 @@ class Sender:
     # --- broadcasting ------------------------------------------------------------------------------------------------
 
     def _broadcast_new(self, to: str | None, data: bytes, value: int, gas: int, title: str) -> InFlight:
+        start = time.monotonic()
+        while (sent := self._broadcast_in_turn(to, data, value, gas, title)) is None:
+            if self._abandoned.wait(_POLL_S) or time.monotonic() - start > self._fees.give_up_s:
+                raise TransactionStuck(
+                    f"{title} was not sent.",
+                    "An earlier transaction of the same key is not mined yet",
+                    "Look at that transaction before you try again.",
+                )
+        return sent
+
+    def _broadcast_in_turn(self, to: str | None, data: bytes, value: int, gas: int, title: str) -> InFlight | None:
+        """None while it has to wait for the key's transactions before it."""
         with self._nonces.locked() as record:
             self._forget_mined(record)
             nonce = max(self._count("pending"), record.next_nonce)
+            if not self._endpoints.replaces and nonce > self._count("latest"):
+                return None  # Ganache never mines one that comes while it mines the one before
             max_fee, tip = self._prices(title)
             for _ in range(20):
                 made = InFlight(nonce, to, "0x" + data.hex(), value, gas, max_fee, tip, (), time.time())
