@@ -102,6 +102,21 @@ def test_on_ganache_which_mines_replaced_ones_too_nothing_is_sent_twice(tmp_path
         assert chain.balance(RECEIVER) == 8
 
 
+def test_on_ganache_which_forgets_what_comes_while_it_mines_a_keys_transactions_go_one_by_one(tmp_path: Path) -> None:
+    with start_local("ganache", directory=tmp_path / "chain", block_time_s=1) as local:
+        chain = Chain([local.url], KEYS[0], state_dir=tmp_path / "nonces")
+        before: list[int] = []
+
+        def sent(tx_hash: bytes) -> None:
+            nonce = int(chain.rpc("eth_getTransactionByHash", "0x" + tx_hash.hex())["nonce"], 16)
+            before.append(nonce - chain._sender()._count("latest"))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: chain._sender().send(RECEIVER, b"", 1, 21000, "A transfer", sent), range(4)))
+    assert len(before) == 4
+    assert max(before) <= 0, "how many of the key's transactions before it were not mined when it was sent"
+
+
 def _check_stuck(timed: LocalChain, tmp_path: Path) -> None:
     fees = Fees(bump_after_s=0.2, tip_wei=GWEI)
     chain = Chain([timed.url], KEYS[0], fees=fees, state_dir=tmp_path / "nonces")
