@@ -2,7 +2,8 @@
 
 Writes bench-results/loss.json, the tables of docs/traffic.md and docs/images/traffic.svg. Rows and seeds that are not
 played yet are played, one thread each; what is done lies in bench-results/tmp/loss, so it can be stopped and started
-again. The default tier plays the first seed of the rows marked `first`; `--full` plays all rows with three seeds.
+again. The default tier plays the first seed of the rows marked `first`; `--full` plays all rows with three seeds. What
+is published of a machine and versions like these stays published until it is played again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from benches.block import write_block
 from benches.loss import ALONE, BATCH, MEMBERS, MODEL, ROWS, SEQ_LEN, START_STEPS, STEPS, SYNCHRONOUS, Race, Row
 from benches.loss_picture import picture
-from benches.results import ROOT, WORKING, machine, write_result
+from benches.results import RESULTS, ROOT, WORKING, machine, write_result
 from benches.wire import synchronous_bytes
 from rich.console import Console
 from rich.progress import Progress
@@ -70,14 +71,11 @@ def main() -> int:
     with Progress(console=Console(stderr=True)) as progress, pool:
         for _ in progress.track(pool.map(_play, missing), len(missing), description="rows"):
             pass
-    lines = read_lines({
-        row: [json.loads(_place(row, seed).read_text()) for seed in range(SEEDS) if _place(row, seed).exists()]
-        for row, _ in ROWS
-    })  # fmt: skip
     setting: JsonObject = {
         "members": MEMBERS, "steps": STEPS, "start_steps": START_STEPS, "batch": BATCH, "seq_len": SEQ_LEN,
         "model": MODEL, "parameters": _parameters(),
     }  # fmt: skip
+    lines = read_lines(_played_so_far({"machine": machine(), "setting": setting}))
     body: JsonObject = {"machine": machine(), "setting": setting, "rows": [line.to_json() for line in lines]}
     write_result("loss", body)
     write_block(DOCUMENT, "loss", table(lines))
@@ -85,6 +83,30 @@ def main() -> int:
     PICTURE.write_text(picture(points(lines), GOALS))
     print(table(lines) + "\n\n" + goals(lines))
     return 0
+
+
+def _played_so_far(conditions: JsonObject) -> dict[Row, list[dict[str, int | str]]]:
+    """What was played of each row, in ascending seeds: here, or else as published under the same conditions."""
+    path = RESULTS / "loss.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    same = all(_alike(known.get(key), conditions[key]) for key in conditions)
+    lines = [Line.read(Fields(one, "row")) for one in known["rows"]] if same else []
+    published = {line.identity: line.by_seed() for line in lines}
+    found = {}
+    for row, _ in ROWS:
+        seeds = published.get((row.name, row.how, row.inner, repr(row.training)), {})
+        for seed in range(SEEDS):
+            if _place(row, seed).exists():
+                seeds[seed] = json.loads(_place(row, seed).read_text())
+        found[row] = [seeds[seed] for seed in sorted(seeds)]
+    return found
+
+
+def _alike(one: object, other: object) -> bool:
+    """Equal, but for the memory of a machine, which decides no figure here."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {**one, "memory_mib": 0} == {**other, "memory_mib": 0}
+    return one == other
 
 
 def _parameters() -> int:
@@ -139,6 +161,21 @@ class Line:
     encoded: int
     rounds: int
     weights: tuple[str, ...]
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What names the row."""
+        return self.name, self.how, self.inner, repr(self.training)
+
+    def by_seed(self) -> dict[int, dict[str, int | str]]:
+        """What was played with each seed, as the bench keeps it."""
+        both: dict[str, int | str] = {
+            "sent": self.sent, "received": self.received, "encoded": self.encoded, "rounds": self.rounds,
+        }  # fmt: skip
+        return {
+            seed: {**both, "seed": seed, "loss_micro": loss, "weights": weights}
+            for seed, loss, weights in zip(self.seeds, self.loss_micro, self.weights, strict=True)
+        }
 
     @property
     def mean_milli(self) -> int:

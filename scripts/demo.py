@@ -25,7 +25,7 @@ from scenes.demo import ROOT, Demo
 from scenes.opening import create_run, fund, register
 from scenes.payout import audit, claim, serve
 from scenes.stage import Processes, Screen, StageError
-from scenes.training import attest, show_training, train
+from scenes.training import attest, show_training, start_signers, train
 
 from commonweight.chain.local import Kind, start_local
 from commonweight.chain.run import Run
@@ -67,8 +67,9 @@ def play(demo: Demo) -> tuple[Run, str]:
     run = create_run(demo)
     fund(demo, run)
     register(demo, run)
-    telemetry = train(demo, run)
-    attest(demo, run, telemetry)
+    signers = start_signers(demo, run)
+    telemetry = train(demo, run, signers)
+    attest(demo, run, telemetry, signers)
     show_training(demo, run, telemetry)
     server = serve(demo, run)
     claim(demo, run)

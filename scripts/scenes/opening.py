@@ -19,7 +19,8 @@ from scenes.stage import StageError, free_port, units
 
 ETH = 10**18
 ROUNDS = 7
-LAST_EPOCH = 5  # training may take this long on a slow machine; it ends after ROUNDS
+LAST_EPOCH, TAIL_EPOCHS = 7, 8
+"""How long training and judging may take on a slow machine; a fast one ends after ROUNDS and waits for nothing."""
 DEPOSITS = (41_700_000_000_000_000_000, 23_050_000_000_000_000_000, 12_123_456_789_012_345_679)
 DATA_BYTES = 6_000_000
 
@@ -89,7 +90,7 @@ def run_params(demo: Demo, config: RunConfig, config_cid: str) -> RunParams:
         epoch_start=start,
         epoch_length=EPOCH_S,
         last_epoch=LAST_EPOCH,
-        tail_epochs=2,
+        tail_epochs=TAIL_EPOCHS,
         report_span=23,
         attempt_length=11,
         challenge_window=5,

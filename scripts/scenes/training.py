@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 
 from commonweight.chain.events import CheckpointAttested, EpochFinal, ReportSubmitted
 from commonweight.chain.ledger_view import LedgerView
@@ -17,6 +19,8 @@ from scenes.telemetry import Telemetry, synchronous_bytes
 
 ROUNDS_WANTED = 6
 KILLED_IN_ROUND = 3
+PATIENCE_S = 5 * EPOCH_S
+"""How long signers may take to attest a further round: on a busy machine the replays pile up."""
 
 
 def start_signers(demo: Demo, run: Run) -> list[Child]:
@@ -39,12 +43,11 @@ def start_provider(demo: Demo, run: Run, player: Player) -> Child:
     return demo.processes.spawn(demo.provider_dir(player).name, argv, env=demo.environment())
 
 
-def train(demo: Demo, run: Run) -> Telemetry:
+def train(demo: Demo, run: Run, signers: Sequence[Child]) -> Telemetry:
     """All rounds; one provider is killed in the middle of a round and comes back, one joins late, one lies."""
     screen, cast = demo.screen, demo.cast
     screen.phase(f"Training: {len(cast.providers)} provider processes, {len(cast.signers)} oracle processes")
     telemetry = Telemetry({player.name: demo.provider_dir(player) for player in cast.providers})
-    essential = start_signers(demo, run)
     children = {player: start_provider(demo, run, player) for player in cast.providers[:4]}
     victim, newcomer = cast.providers[1], cast.providers[4]
     killed_in: int | None = None
@@ -53,7 +56,7 @@ def train(demo: Demo, run: Run) -> Telemetry:
 
     with screen.progress("waiting for the first round", ROUNDS) as update:
         while (now := run.chain.timestamp()) < end and telemetry.recorded_rounds() < ROUNDS:
-            demo.check_alive([*essential, *(c for p, c in children.items() if p not in (victim, cast.liar))])
+            demo.check_alive([*signers, *(c for p, c in children.items() if p not in (victim, cast.liar))])
             for line in telemetry.news(run, cast):
                 screen.say(line)
             rounds = telemetry.recorded_rounds()
@@ -81,21 +84,26 @@ def train(demo: Demo, run: Run) -> Telemetry:
     return telemetry
 
 
-def attest(demo: Demo, run: Run, telemetry: Telemetry) -> None:
+def attest(demo: Demo, run: Run, telemetry: Telemetry, signers: Sequence[Child]) -> None:
     """Wait until the last round is attested and show the reports, as the chain has them."""
     screen = demo.screen
     screen.phase("Attestation")
     last_round = telemetry.last_recorded()
 
-    def attested() -> bool:
+    def attested_beyond(known: int) -> int | None:
         for line in telemetry.news(run, demo.cast):
             screen.say(line)
-        rounds = [event.round for event in run.events_of(CheckpointAttested)]
-        update(max(rounds, default=0), "rounds attested")
-        return max(rounds, default=0) >= last_round
+        newest = max((event.round for event in run.events_of(CheckpointAttested)), default=0)
+        update(newest, "rounds attested")
+        return newest if newest > known else None
 
     with screen.progress("rounds attested", last_round) as update:
-        wait_until("the last round to be attested", attested, timeout_s=3 * EPOCH_S)
+        attested = 0
+        while attested < last_round:
+            what = f"a round after {attested} of {last_round} to be attested"
+            attested = wait_until(
+                what, partial(attested_beyond, attested), timeout_s=PATIENCE_S, watch=partial(demo.check_alive, signers)
+            )
     rows = []
     for event in run.events_of(ReportSubmitted):
         report, state = event.report, run.oracle.epoch_info(event.epoch).state

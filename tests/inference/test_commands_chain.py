@@ -21,7 +21,7 @@ _COMMAND = [sys.executable, "-c", "from commonweight.cli.main import app; app()"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with make_site("anvil", tmp_path_factory.mktemp("site")) as made:
+    with make_site("ganache", tmp_path_factory.mktemp("site")) as made:
         yield made
 
 

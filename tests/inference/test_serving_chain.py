@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
 SERVER = lower_address(SERVER_KEY.address)
 
 
-@pytest.fixture(scope="module", params=["anvil", "ganache"])
+@pytest.fixture(scope="module", params=["anvil", pytest.param("ganache", marks=pytest.mark.slow)])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with make_site(request.param, tmp_path_factory.mktemp("site")) as made:
         yield made
