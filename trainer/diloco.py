@@ -84,22 +84,24 @@ class _Keeper:
 
     def __exit__(self, *_: object) -> None:
         with self._pool:
-            self._finish()
+            self.finish()
 
     def keep(self, state: State) -> None:
-        """Add a state to the trace; its arrays are the keeper's from now on. Waits for the state before."""
-        self._finish()
+        """Add a state to the trace; its arrays are not to be changed before `finish`. Waits for the state before."""
+        self.finish()
         self._pending = self._pool.submit(self._store, state, self._residual)
 
     def begin(self, start: Start) -> None:
-        """Add the first state. Its weights are not to be changed; nothing waits for it."""
+        """Add the first state. Its arrays are not to be changed."""
         self._residual = {"residual": start.known["residual"]}
         self._pending = self._pool.submit(self._store, start.state, start.known)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Wait until the state that was given last is hashed and stored."""
         started = time.perf_counter()
-        if self._pending is not None:
-            self._pending.result()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
         self.seconds += time.perf_counter() - started
 
     def _store(self, state: State, known: Mapping[str, str]) -> None:
@@ -191,20 +193,22 @@ class RoundTrainer:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
                 for step in range(done, stop):
-                    losses.append(optimizer.advance(next(coming)))
+                    losses.append(optimizer.advance(next(coming), keeper.finish))
                     progress(step + 1, losses[-1])
                 self._step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
-                reached = optimizer.state(state.residual)
-                if ahead_of is not None and done == self.config.training.overlap:
-                    optimizer.load(setting_out(self.config, base, reached, done, ahead_of))
+                reached = optimizer.view(state.residual)
                 keeper.keep(reached)
+                if ahead_of is not None and done == self.config.training.overlap:
+                    onward = setting_out(self.config, base, reached, done, ahead_of)
+                    keeper.finish()
+                    optimizer.load(onward)
                 on_base = ahead_of is None or done > self.config.training.overlap
                 if on_base and enough(done, time.perf_counter() - segment_started):
                     break
             payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
-        self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
-        folder.save_payload(payload.parts)
+            self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
+            folder.save_payload(payload.parts)
         self._ended = folder.plan.digest
         return Work(
             commitment=commitment_of(self.config, folder, self.index, done, trace, payload),
@@ -241,10 +245,10 @@ class RoundTrainer:
             while ahead.done < training.overlap and not enough(ahead.done, segment_s):
                 began = time.perf_counter()
                 for step in range(ahead.done, ahead.done + training.trace_every):
-                    progress(step + 1, self._optimizer.advance(next(coming)))
+                    progress(step + 1, self._optimizer.advance(next(coming), keeper.finish))
                 segment_s = time.perf_counter() - began
                 self._step_s = segment_s / training.trace_every
-                keeper.keep(self._optimizer.state(residual))
+                keeper.keep(self._optimizer.view(residual))
                 ahead.done += training.trace_every
         return ahead.done
 

@@ -65,7 +65,7 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     if importlib.util.find_spec("torch") is None:
         findings.append(Finding(False, can_train, "torch is missing", "pip install 'commonweight[train]'"))
     else:
-        attempt(findings, can_train, lambda: engine.require("adamw"))  # which optimizer the run has is not known yet
+        attempt(findings, can_train, lambda: engine.require())
     if running:
         findings.append(Finding(True, "A provider's process runs in this data directory"))
     else:

@@ -1,4 +1,4 @@
-"""What the inner steps run on, chosen by each provider for itself: a device, compiled or not, a fused optimizer or not.
+"""What the inner steps run on, chosen by each provider for itself: a device, compiled or not.
 
 The run fixes what is computed (its dtype among it, bfloat16 by autocast); an engine only changes how sums are rounded.
 A replay on the plain CPU engine is then near, within the run's tolerance, and no longer equal to the bit, as it is
@@ -22,7 +22,6 @@ class Engine:
 
     device: str = "cpu"
     compiled: bool = False
-    fused: bool = False
 
     def __post_init__(self) -> None:
         kind, colon, number = self.device.partition(":")
@@ -39,8 +38,8 @@ class Engine:
         """Whether others who replay its steps on a machine of the same kind come to the same bits."""
         return self == Engine()
 
-    def require(self, optimizer: str) -> None:
-        """Refuse what this machine, or the run's inner optimizer, does not have. Raises UsageError."""
+    def require(self) -> None:
+        """Refuse what this machine does not have. Raises UsageError."""
         import torch
 
         if self.kind == "cuda":
@@ -57,10 +56,6 @@ class Engine:
                 "The inner steps cannot be compiled",
                 "torch.compile needs a C++ compiler for the CPU, and none of g++, clang++, c++ is in PATH",
                 "install one, or leave --compile out",
-            )
-        if self.fused and optimizer != "adamw":
-            raise UsageError(
-                "There is no fused optimizer for this run", f"its inner optimizer is {optimizer}", "leave --fused out"
             )
 
     @staticmethod

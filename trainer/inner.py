@@ -26,8 +26,8 @@ from trainer.model import Llama
 from trainer.muon import Muon, turns
 
 _PLAIN = Engine()
-_CACHED = 1 << 15
-"""Elements that a thread takes through all operations of a step at once, so that all five arrays stay in cache."""
+Settle = Callable[[], None]
+"""Called when the state is about to change: whoever still reads arrays that `view` gave keeps it from returning."""
 
 
 def configure_torch(threads: int) -> None:
@@ -36,17 +36,27 @@ def configure_torch(threads: int) -> None:
     torch.use_deterministic_algorithms(True)
 
 
+def at_once() -> None:
+    """A `Settle` that nobody keeps waiting."""
+
+
 class Optimizer(Protocol):
     """The training state of one member, wherever it lies, and the steps that change it."""
 
     def load(self, state: State) -> None:
         """Take over a state; the residual stays with the caller."""
 
-    def advance(self, batch: NDArray[np.int64]) -> float:
-        """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token."""
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+        """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
+
+        `settle` is called before anything of the state changes.
+        """
 
     def state(self, residual: F32) -> State:
         """A copy of the present state, with the residual that belongs to it."""
+
+    def view(self, residual: F32) -> State:
+        """The same without a copy where there need be none: good until the state changes."""
 
     def weights(self) -> F32:
         """The present weights, float32 [N]; good until the next step."""
@@ -55,10 +65,10 @@ class Optimizer(Protocol):
 class InnerRule:
     """AdamW (arXiv 1711.05101) or SGD, with a global gradient clip and a linear warm-up over a member's first steps.
 
-    Weight decay acts on matrices only. The arithmetic is that of torch.optim with `foreach=False`; SGD's momentum is
-    the first of `betas` and its buffer takes the place of `m`, while `v` stays as it is. Everything is element by
-    element, so a vector may be stepped whole or in pieces. In a run with Muon, `muon` steps some matrices instead,
-    each whole; its buffer is their `m`, and their `v` stays as it is.
+    Weight decay acts on matrices only. The arithmetic is that of torch.optim with `fused=True` and, for SGD, with
+    `foreach=False`; SGD's momentum is the first of `betas` and its buffer takes the place of `m`, while `v` stays as it
+    is. Everything is element by element, so a vector may be stepped whole or in pieces. In a run with Muon, `muon`
+    steps some matrices instead, each whole; its buffer is their `m`, and their `v` stays as it is.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -81,36 +91,33 @@ class InnerRule:
         self, step: int, tensors: Sequence[TensorSpec], w: Tensor, m: Tensor, v: Tensor, grad: Tensor
     ) -> None:  # fmt: skip
         """Step number `step` (from 1) on all tensors of flat vectors, in place."""
-        if self.muon is None:
-            decayed = [slice(t.offset, t.stop) for t in tensors if len(t.shape) > 1]
-            self.apply(step, w, m, v, grad, decayed)
-            return
-        for t in tensors:
+        whole = {t for t in tensors if self.muon is not None and turns(t)}
+        for t in whole:
+            assert self.muon is not None
             at = slice(t.offset, t.stop)
-            if turns(t):
-                self.muon.apply(t, self.rate(step), w[at].view(t.shape), m[at].view(t.shape), grad[at].view(t.shape))
-            else:
-                self.apply(step, w[at], m[at], v[at], grad[at], [slice(None)] if len(t.shape) > 1 else [])
+            self.muon.apply(t, self.rate(step), w[at].view(t.shape), m[at].view(t.shape), grad[at].view(t.shape))
+        for matrices in (True, False):
+            places = [slice(t.offset, t.stop) for t in tensors if t not in whole and (len(t.shape) > 1) == matrices]
+            self.apply(step, *([x[at] for at in places] for x in (w, m, v, grad)), decays=matrices)
 
-    def apply(self, step: int, w: Tensor, m: Tensor, v: Tensor, grad: Tensor, decayed: Sequence[slice]) -> None:
-        """Step number `step` (from 1) on weights, moments and a clipped gradient, in place."""
-        lr = self.rate(step)
-        for matrix in decayed:
-            w[matrix].mul_(1.0 - lr * self.weight_decay)
-        length = _CACHED * torch.get_num_threads() if w.device.type == "cpu" else max(1, len(w))
-        for first in range(0, len(w), length):
-            piece = slice(first, first + length)
-            self._apply(step, lr, w[piece], m[piece], v[piece], grad[piece])
-
-    def _apply(self, step: int, lr: float, w: Tensor, m: Tensor, v: Tensor, grad: Tensor) -> None:
-        if not self.adaptive:
-            m.mul_(self.beta1).add_(grad)
-            w.add_(m, alpha=-lr)
+    def apply(
+        self, step: int, w: list[Tensor], m: list[Tensor], v: list[Tensor], grad: list[Tensor], *, decays: bool
+    ) -> None:  # fmt: skip
+        """Step number `step` (from 1) on weights, moments and clipped gradients of several tensors, in place."""
+        if not w:
             return
-        m.lerp_(grad, 1.0 - self.beta1)
-        v.mul_(self.beta2).addcmul_(grad, grad, value=1.0 - self.beta2)
-        denominator = v.sqrt().div_(math.sqrt(1.0 - self.beta2**step)).add_(self.eps)
-        w.addcdiv_(m, denominator, value=-lr / (1.0 - self.beta1**step))
+        lr, decay = self.rate(step), self.weight_decay if decays else 0.0
+        if self.adaptive:
+            count = torch.tensor(float(step), device=w[0].device)
+            torch._fused_adamw_(
+                w, grad, m, v, [], [count] * len(w), lr=lr, beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
+                eps=self.eps, amsgrad=False, maximize=False,
+            )  # fmt: skip
+            return
+        for weights, moment, gradient in zip(w, m, grad, strict=True):
+            weights.mul_(1.0 - lr * decay)
+            moment.mul_(self.beta1).add_(gradient)
+            weights.add_(moment, alpha=-lr)
 
 
 class InnerOptimizer:
@@ -118,7 +125,7 @@ class InnerOptimizer:
 
     def __init__(self, config: RunConfig, engine: Engine = _PLAIN) -> None:
         """Raises UsageError when the engine is not to be had here."""
-        engine.require(config.training.inner.optimizer)
+        engine.require()
         self.config = config
         self.engine = engine
         self.rule = InnerRule(config)
@@ -142,14 +149,20 @@ class InnerOptimizer:
         m, v = self.m.cpu().numpy().copy(), self.v.cpu().numpy().copy()
         return State(self.step, self.model.export_flat(), m, v, residual)
 
+    def view(self, residual: F32) -> State:
+        """The present state itself on a CPU, a copy of a card's."""
+        weights, m, v = (x.detach().cpu().numpy() for x in (self.model.flat, self.m, self.v))
+        return State(self.step, weights, m, v, residual)
+
     def weights(self) -> F32:
         """The present weights, float32 [N]; good until the next step."""
         return self.model.flat.cpu().numpy()
 
-    def advance(self, batch: NDArray[np.int64]) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
 
-        Raises TrainingError when loss or gradient is not finite: such a state must never be committed to.
+        `settle` is called when the gradient is there, before anything of the state changes. Raises TrainingError when
+        loss or gradient is not finite: such a state must never be committed to.
         """
         self.model.flat_grad.zero_()
         kind, half = self.engine.kind, self.config.training.dtype == "bfloat16"
@@ -159,29 +172,14 @@ class InnerOptimizer:
         norm = float(torch.linalg.vector_norm(self.model.flat_grad))
         if not math.isfinite(norm):
             raise diverged(self.step + 1, norm)
+        settle()
         self.step += 1
         with torch.no_grad():
             grad, scale = self.model.flat_grad, self.rule.scale(norm)
             if scale != 1.0:
                 grad.mul_(scale)
-            if self.engine.fused:
-                self._fused(grad)
-            else:
-                self.rule.step_all(self.step, self.model.layout.tensors, self.model.flat, self.m, self.v, grad)
+            self.rule.step_all(self.step, self.model.layout.tensors, self.model.flat, self.m, self.v, grad)
         return float(loss.detach())
-
-
-    def _fused(self, grad: Tensor) -> None:
-        """`InnerRule.apply` for AdamW in one pass over each tensor, by torch's own kernel."""
-        for decays in (True, False):
-            at = [slice(t.offset, t.stop) for t in self.model.layout.tensors if (len(t.shape) > 1) == decays]
-            w, g, m, v = ([x[place] for place in at] for x in (self.model.flat, grad, self.m, self.v))
-            steps = [torch.tensor(float(self.step), device=self.engine.device) for _ in at]
-            rule = self.rule
-            torch._fused_adamw_(
-                w, g, m, v, [], steps, lr=rule.rate(self.step), beta1=rule.beta1, beta2=rule.beta2,
-                weight_decay=rule.weight_decay if decays else 0.0, eps=rule.eps, amsgrad=False, maximize=False,
-            )  # fmt: skip
 
 
 def diverged(step: int, norm: float) -> TrainingError:

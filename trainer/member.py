@@ -332,14 +332,14 @@ def _trainer(
     """On this process alone, or on all that torchrun has started."""
     threads, keep_states, engine = settings.threads, settings.keep_states, settings.engine
     if world_size() == 1:
-        engine.require(config.training.inner.optimizer)
+        engine.require()
         make = partial(InnerOptimizer, engine=engine)
         return RoundTrainer(config, corpus, journal, index, threads, keep_states, make)
     if not engine.exact:
         raise UsageError(
             "A member of several processes trains on the plain CPU engine",
             "its ranks share the model by gloo",
-            "leave --device, --compile and --fused out, or start one process",
+            "leave --device and --compile out, or start one process",
         )
     if keep_states != 1:
         raise UsageError(

@@ -63,7 +63,7 @@ class ProviderSettings:
             raise UsageError(
                 "A member with another engine than the plain CPU keeps every trace state",
                 "a state that is computed again on it is not sure to come out the same to the last bit",
-                "leave --keep-states out, or --device, --compile and --fused",
+                "leave --keep-states out, or --device and --compile",
             )
         if self.max_upload is not None:
             UploadCap(self.max_upload)  # says what is too little, before anything is opened

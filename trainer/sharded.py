@@ -28,7 +28,7 @@ from commonweight.exact.arrays import F32
 from commonweight.exact.layout import TensorSpec
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
-from trainer.inner import InnerRule, configure_torch, diverged
+from trainer.inner import InnerRule, Settle, at_once, configure_torch, diverged
 from trainer.model import Llama
 from trainer.muon import orthogonal, turns
 from trainer.settings import world_size
@@ -95,8 +95,9 @@ class ShardedOptimizer:
             self._order(_LOAD, state.step)
             self._load(state)
 
-    def advance(self, batch: NDArray[np.int64]) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; the mean loss before it, in nats per token."""
+        settle()
         with _together():
             self._order(_ADVANCE, 0)
             loss, norm = self._advance(torch.from_numpy(np.ascontiguousarray(batch)))
@@ -110,6 +111,10 @@ class ShardedOptimizer:
             self._order(_GATHER, 0)
             weights, m, v = self._gather()
         return State(self._step, weights, m, v, residual)
+
+    def view(self, residual: F32) -> State:
+        """The same: it is gathered anyhow."""
+        return self.state(residual)
 
     def weights(self) -> F32:
         """The present weights, float32 [N]."""
@@ -196,7 +201,7 @@ class ShardedOptimizer:
             if rule.muon is not None and turns(entry):
                 rule.muon.apply(entry, rule.rate(self._step), w, m, grad, partial(self._orthogonal, entry))
             else:
-                rule.apply(self._step, w, m, v, grad, [slice(None)] if len(entry.shape) > 1 else [])
+                rule.apply(self._step, [w], [m], [v], [grad], decays=len(entry.shape) > 1)
 
     def _orthogonal(self, entry: TensorSpec, shard: Tensor) -> Tensor:
         """This rank's rows of what `orthogonal` makes of the whole matrix, which every rank gathers."""

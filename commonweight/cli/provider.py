@@ -117,7 +117,6 @@ def start(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")] = "cpu",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")] = False,
-    fused: Annotated[bool, typer.Option("--fused", help="Use torch's fused AdamW.")] = False,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")] = None,
     keep_states: Annotated[
         int,
@@ -154,7 +153,7 @@ def start(
     }
     session = Session(flags, config=config, role="provider")
     settings = provider_settings(
-        session, signer_peers, advertise, private_data, device, threads, keep_states, compile_, fused
+        session, signer_peers, advertise, private_data, device, threads, keep_states, compile_
     )  # fmt: skip
     from trainer.train import run as train
 
@@ -294,7 +293,6 @@ def provider_settings(
     threads: int | None = None,
     keep_states: int = 1,
     compiled: bool = False,
-    fused: bool = False,
 ) -> ProviderSettings:
     """What a provider's process is started with. Raises UsageError for what is missing."""
     s = session.settings
@@ -319,7 +317,7 @@ def provider_settings(
         listen=s.listen or _NOT_FROM_OUTSIDE,
         advertise=advertise,
         signer_peers=peers,
-        engine=Engine(device, compiled, fused),
+        engine=Engine(device, compiled),
         threads=threads,
         keep_states=keep_states,
         confirmations=s.confirmations,

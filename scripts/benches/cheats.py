@@ -27,7 +27,7 @@ from commonweight.protocol.records import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
 from trainer.diloco import RoundTrainer, commitment_of, payload_of
-from trainer.inner import InnerOptimizer
+from trainer.inner import InnerOptimizer, Settle, at_once
 from trainer.journal import Journal
 
 _SOMEWHERE = 10**9
@@ -101,12 +101,13 @@ class Skipping(InnerOptimizer):
 
     every = 2
 
-    def advance(self, batch: NDArray[np.int64]) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
         """One step, or none."""
         if self.step % self.every == self.every - 1:
+            settle()
             self.step += 1
             return 0.0
-        return super().advance(batch)
+        return super().advance(batch, settle)
 
 
 class SkippingFifth(Skipping):
@@ -128,9 +129,9 @@ class OtherBatch(InnerOptimizer):
         """The batch that is trained on instead."""
         raise NotImplementedError
 
-    def advance(self, batch: NDArray[np.int64]) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
         """A step on the other batch."""
-        return super().advance(self.other(batch))
+        return super().advance(self.other(batch), settle)
 
 
 class OneBatchAgain(OtherBatch):
@@ -179,10 +180,11 @@ class HalfAtTwiceTheRate(Skipping):
 class UsedTwice(InnerOptimizer):
     """Every gradient is used for two steps: half of the passes are saved, and no step is left out."""
 
-    def advance(self, batch: NDArray[np.int64]) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
         """A step on a new gradient, or on that of the step before."""
         if self.step % 2 == 0:
-            return super().advance(batch)
+            return super().advance(batch, settle)
+        settle()
         self.step += 1
         with torch.no_grad():
             model = self.model

@@ -133,14 +133,14 @@ def test_a_step_that_diverges_is_an_error(corpus: Corpus, config: RunConfig) -> 
 
 
 @pytest.mark.parametrize("engine", [
-    Engine(fused=True),
     pytest.param(Engine(compiled=True), marks=[pytest.mark.slow, TORCH_WARNS]),
     pytest.param(Engine("cuda"), marks=NO_CARD),
-    pytest.param(Engine("cuda", compiled=True, fused=True), marks=[pytest.mark.slow, TORCH_WARNS, NO_CARD]),
-], ids=lambda engine: f"{engine.device}{'-compiled' * engine.compiled}{'-fused' * engine.fused}")  # fmt: skip
+    pytest.param(Engine("cuda", compiled=True), marks=[pytest.mark.slow, TORCH_WARNS, NO_CARD]),
+], ids=lambda engine: f"{engine.device}{'-compiled' * engine.compiled}")  # fmt: skip
 @pytest.mark.timeout(1200)  # compiling
-def test_another_engine_comes_to_what_a_replay_accepts(corpus: Corpus, engine: Engine) -> None:
-    config = tiny_config(corpus.manifest.sha256, inner={"optimizer": "adamw" if engine.fused else "muon"})
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_another_engine_comes_to_what_a_replay_accepts(corpus: Corpus, engine: Engine, name: str) -> None:
+    config = tiny_config(corpus.manifest.sha256, inner={"optimizer": name})
     start = fresh(config)
     plain, other = run(config, corpus, start, 0, 5), run(config, corpus, start, 0, 5, engine)
     assert not engine.exact
@@ -161,14 +161,12 @@ def test_what_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -
     for device in ("tpu", "cuda:x", "cpu:0", ""):
         with pytest.raises(UsageError, match="There is no device"):
             Engine(device)
-    with pytest.raises(UsageError, match="fused optimizer"):
-        Engine(fused=True).require("sgd")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="device cuda:1 is not there") as problem:
-        Engine("cuda:1").require("adamw")
+        Engine("cuda:1").require()
     assert "CUDA" in problem.value.why or "card" in problem.value.why
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="cannot be compiled") as problem:
-        Engine(compiled=True).require("adamw")
+        Engine(compiled=True).require()
     assert "g++" in problem.value.why

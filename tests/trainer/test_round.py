@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from commonweight.errors import TrainingError
-from commonweight.exact.arrays import array_digest
+from commonweight.exact.arrays import F32, array_digest
 from commonweight.exact.checkpoint import genesis_checkpoint
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import check_part
@@ -98,6 +99,23 @@ def test_an_interrupted_round_goes_on_and_commits_to_the_same(
     again = Bench(bench.config, corpus, tmp_path / "killed", domain).train()
     assert again.commitment == whole.commitment
     assert again.steps_taken == 6 - stop_after // 2 * 2
+
+
+def test_steps_wait_for_a_slow_disk_and_no_state_is_hashed_after_it_changed(
+    bench: Bench, corpus: Corpus, tmp_path: Path, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench.train()
+    other = Bench(bench.config, corpus, tmp_path / "slow", domain)
+    put = other.journal.arrays.put
+
+    def slow(array: F32, digest: str | None = None) -> str:
+        time.sleep(0.1)
+        return put(array, digest)
+
+    monkeypatch.setattr(other.journal.arrays, "put", slow)
+    assert other.train().commitment == whole.commitment
+    shown = [other.journal.load_state(each) for each in other.folder.trace.states]  # type: ignore[union-attr]
+    assert [state.step for state in shown] == [0, 2, 4, 6]
 
 
 def test_a_slow_member_stops_at_a_trace_boundary_and_commits_fewer_steps(bench: Bench) -> None:
