@@ -55,7 +55,7 @@ def encode(x: F32, codec: str, block: int) -> bytes:
     x = as_f32(x)
     encoded_size(x.size, codec, block)
     require_finite(x, "A part to be encoded")
-    if float(np.max(np.abs(x), initial=np.float32(0.0))) >= float(LIMIT):
+    if max(float(x.max(initial=np.float32(0.0))), -float(x.min(initial=np.float32(0.0)))) >= float(LIMIT):
         raise PayloadError("A part to be encoded holds values that are too large", "an element reaches 2^126")
     if codec == "fp32":
         return to_bytes(x)
@@ -66,7 +66,7 @@ def encode(x: F32, codec: str, block: int) -> bytes:
         return to_bytes(_mean_magnitudes(blocks, x.size)) + _pack((x >= 0).astype(np.uint8), 1, 1)
     if codec == "ternary":
         return _encode_ternary(blocks, x.size)
-    largest: F32 = np.max(np.abs(blocks), axis=1)
+    largest: F32 = np.abs(np.maximum(blocks.max(axis=1), -blocks.min(axis=1)))  # of zeros +0, whatever their signs
     if codec == "topk2":
         return _encode_top(blocks, largest, x.size, block)
     if codec == "int2":
@@ -96,8 +96,10 @@ def decode(data: bytes | memoryview, count: int, codec: str, block: int) -> F32:
         if codec == "topk2":
             result = _decode_top(body, scales, count, block)
         else:
+            values = _codes(body, count, codec, block)
             with np.errstate(over="ignore"):
-                result = (_codes(body, count, codec, block) * scales[:, None]).reshape(-1)[:count]
+                values *= scales[:, None]
+            result = values.reshape(-1)[:count]
     require_finite(result, "A decoded part")
     return result
 
@@ -161,7 +163,8 @@ def _encode_ternary(blocks: F32, count: int) -> bytes:
 
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
     """round-half-even(x / scale) cut to -top..top; a scale of 0 stands for values that round to 0 anyway."""
-    codes = np.rint(blocks / np.where(scales == 0, np.float32(1.0), scales)[:, None])
+    codes = blocks / np.where(scales == 0, np.float32(1.0), scales)[:, None]
+    np.rint(codes, out=codes)
     np.clip(codes, np.float32(-top), np.float32(top), out=codes)
     return codes.astype(np.int8)
 
@@ -176,10 +179,10 @@ def _two_bit(values: F32, steps: F32) -> U8:
 
 
 def _codes(body: memoryview, count: int, codec: str, block: int) -> F32:
-    """The blocks' codes as float32[blocks, block], before scaling."""
+    """The blocks' codes as a new array float32[blocks, block], before scaling."""
     if codec == "int8":
         raw = np.frombuffer(body, np.int8)
-        if bool((raw == -128).any()):
+        if int(raw.min(initial=0)) == -128:
             raise PayloadError("A part holds an impossible code", "int8 codes are from -127 to 127")
         values = raw.astype(np.float32)
     elif codec == "int4":

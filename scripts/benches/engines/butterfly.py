@@ -185,13 +185,10 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     await asyncio.gather(worker.exchange.run(commitments, own_part), worker.copy(plan, own_part))
     spans = part_ranges(worker.numel, plan.block, plan.parts)
     results = await worker.results(plan)
-    pieces = [
-        decode(results[part], span.size, training.result_codec, plan.block)
-        if part in results
-        else payload.decoded[span.start : span.stop]
-        for part, span in enumerate(spans)
-    ]
-    whole = np.concatenate(pieces)
+    whole = payload.decoded.copy()
+    for part, data in results.items():
+        span = spans[part]
+        whole[span.start : span.stop] = decode(data, span.size, training.result_codec, plan.block)
     seconds = time.perf_counter() - began
     line.say(
         seconds=seconds, cpu_seconds=time.process_time() - cpu, whole=len(results) == plan.parts,
