@@ -158,10 +158,4 @@ class Wire:
                     raise
 
     async def _exactly(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            piece = await self._reader.read(min(size - len(data), _PIECE))
-            if not piece:
-                raise asyncio.IncompleteReadError(bytes(data[:16]), size)
-            data += piece
-        return bytes(data)
+        return await self._reader.readexactly(size)

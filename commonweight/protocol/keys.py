@@ -6,9 +6,8 @@ can be made from one.
 
 from functools import lru_cache
 
-from eth_keys.datatypes import PrivateKey, Signature
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
+from coincurve import PrivateKey, PublicKey
+from eth_utils.crypto import keccak
 
 from commonweight.errors import SignatureError
 
@@ -16,18 +15,18 @@ __all__ = ["address_of", "recover_address", "sign_digest"]
 
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _REMEMBERED = 4096  # one plan, record or receipt comes in by many ways
+_OPENED = 16
 
 
 def address_of(key: bytes) -> str:
-    """Lower-case address of a 32-byte private key."""
-    return PrivateKey(key).public_key.to_address()
+    """Lower-case address of a 32-byte private key. SignatureError when it is none."""
+    return _address(_opened(key).public_key)
 
 
 def sign_digest(digest: bytes, key: bytes) -> bytes:
-    """Deterministic (RFC 6979) signature of a 32-byte digest: 65 bytes r, s, v."""
-    signature = PrivateKey(key).sign_msg_hash(digest)
-    r, s, v = signature.vrs[1], signature.vrs[2], signature.vrs[0]
-    return int(r).to_bytes(32, "big") + int(s).to_bytes(32, "big") + bytes([27 + int(v)])
+    """Deterministic (RFC 6979) signature of a 32-byte digest: 65 bytes r, s, v. SignatureError for what is no key."""
+    signature = _opened(key).sign_recoverable(digest, hasher=None)
+    return signature[:64] + bytes([27 + signature[64]])
 
 
 @lru_cache(_REMEMBERED)
@@ -40,7 +39,22 @@ def recover_address(digest: bytes, signature: bytes) -> str:
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
         raise SignatureError("A signature is malleable", "its s lies in the upper half of the group order")
     try:
-        recoverable = Signature(signature[:64] + bytes([signature[64] - 27]))
-        return recoverable.recover_public_key_from_msg_hash(digest).to_address()
-    except (BadSignature, ValidationError, ValueError) as error:
+        recoverable = signature[:64] + bytes([signature[64] - 27])
+        return _address(PublicKey.from_signature_and_message(recoverable, digest, hasher=None))
+    except ValueError as error:
         raise SignatureError("A signature does not belong to any key", str(error)) from error
+
+
+@lru_cache(_OPENED)
+def _opened(key: bytes) -> PrivateKey:
+    """A key with its public key, which takes longer to find than a signature."""
+    try:
+        if len(key) != 32:
+            raise ValueError(f"it has {len(key)} bytes, not 32")
+        return PrivateKey(key)
+    except ValueError as error:
+        raise SignatureError("A private key is malformed", str(error)) from error
+
+
+def _address(key: PublicKey) -> str:
+    return "0x" + keccak(key.format(compressed=False)[1:])[12:].hex()
