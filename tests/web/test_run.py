@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.cli.amounts import format_amount
@@ -44,14 +45,26 @@ async def test_everything_can_be_read_without_a_wallet(staged_site: Served, visi
 
 
 async def test_training_shows_members_rounds_traffic_and_lineage(staged_site: Served, visit: Visit) -> None:
+    may_answer, page = asyncio.Event(), visit.page
+
+    async def hold(route: Route) -> None:
+        await may_answer.wait()
+        await route.continue_()
+
+    await page.route(f"**/{LedgerView.of(staged_site.world.run).reports[0].report.evidence_cid}**", hold)
     await visit.go(staged_site, "training")
     await visit.see("Both count one all-reduce", "#traffic")
+    for card in ("#traffic", "#rounds"):  # a part is not shown as if it were the whole
+        await visit.see("Reading the evidence of epoch 0…", card)
+    await expect(page.locator("#rounds tbody tr")).to_have_count(2)
+    may_answer.set()
+    await expect(page.locator("#rounds tbody tr")).to_have_count(4)
+    await expect(page.get_by_text("Reading the evidence")).to_have_count(0)
     members = await visit.text("#members")
     assert members.count("counted\nround 4") == 3
     assert "missing\nno commitment" in members
     assert "What the states mean" in members
     assert "this site is not connected to one" in await visit.text("#now")
-    assert await visit.page.locator("#rounds tbody tr").count() == 4
     assert "Round 2 · epoch 0" in await visit.text("#lineage")
     # The same figure from the same files by hand: 2 (n - 1) / n of each payload, against 4 bytes a parameter and step.
     sent, synchronous = traffic_of(staged_site)

@@ -1,6 +1,7 @@
 // Published evidence of the newest reports at first, and of older ones when asked for: each report is read once.
 
 import { h, say } from "../dom.js";
+import { pending } from "./parts.js";
 
 /** `load` reads what is wanted of an epoch's evidence, `epochs` names the epochs that have it, newest first; `step` are read at once. */
 export class Newest {
@@ -34,13 +35,19 @@ export class Newest {
     return `${this.#wanted} ${this.#epochs().length} ${[...this.#read.values()].map((one) => `${one.digest}${one.found !== undefined}${one.missing !== undefined}`)}`;
   }
 
+  /** A line while some of the evidence is shown and the rest of it is being read, so that nobody takes the part for the whole. */
+  progress() {
+    const { read, underWay } = this.look();
+    return read.length > 0 && underWay.length > 0 && pending(reading(underWay));
+  }
+
   /** A button for the older ones; it stays in its place, with the focus on it, while it reads and when there is nothing more. */
   button() {
     const epochs = this.#epochs();
     const { read, underWay } = this.look();
-    if (epochs.length <= this.#step) return null;
+    if (epochs.length <= this.#step) return this.progress();
     if (underWay.length > 0) {
-      return read.length > 0 && h("button", { type: "button", id: this.#id, "aria-disabled": "true" }, `Reading the evidence of ${spread(underWay)}…`);
+      return read.length > 0 && h("button", { type: "button", id: this.#id, "aria-disabled": "true" }, reading(underWay));
     }
     const rest = epochs.slice(this.#wanted, this.#wanted + this.#step);
     if (rest.length === 0) return h("p", { id: this.#id, class: "note", tabindex: "-1" }, "These are the rounds of all reports.");
@@ -62,6 +69,9 @@ export class Newest {
     });
   }
 }
+
+/** What is under way, in words. */
+export const reading = (epochs) => `Reading the evidence of ${spread(epochs)}…`;
 
 /** Epochs in words: "epochs 1, 4 to 6 and 9". */
 export function spread(epochs) {

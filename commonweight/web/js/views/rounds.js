@@ -2,7 +2,7 @@
 
 import { h, table } from "../dom.js";
 import { group } from "../money.js";
-import { Newest, spread } from "./newest.js";
+import { Newest, reading, spread } from "./newest.js";
 import { pending, unavailable } from "./parts.js";
 
 const READ = 10;  // reports that are read at once
@@ -61,7 +61,7 @@ export class Rounds {
 
   draw() {
     const { read, underWay } = this.#newest.look();
-    if (read.length === 0) return underWay.length > 0 ? pending(`Reading the evidence of ${spread(underWay)}…`) : h("p", { class: "empty" }, "Known with the first report.");
+    if (read.length === 0) return underWay.length > 0 ? pending(reading(underWay)) : h("p", { class: "empty" }, "Known with the first report.");
     const missing = read.filter((one) => one.missing);
     const known = read.filter((one) => one.found);
     const moved = known.flatMap(({ epoch, found }) => found.moved.map((text) => `Epoch ${epoch}: ${text}`));

@@ -42,7 +42,7 @@ export function training(app) {
       region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
       region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
       region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, looked, status));
-      region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", looked, traffic)));
+      region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", looked, traffic), newest.progress()));
       region(places.rounds, [key], () => card("rounds", "Rounds", published("The rounds", looked, roundTable), newest.button()));
       region(places.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
     },
