@@ -17,7 +17,7 @@ from typing import Protocol
 
 from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken, TrainingError
 from commonweight.exact.arrays import F32
-from commonweight.exact.payload import check_part
+from commonweight.exact.payload import check_part, open_part
 from commonweight.exact.round import ReducedPart, reduce_part
 from commonweight.net import Reply
 from commonweight.protocol.canonical import JsonObject, sha256_hex
@@ -198,7 +198,7 @@ class Exchange:
             commitment = self._commitments[self._seat.index][1]
             try:
                 data = own_part(part)[1]
-                arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._check, part, data, commitment)
+                arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._decoded, part, data, commitment, True)
                 arrivals.encoded[self._seat.index] = data
             except (PayloadError, TrainingError) as problem:
                 _log.error("round %d: the own part %d is left out: %s", self.plan.round, part, problem)
@@ -336,7 +336,7 @@ class Exchange:
         """The decoded part; rule 4 when its bytes are what the sender signed, but not what it committed to."""
         signed, commitment = self._committed(sender)
         try:
-            return await asyncio.to_thread(self._check, part, data, commitment)
+            return await asyncio.to_thread(self._decoded, part, data, commitment, False)
         except PayloadError as problem:
             if sha256_hex(data) != commitment.parts[part].digest:
                 raise PeerRefused("damaged", "The bytes are not those of the message", problem.why) from None
@@ -344,9 +344,10 @@ class Exchange:
             await self._refuse(sender, "payload-mismatch", part, documents, {part_blob(sender): data})
             raise PeerRefused("payload-mismatch", problem.what, problem.why) from None
 
-    def _check(self, part: int, data: bytes, commitment: Commitment) -> F32:
+    def _decoded(self, part: int, data: bytes, commitment: Commitment, own: bool) -> F32:
         span = part_range(self._numel, self.plan.block, self.plan.parts, part)
-        return check_part(data, span.size, self.plan.codec, self.plan.block, commitment.parts[part])
+        right = open_part if own else check_part
+        return right(data, span.size, self.plan.codec, self.plan.block, commitment.parts[part])
 
     async def _refuse(
         self, sender: int, rule: str, part: int, documents: tuple[Signed, ...], blobs: Mapping[str, bytes]

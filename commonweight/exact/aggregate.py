@@ -19,7 +19,7 @@ from commonweight.protocol.runconfig import Aggregation
 
 __all__ = ["Contribution", "PartResult", "aggregate_part", "coordinate_median"]
 
-_PIECE = 1 << 13
+_PIECE = 1 << 15
 _FEW = 16
 
 
@@ -112,7 +112,7 @@ def _pointing_along(rows: Sequence[_Row], lengths: Sequence[float]) -> list[int]
 
     Products within bounds tell as a rule, for a fraction of the work; where they leave it open, the exact ones decide.
     """
-    sums = DotsWithin(len(rows))
+    sums = DotsWithin(lengths)
     for at in _pieces(rows[0].x.size):
         pieces = [row.piece(at) for row in rows]
         sums.add(pieces, _middle(pieces))

@@ -6,6 +6,8 @@ refuses, with PayloadError, every byte string that is not such a part of finite 
 IEEE binary32 ones.
 """
 
+import math
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -28,7 +30,10 @@ _TOPK_STEP = np.float32(0.5)
 _TERNARY_SHARE = np.float32(0.7)
 _TRITS = 5
 _TRIT_VALUES = np.array([1, 3, 9, 27, 81], np.uint8)
-_PIECE = 1 << 16
+_TRIT_DIGITS: U8 = np.arange(3**_TRITS, dtype=np.uint8)[:, None] // _TRIT_VALUES % np.uint8(3)
+_SMALLEST_NORMAL = np.float32(2.0**-126)
+_PIECE = 1 << 15
+_COLUMNS = 1 << 17
 
 
 def encoded_size(count: int, codec: str, block: int) -> int:
@@ -54,19 +59,16 @@ def encode(x: F32, codec: str, block: int) -> bytes:
     require_exact()
     x = as_f32(x)
     encoded_size(x.size, codec, block)
-    require_finite(x, "A part to be encoded")
-    if max(float(x.max(initial=np.float32(0.0))), -float(x.min(initial=np.float32(0.0)))) >= float(LIMIT):
-        raise PayloadError("A part to be encoded holds values that are too large", "an element reaches 2^126")
-    if codec == "fp32":
-        return to_bytes(x)
-    if codec == "fp16":
-        return np.clip(x, -_HALF_MAX, _HALF_MAX).astype("<f2").tobytes()
+    if codec in ("fp32", "fp16"):
+        _require_in_range(np.array([x.max(initial=np.float32(0.0)), -x.min(initial=np.float32(0.0))]))
+        return to_bytes(x) if codec == "fp32" else np.clip(x, -_HALF_MAX, _HALF_MAX).astype("<f2").tobytes()
     blocks = _blocks(x, block)
+    largest = _largest(blocks)
+    _require_in_range(largest)
     if codec == "int1":
         return to_bytes(_mean_magnitudes(blocks, x.size)) + _pack((x >= 0).astype(np.uint8), 1, 1)
     if codec == "ternary":
         return _encode_ternary(blocks, x.size)
-    largest: F32 = np.abs(np.maximum(blocks.max(axis=1), -blocks.min(axis=1)))  # of zeros +0, whatever their signs
     if codec == "topk2":
         return _encode_top(blocks, largest, x.size, block)
     if codec == "int2":
@@ -120,6 +122,30 @@ def _blocks(x: F32, block: int) -> F32:
     return padded.reshape(blocks, block)
 
 
+def _pieces(blocks: F32) -> Iterator[slice]:
+    """Places of blocks, each so few that what is made of them stays in a core's cache."""
+    rows = max(1, _PIECE // blocks.shape[1])
+    return (slice(start, start + rows) for start in range(0, len(blocks), rows))
+
+
+def _largest(blocks: F32) -> F32:
+    """The largest magnitude of each block, of zeros +0 whatever their signs; not a number where an element is not."""
+    largest = np.empty(len(blocks), np.float32)
+    for at in _pieces(blocks):
+        magnitudes = np.abs(blocks[at])
+        # numpy finds the place of a row's maximum faster than its value
+        largest[at] = magnitudes[np.arange(len(magnitudes)), magnitudes.argmax(axis=1)]
+    return largest
+
+
+def _require_in_range(magnitudes: F32) -> None:
+    largest = float(magnitudes.max(initial=np.float32(0.0)))
+    if not math.isfinite(largest):
+        raise PayloadError("A part to be encoded holds values that are not finite")
+    if largest >= float(LIMIT):
+        raise PayloadError("A part to be encoded holds values that are too large", "an element reaches 2^126")
+
+
 def _scales(data: memoryview) -> F32:
     """The blocks' scales: finite, not negative, zero only as +0."""
     scales = from_bytes(data)
@@ -138,10 +164,14 @@ def _mean_magnitudes(blocks: F32, count: int) -> F32:
 def _sums(blocks: F32) -> npt.NDArray[np.float64]:
     """Each block's sum in binary64, added from its first element on."""
     sums = np.empty(len(blocks), np.float64)
-    rows = max(1, _PIECE // blocks.shape[1])
+    rows = max(64, _COLUMNS // blocks.shape[1])
     for start in range(0, len(blocks), rows):
-        # a running sum has one order only, on every machine
-        sums[start : start + rows] = np.cumsum(blocks[start : start + rows].astype(np.float64), axis=1)[:, -1]
+        # one element of every block at a time: sums that go on side by side have one order each, on every machine
+        elements = blocks[start : start + rows].T.astype(np.float64, order="C")
+        running = elements[0]
+        for more in elements[1:]:
+            running += more
+        sums[start : start + rows] = running
     return sums
 
 
@@ -151,22 +181,33 @@ def _encode_ternary(blocks: F32, count: int) -> bytes:
     """
     magnitudes = np.abs(blocks)
     kept = magnitudes > (_mean_magnitudes(blocks, count) * _TERNARY_SHARE)[:, None]
-    number = kept.sum(axis=1)
-    scales = (_sums(np.where(kept, magnitudes, np.float32(0.0))) / np.maximum(number, 1)).astype(np.float32)
+    number = np.count_nonzero(kept, axis=1)
+    magnitudes *= kept
+    scales = (_sums(magnitudes) / np.maximum(number, 1)).astype(np.float32)
     kept &= (scales > 0)[:, None]
-    codes = np.where(kept, np.where(blocks > 0, np.uint8(2), np.uint8(0)), np.uint8(1)).reshape(-1)[:count]
+    codes = (kept & (blocks > 0)).view(np.uint8)
+    codes *= np.uint8(2)
+    codes += ~kept  # 1 for a zero, 0 for what is kept and negative
     padded = np.ones(-(-count // _TRITS) * _TRITS, np.uint8)
-    padded[:count] = codes
-    packed: U8 = (padded.reshape(-1, _TRITS) * _TRIT_VALUES).sum(axis=1, dtype=np.uint8)
+    padded[:count] = codes.reshape(-1)[:count]
+    digits = padded.reshape(-1, _TRITS)
+    packed = digits[:, 0].copy()
+    for place in range(1, _TRITS):
+        packed += digits[:, place] * _TRIT_VALUES[place]
     return to_bytes(scales) + packed.tobytes()
 
 
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
     """round-half-even(x / scale) cut to -top..top; a scale of 0 stands for values that round to 0 anyway."""
-    codes = blocks / np.where(scales == 0, np.float32(1.0), scales)[:, None]
-    np.rint(codes, out=codes)
-    np.clip(codes, np.float32(-top), np.float32(top), out=codes)
-    return codes.astype(np.int8)
+    codes = np.empty(blocks.shape, np.int8)
+    divisors = np.where(scales == 0, np.float32(1.0), scales)
+    for at in _pieces(blocks):
+        quotients = blocks[at] / divisors[at][:, None]
+        np.rint(quotients, out=quotients)
+        if bool((divisors[at] < _SMALLEST_NORMAL).any()):  # others are so exact that no quotient exceeds the top
+            np.clip(quotients, np.float32(-top), np.float32(top), out=quotients)
+        codes[at] = quotients
+    return codes
 
 
 def _two_bit(values: F32, steps: F32) -> U8:
@@ -226,7 +267,7 @@ def _trits(body: memoryview, count: int) -> U8:
     packed = np.frombuffer(body, np.uint8)
     if bool((packed >= 3**_TRITS).any()):
         raise PayloadError("A part holds an impossible code", f"ternary bytes are below {3**_TRITS}")
-    codes: U8 = (packed[:, None] // _TRIT_VALUES % np.uint8(3)).reshape(-1)
+    codes: U8 = _TRIT_DIGITS.take(packed, axis=0).reshape(-1)
     if bool((codes[count:] != 1).any()):
         raise PayloadError("A part's last byte is filled up wrongly")
     return codes[:count]

@@ -13,7 +13,7 @@ from commonweight.protocol.fields import f64_hex
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.round_documents import CommittedPart
 
-__all__ = ["Payload", "check_part", "departure", "make_payload", "merged", "split_payload"]
+__all__ = ["Payload", "check_part", "departure", "make_payload", "merged", "open_part", "split_payload"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +85,18 @@ def make_payload(
     return Payload(tuple(encoded), tuple(committed), decoded, new_residual)
 
 
-def check_part(data: bytes | memoryview, count: int, codec: str, block: int, committed: CommittedPart) -> F32:
-    """The decoded part float32[count]; PayloadError unless its digest and squared norm are those committed to."""
+def open_part(data: bytes | memoryview, count: int, codec: str, block: int, committed: CommittedPart) -> F32:
+    """The decoded part float32[count]; PayloadError unless its digest is that committed to. For a part of one's own,
+    whose norm one has committed to oneself."""
     digest = sha256_hex(bytes(data))
     if digest != committed.digest:
         raise PayloadError("A part is not what was committed to", f"its digest is {digest}, not {committed.digest}")
-    x = decode(data, count, codec, block)
+    return decode(data, count, codec, block)
+
+
+def check_part(data: bytes | memoryview, count: int, codec: str, block: int, committed: CommittedPart) -> F32:
+    """The decoded part float32[count]; PayloadError unless its digest and squared norm are those committed to."""
+    x = open_part(data, count, codec, block, committed)
     found = norm2(x)
     if f64_hex(found) != f64_hex(committed.norm2):
         raise PayloadError("A part's norm is not what was committed to", f"{found!r}, not {committed.norm2!r}")

@@ -45,17 +45,47 @@ def test_a_dot_product_is_the_exact_sum_rounded_once(pairs: list[tuple[float, fl
     assert dot(vector(a), vector(b)) == reference.dot(a, b)
 
 
+def ends_of(rows: list[np.ndarray], y: np.ndarray, piece: int) -> list[tuple[float, float]]:
+    """The bounds of dot products, from pieces."""
+    sums = DotsWithin([math.sqrt(norm2(row)) for row in rows])
+    for start in range(0, y.size, piece):
+        at = slice(start, start + piece)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums.add([row[at] for row in rows], y[at])
+    return sums.ends()
+
+
 @given(st.lists(st.tuples(ANY, ANY), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_a_dot_product_lies_within_its_bounds(pairs: list[tuple[float, float]]) -> None:
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
-    sums = DotsWithin(2)
-    for start in range(0, len(pairs), 7):
-        at = slice(start, start + 7)
-        sums.add([vector(a)[at], vector(b)[at]], vector(b)[at])
-    (low, high), (least, most) = sums.ends()
+    (low, high), (least, most) = ends_of([vector(a), vector(b)], vector(b), 7)
     assert low <= reference.dot(a, b) <= high
     assert least <= reference.dot(b, b) <= most
+
+
+@pytest.mark.parametrize("piece", [1 << 10, 1 << 15])
+def test_bounds_of_dot_products_are_narrow_beside_the_lengths(piece: int) -> None:
+    random = np.random.default_rng(5)
+    a, b = (random.standard_normal(100_000).astype(np.float32) for _ in range(2))
+    ((low, high),) = ends_of([a], b, piece)
+    exact, lengths = dot(a, b), math.sqrt(norm2(a) * norm2(b))
+    assert low <= exact <= high
+    assert high - low < 2.0**-21 * piece * lengths
+
+
+def test_pieces_too_long_for_bounds_are_refused() -> None:
+    ones = np.ones(1 << 21, np.float32)
+    with pytest.raises(ValueError, match="too long"):
+        ends_of([ones], ones, ones.size)
+
+
+@pytest.mark.parametrize(("codec", "units"), [("int8", 190), ("int4", 10)])
+def test_no_code_exceeds_the_top_where_scales_are_subnormal(codec: str, units: int) -> None:
+    x = [units * 2.0**-149, -units * 2.0**-149, *[0.0] * 6]  # the scale, units / 127 or 7, rounds to one unit
+    data = encode(vector(x), codec, 8)
+    assert data == reference.encode(x, codec, 8)
+    assert same(decode(data, 8, codec, 8), reference.decode(data, 8, codec, 8))
 
 
 @pytest.mark.parametrize("size", [3, 40_000])

@@ -185,10 +185,11 @@ async def _round(line: Line, worker: Worker, round_: int) -> None:
     await asyncio.gather(worker.exchange.run(commitments, own_part), worker.copy(plan, own_part))
     spans = part_ranges(worker.numel, plan.block, plan.parts)
     results = await worker.results(plan)
-    whole = payload.decoded.copy()
-    for part, data in results.items():
-        span = spans[part]
-        whole[span.start : span.stop] = decode(data, span.size, training.result_codec, plan.block)
+    whole = np.empty_like(payload.decoded)
+    for part, span in enumerate(spans):
+        at, data = slice(span.start, span.stop), results.get(part)
+        found = payload.decoded[at] if data is None else decode(data, span.size, training.result_codec, plan.block)
+        whole[at] = found
     seconds = time.perf_counter() - began
     line.say(
         seconds=seconds, cpu_seconds=time.process_time() - cpu, whole=len(results) == plan.parts,
