@@ -198,7 +198,8 @@ class Exchange:
             commitment = self._commitments[self._seat.index][1]
             try:
                 data = own_part(part)[1]
-                arrivals.decoded[self._seat.index] = await asyncio.to_thread(self._decoded, part, data, commitment, True)
+                decoded = await asyncio.to_thread(self._decoded, part, data, commitment, True)
+                arrivals.decoded[self._seat.index] = decoded
                 arrivals.encoded[self._seat.index] = data
             except (PayloadError, TrainingError) as problem:
                 _log.error("round %d: the own part %d is left out: %s", self.plan.round, part, problem)

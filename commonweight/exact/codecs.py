@@ -31,6 +31,9 @@ _TERNARY_SHARE = np.float32(0.7)
 _TRITS = 5
 _TRIT_VALUES = np.array([1, 3, 9, 27, 81], np.uint8)
 _TRIT_DIGITS: U8 = np.arange(3**_TRITS, dtype=np.uint8)[:, None] // _TRIT_VALUES % np.uint8(3)
+_VALUES = {"int8": (1.0, 0.0), "int4": (1.0, -8.0), "int2": (1.0, -1.5), "int1": (2.0, -1.0), "ternary": (1.0, -1.0)}
+"""By what a code is multiplied, and what is added, before it is scaled."""
+_HARMLESS = np.float32(2.0**119)
 _SMALLEST_NORMAL = np.float32(2.0**-126)
 _PIECE = 1 << 15
 _COLUMNS = 1 << 17
@@ -98,10 +101,9 @@ def decode(data: bytes | memoryview, count: int, codec: str, block: int) -> F32:
         if codec == "topk2":
             result = _decode_top(body, scales, count, block)
         else:
-            values = _codes(body, count, codec, block)
-            with np.errstate(over="ignore"):
-                values *= scales[:, None]
-            result = values.reshape(-1)[:count]
+            result = _scaled(_codes(body, count, codec), codec, scales, block)
+        if scales.max(initial=np.float32(0.0)) < _HARMLESS:
+            return result  # no code is so great that its product with such a scale were not finite
     require_finite(result, "A decoded part")
     return result
 
@@ -219,25 +221,42 @@ def _two_bit(values: F32, steps: F32) -> U8:
     return (codes + np.float32(2.0)).astype(np.uint8)
 
 
-def _codes(body: memoryview, count: int, codec: str, block: int) -> F32:
-    """The blocks' codes as a new array float32[blocks, block], before scaling."""
+def _codes(body: memoryview, count: int, codec: str) -> npt.NDArray[np.int8] | U8:
+    """The codes as they are written, [count]."""
     if codec == "int8":
-        raw = np.frombuffer(body, np.int8)
-        if int(raw.min(initial=0)) == -128:
+        signed = np.frombuffer(body, np.int8)
+        if int(signed.min(initial=0)) == -128:
             raise PayloadError("A part holds an impossible code", "int8 codes are from -127 to 127")
-        values = raw.astype(np.float32)
-    elif codec == "int4":
-        nibbles = _unpack(body, count, 4, 8)
-        if bool((nibbles == 0).any()):
+        return signed
+    if codec == "int4":
+        codes = _unpack(body, count, 4, 8)
+        if not bool(codes.all()):
             raise PayloadError("A part holds an impossible code", "int4 codes are from 1 to 15")
-        values = nibbles.astype(np.float32) - np.float32(8.0)
-    elif codec == "ternary":
-        values = _trits(body, count).astype(np.float32) - np.float32(1.0)
-    elif codec == "int1":
-        values = _unpack(body, count, 1, 1).astype(np.float32) * np.float32(2.0) - np.float32(1.0)
-    else:
-        values = _unpack(body, count, 2, 2).astype(np.float32) - np.float32(1.5)
-    return _blocks(values, block)
+        return codes
+    if codec == "ternary":
+        return _trits(body, count)
+    return _unpack(body, count, 1, 1) if codec == "int1" else _unpack(body, count, 2, 2)
+
+
+def _scaled(codes: npt.NDArray[np.int8] | U8, codec: str, scales: F32, block: int) -> F32:
+    """(factor * code + offset) * scale, float32[count]."""
+    factor, offset = _VALUES[codec]
+    result = np.empty(codes.size, np.float32)
+    whole = codes.size // block * block
+    rows = max(1, _COLUMNS // block)
+    with np.errstate(over="ignore"):
+        for start in range(0, codes.size, rows * block):
+            at = slice(start, start + rows * block)
+            values = result[at]
+            values[...] = codes[at]
+            if factor != 1.0:
+                values *= np.float32(factor)
+            if offset:
+                values += np.float32(offset)
+            full = result[start : min(start + rows * block, whole)].reshape(-1, block)
+            full *= scales[start // block : start // block + len(full), None]
+        result[whole:] *= scales[-1:]
+    return result
 
 
 def _pack(codes: U8, bits: int, filler: int) -> bytes:

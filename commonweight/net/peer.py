@@ -24,6 +24,7 @@ from commonweight.net.identity import (
 )
 from commonweight.net.limits import Limits
 from commonweight.net.server import Reply, no_delay
+from commonweight.net.stream import Stream
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
 from commonweight.net.tunnel import Tunnel, is_multiaddr, parse_multiaddr
 from commonweight.net.wire import Frame, Wire
@@ -61,10 +62,10 @@ async def connect(
     wire: Wire | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await _open(address, tunnel)
-            wire = Wire(reader, writer, limits, Traffic(traffic), address)
-            no_delay(writer.get_extra_info("socket"))
-            caller = await _greet(wire, writer, expect, identity, limits)
+            stream = await _open(address, tunnel)
+            wire = Wire(stream, limits, Traffic(traffic), address)
+            no_delay(stream.transport.get_extra_info("socket"))
+            caller = await _greet(wire, stream, expect, identity, limits)
     except TimeoutError:
         _drop(wire)
         raise PeerTimeout(f"{address} did not complete the handshake within {timeout_s:g} s") from None
@@ -79,13 +80,13 @@ async def connect(
     return Peer(wire, caller, address, limits)
 
 
-async def _open(address: str, tunnel: Tunnel | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open(address: str, tunnel: Tunnel | None) -> Stream:
     """A TLS connection, over TCP or through the tunnel; nobody has proved anything yet."""
+    loop = asyncio.get_running_loop()
     if not is_multiaddr(address):
         host, port = split_address(address)
-        return await asyncio.open_connection(
-            host, port, ssl=client_context(), limit=1 << 18, ssl_shutdown_timeout=1.0
-        )
+        _, stream = await loop.create_connection(Stream, host, port, ssl=client_context(), ssl_shutdown_timeout=1.0)
+        return stream
     parse_multiaddr(address)
     if tunnel is None:
         raise PeerUnreachable(
@@ -93,13 +94,14 @@ async def _open(address: str, tunnel: Tunnel | None) -> tuple[asyncio.StreamRead
             "install the extra p2p and name a relay by --p2p",
         )  # fmt: skip
     connection = await tunnel.open(address)
-    return await asyncio.open_connection(
-        sock=connection, ssl=client_context(), limit=1 << 18, ssl_shutdown_timeout=1.0, server_hostname=""
+    _, stream = await loop.create_connection(
+        Stream, sock=connection, ssl=client_context(), ssl_shutdown_timeout=1.0, server_hostname=""
     )
+    return stream
 
 
-async def _greet(wire: Wire, writer: asyncio.StreamWriter, expect: str, identity: Identity, limits: Limits) -> Caller:
-    certificate = peer_certificate_sha256(writer.get_extra_info("ssl_object"))
+async def _greet(wire: Wire, stream: Stream, expect: str, identity: Identity, limits: Limits) -> Caller:
+    certificate = peer_certificate_sha256(stream.transport.get_extra_info("ssl_object"))
     hello = await _hello_frame(wire, limits)
     caller, nonce = check_server_hello(
         hello.header.get("hello"), identity, expect, certificate, limits.max_clock_skew_s

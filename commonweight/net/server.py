@@ -21,6 +21,7 @@ from commonweight.errors import CommonweightError, PeerError, PeerRefused, PeerT
 from commonweight.net.identity import Caller, Certificate, Identity, check_client_hello, new_certificate, server_hello
 from commonweight.net.limits import Budget, Limits, RateLimiter
 from commonweight.net.room import Hold, Room
+from commonweight.net.stream import Stream
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
 from commonweight.net.wire import Frame, Wire
 from commonweight.protocol.canonical import JsonObject
@@ -184,17 +185,14 @@ class Server:
     async def _secure(self, connection: socket.socket, where: str) -> Wire:
         loop = asyncio.get_running_loop()
         no_delay(connection)
-        reader = asyncio.StreamReader(limit=1 << 18)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol,
+        _, stream = await loop.connect_accepted_socket(
+            Stream,
             connection,
             ssl=self._certificate.context,
             ssl_handshake_timeout=self.limits.handshake_s,
             ssl_shutdown_timeout=1.0,
         )
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return Wire(reader, writer, self.limits, Traffic(self.traffic), where)
+        return Wire(stream, self.limits, Traffic(self.traffic), where)
 
     async def _greet(self, wire: Wire) -> Caller:
         hello = server_hello(self.identity, self._certificate)

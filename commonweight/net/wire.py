@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from commonweight.errors import FormatError, FrameTooLarge, PeerTimeout, PeerUnreachable, ProtocolViolation
 from commonweight.net.limits import Limits
+from commonweight.net.stream import Stream
 from commonweight.net.traffic import Traffic
 from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 
 PREFIX = struct.Struct(">IQ")
-_PIECE = 1 << 18
+_PIECE = 1 << 17
 _GOODBYE_S = 1.0
 
 
@@ -38,14 +39,12 @@ class Wire:
 
     def __init__(
         self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        stream: Stream,
         limits: Limits,
         traffic: Traffic,
         where: str,
     ) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._stream = stream
         self._limits = limits
         self._turn = asyncio.Lock()
         self.traffic = traffic
@@ -54,11 +53,11 @@ class Wire:
     @property
     def closing(self) -> bool:
         """Whether the connection is closed or being closed."""
-        return self._writer.is_closing()
+        return self._stream.closing
 
     def abort(self) -> None:
         """Close at once, without goodbye."""
-        self._writer.transport.abort()
+        self._stream.abort()
 
     async def close(self) -> None:
         """Close after what was written has gone out; an unresponsive peer is cut off.
@@ -67,10 +66,9 @@ class Wire:
         """
         try:
             async with asyncio.timeout(_GOODBYE_S):
-                while await self._reader.read(_PIECE):
+                while await self._stream.some(_PIECE):
                     pass
-                self._writer.close()
-                await self._writer.wait_closed()
+                await self._stream.close()
         except (OSError, TimeoutError):
             self.abort()
 
@@ -79,7 +77,7 @@ class Wire:
 
         Raises PeerUnreachable or PeerTimeout.
         """
-        encoded = dumps(header)
+        encoded, view = dumps(header), memoryview(body)
         size = PREFIX.size + len(encoded) + len(body)
         upload = self._limits.upload
         piece_size = _PIECE if upload is None else upload.piece
@@ -91,14 +89,14 @@ class Wire:
                 raise PeerUnreachable(f"The connection to {self.where} is closed")
             try:
                 async with asyncio.timeout(self._limits.transfer_s(size)):
-                    self._writer.write(PREFIX.pack(len(encoded), len(body)) + encoded)
+                    self._stream.write(PREFIX.pack(len(encoded), len(body)) + encoded)
                     for start in range(0, len(body), piece_size):
-                        await self._writer.drain()
-                        piece = body[start : start + piece_size]
+                        await self._stream.drain()
+                        piece = view[start : start + piece_size]
                         if start and upload is not None:
                             await upload.take(frame, len(piece))
-                        self._writer.write(piece)
-                    await self._writer.drain()
+                        self._stream.write(piece)
+                    await self._stream.drain()
             except TimeoutError:
                 self.abort()
                 raise PeerTimeout(f"{self.where} stopped reading", f"{size} bytes could not be sent in time") from None
@@ -125,17 +123,17 @@ class Wire:
             if not first:
                 return None
             async with asyncio.timeout(self._limits.frame_s):
-                header_size, body_size = PREFIX.unpack(first + await self._reader.readexactly(PREFIX.size - 1))
+                header_size, body_size = PREFIX.unpack(first + await self._stream.exactly(PREFIX.size - 1))
             if header_size > max_header:
                 raise FrameTooLarge(
                     f"{self.where} announced a header of {header_size} bytes", f"{max_header} are allowed here"
                 )
             async with asyncio.timeout(self._limits.transfer_s(header_size)):
-                header = loads_object(await self._exactly(header_size), max_header)
+                header = loads_object(await self._stream.exactly(header_size), max_header)
             await admit(header, body_size)
             started = time.perf_counter_ns()
             async with asyncio.timeout(self._limits.transfer_s(body_size)):
-                body = await self._exactly(body_size)
+                body = await self._stream.exactly(body_size)
             transfer_us = (time.perf_counter_ns() - started) // 1000
         except TimeoutError:
             raise PeerTimeout(f"{self.where} was silent for too long", "a frame did not arrive in time") from None
@@ -152,10 +150,7 @@ class Wire:
         while True:
             try:
                 async with asyncio.timeout(wait_s):
-                    return await self._reader.read(1)
+                    return await self._stream.some(1)
             except TimeoutError:
                 if not busy():
                     raise
-
-    async def _exactly(self, size: int) -> bytes:
-        return await self._reader.readexactly(size)

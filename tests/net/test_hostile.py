@@ -28,7 +28,7 @@ from commonweight.net.identity import (
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
 from tests.net.conftest import Start
-from tests.net.raw import PREFIX, Raw, frame
+from tests.net.raw import PREFIX, Raw, frame, listen
 from tests.net.serving import MEMBER_KEY, OTHER_KEY, RUN, SERVER_KEY, identity
 
 pytestmark = pytest.mark.e2e
@@ -165,7 +165,7 @@ async def test_who_asks_and_does_not_read_holds_a_bounded_amount_of_memory(serve
     peer = await honest(address)
     before = (await peer.call("memory")).params["peak_kib"]
     raw = await authenticated(address)
-    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    raw.stream.transport.pause_reading()
     raw.write(frame({"id": 1, "method": "big", "params": {"size": 4 << 20}}) * 100)
     for _ in range(20):
         await peer.ping()
@@ -175,7 +175,7 @@ async def test_who_asks_and_does_not_read_holds_a_bounded_amount_of_memory(serve
     assert isinstance(after, int)
     assert after - before < 100_000, "four replies of 4 MiB, and what TLS makes of them"
     await peer.close()
-    raw.writer.transport.abort()
+    raw.stream.abort()
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ async def test_a_silent_connection_is_cut_off(serve: Start) -> None:
     reader, writer = await asyncio.open_connection(host, int(port))
     async with asyncio.timeout(20):
         assert await reader.read(100) == b""
-    await Raw(reader, writer).close()
+    writer.transport.abort()
     silent_after_tls = await Raw.open(address)
     await silent_after_tls.gone()
 
@@ -257,8 +257,8 @@ async def test_a_flood_of_connections_does_not_keep_others_out(serve: Start) -> 
             except ConnectionError:
                 cut_off += 1
     assert cut_off == 200
-    for reader, writer in silent:
-        await Raw(reader, writer).close()
+    for _, writer in silent:
+        writer.transport.abort()
 
 
 async def test_a_flood_from_one_host_cuts_off_nobody_from_another(serve: Start) -> None:
@@ -271,8 +271,8 @@ async def test_a_flood_from_one_host_cuts_off_nobody_from_another(serve: Start) 
             assert await flood[40][0].read(1) == b""
     assert (await slow.greet(identity(), SERVER))["status"] == "ok"
     await slow.close()
-    for reader, writer in flood:
-        await Raw(reader, writer).close()
+    for _, writer in flood:
+        writer.transport.abort()
 
 
 async def test_a_flood_of_requests_is_slowed_down_and_others_are_served(serve: Start) -> None:
@@ -312,7 +312,7 @@ async def test_bodies_that_stall_give_their_memory_back(serve: Start) -> None:
         raw = await authenticated(address)
         whole = frame({"id": 1, "method": "echo", "params": {}}, bytes(1 << 20))
         raw.write(whole[:-1])
-        await raw.writer.drain()
+        await raw.stream.drain()
         stalled.append(raw)
     peer = await honest(address)
     assert len((await peer.call("echo", {}, bytes(1 << 19), timeout_s=30)).body) == 1 << 19
@@ -330,7 +330,7 @@ async def test_who_takes_all_the_room_for_bodies_gives_way_to_who_needs_a_little
     for raw in greedy:
         whole = frame({"id": 1, "method": method, "params": {}}, bytes(room))
         raw.write(whole[: PREFIX.size + 100] if method == "echo" else whole)
-        await raw.writer.drain()
+        await raw.stream.drain()
     peer = await honest(address)
     await asyncio.sleep(0.2)
     for _ in range(3):
@@ -443,11 +443,11 @@ class Middle:
 
     async def start(self, forge: bool) -> str:
         self.forge = forge
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.certificate.context)
-        return f"127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        address, self.server = await listen(self.serve, self.certificate.context)
+        return address
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client, server = Raw(reader, writer), await Raw.open(self.target)
+    async def serve(self, client: Raw) -> None:
+        server = await Raw.open(self.target)
         try:
             hello = (await server.receive()).header
             if self.forge:  # a member himself: he says who he is, but with the server's nonce
@@ -499,8 +499,7 @@ async def hostile_server(answers: list[bytes], greet: bool = True) -> tuple[str,
     """A server that proves itself and then sends `answers`, one for each frame that it reads."""
     certificate = new_certificate()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raw = Raw(reader, writer)
+    async def serve(raw: Raw) -> None:
         try:
             if greet:
                 hello = server_hello(identity(SERVER_KEY, "signer", None), certificate)
@@ -517,8 +516,7 @@ async def hostile_server(answers: list[bytes], greet: bool = True) -> tuple[str,
         finally:
             await raw.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificate.context)
-    return f"127.0.0.1:{server.sockets[0].getsockname()[1]}", server
+    return await listen(serve, certificate.context)
 
 
 @pytest.mark.parametrize(
@@ -557,7 +555,7 @@ async def test_a_server_that_never_answers_the_handshake_times_out() -> None:
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        await Raw(reader, writer).close()
+        writer.transport.abort()
         left.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
