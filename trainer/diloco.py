@@ -96,6 +96,17 @@ class _Keeper:
         self._residual = {"residual": start.known["residual"]}
         self._pending = self._pool.submit(self._store, start.state, start.known)
 
+    def keep_residual(self, payload: Payload) -> None:
+        """Store what the next round begins with, after the last state."""
+        last, arrays = self._pending, self._journal.arrays
+
+        def store() -> None:
+            if last is not None:
+                last.result()  # one thread does both in turn: that has ended, but it may have failed
+            arrays.put(payload.new_residual, payload.new_residual_digest)
+
+        self._pending = self._pool.submit(store)
+
     def finish(self) -> None:
         """Wait until the state that was given last is hashed and stored."""
         started = time.perf_counter()
@@ -207,7 +218,7 @@ class RoundTrainer:
                 if on_base and enough(done, time.perf_counter() - segment_started):
                     break
             payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
-            self.journal.arrays.put(payload.new_residual, payload.new_residual_digest)
+            keeper.keep_residual(payload)
             folder.save_payload(payload.parts)
         self._ended = folder.plan.digest
         return Work(

@@ -65,26 +65,36 @@ def encode(x: F32, codec: str, block: int) -> bytes:
     if codec in ("fp32", "fp16"):
         _require_in_range(np.array([x.max(initial=np.float32(0.0)), -x.min(initial=np.float32(0.0))]))
         return to_bytes(x) if codec == "fp32" else np.clip(x, -_HALF_MAX, _HALF_MAX).astype("<f2").tobytes()
+    if codec == "topk2":
+        return _encode_top(x, block)
+    rows = max(1, _COLUMNS // block // _TRITS) * _TRITS  # whole bytes of every codec
+    found = [_encode_piece(x[at : at + rows * block], codec, block) for at in range(0, x.size, rows * block)]
+    return b"".join([to_bytes(scales) for scales, _ in found] + [codes for _, codes in found])
+
+
+def _encode_piece(x: F32, codec: str, block: int) -> tuple[F32, bytes]:
+    """The scales of some blocks, and their codes in bytes."""
     blocks = _blocks(x, block)
     largest = _largest(blocks)
     _require_in_range(largest)
     if codec == "int1":
-        return to_bytes(_mean_magnitudes(blocks, x.size)) + _pack((x >= 0).astype(np.uint8), 1, 1)
+        return _mean_magnitudes(blocks, x.size), _pack((x >= 0).astype(np.uint8), 1, 1)
     if codec == "ternary":
         return _encode_ternary(blocks, x.size)
-    if codec == "topk2":
-        return _encode_top(blocks, largest, x.size, block)
     if codec == "int2":
         steps: F32 = largest * _INT2_STEP
-        return to_bytes(steps) + _pack(_two_bit(blocks, steps).reshape(-1)[: x.size], 2, 2)
+        return steps, _pack(_two_bit(blocks, steps).reshape(-1)[: x.size], 2, 2)
     top = 127 if codec == "int8" else 7
     scales: F32 = largest / np.float32(top)
     codes = _round(blocks, scales, top).reshape(-1)[: x.size]
-    return to_bytes(scales) + (codes.tobytes() if codec == "int8" else _pack((codes + 8).astype(np.uint8), 4, 8))
+    return scales, codes.tobytes() if codec == "int8" else _pack((codes + 8).astype(np.uint8), 4, 8)
 
 
-def decode(data: bytes | memoryview, count: int, codec: str, block: int) -> F32:
-    """float32[count] of a part's bytes; PayloadError for a wrong length, impossible codes and non-finite values."""
+def decode(data: bytes | memoryview, count: int, codec: str, block: int, out: F32 | None = None) -> F32:
+    """float32[count] of a part's bytes; PayloadError for a wrong length, impossible codes and non-finite values.
+
+    `out`, float32[count], takes the values, whatever it held; after an error it holds anything.
+    """
     require_exact()
     expected = encoded_size(count, codec, block)
     if len(data) != expected:
@@ -101,11 +111,19 @@ def decode(data: bytes | memoryview, count: int, codec: str, block: int) -> F32:
         if codec == "topk2":
             result = _decode_top(body, scales, count, block)
         else:
-            result = _scaled(_codes(body, count, codec), codec, scales, block)
+            result = _scaled(_codes(body, count, codec), codec, scales, block, out)
         if scales.max(initial=np.float32(0.0)) < _HARMLESS:
-            return result  # no code is so great that its product with such a scale were not finite
+            return _placed(result, out)  # no code is so great that its product with such a scale were not finite
     require_finite(result, "A decoded part")
-    return result
+    return _placed(result, out)
+
+
+def _placed(result: F32, out: F32 | None) -> F32:
+    """The result where it is wanted."""
+    if out is None or out is result:
+        return result
+    out[...] = result
+    return out
 
 
 def requantise(x: F32, codec: str, block: int) -> tuple[bytes, F32]:
@@ -177,7 +195,7 @@ def _sums(blocks: F32) -> npt.NDArray[np.float64]:
     return sums
 
 
-def _encode_ternary(blocks: F32, count: int) -> bytes:
+def _encode_ternary(blocks: F32, count: int) -> tuple[F32, bytes]:
     """Signs of the elements above 0.7 of their block's mean magnitude, whose own mean magnitude is the scale; zeros for
     the others (ternary weights, arXiv 1605.04711).
     """
@@ -196,7 +214,7 @@ def _encode_ternary(blocks: F32, count: int) -> bytes:
     packed = digits[:, 0].copy()
     for place in range(1, _TRITS):
         packed += digits[:, place] * _TRIT_VALUES[place]
-    return to_bytes(scales) + packed.tobytes()
+    return scales, packed.tobytes()
 
 
 def _round(blocks: F32, scales: F32, top: int) -> npt.NDArray[np.int8]:
@@ -238,10 +256,10 @@ def _codes(body: memoryview, count: int, codec: str) -> npt.NDArray[np.int8] | U
     return _unpack(body, count, 1, 1) if codec == "int1" else _unpack(body, count, 2, 2)
 
 
-def _scaled(codes: npt.NDArray[np.int8] | U8, codec: str, scales: F32, block: int) -> F32:
-    """(factor * code + offset) * scale, float32[count]."""
+def _scaled(codes: npt.NDArray[np.int8] | U8, codec: str, scales: F32, block: int, out: F32 | None) -> F32:
+    """(factor * code + offset) * scale, float32[count], in `out` if it is given."""
     factor, offset = _VALUES[codec]
-    result = np.empty(codes.size, np.float32)
+    result = np.empty(codes.size, np.float32) if out is None else out
     whole = codes.size // block * block
     rows = max(1, _COLUMNS // block)
     with np.errstate(over="ignore"):
@@ -264,6 +282,8 @@ def _pack(codes: U8, bits: int, filler: int) -> bytes:
     per_byte = 8 // bits
     padded = np.full(-(-codes.size // per_byte) * per_byte, filler, np.uint8)
     padded[: codes.size] = codes
+    if bits == 1:
+        return np.packbits(padded, bitorder="little").tobytes()
     lanes = padded.reshape(-1, per_byte)
     packed = lanes[:, 0].copy()
     for lane in range(1, per_byte):
@@ -274,8 +294,11 @@ def _pack(codes: U8, bits: int, filler: int) -> bytes:
 def _unpack(body: memoryview, count: int, bits: int, filler: int) -> U8:
     """The codes of packed bytes; PayloadError when the last byte is not filled up with `filler`."""
     packed = np.frombuffer(body, np.uint8)
-    lanes = [packed >> np.uint8(shift) & np.uint8(2**bits - 1) for shift in range(0, 8, bits)]
-    codes: U8 = np.stack(lanes, axis=1).reshape(-1)
+    if bits == 1:
+        codes: U8 = np.unpackbits(packed, bitorder="little")
+    else:
+        lanes = [packed >> np.uint8(shift) & np.uint8(2**bits - 1) for shift in range(0, 8, bits)]
+        codes = np.stack(lanes, axis=1).reshape(-1)
     if bool((codes[count:] != filler).any()):
         raise PayloadError("A part's last byte is filled up wrongly")
     return codes[:count]
@@ -305,8 +328,11 @@ def _index_type(block: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype(np.uint8) if block <= 256 else np.dtype("<u2")
 
 
-def _encode_top(blocks: F32, largest: F32, count: int, block: int) -> bytes:
+def _encode_top(x: F32, block: int) -> bytes:
     """Steps, then the kept places of each block in ascending order, then their 2-bit codes."""
+    blocks, count = _blocks(x, block), x.size
+    largest = _largest(blocks)
+    _require_in_range(largest)
     steps: F32 = largest * _TOPK_STEP
     order = np.argsort(-np.abs(blocks), axis=1, kind="stable")
     places = np.sort(order[:, : _top_count(block)], axis=1)

@@ -1,6 +1,7 @@
 """From a member's local weights to its payload, and from received bytes to a checked part."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Payload:
         """All encoded bytes."""
         return sum(map(len, self.parts))
 
-    @property
+    @cached_property
     def new_residual_digest(self) -> str:
         """SHA-256 of the new residual."""
         return array_digest(self.new_residual)
@@ -76,13 +77,16 @@ def make_payload(
     decoded = np.empty_like(x)
     encoded, committed = [], []
     for span in part_ranges(x.size, block, parts):
-        data = encode(x[span.start : span.stop], codec, block)
-        piece = decode(data, span.size, codec, block)
-        decoded[span.start : span.stop] = piece
+        at = slice(span.start, span.stop)
+        data = encode(x[at], codec, block)
+        piece = decode(data, span.size, codec, block, decoded[at])
         encoded.append(data)
         committed.append(CommittedPart(sha256_hex(data), norm2(piece)))
-    new_residual = x - decoded if error_feedback else np.zeros_like(x)
-    return Payload(tuple(encoded), tuple(committed), decoded, new_residual)
+    if error_feedback:
+        x -= decoded
+    else:
+        x[...] = np.float32(0.0)
+    return Payload(tuple(encoded), tuple(committed), decoded, x)
 
 
 def open_part(data: bytes | memoryview, count: int, codec: str, block: int, committed: CommittedPart) -> F32:
