@@ -30,6 +30,9 @@ TIMED = ("micro", "25M")
 _BRACKETS = re.compile(r"\s*\[[^\]]*\]:?[0-9]*")
 SPANS = 8
 """The plan of a round with a fault gives the exchange this many times what a healthy round took."""
+_DIED: Message = {
+    "seconds": PATIENCE_S, "sent": 0, "whole": False, "same": False, "error": None, "problem": "died"
+}  # fmt: skip
 
 ENGINES = (
     Engine("commonweight int8", "butterfly", "int8", "TLS, signed, checked; any may fail"),
@@ -92,9 +95,13 @@ def _healthy(
             for engine in engines
         ]
         for number in range(rounds + 1):
-            for team in teams:
-                one = team.play()
-                if number:
+            for team in list(teams):
+                try:
+                    one = team.play()
+                except GoneError:  # the others go on without it
+                    teams.remove(team)
+                    one = dict(_DIED)
+                if number or one["problem"]:
                     played[team.engine.name].append(one)
                     progress.advance(task)
     return {name: _summary(ones) for name, ones in played.items()}
@@ -110,9 +117,7 @@ def _faulty(engine: Engine, preset: str, folder: Path, fault: str, span_ms: int,
             try:
                 played.append(team.play(fault))
             except GoneError:
-                played.append(
-                    {"seconds": PATIENCE_S, "sent": 0, "whole": False, "same": False, "error": None, "problem": "died"}
-                )
+                played.append(dict(_DIED))
     summary = _summary(played)
     if engine.module == "butterfly":
         summary["deadline_ms"] = span_ms
@@ -153,7 +158,7 @@ def table(body: Figures) -> str:
         if healthy is not None:
             # hivemind does not say what it sends
             sent = f"{healthy['bytes_sent'] / 1e6:.1f}" if healthy["bytes_sent"] else "-"
-            off = f"{healthy['error_ppm'] / 1e6:.4f}"
+            off = "-" if healthy["error_ppm"] is None else f"{healthy['error_ppm'] / 1e6:.4f}"
         cells = (_cell(healthy), sent, off, _cell(row.get(KILLED)), _cell(row.get(FROZEN)), row["promise"])
         lines.append(f"| {row['parameters'] / 1e6:.1f}M | {row['engine']} | {' | '.join(cells)} |")
     return "\n".join(lines)
