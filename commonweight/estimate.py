@@ -195,6 +195,15 @@ def flops_per_token(shape: Shape, seq_len: int) -> float:
     return 6.0 * shape.active + 12.0 * shape.layers * shape.width * seq_len
 
 
+def muon_share(shape: Shape, step_tokens: int) -> float:
+    """At most so much of a step's other FLOPs do Muon's iterations take, 0 for a shape whose width is not known.
+
+    Five iterations on a matrix of m rows and n >= m columns are 5 (4 m^2 n + 2 m^3) FLOPs, forward and backward
+    6 m n a token: with m the width, no more than 5 m / tokens of them.
+    """
+    return 5.0 * shape.width / step_tokens
+
+
 def allreduce_bytes(parameters: int, members: int, codec: str, result_codec: str, block: int) -> int:
     """What a member sends in one butterfly all-reduce: its payload's parts to their reducers, and its own reduced part
     to everybody else.

@@ -155,10 +155,10 @@ class Replaying:
         if commitment is None:
             return "the commitment is not known"
         until = self._seat.clock() + self._seat.config.verification.state_wait_ms / 1000
-        why = "no answer in time"
+        why, had = "no answer in time", dict[int, str]()
         while (left := until - self._seat.clock()) > 0:
             try:
-                self._seat.db.set_shown(draw, await self._show(draw, commitment.body, left))
+                self._seat.db.set_shown(draw, await self._show(draw, commitment.body, left, had))
                 return ""
             except PeerRefused as refused:
                 why = str(refused)
@@ -169,15 +169,21 @@ class Replaying:
             await asyncio.sleep(min(0.5, max(0.0, left)))
         return why
 
-    async def _show(self, draw: Draw, commitment: Commitment, left_s: float) -> Shown:
-        """The state at the start of the segment, and the leaf at its end.
+    async def _show(self, draw: Draw, commitment: Commitment, left_s: float, had: dict[int, str]) -> Shown:
+        """The state at the start of the segment, and the leaf at its end; `had` are states that came before, by leaf.
 
         The claimed state at the end is fetched too unless this member's last replay was exact: then an equal leaf will
         do. Where a member that went ahead takes the base in, the trace's first state is needed as well. Raises
         PeerError, or FormatError for what is forged.
         """
-        start = await self._state(draw, commitment, draw.segment, left_s)
-        claimed = "" if self._exact_before(draw) else await self._state(draw, commitment, draw.segment + 1, left_s)
+
+        async def state(leaf: int) -> str:
+            if leaf not in had or not self._states.path(had[leaf]).exists():
+                had[leaf] = await self._state(draw, commitment, leaf, left_s)
+            return had[leaf]
+
+        start = await state(draw.segment)
+        claimed = "" if self._exact_before(draw) else await state(draw.segment + 1)
         if draw.segment + 2 == commitment.trace.leaves:
             parts = [part.digest for part in commitment.parts]
             leaf = final_leaf(commitment.trace.last, parts, commitment.trace.new_residual)
@@ -186,7 +192,7 @@ class Replaying:
             f = Fields({**reply.params}, "state")
             leaf = f.child("digests", StateDigests.read).leaf()
             _require_leaf(commitment, draw.segment + 1, leaf, f.digests("proof", 0, 32))
-        first = await self._state(draw, commitment, 0, left_s) if self._takes_base_in(draw, commitment) else ""
+        first = await state(0) if self._takes_base_in(draw, commitment) else ""
         return Shown(hex32(leaf), start, claimed, first)
 
     def _takes_base_in(self, draw: Draw, commitment: Commitment) -> bool:

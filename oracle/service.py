@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from commonweight.chain.keys import keystore_address
 from commonweight.chain.run import Run
 from commonweight.errors import CommonweightError
+from commonweight.memory import keep_freed_memory
 from commonweight.net import Identity, connect, split_address
 from commonweight.protocol.canonical import JsonObject
 from commonweight.store.pinning import open_pinning
@@ -283,6 +284,7 @@ async def _serve(seat: Seat) -> None:
 
 def run(settings: OracleSettings) -> None:
     """Run a signer until SIGTERM or SIGINT. Raises the error of whatever keeps it from starting."""
+    keep_freed_memory()
     configure(settings.log_level)
     asyncio.run(_serve(take_seat(settings)))
 

@@ -27,6 +27,8 @@ from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.modelconfig import PRESETS
 
 TIMED = ("micro", "25M")
+OURS, BESIDE = "commonweight int8", "gloo int8"
+"""The two whose times are compared."""
 _BRACKETS = re.compile(r"\s*\[[^\]]*\]:?[0-9]*")
 SPANS = 8
 """The plan of a round with a fault gives the exchange this many times what a healthy round took."""
@@ -35,9 +37,9 @@ _DIED: Message = {
 }  # fmt: skip
 
 ENGINES = (
-    Engine("commonweight int8", "butterfly", "int8", "TLS, signed, checked; any may fail"),
+    Engine(OURS, "butterfly", "int8", "TLS, signed, checked; any may fail"),
     Engine("commonweight fp32", "butterfly", "fp32", "TLS, signed, checked; any may fail"),
-    Engine("gloo int8", "gloo", "int8", "in clear, trusted; none may fail"),
+    Engine(BESIDE, "gloo", "int8", "in clear, trusted; none may fail"),
     Engine("gloo fp32", "gloo", "fp32", "in clear, trusted; none may fail"),
     Engine(
         "hivemind fp32", "averager", "fp32", "encrypted, trusted; some may fail",
@@ -104,7 +106,12 @@ def _healthy(
                 if number or one["problem"]:
                     played[team.engine.name].append(one)
                     progress.advance(task)
-    return {name: _summary(ones) for name, ones in played.items()}
+    found = {name: _summary(ones) for name, ones in played.items()}
+    if OURS in found and BESIDE in found:
+        found[OURS]["beside_milli"] = round(1000 * statistics.median(
+            float(a["seconds"]) / float(b["seconds"]) for a, b in zip(played[OURS], played[BESIDE], strict=False)
+        ))  # fmt: skip
+    return found
 
 
 def _faulty(engine: Engine, preset: str, folder: Path, fault: str, span_ms: int, rounds: int) -> JsonObject:
@@ -148,6 +155,7 @@ def _said(problem: str) -> str:
 
 def table(body: Figures) -> str:
     """Markdown: seconds healthy and with each fault, what was sent, and how exact the result is."""
+    beside: list[str] = []
     lines = [
         "| parameters | engine | healthy | MB sent | off by | one killed | one frozen | promise |",
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- |",
@@ -161,6 +169,11 @@ def table(body: Figures) -> str:
             off = "-" if healthy["error_ppm"] is None else f"{healthy['error_ppm'] / 1e6:.4f}"
         cells = (_cell(healthy), sent, off, _cell(row.get(KILLED)), _cell(row.get(FROZEN)), row["promise"])
         lines.append(f"| {row['parameters'] / 1e6:.1f}M | {row['engine']} | {' | '.join(cells)} |")
+        if healthy is not None and "beside_milli" in healthy:
+            beside.append(f"{healthy['beside_milli'] / 1000:.2f} at {row['parameters'] / 1e6:.1f}M")
+    if beside:
+        what = f"Of {BESIDE}'s time {OURS} takes {' and '.join(beside)} parameters, medians of rounds in turn."
+        lines += ["", what]
     return "\n".join(lines)
 
 

@@ -3,8 +3,8 @@
 Writes bench-results/inner.json. Ours is a member's round as it is: deterministic kernels, every trace state hashed and
 kept, the payload made and what it commits to. The plain loop is what one writes without us: the same modules with
 parameters of their own, autocast where the run says bfloat16, torch.optim.AdamW as it comes and with `fused=True`,
-clip_grad_norm_, no determinism asked for, no hash. Rounds of all take turns, so that what else the machine does
-strikes all; the medians count.
+clip_grad_norm_, no determinism asked for, no hash; where a run has Muon, torch.optim.Muon, whose iterations are always
+in bfloat16, beside that. Rounds of all take turns, so that what else the machine does strikes all; the medians count.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 from benches.member import EmptyRound, TracedRound, round_config
@@ -24,6 +25,7 @@ from benches.results import WORKING, Figures, machine, publish
 from torch import nn
 
 from commonweight.estimate import GPUS, Shape, flops_per_token
+from commonweight.memory import keep_freed_memory
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus, prepare
@@ -31,10 +33,12 @@ from trainer.diloco import batch_of
 from trainer.engine import Engine
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.model import Llama
+from trainer.muon import turns
 
 _FOLDER = WORKING / "inner"
 _OURS, _PLAINS = "ours", {"plain": False, "fused": True}
 _CPU, _GPU = ("nano", "micro"), ("124M", "1B")
+_OPTIMIZERS = ("adamw", "muon")
 _GPU_TRAINING: JsonObject = {"batch": 8, "seq_len": 1024, "dtype": "bfloat16"}
 
 
@@ -42,21 +46,24 @@ def main() -> int:
     """Measure, write, print. Exit code 1 when a round of ours takes fewer tokens a second than a plain loop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", action="append", help=f"default: {', '.join(_CPU)}; on a GPU {', '.join(_GPU)}")
+    parser.add_argument("--optimizer", action="append", choices=_OPTIMIZERS, help="default: each")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--compile", action="store_true", help="torch.compile on both sides")
     parser.add_argument("--steps", type=int, default=30, help="inner steps of a round (default: a new run's own)")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    keep_freed_memory()  # as a member does; the plain loops have it, too
     engine = Engine(options.device, options.compile)
     engine.require()
     if not (_FOLDER / "data" / "manifest.json").exists():
         prepare(None, _FOLDER / "data", max_bytes=4 << 20)
     corpus, rows = Corpus.open(_FOLDER / "data"), list[JsonObject]()
-    for preset in options.preset or (_CPU if engine.kind == "cpu" else _GPU):
-        adamw: JsonObject = {"inner": {"optimizer": "adamw"}, "h": options.steps}
-        training = {**adamw, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
+    presets = options.preset or (_CPU if engine.kind == "cpu" else _GPU)
+    for preset, optimizer in product(presets, options.optimizer or _OPTIMIZERS):
+        steps: JsonObject = {"inner": {"optimizer": optimizer}, "h": options.steps}
+        training = {**steps, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
         row = _compare(round_config("inner", preset, corpus.manifest.sha256, training), corpus, engine, options.repeats)
-        rows.append({"preset": preset, **row})
+        rows.append({"preset": preset, "optimizer": optimizer, **row})
     setting: JsonObject = {
         "device": options.device, "device_name": _name(engine), "compiled": engine.compiled,
         "steps": options.steps, "repeats": options.repeats, "load": round(os.getloadavg()[0]),
@@ -68,15 +75,16 @@ def main() -> int:
 def table(body: Figures) -> str:
     """Markdown: tokens a second of all, and of a GPU's peak."""
     lines = [
-        "| model | parameters | tokens/s, ours | plain loop | with fused AdamW | ours to each | of the peak: each |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | parameters | optimizer | tokens/s, ours | plain loop | fused AdamW | ours to each | of peak: each |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in body["rows"]:
         speed, peak = row["tokens_per_s"], row["mfu_milli"]
         speeds = " | ".join(f"{speed[who]:,}" for who in (_OURS, *_PLAINS))
         ratios = ", ".join(f"{row['ratio_milli'][who] / 1000:.3f}" for who in _PLAINS)
         of_peak = "-" if peak is None else ", ".join(f"{peak[who] / 10:.1f} %" for who in (_OURS, *_PLAINS))
-        lines.append(f"| {row['preset']} | {row['parameters']:,} | {speeds} | {ratios} | {of_peak} |")
+        what = f"{row['preset']} | {row['parameters']:,} | {row['optimizer']}"
+        lines.append(f"| {what} | {speeds} | {ratios} | {of_peak} |")
     setting = body["setting"]
     how = f"On {setting['device_name']}, {body['rows'][0]['dtype']}, rounds of {setting['steps']} steps"
     return "\n".join([*lines, "", f"{how}, states hashed every {body['rows'][0]['trace_every']} steps."])
@@ -122,13 +130,23 @@ class _Plain(EmptyRound):
         self.model.load_flat(self.base)
         _own_parameters(self.model)
         inner = config.training.inner
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim == 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": float(inner.weight_decay)}, {"params": vectors, "weight_decay": 0.0}],
-            lr=float(inner.lr), betas=(float(inner.betas[0]), float(inner.betas[1])), eps=float(inner.eps),
-            fused=fused or None,
-        )  # fmt: skip
+        layout = {entry.name: entry for entry in self.model.layout.tensors}
+        turned = [
+            p for name, p in self.model.named_parameters() if inner.optimizer == "muon" and turns(layout[name])
+        ]  # fmt: skip
+        others = [p for p in self.model.parameters() if all(p is not one for one in turned)]
+        lr, decay = float(inner.lr), float(inner.weight_decay)
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(
+            [
+                {"params": [p for p in others if p.ndim > 1], "weight_decay": decay},
+                {"params": [p for p in others if p.ndim == 1], "weight_decay": 0.0},
+            ],
+            lr=lr, betas=(float(inner.betas[0]), float(inner.betas[1])), eps=float(inner.eps), fused=fused or None,
+        )]  # fmt: skip
+        if turned:
+            self.optimizers.append(torch.optim.Muon(
+                turned, lr=lr, weight_decay=decay, momentum=float(inner.momentum), adjust_lr_fn="match_rms_adamw",
+            ))  # fmt: skip
         self.loss: Callable[[torch.Tensor], torch.Tensor] = self.model.loss
         if engine.compiled:
             self.loss = torch.compile(self.model.loss)
@@ -141,10 +159,12 @@ class _Plain(EmptyRound):
             tokens = torch.from_numpy(batch_of(self.config, self.corpus, self.plan, 0, 0, step)).to(self.engine.device)
             with torch.autocast(self.engine.kind, torch.bfloat16, enabled=training.dtype == "bfloat16"):
                 loss = self.loss(tokens)
-            self.optimizer.zero_grad()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.model.parameters(), float(training.inner.clip))
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
         if self.engine.kind == "cuda":
             torch.cuda.synchronize()
 

@@ -46,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help=f"all rows, {SEEDS} seeds")
     parser.add_argument("--seeds", type=int, default=None, help="seeds 0, 1, ... of each row")
+    parser.add_argument("--seed", type=int, action="append", help="only this one, or these")
     parser.add_argument("--only", action="append", default=[], help="play only rows whose name holds this")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--show", action="store_true", help="play nothing, write what was played so far")
@@ -56,10 +57,10 @@ def main() -> int:
     if options.again:
         shutil.rmtree(_FOLDER / _sources(), ignore_errors=True)
     (_FOLDER / _sources()).mkdir(exist_ok=True)
-    seeds = options.seeds or (SEEDS if options.full else 1)
+    seeds = options.seed or range(options.seeds or (SEEDS if options.full else 1))
     wanted = [
         (row, seed)
-        for seed in range(seeds)
+        for seed in seeds
         for row, first in ROWS
         if (first or options.full) and (not options.only or any(text in row.name for text in options.only))
     ]
@@ -95,9 +96,10 @@ def _played_so_far(conditions: JsonObject) -> dict[Row, list[dict[str, int | str
     found = {}
     for row, _ in ROWS:
         seeds = published.get((row.name, row.how, row.inner, repr(row.training)), {})
-        for seed in range(SEEDS):
-            if _place(row, seed).exists():
-                seeds[seed] = json.loads(_place(row, seed).read_text())
+        for path in (_FOLDER / _sources()).glob("*.json"):
+            seed, _, slug = path.stem.partition("-")
+            if slug == row.slug:
+                seeds[int(seed)] = json.loads(path.read_text())
         found[row] = [seeds[seed] for seed in sorted(seeds)]
     return found
 
@@ -212,7 +214,7 @@ class Line:
         training = f.take("training")
         assert isinstance(training, dict)
         line = cls(
-            f.text("name", 200), f.text("how", 40), f.text("inner", 40), training, f.integers("seeds", 0, 99, 1, 99),
+            f.text("name", 200), f.text("how", 40), f.text("inner", 40), training, f.integers("seeds", 0, 10**9, 1, 99),
             f.integers("loss_micro", 0, 10**8, 1, 99), f.integers("share_milli", -(10**6), 10**6, 1, 99),
             f.integer("sent"), f.integer("received"), f.integer("encoded"), f.integer("rounds"),
             f.digests("weights", 1, 99),

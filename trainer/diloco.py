@@ -75,8 +75,8 @@ class _Keeper:
         self._thinning = thinning
         self._save = save
         self._residual = {} if not trace.states else {"residual": trace.states[0].residual}
-        self._pool = ThreadPoolExecutor(1, "trace")
-        self._pending: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(2, "trace")  # a second one for the residual alone, when no step is taken
+        self._pending: list[Future[None]] = []
         self.seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -89,30 +89,23 @@ class _Keeper:
     def keep(self, state: State) -> None:
         """Add a state to the trace; its arrays are not to be changed before `finish`. Waits for the state before."""
         self.finish()
-        self._pending = self._pool.submit(self._store, state, self._residual)
+        self._pending.append(self._pool.submit(self._store, state, self._residual))
 
     def begin(self, start: Start) -> None:
         """Add the first state. Its arrays are not to be changed."""
         self._residual = {"residual": start.known["residual"]}
-        self._pending = self._pool.submit(self._store, start.state, start.known)
+        self._pending.append(self._pool.submit(self._store, start.state, start.known))
 
     def keep_residual(self, payload: Payload) -> None:
-        """Store what the next round begins with, after the last state."""
-        last, arrays = self._pending, self._journal.arrays
-
-        def store() -> None:
-            if last is not None:
-                last.result()  # one thread does both in turn: that has ended, but it may have failed
-            arrays.put(payload.new_residual, payload.new_residual_digest)
-
-        self._pending = self._pool.submit(store)
+        """Store what the next round begins with, beside the last state."""
+        self._pending.append(self._pool.submit(self._store_residual, payload))
 
     def finish(self) -> None:
-        """Wait until the state that was given last is hashed and stored."""
+        """Wait until what was given last is hashed and stored."""
         started = time.perf_counter()
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        pending, self._pending = self._pending, []
+        for each in pending:
+            each.result()
         self.seconds += time.perf_counter() - started
 
     def _store(self, state: State, known: Mapping[str, str]) -> None:
@@ -120,6 +113,9 @@ class _Keeper:
             self._trace.add(self._journal.store_state(state, known))
         self._save(self._trace)
         self._thinning.added(self._trace)
+
+    def _store_residual(self, payload: Payload) -> None:
+        self._journal.arrays.put(payload.new_residual, payload.new_residual_digest)
 
 
 class _Batches:

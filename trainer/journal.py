@@ -61,7 +61,7 @@ class Arrays:
         digest = digest or array_digest(array)
         path = self._path(digest)
         if not path.exists():
-            aside = path.with_suffix(f".{os.getpid()}")
+            aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             aside.write_bytes(as_f32(array).astype("<f4", copy=False).data.cast("B"))
             aside.replace(path)
         return digest

@@ -30,7 +30,7 @@ from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
 from trainer.inner import InnerRule, Settle, at_once, configure_torch, diverged
 from trainer.model import Llama
-from trainer.muon import orthogonal, turns
+from trainer.muon import Muon, turns
 from trainer.settings import world_size
 
 _IDLE = dt.timedelta(days=30)
@@ -199,13 +199,13 @@ class ShardedOptimizer:
         ):
             grad.mul_(scale)
             if rule.muon is not None and turns(entry):
-                rule.muon.apply(entry, rule.rate(self._step), w, m, grad, partial(self._orthogonal, entry))
+                rule.muon.apply(entry, rule.rate(self._step), w, m, grad, partial(self._orthogonal, rule.muon, entry))
             else:
                 rule.apply(self._step, [w], [m], [v], [grad], decays=len(entry.shape) > 1)
 
-    def _orthogonal(self, entry: TensorSpec, shard: Tensor) -> Tensor:
-        """This rank's rows of what `orthogonal` makes of the whole matrix, which every rank gathers."""
-        pieces = orthogonal(self._whole(entry, shard)).chunk(self._mesh.size(), dim=0)
+    def _orthogonal(self, muon: Muon, entry: TensorSpec, shard: Tensor) -> Tensor:
+        """This rank's rows of what Muon makes of the whole matrix, which every rank gathers."""
+        pieces = muon.orthogonal(self._whole(entry, shard)).chunk(self._mesh.size(), dim=0)
         return pieces[self._rank] if self._rank < len(pieces) else shard
 
     def _whole(self, entry: TensorSpec, shard: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from commonweight.errors import (
     StoreError,
     TrainingError,
 )
+from commonweight.memory import keep_freed_memory
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.records import Plan
 from commonweight.protocol.structure import check_plan
@@ -56,6 +57,7 @@ def run(settings: ProviderSettings) -> None:
 
     Under torchrun, rank 0 is the member and the others train with it; they end when it does.
     """
+    keep_freed_memory()
     if is_follower():
         from trainer.sharded import follow
 

@@ -129,6 +129,7 @@ def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
         ("used by a token", _short(plan.shape.active), given),
         ("GPU", f"{plan.gpu.name}, {plan.gpu.peak_flops / 1e12:g} TFLOP/s dense bf16", "data sheet"),
         ("MFU", f"{100 * plan.mfu:g} %", "as told; Llama 3.1 405B reports 38 to 43 %, INTELLECT-1 36 to 41 %"),
+        ("optimizer", "its own FLOPs are left out", _optimizer(plan)),
         ("availability", f"{100 * plan.availability:g} %", "as told; Llama 3.1 405B reports above 90 %"),
         ("GPU-hour", f"${plan.hour_price:,.2f}", given),
         ("fleet", f"{plan.members} members of {plan.gpus} GPUs", given),
@@ -146,6 +147,15 @@ def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
         ("funders", f"{plan.funders}", given),
         ("gas", f"{plan.gas_price_gwei:g} gwei, an ether ${plan.ether_price:,.0f}", "as told; gas as in docs/gas.md"),
     ]  # fmt: skip
+
+
+def _optimizer(plan: Plan) -> str:
+    """What is left out of the FLOPs."""
+    from commonweight.estimate import muon_share
+
+    if not plan.shape.width:
+        return "AdamW has hardly any; Muon's grow with the width of matrices, which is not known here"
+    return f"AdamW has hardly any, Muon at most {100 * muon_share(plan.shape, plan.step_tokens):.2g} % of the others"
 
 
 def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:

@@ -27,11 +27,12 @@ pytestmark = pytest.mark.unit
 
 @dataclass
 class Served:
-    """A member's `state` method; `forge` shows other weights, `silent` nothing."""
+    """A member's `state` method; `forge` shows other weights, `silent` nothing, `stumbles` no second state at first."""
 
     crew: Crew
     forge: bool = False
     silent: bool = False
+    stumbles: bool = False
     asked: list[tuple[int, bool]] = field(default_factory=list)
 
     async def state(self, request: Request) -> Reply:
@@ -39,6 +40,8 @@ class Served:
         self.asked.append((leaf, arrays))
         if self.silent:
             raise PeerRefused("no-such-state", "it is gone")
+        if self.stumbles and len(self.asked) == 2:
+            raise PeerRefused("too-slow", "The request took too long here")
         assert self.crew.payload is not None
         builder = TraceBuilder(None)
         for state in self.crew.states:
@@ -162,7 +165,7 @@ async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) 
     draw = scene.office.seat.db.draws()[0]
     commitment = replaying._commitment(draw)
     assert commitment is not None
-    first = await replaying._show(draw, commitment.body, 5.0)
+    first = await replaying._show(draw, commitment.body, 5.0, {})
     assert first.claimed
     verdict = replaying._verdict(
         draw,
@@ -173,10 +176,20 @@ async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) 
         "",  # type: ignore[arg-type]
     )
     replaying._sign(draw, verdict)
-    again = await replaying._show(draw, commitment.body, 5.0)
+    again = await replaying._show(draw, commitment.body, 5.0, {})
     assert again == replace(first, claimed="")
     for task in replaying._fetching.values():
         task.cancel()
+
+
+async def test_a_state_that_came_is_not_fetched_again_for_one_that_did_not(scene: Scene) -> None:
+    for served in scene.served.values():
+        served.stumbles = True
+    assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
+    for served in scene.served.values():
+        whole = [leaf for leaf, arrays in served.asked if arrays]
+        assert whole.count(whole[0]) == 1
+        assert whole.count(whole[1]) == 2, "this one was refused once"
 
 
 async def test_another_machine_passes_within_the_tolerance_by_its_claimed_state(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from tests.trainer.conftest import tiny_config
 from trainer.data import Corpus
 from trainer.engine import Engine
 from trainer.inner import InnerOptimizer, configure_torch
-from trainer.muon import orthogonal, turns
+from trainer.muon import POLYNOMIALS, orthogonal, turns
 from trainer.replay import compare
 
 pytestmark = pytest.mark.unit
@@ -70,6 +70,36 @@ def test_an_orthogonal_step_has_singular_values_of_about_one() -> None:
         assert float(found.max()) < 1.3
         u, _, vt = torch.linalg.svd(x, full_matrices=False)
         assert float((orthogonal(x) * (u @ vt)).sum()) > 0.9 * float(found.square().sum()) ** 0.5 * min(shape) ** 0.5
+
+
+def one_by_one(x: torch.Tensor) -> torch.Tensor:
+    """The iterations as they are written, each on the whole matrix."""
+    y = x.T if x.shape[0] > x.shape[1] else x
+    y = y / (torch.linalg.vector_norm(y) + 1e-7)
+    for a, b, c in POLYNOMIALS:
+        gram = y @ y.T
+        y = a * y + (b * gram + c * gram @ gram) @ y
+    return y.T if x.shape[0] > x.shape[1] else y
+
+
+@pytest.mark.parametrize("shape", [(48, 100), (100, 48), (40, 50), (257, 259), (256, 700), (771, 257)])
+@pytest.mark.parametrize("least", [1.0, 1e-3, 1e-8])
+def test_iterations_on_a_gram_matrix_are_those_on_the_whole(shape: tuple[int, int], least: float) -> None:
+    u, _, vt = torch.linalg.svd(
+        torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64), full_matrices=False
+    )
+    x = u @ torch.diag(torch.logspace(0, math.log10(least), min(shape), dtype=torch.float64)) @ vt
+    expected = one_by_one(x)
+    found = orthogonal(x.float())
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm()) < 1e-4 * float(expected.norm()), "a replay's tolerance is ten times that"
+    rough = orthogonal(x.float(), torch.bfloat16)
+    assert rough.dtype == torch.float32
+    assert float((rough - expected).norm()) < 0.3 * float(expected.norm()), "eight bits"
+
+
+def test_a_matrix_of_zeros_stays_one() -> None:
+    assert not orthogonal(torch.zeros(20, 30)).any()
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

@@ -13,6 +13,7 @@ from benches.engines.vectors import outcome, vector
 from commonweight.errors import PeerError
 from commonweight.exact.codecs import decode
 from commonweight.exact.payload import Payload, make_payload
+from commonweight.memory import keep_freed_memory
 from commonweight.net import PROCESS_TRAFFIC, Dialer, Identity, Method, Reply, Request, Server
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
@@ -208,5 +209,6 @@ async def admit_all(_: object) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as a member does
     _line = Line()
     asyncio.run(serve(_line, _line.hear()))

@@ -8,6 +8,7 @@ from collections import defaultdict
 from benches.engines.butterfly import DOMAIN, RUN, admit_all, config_of, key_of, make_plan
 from benches.engines.lockstep import Line, Message
 from commonweight.exact.round import reduce_part
+from commonweight.memory import keep_freed_memory
 from commonweight.net import Identity, Method, Reply, Request, Server
 from commonweight.protocol.fields import Fields
 
@@ -63,5 +64,6 @@ async def serve(line: Line, hello: Message) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as a coordinator does
     _line = Line()
     asyncio.run(serve(_line, _line.hear()))
