@@ -53,3 +53,10 @@ class Blobs:
     def drop(self, digest: str) -> None:
         """Forget the bytes of a digest."""
         self.path(digest).unlink(missing_ok=True)
+
+    def keep_only(self, digests: set[str]) -> None:
+        """Forget all bytes but those of these digests; nothing may be stored meanwhile."""
+        names = {digest_bytes(digest).hex() for digest in digests}
+        for path in self._folder.iterdir():
+            if path.name not in names:
+                path.unlink(missing_ok=True)

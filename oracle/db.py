@@ -220,11 +220,17 @@ class Database(DatabaseCore):
         used = "SELECT 1 FROM states WHERE start=?1 OR claimed=?1 OR first=?1"
         return [digest for digest in named if not self.read(used, digest)]
 
+    def all_shown(self) -> set[str]:
+        """The digests of all files that some draw needs."""
+        rows = self.read("SELECT leaf, start, claimed, first FROM states")
+        return {digest for row in rows for digest in row_of(Shown, row).files}
+
     def close_draws(self, rounds: list[int]) -> None:
-        """Nothing is left to do about the draws of these rounds."""
+        """Nothing is left to do about the draws of these rounds, and no file of theirs is needed."""
         with self.transaction():
             for number in rounds:
                 self.write("UPDATE draws SET state='done' WHERE round=?", number)
+                self.write("DELETE FROM states WHERE round=?", number)
 
     # --- offences --------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from oracle.worker import ReplayResult, Worker, WorkerError
 _TAKE_OVER_MS = 20_000
 _STATE_SLACK = 1 << 20
 _ROOT_WAIT_MS = 10_000
+_SWEEP_MS = 60_000
 _UNEXPLAINED, _LATE_ROUNDS, _LOOK_AGAIN_MS = "unexplained", 256, 2_000
 
 
@@ -45,7 +46,7 @@ class Replaying:
         self._standings = standings
         self._states = Blobs(desk.seat.folder("states"))
         self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
-        self._again_ms = 0
+        self._again_ms = self._sweep_ms = 0
         self._log = logger("replay")
 
     # --- drawing -----------------------------------------------------------------------------------------------------
@@ -63,6 +64,7 @@ class Replaying:
             number += 1
         await self._draw_again(view)
         self._take_over()
+        self._sweep()
         for draw in db.draws(state="wanted"):
             self._start_fetch(draw)
         self._desk.metrics.waiting_draws.set(len(db.draws(state="wanted")))
@@ -137,6 +139,18 @@ class Replaying:
             silent_ms = self._seat.now_ms() - plan.body.anchor_by_ms
             if made or silent_ms > steps * _TAKE_OVER_MS:
                 self._seat.db.set_draw(draw, "wanted")
+
+    def _sweep(self) -> None:
+        """Let go of states that no draw needs any more: a member may show one and never the other, or show them for a
+        round that was closed without this draw.
+        """
+        now_ms = self._seat.now_ms()
+        if now_ms < self._sweep_ms or not all(task.done() for task in self._fetching.values()):
+            return
+        self._sweep_ms = now_ms + _SWEEP_MS
+        wanted = {(draw.round, draw.member, draw.segment) for draw in self._seat.db.draws(state="wanted")}
+        self._fetching = {key: task for key, task in self._fetching.items() if key in wanted}
+        self._states.keep_only(self._seat.db.all_shown())
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 

@@ -27,18 +27,23 @@ pytestmark = pytest.mark.unit
 
 @dataclass
 class Served:
-    """A member's `state` method; `forge` shows other weights, `silent` nothing, `stumbles` no second state at first."""
+    """A member's `state` method; `forge` shows other weights, `silent` nothing, `stumbles` no second state at first,
+    `halts` none after the first.
+    """
 
     crew: Crew
     forge: bool = False
     silent: bool = False
     stumbles: bool = False
+    halts: bool = False
     asked: list[tuple[int, bool]] = field(default_factory=list)
 
     async def state(self, request: Request) -> Reply:
         leaf, arrays = int(str(request.params["leaf"])), request.params["arrays"] is not False
         self.asked.append((leaf, arrays))
         if self.silent:
+            raise PeerRefused("no-such-state", "it is gone")
+        if self.halts and len(self.asked) > 1:
             raise PeerRefused("no-such-state", "it is gone")
         if self.stumbles and len(self.asked) == 2:
             raise PeerRefused("too-slow", "The request took too long here")
@@ -102,7 +107,7 @@ class Scene:
             if self.office.seat.db.get_meta("drawn") == "1" and not self.office.seat.db.draws(state="wanted"):
                 break
             await asyncio.wait(replaying._fetching.values(), timeout=0.5)
-            if any(served.silent for served in self.served.values()):
+            if any(served.silent or served.halts for served in self.served.values()):
                 self.office.chain.now_ms += 2000
         verdicts = [v.body for v in self.office.desk.rounds.verdicts(1)]
         return sorted((v.index, v.outcome, v.exact) for v in verdicts)
@@ -208,6 +213,32 @@ async def test_a_forged_state_fails_and_a_missing_one_is_unavailable(scene: Scen
     scene.served[2].silent = True
     found = await scene.finish(scene.replaying(Worker(scene.office)))
     assert found == [(0, "pass", True), (1, "fail", False), (2, "unavailable", False)]
+
+
+async def test_states_that_no_draw_needs_do_not_stay(scene: Scene) -> None:
+    for served in scene.served.values():
+        served.halts = True
+    replaying, folder = scene.replaying(Worker(scene.office)), scene.office.seat.folder("states")
+    assert await scene.finish(replaying) == [(i, "unavailable", False) for i in range(3)]
+    assert list(folder.iterdir()), "the first state was shown"
+    scene.office.chain.now_ms += 60_000
+    await replaying.draw()
+    assert list(folder.iterdir()) == []
+
+
+async def test_states_of_a_closed_round_do_not_stay(scene: Scene) -> None:
+    replaying, folder = scene.replaying(Worker(scene.office)), scene.office.seat.folder("states")
+    scene.office.look()
+    await replaying.draw()
+    await asyncio.wait(replaying._fetching.values())
+    scene.office.chain.now_ms += 60_000
+    await replaying.draw()
+    assert list(folder.iterdir()), "they are to be replayed"
+    scene.office.seat.db.close_draws([1])
+    scene.office.chain.now_ms += 60_000
+    await replaying.draw()
+    assert list(folder.iterdir()) == []
+    assert replaying._fetching == {}
 
 
 async def test_what_was_fetched_before_a_crash_is_replayed_though_the_member_is_gone(scene: Scene) -> None:
