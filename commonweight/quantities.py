@@ -28,6 +28,13 @@ def parse_size(text: str) -> int:
     return _parse(text, _SIZES, "size", "8GB or 16GiB")
 
 
+def size_text(count: int) -> str:
+    """Bytes as people read them: 340 MB, 1.2 GB."""
+    if count < 10**9:
+        return f"{count / 10**6:,.0f} MB"
+    return f"{count / 10**9:,.1f} GB"
+
+
 def _parse(text: str, units: dict[str, int], kind: str, like: str) -> int:
     match = _NUMBER.fullmatch(text.strip())
     unit = units.get(match[3].lower()) if match else None

@@ -32,7 +32,7 @@ class Settings:
     """Everything that a command may need to know. None means that the command must be told or does without.
 
     `patience_s` is how long a chain that does not answer is tried again, `max_fee_gwei` the most to pay for gas.
-    `max_upload`, `max_memory` and `schedule` are kept as they were written and are known to be right.
+    `max_upload`, `max_memory`, `max_disk` and `schedule` are kept as they were written and are known to be right.
     """
 
     rpc: tuple[str, ...]
@@ -57,6 +57,7 @@ class Settings:
     p2p_listen: str | None
     max_upload: str | None
     max_memory: str | None
+    max_disk: str | None
     schedule: str | None
     log_level: str
 
@@ -87,6 +88,7 @@ TEMPLATE = """\
 # p2p_listen = "/ip4/0.0.0.0/tcp/4001"    # where an oracle is such a relay
 # max_upload = "10Mbit"                   # the most that a provider sends
 # max_memory = "8GB"                      # start no training that needs more memory
+# max_disk = "50GB"                       # begin no round for which data_dir would have to hold more
 # schedule = "22:00-07:00"                # when a provider trains, by this machine's clock; several by commas
 # log_level = "info"                      # debug, info, warning or error
 
@@ -334,6 +336,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "p2p_listen": _text,
     "max_upload": _written(parse_rate),
     "max_memory": _written(parse_size),
+    "max_disk": _written(parse_size),
     "schedule": _written(parse_schedule),
     "log_level": _level,
 }

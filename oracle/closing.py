@@ -12,7 +12,7 @@ from commonweight.errors import OracleError, RuleBroken
 from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
 from commonweight.protocol.evidence import measured_links
 from commonweight.protocol.offences import part_blob
-from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record
+from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record, reduced_from
 from commonweight.protocol.structure import check_trace, counted_tokens
 from oracle.checkpoints import Held
 from oracle.desk import Desk
@@ -75,7 +75,8 @@ class Closing:
             body = result.body
             agrees = body.members == tuple(c.index for c in record.counted) and body.digest == record.results[body.part]
             members = tuple(anchored[i] for i in body.members if i in anchored)
-            judged = len(members) == len(body.members) and all(self._desk.payloads.holds(c.body) for c in members)
+            named = reduced_from(c.digest for c in members) == body.commitments
+            judged = named and all(self._desk.payloads.holds(c.body) for c in members)
             if agrees or not judged:
                 continue
             encoded = await in_thread(partial(self._one_part, members, body.part))

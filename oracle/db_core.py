@@ -50,7 +50,7 @@ class DatabaseCore:
             raise OracleError(
                 f"another process is using {directory}",
                 "two processes with one signer's database could sign twice",
-                "stop the other process, or give this one its own --data-dir",
+                "stop the other one; never start a second one with this key, here or elsewhere: that costs the bond",
             ) from error
         self._connection = sqlite3.connect(directory / "oracle.sqlite3", isolation_level=None)
         try:

@@ -87,7 +87,11 @@ class Intake:
         plan = self.plan_of(commitment.plan)
         self._require_member(signer, commitment.index, "commitment")
         check_commitment(commitment, plan.body, plan.digest, self._seat.config)
-        others = list(rounds.commitments(plan.body.round, member=commitment.index).values())
+        others = [
+            other
+            for other in rounds.commitments(plan.body.round, member=commitment.index).values()
+            if other.body.plan == commitment.plan
+        ]
         if len(others) < 2:  # the second is kept too: another signer may have anchored it
             self._seat.keep(signed, signer, round_=commitment.round, member=commitment.index)
         if others:
@@ -116,7 +120,7 @@ class Intake:
         check_result(result, plan.body, plan.digest)
         named = (result.part, result.reducer)
         same = [r for r in self._desk.rounds.results(result.round) if (r.body.part, r.body.reducer) == named]
-        if same and same[0].body.members == result.members:
+        if same and (same[0].body.members, same[0].body.commitments) == (result.members, result.commitments):
             raise TwoDocumentsError(result.reducer, same[0].signed, signed)
         if same:  # it reduced again with others: the first word stands
             return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +24,16 @@ from commonweight.protocol.canonical import JsonObject, sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.offences import Blob, Offence, part_blob
 from commonweight.protocol.parts import part_range
-from commonweight.protocol.records import Commitment, Link, PartMessage, Plan, Result, open_signed, sign_body
+from commonweight.protocol.records import (
+    Commitment,
+    Link,
+    PartMessage,
+    Plan,
+    Result,
+    open_signed,
+    reduced_from,
+    sign_body,
+)
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import check_part_message, check_result, counted_tokens
 from commonweight.protocol.typed import Domain
@@ -226,6 +235,8 @@ class Exchange:
         check_result(body, self.plan, self.signed_plan.digest)
         if (body.part, body.reducer, body.digest) != (part, reducer, sha256_hex(data)):
             raise PayloadError("A result is not what its reducer signed", f"part {part} of reducer {reducer}")
+        if not set(body.members) <= set(self._commitments) or self._reduced_from(body.members) != body.commitments:
+            raise PayloadError("A result is of other commitments than were seen anchored", f"reducer {reducer}")
         self.results.setdefault(part, Reduced(result, data))
         await self._notify()
 
@@ -254,6 +265,7 @@ class Exchange:
             part=part,
             reducer=self._seat.index,
             members=tuple(sorted(decoded)),
+            commitments=self._reduced_from(sorted(decoded)),
             digest=reduced.digest,
             links=tuple(link for _, link in sorted(arrivals.links.items())),
         )
@@ -267,6 +279,9 @@ class Exchange:
         weights = {index: counted_tokens(body, self.plan, self._config) for index, body in bodies.items()}
         norms = {index: body.parts[part].norm2 for index, body in bodies.items()}
         return reduce_part(self._config, self.plan, self._numel, part, dict(decoded), weights, norms)
+
+    def _reduced_from(self, members: Iterable[int]) -> str:
+        return reduced_from(self._commitments[index][0].digest for index in members)
 
     def _expected(self) -> set[int]:
         return set(self._commitments) - set(self.refused)

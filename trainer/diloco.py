@@ -26,7 +26,7 @@ from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
 from trainer.inner import InnerOptimizer, Optimizer, configure_torch
 from trainer.journal import Journal, RoundFolder, Start
-from trainer.thinning import Thinning, affordable
+from trainer.thinning import Thinning, kept_every
 
 Enough = Callable[[int, float], bool]
 """Asked at each trace boundary with the steps done and the seconds a segment takes; True ends the inner steps."""
@@ -159,7 +159,7 @@ class RoundTrainer:
         self.journal = journal
         self.index = index
         self._keep_states = keep_states
-        self._step_s = 0.0
+        self.step_s = 0.0
         self._optimizer: Optimizer | None = None
         self._make = make
         self._ended: str | None = None
@@ -173,7 +173,7 @@ class RoundTrainer:
         for _ in range(2):
             started = time.perf_counter()
             self._optimizer.advance(np.zeros((training.batch, training.seq_len + 1), dtype=np.int64))
-            self._step_s = time.perf_counter() - started
+            self.step_s = time.perf_counter() - started
 
     def train(self, folder: RoundFolder, base: F32, enough: Enough, progress: Progress) -> Work:
         """Take the plan's inner steps from `base` (float32 [N]); keep the trace, the payload and what they commit to.
@@ -202,7 +202,7 @@ class RoundTrainer:
                 for step in range(done, stop):
                     losses.append(optimizer.advance(next(coming), keeper.finish))
                     progress(step + 1, losses[-1])
-                self._step_s = (time.perf_counter() - segment_started) / (stop - done)
+                self.step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
                 reached = optimizer.view(state.residual)
                 keeper.keep(reached)
@@ -254,13 +254,13 @@ class RoundTrainer:
                 for step in range(ahead.done, ahead.done + training.trace_every):
                     progress(step + 1, self._optimizer.advance(next(coming), keeper.finish))
                 segment_s = time.perf_counter() - began
-                self._step_s = segment_s / training.trace_every
+                self.step_s = segment_s / training.trace_every
                 keeper.keep(self._optimizer.view(residual))
                 ahead.done += training.trace_every
         return ahead.done
 
     def _keeper(self, trace: TraceBuilder, save: Callable[[TraceBuilder], None]) -> _Keeper:
-        thinning = Thinning(self.journal, affordable(self.config, self._step_s, self._keep_states))
+        thinning = Thinning(self.journal, kept_every(self.config, self.step_s, self._keep_states))
         return _Keeper(self.journal, trace, thinning, save)
 
     def _ahead_of(self, folder: RoundFolder, trace: TraceBuilder, base: F32) -> F32 | None:

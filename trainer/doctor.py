@@ -36,13 +36,14 @@ from commonweight.net import Caller, Dialer, Identity, Server, is_multiaddr, spl
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.quantities import size_text
 from commonweight.store import ContentStore, open_store, parse_cid
 from trainer.data import own_shards
+from trainer.room import disk_bytes
 from trainer.settings import ProviderSettings
 
 _CALL_S = 12.0
 _RESERVATION_S = 3.0
-_STATE_BYTES = 16  # of a traced state, a parameter: weights, two moments, error feedback
 _ROUNDS_KEPT = 3
 
 
@@ -80,11 +81,11 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
         if key is not None:
             seat = _registration(findings, run, key, settings)
     config = _content(findings, settings, run)
-    findings += folder(settings.data_dir, FREE_BYTES if config is None else _disk(config))
+    findings += folder(settings.data_dir, FREE_BYTES if config is None else _disk(config, settings))
     if config is not None:
         needed = training_memory(config)
         findings.append(memory(needed))
-        findings += _caps(settings, needed)
+        findings += _caps(settings, config, needed)
         signers = {**config.signers_peers, **settings.signer_peers}
         findings += _network(settings, seat, signers, running=running)
     return tuple(findings)
@@ -155,21 +156,25 @@ def _dataset(store: ContentStore, config: RunConfig) -> None:
         store.info(parse_cid(shard.cid))
 
 
-def _caps(settings: ProviderSettings, needed: int) -> Iterator[Finding]:
+def _caps(settings: ProviderSettings, config: RunConfig, needed: int) -> Iterator[Finding]:
     """What its owner allows; a GPU's power can be capped by its driver alone, which wants an administrator."""
     if (allowed := settings.max_memory) is not None:
         found: list[Finding] = []
         attempt(found, "The training fits into --max-memory", lambda: enough_memory(needed, allowed))
         yield from found
+    if (most := settings.max_disk) is not None:
+        least = disk_bytes(config, _ROUNDS_KEPT, settings.keep_states)
+        why = "" if least <= most else f"{_ROUNDS_KEPT} rounds take {size_text(least)}, allowed is {size_text(most)}"
+        fix = "Raise --max-disk, or keep fewer states by --keep-states."
+        yield Finding(least <= most, "The files of a few rounds fit into --max-disk", why, fix)
     if shutil.which("nvidia-smi") is not None:
         told = "nothing here changes a GPU's power; to cap it: sudo nvidia-smi -pl WATTS"
         yield Finding(True, "The GPU's power is as its driver says", told)
 
 
-def _disk(config: RunConfig) -> int:
-    """Traces of the rounds that are kept, and a few checkpoints."""
-    states = config.training.h // config.training.trace_every + 1
-    return FREE_BYTES + _STATE_BYTES * config.model.parameters() * (states * _ROUNDS_KEPT + 2)
+def _disk(config: RunConfig, settings: ProviderSettings) -> int:
+    """What a few rounds take, and some room beside."""
+    return FREE_BYTES + disk_bytes(config, _ROUNDS_KEPT, settings.keep_states)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class History:
         """Take in a line. One without a round in it, or of no known form, changes nothing."""
         number, phase = _integer(line, "round"), line.get("phase")
         before, self._last = self._last, line
-        if number < 1 or not isinstance(phase, str) or phase in ("join", "wait", "paused"):
+        if number < 1 or not isinstance(phase, str) or phase in ("join", "wait", "paused", "show"):
             return
         known = self.rounds.get(number)
         if phase == "stopped":

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -36,7 +36,7 @@ _AT_ONCE = 8
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by `data`: after a crash it is either the old one or the new one."""
+    """Replace a file by `data`: after a crash it is either the old one or the new one, after a return the new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -47,6 +47,16 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Arrays:
@@ -62,8 +72,12 @@ class Arrays:
         path = self._path(digest)
         if not path.exists():
             aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-            aside.write_bytes(as_f32(array).astype("<f4", copy=False).data.cast("B"))
-            aside.replace(path)
+            try:
+                aside.write_bytes(as_f32(array).astype("<f4", copy=False).data.cast("B"))
+                aside.replace(path)
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
         return digest
 
     def get(self, digest: str) -> F32:
@@ -266,10 +280,32 @@ class Journal:
         for entry in list(self.rounds()):
             if entry.body.epoch < epoch and entry.body.round <= reported:
                 shutil.rmtree(entry.folder)
+        self.arrays.keep_only(self._named(self.rounds(), lambda *_: True))
+
+    def thin(self, every: int, enough: Callable[[], bool]) -> None:
+        """Drop states of all rounds but the newest until `enough`, oldest first: of a round with a commitment those
+        between its first and each `every`-th one, which `recompute` gives again; of one without, all.
+        """
+        with self.storing:
+            rounds = list(self.rounds())
+            newest = max((entry.body.round for entry in rounds), default=0)
+            thinned: set[Path] = set()
+
+            def stays(entry: RoundFolder, leaf: int) -> bool:
+                return entry.folder not in thinned or (entry.commitment is not None and leaf % every == 0)
+
+            for entry in rounds:
+                if entry.body.round == newest or enough():
+                    return
+                thinned.add(entry.folder)
+                self.arrays.drop(self._named([entry], lambda *_: True) - self._named(rounds, stays))
+
+    def _named(self, rounds: Iterable[RoundFolder], stays: Callable[[RoundFolder, int], bool]) -> set[str]:
+        """The digests of arrays that the next round begins with, or these rounds name outside states that go."""
         named: set[str] = set()
-        for entry in self.rounds():
+        for entry in rounds:
             if (trace := entry.trace) is not None:
-                named.update(*map(_arrays, trace.states))
+                named.update(*(_arrays(state) for leaf, state in enumerate(trace.states) if stays(entry, leaf)))
             if (commitment := entry.commitment) is not None:
                 named.add(Commitment.from_body(commitment.body).trace.new_residual)
             if (base := entry.base_weights) is not None:
@@ -278,7 +314,7 @@ class Journal:
             named.update(*map(_arrays, self.unbound.states))
         if (position := self.position) is not None:
             named |= {position.last.m, position.last.v, position.new_residual}
-        self.arrays.keep_only(named)
+        return named
 
     # --- the member's own state --------------------------------------------------------------------------------------
 

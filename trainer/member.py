@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from commonweight.checks import enough_memory
 from commonweight.errors import ConfigError, PeerError, TrainingError, UsageError
 from commonweight.estimate import training_memory
-from commonweight.net import Dialer, Identity, Limits, Server, UploadCap
+from commonweight.net import Dialer, Identity, Limits, Server, UploadCap, is_multiaddr
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32, lower_address
+from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment, PartMessage, Plan, sign_body
 from commonweight.protocol.runconfig import RunConfig
@@ -41,6 +42,7 @@ from trainer.outcome import Outcome
 from trainer.peers import PeerBook, PeerServer, largest_reply
 from trainer.recall import Recall
 from trainer.recheck import Accused
+from trainer.room import Room
 from trainer.settings import ProviderSettings, world_size
 from trainer.signers import Signers
 from trainer.status import Status
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from commonweight.net.libp2p import Libp2p
 
 _log = logging.getLogger("commonweight.trainer")
-_REACH_S, _RESERVATION_S = 6.0, 3.0
+_REACH_S, _RESERVATION_S, _ALONE_S = 6.0, 3.0, 3.0
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Member:
     journal: Journal
     checkpoints: Checkpoints
     trainer: RoundTrainer
+    room: Room
     status: Status
     poll_s: float
     lock: BinaryIO
@@ -106,6 +109,7 @@ class Member:
 
     async def start(self, listen: str) -> None:
         """Serve, and say to the signers that this member is ready; they are asked until one answers."""
+        await self._alone()
         await asyncio.to_thread(self.trainer.warm_up)
         bound = await self.server.start(listen)
         self.address = self.advertise or bound
@@ -122,6 +126,24 @@ class Member:
             planned = await self.join()
         # A member that remembers nothing may have committed already to the round that is open: it begins after it.
         self.joined = planned if fresh else 0
+
+    async def _alone(self) -> None:
+        """TrainingError when another process with our key answers where this provider is registered: the two would
+        commit twice to one round, and be banned for it.
+        """
+        me = await asyncio.to_thread(self.chain.provider, self.index)
+        if me is None or is_multiaddr(me.peer):
+            return
+        own = address_of(self.identity.key)
+        try:
+            await self.dialer.call(me.peer, own, "ping", {}, b"", timeout_s=_ALONE_S)
+        except PeerError:
+            return
+        raise TrainingError(
+            f"Another process with this provider's key answers at {me.peer}",
+            "two of them commit twice to one round, which is an offence: a ban, and the stake may be slashed",
+            "stop that one first; never start a second one with this key, here or on another machine",
+        )
 
     async def _reserved(self) -> None:
         """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""
@@ -204,14 +226,22 @@ class Member:
         return signed
 
     def own_part(self, folder: RoundFolder) -> OwnPart:
-        """The signed message and the bytes of each part of the own payload."""
+        """The signed message and the bytes of each part of the own payload; TrainingError for one that is not what was
+        committed to, as when the disk gives other bytes than it was given: signing them would prove us a liar.
+        """
+        commitment = folder.commitment
+        committed = () if commitment is None else Commitment.from_body(commitment.body).parts
 
         def part(number: int) -> tuple[Signed, bytes]:
             payload = folder.payload_part(number)
+            digest = sha256_hex(payload)
+            if number >= len(committed) or digest != committed[number].digest:
+                raise TrainingError(
+                    f"Part {number} of round {folder.body.round} is damaged", "it is not what was committed to"
+                )
             message = PartMessage(
-                folder.body.run, folder.body.round, folder.plan.digest, folder.body.base, number, self.index,
-                sha256_hex(payload),
-            )  # fmt: skip
+                folder.body.run, folder.body.round, folder.plan.digest, folder.body.base, number, self.index, digest
+            )
             return sign_body(message, self.identity.key, self.identity.domain), payload
 
         return part
@@ -298,6 +328,11 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     upload = None if settings.max_upload is None else UploadCap(settings.max_upload)
     dialer, journal = Dialer(identity, Limits(upload=upload)), Journal(settings.data_dir / "state")
     journal.recompute = Recall(config, corpus, journal, index, settings.threads or config.training.threads)
+    trainer = _trainer(config, corpus, journal, index, settings)
+    room = Room(
+        settings.data_dir, journal, config, keep_states=settings.keep_states, cap=settings.max_disk,
+        recalls=settings.engine.exact and world_size() == 1, step_s=lambda: trainer.step_s,
+    )  # fmt: skip
     return make(
         config=config,
         identity=identity,
@@ -308,7 +343,8 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         dialer=dialer,
         journal=journal,
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
-        trainer=_trainer(config, corpus, journal, index, settings),
+        trainer=trainer,
+        room=room,
         status=Status(settings.data_dir / "status.jsonl"),
         poll_s=settings.poll_s,
         lock=lock,
@@ -371,6 +407,8 @@ def _lock(folder: Path) -> BinaryIO:
     except OSError:
         lock.close()
         raise TrainingError(
-            f"Another process works in {folder}", "it holds the lock file there", "stop it, or name another --data-dir"
+            f"Another process works in {folder}",
+            "it holds the lock file there",
+            "stop it; never start a second one with the same key, there or elsewhere: that is a ban",
         ) from None
     return lock

@@ -14,7 +14,7 @@ from commonweight.net import split_address
 from commonweight.protocol.canonical import Json
 from trainer.earnings import Earned
 
-PHASES = ("join", "wait", "train", "commit", "anchor", "exchange", "record", "paused", "stopped")
+PHASES = ("join", "wait", "train", "commit", "anchor", "exchange", "record", "paused", "show", "stopped")
 _NAME = "commonweight_provider_"
 
 

@@ -53,6 +53,9 @@ class ChainView(Protocol):
     def time_s(self) -> int:
         """The latest block's time."""
 
+    def final_s(self) -> int:
+        """The time of the newest block that is taken as final."""
+
     def unsettled_epoch(self) -> int:
         """The first epoch that is neither final nor void."""
 
@@ -123,6 +126,10 @@ class OnChain:
     def time_s(self) -> int:
         """The latest block's time."""
         return self._run.chain.timestamp()
+
+    def final_s(self) -> int:
+        """The time of the newest block that is taken as final."""
+        return self._run.chain.finalized_block().timestamp
 
     def unsettled_epoch(self) -> int:
         """The first epoch that is neither final nor void."""

@@ -68,7 +68,7 @@ async def settle_earlier(member: Member, plan: Plan) -> None:
         number = folder.body.round
         if number >= plan.round or folder.settled or folder.commitment is None:
             continue
-        found = await member.signers.record(number)
+        found = await member.signers.record(number, wait_ms=0)  # a round that was given up never has one
         if found is not None and not _tainted(member, folder.body, found[0]):
             note_counted(member, folder, found[1])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -149,7 +150,10 @@ class PeerBook:
 
 
 class PeerServer:
-    """What a member serves. Exchanges are handed in round by round; the last few stay for latecomers."""
+    """What a member serves. Exchanges are handed in round by round; the last few stay for latecomers.
+
+    `state_asked_s` is the event loop's time at which a signer asked for a state last.
+    """
 
     def __init__(
         self,
@@ -172,6 +176,7 @@ class PeerServer:
         self._accuse = accuse
         self._private = config.private
         self._exchanges: dict[int, Exchange] = {}
+        self.state_asked_s = -math.inf
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
         # What all send of one part is a payload's size; a member reduces one and is another's backup. As much again is
         # for an offence, whose evidence is what all have sent of a part.
@@ -254,6 +259,7 @@ class PeerServer:
         round_, leaf = f.integer("round", 1), f.integer("leaf")
         arrays = f.boolean("arrays") if "arrays" in request.params else True
         f.done()
+        self.state_asked_s = asyncio.get_running_loop().time()
         return await asyncio.to_thread(self._state_of, self._committed(round_), leaf, arrays)
 
     def _state_of(self, folder: RoundFolder, leaf: int, arrays: bool) -> Reply:

@@ -23,10 +23,10 @@ class ProviderSettings:
     number, which is what bit-exact replay expects; `engine` is what the steps run on. Every `keep_states`-th trace
     state stays on disk, the others are computed again when a signer asks for one. `confirmations` None trusts the
     node's `finalized` block. `max_upload` (bytes/s) caps what is sent, `max_memory` (bytes) what the training may need
-    by its estimate; outside the windows of `schedule` the member rests, `p2p` are libp2p addresses of
-    relays at which others reach this process instead of `listen`; `metrics` is the host:port at which
-    Prometheus is answered, and `tensorboard` the folder for TensorBoard's curves.
-    `private_data` is the folder of the member's own shards, in a run on private shards.
+    by its estimate, `max_disk` (bytes) what the files in `data_dir` take; outside the windows of `schedule` the member
+    rests, `p2p` are libp2p addresses of relays at which others reach this process instead of `listen`; `metrics` is the
+    host:port at which Prometheus is answered, and `tensorboard` the folder for TensorBoard's curves. `private_data` is
+    the folder of the member's own shards, in a run on private shards.
     """
 
     campaign: str
@@ -46,6 +46,7 @@ class ProviderSettings:
     poll_s: float = 0.5
     max_upload: int | None = None
     max_memory: int | None = None
+    max_disk: int | None = None
     schedule: Schedule | None = None
     p2p: tuple[str, ...] = ()
     private_data: Path | None = None

@@ -205,11 +205,11 @@ class Signers:
 
         return await self._first(ask)
 
-    async def record(self, round_: int) -> tuple[Signed, Record] | None:
-        """The record of a round; None when there is none within some seconds."""
+    async def record(self, round_: int, wait_ms: int = _POLL_MS) -> tuple[Signed, Record] | None:
+        """The record of a round; None when there is none within some seconds, or `wait_ms`."""
 
         async def ask(signer: str) -> tuple[Signed, Record] | None:
-            reply = await self._poll(signer, "record", {"round": round_})
+            reply = await self._poll(signer, "record", {"round": round_}, wait_ms)
             signed = None if reply is None else Signed.from_bytes(reply.body, _MAX_DOCUMENT)
             return None if signed is None else (signed, self.open(Record, signed))
 
@@ -275,9 +275,9 @@ class Signers:
 
     # --- reading answers ---------------------------------------------------------------------------------------------
 
-    async def _poll(self, signer: str, method: str, params: JsonObject) -> Reply | None:
+    async def _poll(self, signer: str, method: str, params: JsonObject, wait_ms: int = _POLL_MS) -> Reply | None:
         """A long poll; None for "not yet"."""
-        reply = await self._call(signer, method, params | {"wait_ms": _POLL_MS}, timeout_s=_POLL_MS / 1000 + _CALL_S)
+        reply = await self._call(signer, method, params | {"wait_ms": wait_ms}, timeout_s=wait_ms / 1000 + _CALL_S)
         return reply if reply.body else None
 
     def _read_roster(self, data: bytes) -> Roster:

@@ -1,14 +1,16 @@
 """What a member is doing, one canonical JSON object a line in `status.jsonl`: for operators, the demo and the CLI.
 
-Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, paused, stopped), step and
-steps of the round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and bytes_received of
-this process so far, by_method (the same by kind of message), and where they are known: deadline_ms (Unix, when the
-phase ends), tokens (counted, in the record), after a record its checkpoint and whether this member was counted, and
-refused (a slug) with why (words) for what was not taken. `listeners` hear every line as it is written.
+Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, paused, show, stopped), step
+and steps of the round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and
+bytes_received of this process so far, by_method (the same by kind of message), and where they are known: deadline_ms
+(Unix, when the phase ends), tokens (counted, in the record), after a record its checkpoint and whether this member
+was counted, and refused (a slug) with why (words) for what was not taken. `listeners` hear every line as it is
+written. A line for which there is no room on the disk is heard by them alone.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -59,12 +61,24 @@ class Status:
             "by_method": {"sent": {**totals.sent_by_method}, "received": {**totals.received_by_method}},
         }
         line |= more | ({"refused": refused, "why": why} if refused else {})
-        if self.path.exists() and self.path.stat().st_size > _ROTATE_BYTES:
-            self.path.replace(self.path.with_suffix(".old.jsonl"))
-        with self.path.open("ab") as stream:
-            stream.write(dumps(line) + b"\n")
+        try:
+            self._append(dumps(line) + b"\n")
+        except OSError as problem:
+            _log.warning("status: a line is lost: %s", problem)
         for tell in self.listeners:
             try:
                 tell(line)
             except Exception:  # noqa: BLE001 - what only shows must not end a round
                 _log.exception("a status line could not be shown")
+
+    def _append(self, line: bytes) -> None:
+        if self.path.exists() and self.path.stat().st_size > _ROTATE_BYTES:
+            self.path.replace(self.path.with_suffix(".old.jsonl"))
+        with self.path.open("ab", buffering=0) as stream:
+            whole = stream.tell()
+            try:
+                if stream.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                stream.truncate(whole)
+                raise

@@ -32,15 +32,24 @@ class Thinning:
             self._journal.drop_state(trace, before)
 
 
-def affordable(config: RunConfig, step_s: float, wanted: int) -> int:
-    """The greatest n up to `wanted` for which a state is computed again well within the time that a signer waits.
+def affordable(config: RunConfig, step_s: float) -> int:
+    """The greatest n for which a state is computed again well within the time that a signer waits, if every n-th stays.
 
     `step_s` are the seconds of an inner step here. On private shards no signer ever asks: none needs to stay.
     """
     if config.private:
         return _NONE
     segment_s = max(step_s, 1e-9) * config.training.trace_every
-    allowed = 1 + int(config.verification.state_wait_ms / 1000 / _SHARE_OF_WAIT / segment_s)
+    return 1 + int(config.verification.state_wait_ms / 1000 / _SHARE_OF_WAIT / segment_s)
+
+
+def kept_every(config: RunConfig, step_s: float, wanted: int) -> int:
+    """Which trace states stay where the owner wants every `wanted`-th: more, if signers would wait too long; none that
+    no signer will ask for.
+    """
+    allowed = affordable(config, step_s)
+    if config.private:
+        return allowed
     if allowed < wanted:
         _log.warning("states: every %d. is kept, not every %d.: signers would wait too long", allowed, wanted)
     return min(wanted, allowed)

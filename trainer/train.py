@@ -4,8 +4,9 @@
       every round:  next_plan -> ready_base -> take_steps -> commit -> wait_for_anchor -> exchange -> next_checkpoint
 
 Each step can be repeated: after a crash the loop comes back to where the files in the data directory say it was.
-SIGTERM ends the inner steps at the next trace boundary, finishes the round with what was done, and leaves; a second one
-leaves at once. A pause (`trainer.pausing`) does the same, and joins again when it is over.
+SIGTERM ends the inner steps at the next trace boundary, finishes the round with what was done, waits for its draws
+(`trainer.leaving`), and leaves; a second one leaves at once. A pause (`trainer.pausing`) ends them too, and joins again
+when it is over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import time
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import TypeVar
 
 from commonweight.errors import (
     ChainError,
@@ -28,26 +30,32 @@ from commonweight.errors import (
 )
 from commonweight.memory import keep_freed_memory
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.records import Plan
+from commonweight.protocol.records import Plan, Record
 from commonweight.protocol.structure import check_plan
 from commonweight.schedule import Schedule
 from trainer.allreduce import Exchange
 from trainer.anchor import wait_for_anchor
 from trainer.checkpoint import Base
 from trainer.journal import RoundFolder
+from trainer.leaving import until_drawn
 from trainer.lineage import ready_base
 from trainer.member import Member, open_member
 from trainer.outcome import confirm, look_back, made_base, next_checkpoint, settle_earlier, wait_for_record
 from trainer.pausing import paused_until
+from trainer.room import FULL
 from trainer.settings import ProviderSettings, is_follower
 from trainer.showing import log_handler, shown
 from trainer.stopping import Stop, until_asked
 
+T = TypeVar("T")
+Found = tuple[Signed, Record]
+"""A round's record, signed and read."""
 _log = logging.getLogger("commonweight.trainer")
 _HEARTBEAT_S = 3.0
 _SEGMENT_MARGIN = 1.3
 _GRACE_S = 5.0
 _PAUSE_POLL_S = 0.5
+_ROOM_POLL_S = 5.0
 _LINGER = 4
 """Once the record is out, an exchange may go on for this part of its time: what is lacking then, the signers have."""
 
@@ -76,6 +84,8 @@ async def _run(settings: ProviderSettings) -> None:
         if stop.soon.is_set():
             stop.now.set()
             task.cancel()
+        else:
+            _log.warning("asked to end: the round that is under way is finished first; asked again, it ends at once")
         stop.soon.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,7 +107,10 @@ async def live(member: Member, listen: str, stop: Stop) -> None:
         await until_asked(member.start(listen), stop)
         heartbeat = asyncio.create_task(_heartbeat(member, stop))
         await rounds(member, stop)
+        heartbeat.cancel()
         await member.signers.leave(member.index)
+        if stop.why is None:
+            await until_drawn(member)
     except asyncio.CancelledError:
         if not stop.now.is_set():
             raise
@@ -117,7 +130,7 @@ async def _heartbeat(member: Member, stop: Stop) -> None:
         await asyncio.sleep(_HEARTBEAT_S)
         try:
             async with stop.speaking:
-                if not stop.resting.is_set():
+                if not stop.resting.is_set() and not member.room.short:
                     await member.join()
         except TrainingError as banned:
             stop.why = banned
@@ -146,12 +159,31 @@ async def rest(member: Member, stop: Stop) -> None:
         await until_asked(member.join(), stop)
 
 
+async def without_room(member: Member, stop: Stop) -> None:
+    """Tell the signers that this member goes, wait until there is room on the disk, and join again."""
+    _log.error("no round is begun: %s; free space there, or keep less: --keep-states, --max-disk", member.room.short)
+    member.status.say("paused", member.round, refused="no-room", why=member.room.short)
+    async with stop.speaking:
+        await member.signers.leave(member.index)
+
+    while not stop.soon.is_set() and not await asyncio.to_thread(member.room.make):
+        await until_asked(asyncio.sleep(_ROOM_POLL_S), stop)
+    if not stop.soon.is_set():
+        member.status.say("join", member.round)
+        await until_asked(member.join(), stop)
+
+
 async def rounds(member: Member, stop: Stop) -> None:
-    """Round after round, until asked to stop; between two of them a pause may hold."""
+    """Round after round, until asked to stop; between two of them a pause may hold, or there may be no room on the
+    disk. A disk that is full in the middle of a round costs that round.
+    """
     while not stop.soon.is_set():
         try:
             if stop.resting.is_set():
                 await rest(member, stop)
+                continue
+            if not await asyncio.to_thread(member.room.make):
+                await without_room(member, stop)
                 continue
             member.status.say("wait", member.round)
             await look_back(member)
@@ -163,6 +195,12 @@ async def rounds(member: Member, stop: Stop) -> None:
         except (ChainError, PeerError, StoreError, FormatError) as problem:
             _log.warning("round not finished, trying again: %s", problem)
             await asyncio.sleep(member.poll_s)
+        except OSError as problem:
+            if problem.errno not in FULL:
+                raise
+            _log.error("round not finished, trying again: %s", problem)
+            member.status.say("wait", member.round, refused="no-room", why=str(problem))
+            await asyncio.sleep(_ROOM_POLL_S)
     await confirm(member)
 
 
@@ -187,17 +225,77 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
     await settle_earlier(member, plan)
     base = await made_base(member, plan) or await ready_base(member, plan)
     exchange: Exchange | None = None
-    if member.index in plan.indices and plan.round > member.joined:
+    if _takes_part(member, signed, plan):
         exchange = member.exchange(signed, keys)
         folder = member.journal.open_round(signed)
         await commit(member, folder, base, stop)
         member.go_ahead(folder, lambda _, __: stop.leaving, lambda _, __: _go_on(stop))
-        await exchange_parts(member, folder, exchange)
-    member.status.say("record", plan.round, deadline_ms=plan.record_by_ms)
-    patience_s = 0.0 if exchange is None else plan.record_by_ms / 1000 + _GRACE_S - member.clock()
-    record = await until_asked(wait_for_record(member, plan), stop, patience_s)
+        outcome = exchanged(member, folder, exchange, stop)
+    else:
+        outcome = recorded(member, plan, stop)
+    record = await _unless_given_up(member, plan, outcome)
+    if exchange is not None:
+        exchange.abandon()
     if record is not None:
         await next_checkpoint(member, signed, plan, *record, base, exchange)
+
+
+async def exchanged(member: Member, folder: RoundFolder, exchange: Exchange, stop: Stop) -> Found | None:
+    """The record after the exchange of a round in which this member takes part."""
+    plan = folder.body
+    await exchange_parts(member, folder, exchange)
+    return await recorded(member, plan, stop, plan.record_by_ms / 1000 + _GRACE_S)
+
+
+async def recorded(member: Member, plan: Plan, stop: Stop, until_s: float = 0.0) -> Found | None:
+    """A round's record; None when asked to stop before there is one, but not before Unix time `until_s`."""
+    member.status.say("record", plan.round, deadline_ms=plan.record_by_ms)
+    return await until_asked(wait_for_record(member, plan), stop, until_s - member.clock())
+
+
+async def _unless_given_up(member: Member, plan: Plan, work: Coroutine[None, None, T]) -> T | None:
+    """The result of `work`; None, and `work` is given up, when the round is: whoever coordinates now has planned a
+    later one and has no record of this one. So it is after a coordinator has been replaced.
+    """
+    working, given_up = asyncio.create_task(work), asyncio.create_task(_given_up(member, plan))
+    try:
+        await asyncio.wait({working, given_up}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        _log.warning("round %d is given up: a later one is planned, and it has no record", plan.round)
+        member.status.say("record", plan.round, refused="given-up", why="a later round is planned without its record")
+        return None
+    finally:
+        for task in (working, given_up):
+            task.cancel()
+        await asyncio.gather(working, given_up, return_exceptions=True)
+
+
+async def _given_up(member: Member, plan: Plan) -> None:
+    """Returns when a later round is planned and, twice in a row, whichever signer answers has no record of this one."""
+    without = 0
+    while without < 2:
+        try:
+            later = await member.signers.plan(plan.round)
+            missing = later is not None and await member.signers.record(plan.round, wait_ms=0) is None
+            without = without + 1 if missing else 0
+        except (PeerError, FormatError) as problem:
+            _log.info("whether round %d goes on cannot be asked: %s", plan.round, problem)
+        await asyncio.sleep(member.poll_s)
+
+
+def _takes_part(member: Member, signed: Signed, plan: Plan) -> bool:
+    """Whether this member works in a round: not if it has committed to another plan of it, say of a coordinator who has
+    lost its office since. It never has two commitments of one round.
+    """
+    if member.index not in plan.indices or plan.round <= member.joined:
+        return False
+    committed = member.journal.committed_round(plan.round)
+    if committed is None or committed.plan.digest == signed.digest:
+        return True
+    why = f"it committed to another plan of this round, {committed.plan.digest}"
+    member.status.say("wait", plan.round, refused="committed-before", why=why)
+    return False
 
 
 # --- train and commit ------------------------------------------------------------------------------------------------
@@ -261,6 +359,12 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
     except TrainingError as problem:
         _log.error("round %d is given up: %s", plan.round, problem)
         member.status.say("train", plan.round, refused="training-failed", why=str(problem))
+        return None
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        _log.error("round %d is given up: %s", plan.round, problem)
+        member.status.say("train", plan.round, refused="no-room", why=str(problem))
         return None
     _log.info("round %d: %d steps, loss %.4f, %.2f s, trace %.1f %%", plan.round, work.commitment.steps, work.loss,
               work.seconds, 100 * work.trace_seconds / max(work.seconds, 1e-9))  # fmt: skip
@@ -335,6 +439,9 @@ async def upload(member: Member, folder: RoundFolder) -> None:
             try:
                 message, payload = await asyncio.to_thread(part, number)
                 await member.signers.upload(plan.round, number, message, payload)
+            except TrainingError as problem:
+                _log.error("round %d part %d is not uploaded: %s", plan.round, number, problem)
+                return
             except PeerRefused as refused:
                 if refused.code != "too-early":
                     _log.warning("round %d part %d was not taken: %s", plan.round, number, refused)

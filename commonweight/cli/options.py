@@ -60,6 +60,10 @@ MaxUploadOption = Annotated[
 MaxMemoryOption = Annotated[
     str | None, typer.Option("--max-memory", help="Start no training that needs more, like 8GB.", metavar="SIZE")
 ]
+MaxDiskOption = Annotated[
+    str | None,
+    typer.Option("--max-disk", help="Begin no round that takes more in --data-dir, like 50GB.", metavar="SIZE"),
+]
 ScheduleOption = Annotated[
     str | None,
     typer.Option(

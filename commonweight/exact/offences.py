@@ -28,6 +28,7 @@ from commonweight.protocol.records import (
     Result,
     Verdict,
     open_signed,
+    reduced_from,
 )
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import check_commitment, check_part_message, counted_tokens, receipt_in_time
@@ -179,17 +180,18 @@ def _invalid_commitment(case: _Case) -> None:
 
 
 def _equivocation(case: _Case) -> None:
-    """Two different documents where only one may be: commitments of a round, parts or results of a plan, plans."""
+    """Two different documents where only one may be: commitments, parts or results of a plan, plans of a round."""
     keys: list[tuple[str, tuple[object, ...]]] = []
     for signed, commitment in case.of(Commitment):
         case.accuses(commitment.index)
-        keys.append((signed.digest, ("commitment", commitment.round)))
+        keys.append((signed.digest, ("commitment", commitment.round, commitment.plan)))
     for signed, message in case.of(PartMessage):
         case.accuses(message.sender)
         keys.append((signed.digest, ("part", message.round, message.plan, message.part)))
     for _, result in case.of(Result):
         case.accuses(result.reducer)
-        keys.append((result.digest, ("result", result.round, result.plan, result.part, result.members)))
+        place = ("result", result.round, result.plan, result.part, result.members, result.commitments)
+        keys.append((result.digest, place))
     for signed, plan in case.of(Plan):
         if case.author(signed, plan) != case.offence.signer:
             raise OffenceError("An offence accuses someone else than its documents do")
@@ -199,16 +201,16 @@ def _equivocation(case: _Case) -> None:
         raise OffenceError("An offence proves nothing", "it needs two different documents for one place")
 
 
-def _reduction(case: _Case, digest: str, plan: Plan, part: int, members: Collection[int]) -> str:
-    """The digest that the committed parts of these members aggregate to."""
-    commitments = {body.index: body for _, body in case.of(Commitment) if body.plan == digest}
-    if part >= plan.parts or not set(members) <= set(commitments):
-        raise OffenceError("An offence lacks a commitment", f"members {sorted(members)}"[:200])
+def _reduction(case: _Case, digest: str, plan: Plan, part: int, commitments: Mapping[int, Commitment]) -> str:
+    """The digest that a part of these commitments aggregates to."""
+    if part >= plan.parts or any(body.plan != digest for body in commitments.values()):
+        raise OffenceError("An offence proves nothing", "its commitments are about another plan or part")
     span = part_range(case.context.numel, plan.block, plan.parts, part)
     decoded = {
-        i: check_part(case.blob(i), span.size, plan.codec, plan.block, commitments[i].parts[part]) for i in members
+        i: check_part(case.blob(i), span.size, plan.codec, plan.block, body.parts[part])
+        for i, body in commitments.items()
     }
-    weights = {i: counted_tokens(commitments[i], plan, case.context.config) for i in members}
+    weights = {i: counted_tokens(body, plan, case.context.config) for i, body in commitments.items()}
     return reduce_part(case.context.config, plan, case.context.numel, part, decoded, weights).digest
 
 
@@ -219,7 +221,13 @@ def _wrong_reduction(case: _Case) -> None:
     case.accuses(result.reducer)
     if result.plan != digest or result.part != case.offence.part:
         raise OffenceError("An offence proves nothing", "its result is about another plan or part")
-    if _reduction(case, digest, plan, result.part, result.members) == result.digest:
+    shown = {body.index: (signed.digest, body) for signed, body in case.of(Commitment)}
+    if not set(result.members) <= set(shown):
+        raise OffenceError("An offence lacks a commitment", f"members {list(result.members)}"[:200])
+    used = {index: shown[index] for index in result.members}
+    if reduced_from(digest for digest, _ in used.values()) != result.commitments:
+        raise OffenceError("An offence proves nothing", "its commitments are not those that were reduced")
+    if _reduction(case, digest, plan, result.part, {i: body for i, (_, body) in used.items()}) == result.digest:
         raise OffenceError("An offence proves nothing", "the result is right")
 
 
@@ -231,7 +239,13 @@ def _wrong_record(case: _Case) -> None:
     part = case.offence.part
     if record.plan != digest or part is None or part >= len(record.results):
         raise OffenceError("An offence proves nothing", "its record is about another plan or part")
-    if _reduction(case, digest, plan, part, [entry.index for entry in record.counted]) == record.results[part]:
+    shown = {signed.digest: body for signed, body in case.of(Commitment)}
+    if not {entry.commitment for entry in record.counted} <= set(shown):
+        raise OffenceError("An offence lacks a commitment", "that of a member which its record counts")
+    counted = {entry.index: shown[entry.commitment] for entry in record.counted}
+    if any(body.index != index for index, body in counted.items()):
+        raise OffenceError("An offence proves nothing", "its record counts one member's commitment for another")
+    if _reduction(case, digest, plan, part, counted) == record.results[part]:
         raise OffenceError("An offence proves nothing", "the record's result is right")
 
 

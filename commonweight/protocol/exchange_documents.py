@@ -3,14 +3,15 @@
 As in `round_documents`, reading checks every field's type and bounds; what spans documents is checked by `structure`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from commonweight.protocol.canonical import Json, JsonObject
-from commonweight.protocol.fields import U32, Fields
+from commonweight.protocol.canonical import Json, JsonObject, sha256_hex
+from commonweight.protocol.fields import U32, Fields, digest_bytes
 from commonweight.protocol.round_documents import MAX_MEMBERS
 
-__all__ = ["MOST_MEASURED", "Link", "PartMessage", "Receipt", "Result"]
+__all__ = ["MOST_MEASURED", "Link", "PartMessage", "Receipt", "Result", "reduced_from"]
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,16 @@ class Link:
         )
 
 
+def reduced_from(commitments: Iterable[str]) -> str:
+    """What a result names the commitments by that it aggregates: SHA-256 of their digests, in its members' order."""
+    return sha256_hex(b"".join(digest_bytes(digest) for digest in commitments))
+
+
 @dataclass(frozen=True)
 class Result:
-    """What a reducer signs: the members it aggregated, the SHA-256 of the encoded result, and the links it measured."""
+    """What a reducer signs: the members it aggregated and by which commitments (`reduced_from`), the SHA-256 of the
+    encoded result, and the links it measured.
+    """
 
     KIND: ClassVar[str] = "result"
     SCHEMA: ClassVar[str] = "commonweight.result.v1"
@@ -140,6 +148,7 @@ class Result:
     part: int
     reducer: int
     members: tuple[int, ...]
+    commitments: str
     digest: str
     links: tuple[Link, ...]
 
@@ -153,6 +162,7 @@ class Result:
             "part": self.part,
             "reducer": self.reducer,
             "members": list(self.members),
+            "commitments": self.commitments,
             "digest": self.digest,
             "links": [link.to_json() for link in self.links],
         }
@@ -169,6 +179,7 @@ class Result:
             f.integer("part", 0, MAX_MEMBERS - 1),
             f.integer("reducer", 0, U32),
             f.integers("members", 0, U32, 1, MAX_MEMBERS),
+            f.digest("commitments"),
             f.digest("digest"),
             f.objects("links", Link.read, 0, MAX_MEMBERS),
         )

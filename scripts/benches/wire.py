@@ -122,7 +122,7 @@ def result_message(plan: Plan, part: int, part_bytes: int) -> JsonObject:
     """The signed document that goes with a reduced part of everybody's, with every link measured."""
     reducer = plan.reducers[part]
     links = tuple(Link(i, part_bytes, _MICROSECONDS, _MICROSECONDS) for i in plan.indices if i != reducer)
-    body = Result(plan.run, plan.round, _DIGEST, part, reducer, plan.indices, _DIGEST, links)
+    body = Result(plan.run, plan.round, _DIGEST, part, reducer, plan.indices, _DIGEST, _DIGEST, links)
     return Signed(body.KIND, body.to_body(), _SIGNATURE).to_json()
 
 

@@ -46,6 +46,7 @@ from commonweight.protocol.records import (
     Result,
     Segment,
     Verdict,
+    reduced_from,
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
@@ -221,6 +222,7 @@ class Staged:
                 p,
                 plan.reducers[p],
                 tuple(work),
+                reduced_from(commitments[i].digest for i in work),
                 reduced[p].digest,
                 tuple(Link(i, 400, 100 + 10 * i, 40_000 + 10_000 * i) for i in work if i != plan.reducers[p]),
             )

@@ -53,6 +53,7 @@ from trainer.diloco import Enough, Progress, Work, commitment_of, payload_of
 from trainer.journal import Journal, RoundFolder
 from trainer.member import Member
 from trainer.peers import PeerBook, largest_reply
+from trainer.room import Room
 from trainer.signers import Signers
 from trainer.stopping import Stop
 from trainer.train import live
@@ -153,13 +154,14 @@ class One:
     home: Path
     lines: Lines = field(default_factory=Lines)
     process: Process | None = None
+    member: Member = field(init=False)
     stop: Stop | None = None
     ended: str | None = None
     up_since: float = 0.0
+    name: str = ""
 
-    @property
-    def name(self) -> str:
-        return f"member-{self.index}"
+    def __post_init__(self) -> None:
+        self.name = self.name or f"member-{self.index}"
 
     @property
     def honest(self) -> bool:
@@ -285,8 +287,8 @@ class Crowd:
     def begin(self, one: One) -> None:
         """Start a member's process, on what its folder remembers."""
         one.process, one.stop, one.up_since = Process(one.name), Stop(), self.loop.time()
-        member = self._member(one)
-        self.loop.start(one.process, self._live(one, member, one.stop))
+        one.member = self._member(one)
+        self.loop.start(one.process, self._live(one, one.member, one.stop))
 
     async def _live(self, one: One, member: Member, stop: Stop) -> None:
         try:
@@ -313,7 +315,7 @@ class Crowd:
             signers=Signers(dialer, DOMAIN, {s.address: s.party.name + ":1" for s in self.signers}),
             book=SimBook(dialer, one.index, largest_reply(self.config)), dialer=dialer, journal=journal,
             checkpoints=Checkpoints(folder / "checkpoints", self.config, RUN, AtOnce(), AtOnce()),
-            trainer=trainer, status=status,
+            trainer=trainer, status=status, room=Room(folder, journal, self.config),
             poll_s=0.5, lock=lock, clock=self.loop.unix,
             listener=listener(self.links, party),
         )  # fmt: skip

@@ -158,6 +158,9 @@ class MemberView:
     def time_s(self) -> int:
         return self._ledger.timestamp()
 
+    def final_s(self) -> int:
+        return self._ledger.block_at(self._ledger.number - _FINALITY).timestamp
+
     def unsettled_epoch(self) -> int:
         return max(0, self._ledger.params.epoch_of(self._ledger.timestamp()) - 1)
 

@@ -11,7 +11,7 @@ from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Blob, Offence, part_blob
-from commonweight.protocol.records import Commitment, PartMessage, Receipt, Result, sign_body
+from commonweight.protocol.records import Commitment, PartMessage, Receipt, Result, reduced_from, sign_body
 from tests.golden import golden_round as g
 from tests.golden import make
 
@@ -147,12 +147,41 @@ def reduction(made: g.GoldenRound, **changes) -> tuple[Offence, dict[str, bytes]
 
 def test_a_wrong_reduction_is_proven_by_reducing_again(made: g.GoldenRound, context: Context) -> None:
     check(*reduction(made, digest=OTHER), context)
-    check(*reduction(made, members=(0, 2)), context)
+    two = reduced_from(made.commitments[index].digest for index in (0, 2))
+    check(*reduction(made, members=(0, 2), commitments=two), context)
+    refused(context, reduction(made, members=(0, 2)))
     refused(context, reduction(made))
     wrong, blobs = reduction(made, digest=OTHER)
     refused(context, (replace(wrong, documents=wrong.documents[:-1]), blobs))
     refused(context, (wrong, {**blobs, "part-5": blobs["part-0"]}))
     refused(context, (replace(wrong, part=0), blobs))
+
+
+def second_of_member_0(made: g.GoldenRound) -> tuple[Signed, dict[str, bytes]]:
+    """A second, consistent commitment to the plan that nobody saw in the round, and all payloads of part 1 with its."""
+    payload = made.payloads[2]
+    body = replace(made.commitment_bodies[0], parts=payload.committed)
+    blobs = {part_blob(i): made.payloads[i].parts[1] for i in g.MEMBERS} | {part_blob(0): payload.parts[1]}
+    return by_member(body, 0), blobs
+
+
+def test_a_second_commitment_made_afterwards_convicts_no_honest_reducer(made: g.GoldenRound, context: Context) -> None:
+    second, blobs = second_of_member_0(made)
+    others = [made.commitments[i] for i in g.MEMBERS if i != 0]
+    refused(context, offence("wrong-reduction", [made.plan, made.results[1], second, *others], part=1, blobs=blobs))
+
+
+def test_a_second_commitment_made_afterwards_convicts_no_honest_record(made: g.GoldenRound, context: Context) -> None:
+    second, blobs = second_of_member_0(made)
+    others = [made.commitments[i] for i in g.MEMBERS if i != 0]
+    for commitments in ([second, *others], [made.commitments[0], second, *others]):
+        case = offence("wrong-record", [made.plan, made.record, *commitments], None, COORDINATOR, 1, blobs)
+        refused(context, case)
+
+
+def test_commitments_to_two_plans_of_one_round_are_no_equivocation(made: g.GoldenRound, context: Context) -> None:
+    other = by_member(replace(made.commitment_bodies[2], plan=OTHER))
+    refused(context, offence("equivocation", [made.commitments[2], other]))
 
 
 def test_a_wrong_record_is_proven_by_reducing_again(made: g.GoldenRound, context: Context) -> None:

@@ -37,6 +37,7 @@ from commonweight.protocol.records import (
     Result,
     Segment,
     Verdict,
+    reduced_from,
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
@@ -176,7 +177,10 @@ def build(codec: str = "int8", method: str = "clipped-mean", error_feedback: boo
         reduce_part(config, plan_body, layout.numel, part, {i: payloads[i].parts[part] for i in MEMBERS}, weights)
         for part in range(plan_body.parts)
     )
-    results = tuple(sign_result(plan.digest, plan_body, part, reduced[part].digest) for part in range(plan_body.parts))
+    used = reduced_from(commitments[index].digest for index in MEMBERS)
+    results = tuple(
+        sign_result(plan.digest, plan_body, part, used, reduced[part].digest) for part in range(plan_body.parts)
+    )
     digests = sorted(commitments[index].digest for index in MEMBERS)
     root = hex32(anchor_root([digest_bytes(digest) for digest in digests]))
     anchor = sign_body(Anchor(RUN, 1, plan_body.deadline_s, tuple(digests), root), COORDINATOR_KEY, DOMAIN)
@@ -300,13 +304,14 @@ def manifest_of(
     return make_manifest(RUN, number, parent, plan, config.sha256, files, {n: cid_for(d) for n, d in files.items()})
 
 
-def sign_result(plan_digest: str, plan: Plan, part: int, digest: str) -> Signed:
+def sign_result(plan_digest: str, plan: Plan, part: int, used: str, digest: str) -> Signed:
     """A reducer's signed result with the links it measured."""
     reducer = plan.reducers[part]
     links = tuple(
         Link(link.index, link.bytes, link.transfer_us, link.rtt_us) for link in measured_links() if link.by == reducer
     )
-    return sign_body(Result(RUN, 1, plan_digest, part, reducer, MEMBERS, digest, links), member_key(reducer), DOMAIN)
+    body = Result(RUN, 1, plan_digest, part, reducer, MEMBERS, used, digest, links)
+    return sign_body(body, member_key(reducer), DOMAIN)
 
 
 def measured_links() -> tuple[MeasuredLink, ...]:

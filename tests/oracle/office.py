@@ -7,6 +7,7 @@ are the real ones.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,16 @@ from commonweight.exact.trace import State, TraceBuilder
 from commonweight.net import Caller, Dialer, Identity, Request
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
-from commonweight.protocol.records import Commitment, Link, PartMessage, Plan, Record, Result, sign_body
+from commonweight.protocol.records import (
+    Commitment,
+    Link,
+    PartMessage,
+    Plan,
+    Record,
+    Result,
+    reduced_from,
+    sign_body,
+)
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from commonweight.store import FolderStore
@@ -308,10 +318,14 @@ class Crew:
         body = PartMessage(RUN, plan.round, signed.digest, plan.base, part, self.index, digest)
         return sign_body(body, self.key, DOMAIN), sent
 
-    def result(self, signed: Signed, plan: Plan, part: int, members: tuple[int, ...], digest: str) -> Signed:
-        """A reducer's word about a part."""
+    def result(
+        self, signed: Signed, plan: Plan, part: int, members: tuple[int, ...], digest: str,
+        commitments: Iterable[str | None],
+    ) -> Signed:  # fmt: skip
+        """A reducer's word about a part of these members' commitments, by their digests."""
         links = tuple(Link(i, 100_000, 10_000, 1_000 + i) for i in members if i != self.index)
-        body = Result(RUN, plan.round, signed.digest, part, self.index, members, digest, links)
+        used = reduced_from(commitment for commitment in commitments if commitment is not None)
+        body = Result(RUN, plan.round, signed.digest, part, self.index, members, used, digest, links)
         return sign_body(body, self.key, DOMAIN)
 
     def request(self, method: str, params: dict[str, Any], body: bytes = b"") -> Request:
@@ -356,5 +370,5 @@ async def reduce(office: Office, crew: dict[int, Crew], members: tuple[int, ...]
         encoded = {i: payload.parts[part] for i, payload in payloads.items() if payload is not None}
         digest = reduce_part(office.config, plan, office.seat.numel, part, encoded, tokens).digest
         digest = "0x" + "ab" * 32 if reducer == liar else digest
-        result = crew[reducer].result(signed, plan, part, members, digest)
+        result = crew[reducer].result(signed, plan, part, members, digest, [crew[i].previous for i in members])
         await office.api.result(crew[reducer].request("result", {"result": result.to_json()}))

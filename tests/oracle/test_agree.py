@@ -164,7 +164,8 @@ def false_verdicts(clerk: Clerk) -> list[Signed]:
 def late_result(plan: Doc[Plan], record: Record) -> Signed:
     """A result by the backup of a part, of which the record knows nothing."""
     backup = Crew(plan.body.backups[0])
-    made = backup.result(plan.signed, plan.body, 0, tuple(plan.body.indices), record.results[0])
+    used = [entry.commitment for entry in record.counted]
+    made = backup.result(plan.signed, plan.body, 0, tuple(plan.body.indices), record.results[0], used)
     links = tuple(replace(link, bytes=7) for link in Result.from_body(made.body).links)
     return sign_body(replace(Result.from_body(made.body), links=links), backup.key, DOMAIN)
 

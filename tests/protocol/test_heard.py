@@ -26,7 +26,7 @@ def record(results: Sequence[Result]) -> Record:
 
 LINKS = st.lists(st.builds(Link, st.integers(0, 4), *[st.integers(1, 5)] * 3), max_size=4, unique_by=lambda x: x.index)
 RESULTS = st.lists(
-    st.builds(lambda part, by, links: Result(RUN, 1, D, part, by, COUNTED, D, tuple(links)),
+    st.builds(lambda part, by, links: Result(RUN, 1, D, part, by, COUNTED, D, D, tuple(links)),
               st.integers(0, 5), st.integers(0, 4), LINKS),
     max_size=8, unique_by=lambda x: (x.part, x.reducer),
 )  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_record_can_be_read_whatever_reducers_say_that_they_measured(results: 
 
 
 def test_links_that_nobody_measured_come_from_no_choice_of_results() -> None:
-    results = [Result(RUN, 1, D, part, part, COUNTED, D, (Link((part + 1) % 3, 10, 10, 10),)) for part in range(3)]
+    results = [Result(RUN, 1, D, part, part, COUNTED, D, D, (Link((part + 1) % 3, 10, 10, 10),)) for part in range(3)]
     signed = record(results)
     false = replace(signed, links=(replace(signed.links[0], bytes=11), *signed.links[1:]))
     assert heard(results, false) is None
@@ -63,6 +63,6 @@ def test_links_that_nobody_measured_come_from_no_choice_of_results() -> None:
 
 
 def test_a_coordinator_that_lets_one_reduce_everything_costs_nobody_forever() -> None:
-    results = [Result(RUN, 1, D, part, 0, COUNTED, D, (Link(1, 1, 1, 1),)) for part in range(64)]
+    results = [Result(RUN, 1, D, part, 0, COUNTED, D, D, (Link(1, 1, 1, 1),)) for part in range(64)]
     false = record(results)
     assert heard(results, replace(false, links=(replace(false.links[0], bytes=65),))) is None

@@ -13,7 +13,7 @@ from tests.trainer.test_round import Bench
 from trainer.data import Corpus
 from trainer.diloco import RoundTrainer
 from trainer.recall import Recall
-from trainer.thinning import affordable
+from trainer.thinning import affordable, kept_every
 
 pytestmark = pytest.mark.unit
 
@@ -107,9 +107,9 @@ def test_an_interrupted_round_loses_no_more_steps_than_when_all_is_kept(
 
 def test_slow_machines_keep_more_than_they_were_told(long: RunConfig) -> None:
     wait_s = long.verification.state_wait_ms / 1000
-    assert affordable(long, 1e-4, 50) == 50
-    assert affordable(long, wait_s / 4 / 2 / 3, 50) == 4
-    assert affordable(long, wait_s, 50) == 1
+    assert kept_every(long, 1e-4, 50) == 50
+    assert affordable(long, wait_s / 4 / 2 / 3) == kept_every(long, wait_s / 4 / 2 / 3, 50) == 4
+    assert kept_every(long, wait_s, 50) == 1
 
 
 @pytest.mark.parametrize("step_s", [0.0, 1e-9, 1e-4, 1.0, 1e4])
@@ -119,8 +119,8 @@ def test_who_keeps_all_states_thins_out_none_however_fast_it_is(
 ) -> None:
     """A member of several processes depends on it: none of them could compute a state again to the bit."""
     config = replace(long, verification=replace(long.verification, state_wait_ms=wait_ms))
-    assert affordable(config, step_s, 1) == 1
+    assert kept_every(config, step_s, 1) == 1
     bench = Bench(config, corpus, tmp_path / "all", domain)
-    bench.trainer._step_s = step_s
+    bench.trainer.step_s = step_s
     bench.train()
     assert on_disk(bench) == [0, 1, 2, 3, 4, 5, 6]

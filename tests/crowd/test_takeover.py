@@ -1,0 +1,79 @@
+"""The coordinator is lost for good in the middle of a round, and the signers name another one (docs/oracle.md)."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import oracle.coordinator
+from commonweight.protocol.records import Plan
+from oracle.coordinator import Coordinator
+from oracle.rounds import Rounds
+from oracle.uploads import Uploads
+from tests.crowd.clock import VirtualLoop, simulate
+from tests.crowd.crowd import Crowd, Signer
+
+pytestmark = pytest.mark.unit
+HOUR_MS = 3_600_000
+
+
+async def take_over(crowd: Crowd) -> Signer:
+    """What a restart with `--coordinator NEW` does at every signer that is left."""
+    assert crowd.loop is asyncio.get_running_loop()
+    crowd.lead.process.kill()
+    await asyncio.sleep(5)
+    second = crowd.signers[1]
+    for signer in crowd.signers[1:]:
+        signer.desk.rounds = Rounds(signer.desk.seat.db, second.address)
+    second.coordinator = Coordinator(second.desk, second.offending, Uploads(second.desk, second.offending))
+    crowd.loop.start(second.process, second.coordinator.run())
+    return second
+
+
+def counted_by_all(crowd: Crowd, after: int) -> bool:
+    """Whether each member was counted in some round after this one."""
+    return all(any(round_ > after for round_ in one.lines.counted) for one in crowd.members)
+
+
+@pytest.mark.parametrize("when", ["train", "anchor", "record"])
+def test_members_give_up_the_round_that_nobody_ends_and_go_on(disk: Path, when: str) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 4, signers=3)
+        crowd.start()
+        await crowd.recorded(2)
+        await crowd.until("they are there", lambda: all(one.lines.phase == (3, when) for one in crowd.members))
+        await take_over(crowd)
+        await crowd.until("all are counted again", lambda: counted_by_all(crowd, 3), 300)
+        crowd.close()
+
+    simulate(work)
+
+
+def test_a_deadline_in_the_far_future_holds_nobody_longer_than_its_coordinator_is_in_office(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = oracle.coordinator.make_plan
+
+    def far(**known: Any) -> Plan:
+        plan = made(**known)
+        if plan.round != 3:
+            return plan
+        ends = {name: getattr(plan, name) + HOUR_MS for name in ("commit_by_ms", "anchor_by_ms", "exchange_by_ms")}
+        epoch = known["params"].epoch_of(ends["commit_by_ms"] // 1000)
+        return replace(plan, epoch=epoch, record_by_ms=plan.record_by_ms + HOUR_MS, **ends)
+
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 4, signers=3)
+        monkeypatch.setattr(oracle.coordinator, "make_plan", far)
+        crowd.start()
+        await crowd.recorded(2)
+        await crowd.until("round 3 is planned", lambda: crowd.plan(3))
+        await asyncio.sleep(10)
+        monkeypatch.setattr(oracle.coordinator, "make_plan", made)
+        await take_over(crowd)
+        await crowd.until("all are counted again", lambda: counted_by_all(crowd, 3), 300)
+        crowd.close()
+
+    simulate(work)
