@@ -194,9 +194,10 @@ class Api:
         plan = self._plan_or_refuse(commitment.plan)
         now = self._seat.now_ms()
         if now > plan.body.commit_by_ms:
-            self._seat.db.add_late(commitment.round, commitment.index, now)
+            if commitment.index in plan.body.indices:
+                self._seat.db.add_late(plan.body.round, commitment.index, now)
             late_ms = now - plan.body.commit_by_ms
-            raise PeerRefused("late", f"The deadline of round {commitment.round} is over", f"by {late_ms} ms")
+            raise PeerRefused("late", f"The deadline of round {plan.body.round} is over", f"by {late_ms} ms")
         await self._accept(signed, plan, commitment)
 
     async def _accept(self, signed: Signed, plan: Doc[Plan], commitment: Commitment) -> None:

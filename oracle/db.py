@@ -100,6 +100,18 @@ class Database(DatabaseCore):
         """Note that a member's parts are not held after all."""
         self.write("DELETE FROM payloads WHERE round=? AND member=?", round_, member)
 
+    def payloads_upto(self, round_: int) -> list[bytes]:
+        """SHA-256 of all parts that are held of rounds up to this one, and of no later one."""
+        held = self.read(
+            "SELECT sha256 FROM payloads WHERE round<=? EXCEPT SELECT sha256 FROM payloads WHERE round>?",
+            round_, round_,
+        )  # fmt: skip
+        return [as_bytes(sha256) for (sha256,) in held]
+
+    def forget_payloads(self, round_: int) -> None:
+        """Note that no part of rounds up to this one is held any more."""
+        self.write("DELETE FROM payloads WHERE round<=?", round_)
+
     # --- members ---------------------------------------------------------------------------------------------------
 
     def member_seen(self, index: int, peer: str, have: bytes | None, now_ms: int, *, silence_ms: int = 15_000) -> None:

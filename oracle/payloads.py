@@ -1,9 +1,7 @@
 """Payload parts that members upload: checked against the commitment, kept by digest, published as one object each."""
 
-from collections.abc import Mapping
-
 from commonweight.exact.payload import check_part
-from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.parts import part_range
 from commonweight.protocol.records import Commitment, Plan
 from oracle.blobs import Blobs
@@ -44,8 +42,8 @@ class Payloads:
         """Put a member's payload, the concatenation of its parts, into the store; returns the CID. Blocks."""
         return str(self._seat.store.put(b"".join(parts)))
 
-    def forget(self, digests_by_member: Mapping[int, tuple[str, ...]]) -> None:
-        """Drop local copies of a round whose payloads the store holds."""
-        for digests in digests_by_member.values():
-            for digest in digests:
-                self._blobs.drop(digest)
+    def forget(self, upto: int) -> None:
+        """Drop all parts of rounds up to this one: the store holds those that were counted."""
+        for digest in self._seat.db.payloads_upto(upto):
+            self._blobs.drop(hex32(digest))
+        self._seat.db.forget_payloads(upto)

@@ -23,6 +23,7 @@ from oracle import dataset
 from oracle.agree import Agreement
 from oracle.api import Api
 from oracle.banning import Banning
+from oracle.books import close_books
 from oracle.collect import Collecting
 from oracle.coordinator import Coordinator
 from oracle.desk import open_desk
@@ -198,26 +199,11 @@ class Service:
             self._errand("disputes", self.disputing.step)
         self._errand("keep", self.keeping.step)
         self._errand("remote-pin", self.keeping.remote_step)
-        self._settle_books()
+        close_books(self.desk)
 
     async def _report(self, attempt: int) -> bool:
         agreed = await self.agreement.propose(attempt)
         return False if agreed is None else await self.submitting.report(agreed)
-
-    def _settle_books(self) -> None:
-        """Nothing is left to do for rounds of final reports: their draws are closed and local payloads dropped."""
-        db, view = self.seat.db, self.desk.view
-        for epoch, final in view.final.items():
-            if final and db.get_meta(f"settled/{epoch}") is None and epoch in view.reports:
-                rounds = db.report_rounds(epoch, view.reports[epoch].digest)
-                if rounds is None:
-                    continue
-                db.close_draws(rounds)
-                for number in rounds:
-                    record = self.desk.rounds.record(number)
-                    if record is not None:
-                        self.desk.payloads.forget({e.index: e.parts for e in record.body.counted})
-                db.set_meta(f"settled/{epoch}", "1")
 
     # --- errands -----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("commonweight.trainer")
 _PER_S = 2.0
+_MINUTE_S, _REMEMBERED = 60.0, 64
 _console = Console(stderr=True)
 
 
@@ -78,10 +81,36 @@ class Line:
 
 
 def log_handler(console: Console = _console) -> logging.Handler:
-    """Writes log lines to stderr, above the live line where there is one."""
+    """Writes log lines to stderr, above the live line where there is one; one that comes again, once a minute."""
     handler = _AboveTheLine(console) if console.is_terminal else logging.StreamHandler()
+    handler.addFilter(OnceAMinute())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     return handler
+
+
+class OnceAMinute(logging.Filter):
+    """Keeps back what was said within the last minute, word by word, and says how often it was: what is tried again and
+    again would fill screens and disks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line is shown."""
+        text = record.getMessage()
+        at_s, kept_back = self._said.get(text, (-math.inf, 0))
+        if record.created < at_s + _MINUTE_S:
+            self._said[text] = at_s, kept_back + 1
+            return False
+        if kept_back:
+            record.msg, record.args = f"{text} (and {kept_back} times more since it was last said)", ()
+        self._said[text] = record.created, 0
+        self._said.move_to_end(text)
+        while len(self._said) > _REMEMBERED:
+            self._said.popitem(last=False)
+        return True
 
 
 class _AboveTheLine(logging.Handler):

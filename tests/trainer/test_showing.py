@@ -19,7 +19,7 @@ from trainer.board import Board
 from trainer.earnings import Earned
 from trainer.history import History, read_history
 from trainer.metrics import PHASES, Metrics
-from trainer.showing import Line, log_handler
+from trainer.showing import Line, OnceAMinute, log_handler
 from trainer.status import Status
 
 pytestmark = pytest.mark.unit
@@ -230,3 +230,16 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
             for value in event.summary.value:
                 found.setdefault(value.tag, {})[event.step] = value.simple_value
     return found
+
+
+def test_what_is_said_again_and_again_is_shown_once_a_minute() -> None:
+    once, shown = OnceAMinute(), []
+    for second in range(150):
+        record = logging.LogRecord("n", logging.WARNING, "p", 1, "round not finished: %s", ("full",), None)
+        record.created = 1000.0 + second
+        if once.filter(record):
+            shown.append(record.getMessage())
+        other = logging.LogRecord("n", logging.WARNING, "p", 1, "second %d", (second,), None)
+        assert once.filter(other)
+    more = " (and 59 times more since it was last said)"
+    assert shown == ["round not finished: full", "round not finished: full" + more, "round not finished: full" + more]
