@@ -172,7 +172,8 @@ class Intake:
             raise SignatureError(f"A {kind} is not signed by the coordinator", signer)
 
     def _require_signer(self, signer: str, kind: str) -> None:
-        if signer not in self._desk.view.signers:
+        """Who has left office since has signed all the same."""
+        if signer not in self._desk.view.offices.ever:
             raise SignatureError(f"A {kind} is signed by somebody who is not a signer", signer)
 
     def _require_member(self, signer: str, index: int, kind: str) -> None:

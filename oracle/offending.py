@@ -80,7 +80,7 @@ class Offending:
         view = self._desk.view
         return Context(
             self._seat.domain, self._seat.campaign, self._seat.config, self._seat.numel,
-            lambda index: view.keys.get(index, frozenset()), view.signers,
+            lambda index: view.keys.get(index, frozenset()), view.offices.ever,
         )  # fmt: skip
 
     def ban_of(self, row: OffenceRow) -> Ban:

@@ -19,6 +19,7 @@ from commonweight.chain.events import (
     ProviderRegistered,
     ReportSubmitted,
     RoundAnchored,
+    SignerSetChanged,
     Slashed,
     StakeAdded,
     StakeWithdrawn,
@@ -28,6 +29,7 @@ from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
 from commonweight.chain.types import Block
 from commonweight.protocol.fields import lower_address
+from commonweight.protocol.offices import Offices
 from commonweight.protocol.sumtree import Leaf
 from oracle.db import AnchorRow, Database
 
@@ -42,8 +44,8 @@ class View:
     """The chain at one moment. `open_epoch` is the last closed epoch (-1: none) and `open_info` where it stands, at the
     finalised block; `head_*` are the same at the latest block, for deciding what is due. `leaves` and `depth` are the
     last final tree as the credits lists give it, `closed` and `reports` the epochs' events, `keys` all signing keys
-    that a provider has had, lower case, `cases` all challenges of credits, `epochs` all settled epochs and `staked` the
-    providers' stakes when the last closed one was closed.
+    that a provider has had, lower case, `offices` all signer sets until then, `cases` all challenges of credits,
+    `epochs` all settled epochs and `staked` the providers' stakes when the last closed one was closed.
     """
 
     latest: Block
@@ -51,6 +53,7 @@ class View:
     providers: tuple[Provider, ...]
     keys: Mapping[int, frozenset[str]]
     signers: tuple[str, ...]
+    offices: Offices
     quorum: int
     config_digest: bytes
     open_epoch: int
@@ -110,6 +113,7 @@ class Watcher:
         self._next_block = -1  # each process reads the events anew: what they change is written idempotently
         self._providers: dict[int, Provider] = {}
         self._keys: dict[int, frozenset[str]] = {}
+        self._offices = Offices(())
         self._cases: tuple[Case, ...] = ()
         self._ledger = LedgerView(run)
 
@@ -124,7 +128,7 @@ class Watcher:
         events: tuple[ChainEvent, ...] = ()
         start = run.first_block if self._next_block < 0 else self._next_block
         if at >= start:
-            kinds: list[type[ChainEvent]] = [RoundAnchored, *_REGISTRY_EVENTS, *CHALLENGE_EVENTS]
+            kinds: list[type[ChainEvent]] = [RoundAnchored, SignerSetChanged, *_REGISTRY_EVENTS, *CHALLENGE_EVENTS]
             events = tuple(run.events(kinds, from_block=start, to_block=at))
         self._ledger.advance(at)
         tree = self._ledger.tree()
@@ -133,8 +137,8 @@ class Watcher:
         head_epoch = run.oracle.next_epoch() - 1
         view = View(
             latest, finalized, providers, self._known_keys(events),
-            tuple(lower_address(s) for s in run.oracle.signers(block=at)), run.oracle.quorum(block=at),
-            run.oracle.config_digest(block=at),
+            tuple(lower_address(s) for s in run.oracle.signers(block=at)), self._known_offices(events),
+            run.oracle.quorum(block=at), run.oracle.config_digest(block=at),
             open_epoch, run.oracle.epoch_info(open_epoch, block=at) if open_epoch >= 0 else None,
             head_epoch, run.oracle.epoch_info(head_epoch) if head_epoch >= 0 else None,
             run.ledger.latest(block=at), run.oracle.credits_limit(block=at), run.oracle.finished_at(block=at) > 0,
@@ -157,6 +161,7 @@ class Watcher:
         if look.upto_block >= self._next_block:
             db.add_anchors(rows, look.upto_block)
             self._keys = dict(look.view.keys)
+            self._offices = look.view.offices
             self._cases = look.view.cases
             self._next_block = look.upto_block + 1
 
@@ -166,6 +171,10 @@ class Watcher:
             if isinstance(event, ProviderRegistered | KeyRotated):
                 keys[event.index] = keys.get(event.index, frozenset()) | {lower_address(event.signing_key)}
         return keys
+
+    def _known_offices(self, events: Iterable[ChainEvent]) -> Offices:
+        new = [(e.block, tuple(map(lower_address, e.signers))) for e in events if isinstance(e, SignerSetChanged)]
+        return Offices((*self._offices.sets, *new))
 
     def _registry(self, events: Iterable[ChainEvent], at: int) -> tuple[Provider, ...]:
         """Only what has changed is read again."""

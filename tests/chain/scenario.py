@@ -21,6 +21,7 @@ from commonweight.chain.run import Run
 from commonweight.chain.structs import ZERO_ADDRESS, Milestone, Report, RunParams
 from commonweight.chain.types import Receipt
 from commonweight.protocol import creditslist
+from commonweight.protocol.structs import Rotation
 
 ETHER = 10**18
 CID = "bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am"
@@ -111,6 +112,16 @@ class World:
             self.by(number).registry.register(
                 address, address, f"127.0.0.1:{7000 + number}", self.run.params.provider_stake
             )
+
+    def rotate(self, *keys: Key) -> None:
+        """Put another signer set into office, after the delay; the signers are their own transmitters."""
+        oracle = self.run.oracle
+        names = tuple(key.address for key in sorted(keys, key=lambda key: int(key.address, 16)))
+        rotation = Rotation(oracle.config_digest(), len(names) // 2 + 1, names, names)
+        digest = rotation.digest(oracle.domain())
+        oracle.propose_rotation(rotation, [key.sign_digest(digest) for key in SIGNERS[:2]])  # type: ignore[arg-type]
+        self.warp(self.run.chain.timestamp() + self.run.params.rotation_delay + 1)
+        oracle.apply_rotation(rotation)  # type: ignore[arg-type]
 
     def close(self, epoch: int) -> None:
         """Close an epoch after its end."""

@@ -14,6 +14,7 @@ from commonweight.chain.structs import Provider as Registered
 from commonweight.chain.types import Block
 from commonweight.protocol.documents import Ban
 from commonweight.protocol.keys import address_of, recover_address
+from commonweight.protocol.offices import Offices
 from oracle.db import AnchorRow
 from oracle.watch import View
 from tests.crowd.clock import START_S, VirtualLoop
@@ -116,8 +117,9 @@ class Ledger:
         )
         return View(
             self.block_at(self.number), self.block_at(self.number - _FINALITY), providers,
-            {i: frozenset({a}) for i, a in enumerate(self.keys)}, self.in_office, self.quorum, b"\xcd" * 32, 0, info, 0,
-            info, LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed}, {}, {},
+            {i: frozenset({a}) for i, a in enumerate(self.keys)}, self.in_office,
+            Offices(((0, self.in_office),)), self.quorum, b"\xcd" * 32, 0, info, 0, info,
+            LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed}, {}, {},
             staked=dict.fromkeys(range(len(self.keys)), 10**30),
         )  # fmt: skip
 

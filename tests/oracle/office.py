@@ -26,6 +26,7 @@ from commonweight.exact.trace import State, TraceBuilder
 from commonweight.net import Caller, Dialer, Identity, Request
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
+from commonweight.protocol.offices import Offices
 from commonweight.protocol.records import (
     Commitment,
     Link,
@@ -164,7 +165,7 @@ class Office:
         self, folder: Path, chain: Chain, position: int = 0, members: int = 3, coordinator: int = 0, **config: Any
     ) -> None:
         self.folder, self.chain, self.position, self.member_count = folder, chain, position, members
-        self.leader = SIGNERS[coordinator]
+        self.leader, self.offices = SIGNERS[coordinator], Offices(((0, SIGNERS),))
         self.config = make_config(**config)
         self.params = replace(
             make_params(START_S - 4000), epoch_start=START_S, epoch_length=120, last_epoch=3, anchor_window=4,
@@ -228,10 +229,15 @@ class Office:
         )
         return View(
             self.chain.block(), self.chain.finalized_block(), providers,
-            {i: frozenset({a}) for i, a in enumerate(keys)}, SIGNERS, 2, b"\xcd" * 32, 0, info, 0, info,
-            LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed}, {}, {},
-            staked=dict.fromkeys(range(self.member_count), 10**30),
+            {i: frozenset({a}) for i, a in enumerate(keys)}, self.offices.sets[-1][1], self.offices, 2,
+            b"\xcd" * 32, 0, info, 0, info, LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed},
+            {}, {}, staked=dict.fromkeys(range(self.member_count), 10**30),
         )  # fmt: skip
+
+    def rotate(self, *signers: str) -> None:
+        """Another signer set takes office, in the chain's newest block as this signer sees it."""
+        self.offices = Offices((*self.offices.sets, (self.chain.number, tuple(sorted(signers)))))
+        self.look()
 
     def look(self) -> None:
         """Take in what the chain has: the view, and anchors that are final."""
