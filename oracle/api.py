@@ -7,12 +7,12 @@ a member for its index. A refusal has a code: `late`, `wrong-plan`, `unknown-mem
 import asyncio
 from collections.abc import Callable
 
-from commonweight.errors import CommonweightError, PeerRefused, RuleBroken
+from commonweight.errors import CommonweightError, PeerRefused, RuleBroken, SignatureError
 from commonweight.exact.codecs import encoded_size
 from commonweight.net import Caller, Limits, Method, Reply, Request, Server, connect
 from commonweight.net.blobs import BODY_LIMIT, read_size, split_blobs
 from commonweight.protocol.canonical import Json, JsonObject, dumps
-from commonweight.protocol.documents import Signed
+from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Anchor, Commitment, PartMessage, Plan, Receipt, Result, open_signed
@@ -202,6 +202,9 @@ class Api:
 
     async def _accept(self, signed: Signed, plan: Doc[Plan], commitment: Commitment) -> None:
         """Verify and keep a commitment; what breaks a rule is refused, and an offence where it proves one."""
+        provider, signer = self._desk.view.provider(commitment.index), recover(signed, self._seat.domain)
+        if provider is None or provider.signing_key.lower() != signer:
+            raise SignatureError(f"A commitment is not signed by provider {commitment.index}'s present key", signer)
         try:
             self._intake.accept(signed)
         except TwoDocumentsError as two:

@@ -18,7 +18,7 @@ _MOST_ROUNDS_AHEAD = 1000
 
 
 class NotYetError(OracleError):
-    """A document names another one, or a registration, that is not known here yet."""
+    """A document names another one, or is by a key, that is not known here yet."""
 
 
 class TwoDocumentsError(OracleError):
@@ -172,13 +172,11 @@ class Intake:
             raise SignatureError(f"A {kind} is not signed by the coordinator", signer)
 
     def _require_signer(self, signer: str, kind: str) -> None:
-        """Who has left office since has signed all the same."""
+        """Who has left office since has signed all the same; who comes into it may be known to others first."""
         if signer not in self._desk.view.offices.ever:
-            raise SignatureError(f"A {kind} is signed by somebody who is not a signer", signer)
+            raise NotYetError(f"A {kind} is signed by nobody in office up to the finalised block", signer)
 
     def _require_member(self, signer: str, index: int, kind: str) -> None:
-        provider = self._desk.view.provider(index)
-        if provider is None:
-            raise NotYetError(f"Provider {index} is not registered at the finalised block")
-        if provider.signing_key.lower() != signer:
-            raise SignatureError(f"A {kind} is not signed by provider {index}", f"but by {signer}")
+        """By any key that the provider has had: it may have another one since, and others may know of that first."""
+        if signer not in self._desk.view.keys.get(index, frozenset()):
+            raise NotYetError(f"A {kind} is signed by no key of provider {index} up to the finalised block", signer)

@@ -166,6 +166,7 @@ class Office:
     ) -> None:
         self.folder, self.chain, self.position, self.member_count = folder, chain, position, members
         self.leader, self.offices = SIGNERS[coordinator], Offices(((0, SIGNERS),))
+        self.new_keys: dict[int, bytes] = {}
         self.config = make_config(**config)
         self.params = replace(
             make_params(START_S - 4000), epoch_start=START_S, epoch_length=120, last_epoch=3, anchor_window=4,
@@ -218,8 +219,10 @@ class Office:
         return self.desk.seat
 
     def view(self) -> View:
-        keys = [address_of(member_key(i)) for i in range(self.member_count)]
-        providers = tuple(Provider(a, a, a, 1, 0, 0, 1, f"127.0.0.1:{9000 + i}") for i, a in enumerate(keys))
+        first = [address_of(member_key(i)) for i in range(self.member_count)]
+        keys = [address_of(self.new_keys.get(i, member_key(i))) for i in range(self.member_count)]
+        held = list(zip(first, keys, strict=True))
+        providers = tuple(Provider(a, key, a, 1, 0, 0, 1, f"127.0.0.1:{9000 + i}") for i, (a, key) in enumerate(held))
         closed = EpochClosed(
             epoch=0, acc=7 << 64, unlocked_escrow=10**18, provider_count=self.member_count, closed_at=START_S + 120,
             address=RUN, block=220, block_hash=bytes(32), tx=bytes(32), log_index=0,
@@ -229,7 +232,7 @@ class Office:
         )
         return View(
             self.chain.block(), self.chain.finalized_block(), providers,
-            {i: frozenset({a}) for i, a in enumerate(keys)}, self.offices.sets[-1][1], self.offices, 2,
+            {i: frozenset(both) for i, both in enumerate(held)}, self.offices.sets[-1][1], self.offices, 2,
             b"\xcd" * 32, 0, info, 0, info, LatestRoot(0, False, bytes(32), 0, 0), 10**9, False, (), 0, {0: closed},
             {}, {}, staked=dict.fromkeys(range(self.member_count), 10**30),
         )  # fmt: skip

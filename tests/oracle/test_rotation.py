@@ -1,29 +1,40 @@
 """Signers and keys that change while work is under way: what was signed before stays signed."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from commonweight.chain.client import Chain
+from commonweight.chain import client
 from commonweight.chain.keys import Key
 from commonweight.chain.run import Run
+from commonweight.errors import SignatureError
+from commonweight.protocol.documents import Signed
+from commonweight.protocol.keys import address_of
 from commonweight.protocol.offices import Offices
+from commonweight.protocol.records import sign_body
 from oracle.db import Database
+from oracle.phases import Finish
 from oracle.watch import Watcher
 from tests.chain.scenario import KEYS, make_world
-from tests.oracle.office import SIGNERS
+from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office, commit
 from tests.oracle.test_agree import Clerk, clerks, proposed, votes
+from tests.oracle.test_coordinator import gather, play, until
 
 __all__ = ["clerks"]
 
 pytestmark = pytest.mark.unit
+
+NEW_KEY = b"\x77" * 32
+NO_REPLAY: dict[str, Any] = {"segment": None, "exact": False, "rel_l2": None, "norm_ratio": None}
 
 
 @pytest.mark.chain
 def test_the_view_has_every_signer_set_whenever_it_was_looked(anvil_url: str, tmp_path: Path) -> None:
     world = make_world(anvil_url, tmp_path / "nonces")
     world.fund()
-    run = Run.at(Chain([anvil_url], confirmations=0), world.run.address)
+    run = Run.at(client.Chain([anvil_url], confirmations=0), world.run.address)
     db, watcher = Database(tmp_path / "data", run=run.address, signer=SIGNERS[0]), Watcher(run)
     first = watcher.look(None)
     assert first is not None
@@ -60,3 +71,45 @@ async def test_documents_of_a_signer_that_left_office_are_still_copied(clerks: l
     clerk.copy_from(source)
     assert signed
     assert signed == {row.digest for row in office.seat.db.documents_after(0, 10_000) if row.signer == SIGNERS[0]}
+
+
+async def test_work_of_a_member_that_has_another_key_by_now_is_still_copied(tmp_path: Path) -> None:
+    chain, crew = Chain(), {i: Crew(i) for i in range(3)}
+    first, second = (Office(tmp_path, chain, position, max_rounds=1) for position in range(2))
+    await play(first, crew)
+    await until(first, Finish)
+    chain.now_ms += 5000
+    second.new_keys[0] = NEW_KEY
+    second.look()
+    for row in first.seat.db.documents_after(0, 1000):
+        assert await second.collecting._take(Signed.from_bytes(row.signed))
+    second.look()
+    await second.recount.step()
+    assert second.recount.result(1) == "ok"
+    assert [c.index for c in second.record(1).counted] == [0, 1, 2]
+
+
+async def test_a_document_by_a_key_or_signer_not_seen_yet_waits_and_is_not_refused(clerks: list[Clerk]) -> None:
+    """Another signer may have seen the block of a rotation first."""
+    office = clerks[1].office
+    true, result = clerks[0].reporting.verdicts(2)[0].body, office.desk.rounds.results(2)[0].body
+    by_signer = sign_body(replace(true, signer=address_of(NEW_KEY), check="structure", **NO_REPLAY), NEW_KEY, DOMAIN)
+    by_member = sign_body(replace(result, members=result.members[1:]), NEW_KEY, DOMAIN)
+    for document in (by_signer, by_member):
+        assert not await office.collecting._take(document)
+    office.new_keys[result.reducer] = NEW_KEY
+    office.rotate(*SIGNERS, address_of(NEW_KEY))
+    for document in (by_signer, by_member):
+        assert await office.collecting._take(document)
+    kept = [verdict.digest for verdict in office.desk.rounds.verdicts(2)]
+    assert by_signer.digest in kept
+
+
+async def test_a_member_commits_by_its_present_key_only(tmp_path: Path) -> None:
+    office, crew = Office(tmp_path, Chain()), {i: Crew(i) for i in range(3)}
+    await gather(office, crew)
+    office.new_keys[0] = NEW_KEY
+    office.look()
+    with pytest.raises(SignatureError, match="present key"):
+        await commit(office, crew[0])
+    assert office.desk.rounds.commitments(1) == {}
