@@ -79,13 +79,12 @@ class Replaying:
         bodies = {digest: c.body for digest, c in anchored.items()}
         explained = self._roots_known(plan)
         standing = await self._standings.at(view, seed.block)
-        drawn = draws_of(plan, bodies, seed, self._seat.config, len(view.signers), standing) if bodies else ()
-        mine = view.position(self._seat.address)
+        drawn = draws_of(plan, bodies, seed, self._seat.config, view.offices, standing) if bodies else ()
         late = {other for other in self._unexplained() if other > number - _LATE_ROUNDS} - {number}
         with db.transaction():
             db.keep_draws(number, {(d.index, d.segment, d.position) for d in drawn})
             for d in drawn:
-                state = "wanted" if d.position == mine else "other"
+                state = "other" if view.turns(self._seat.address, d.position, seed.block) else "wanted"
                 db.add_draw(Draw(number, d.index, d.segment, d.position, seed.block, seed.hash, state))
             db.set_meta(_UNEXPLAINED, " ".join(map(str, sorted(late if explained else late | {number}))))
 
@@ -125,7 +124,7 @@ class Replaying:
 
     def _take_over(self) -> None:
         """Make draws of others mine: those that stay undone, and those that not more signers passed than failed."""
-        view, mine = self._desk.view, self._desk.view.position(self._seat.address)
+        view = self._desk.view
         for draw in self._seat.db.draws(state="other"):
             plan = self._desk.rounds.plan(draw.round)
             if plan is None:
@@ -135,9 +134,9 @@ class Replaying:
             passed = sum(v.outcome == "pass" for v in made)
             if passed > len(made) - passed:
                 continue
-            steps = (mine - draw.position) % len(view.signers)
+            turns = view.turns(self._seat.address, draw.position, draw.seed_block)
             silent_ms = self._seat.now_ms() - plan.body.anchor_by_ms
-            if made or silent_ms > steps * _TAKE_OVER_MS:
+            if made or silent_ms > turns * _TAKE_OVER_MS:
                 self._seat.db.set_draw(draw, "wanted")
 
     def _sweep(self) -> None:

@@ -140,7 +140,7 @@ class Reporting:
         records = {n: tuple(hex32(anchor.record_hash) for anchor in db.record_anchors(n)) for n in rounds}
         return Facts(
             domain=self._seat.domain, run=self._seat.campaign, config=self._seat.config, epoch_of=params.epoch_of,
-            signers=view.offices.ever, in_office=view.signers, keys=lambda index: view.keys.get(index, frozenset()),
+            offices=view.offices, keys=lambda index: view.keys.get(index, frozenset()),
             roots=lambda number: roots.get(number, set()), records_of=lambda number: records.get(number, ()),
             seed=seeds.get, credited=credited,
             leaves=view.leaves,

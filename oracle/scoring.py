@@ -43,7 +43,7 @@ class Scoring:
                 break
             open_ = [d for d in drawn_scores(self._desk, number, seed) if result == OK and self._is_open(number, d)]
             for draw in open_:
-                if seed is not None and self._due(plan.body, draw):
+                if seed is not None and self._due(plan.body, draw, seed):
                     return await self._score(plan, draw, seed)
             if not open_ and done == number - 1:
                 done = number
@@ -63,10 +63,10 @@ class Scoring:
         decided = passed > len(made) - passed or 2 * (len(made) - passed) > len(self._desk.view.signers)
         return self._seat.address not in made and not decided
 
-    def _due(self, plan: Plan, draw: ScoreDraw) -> bool:
-        view, made = self._desk.view, self._verdicts(plan.round, draw.index)
-        steps = (view.position(self._seat.address) - draw.position) % max(1, len(view.signers))
-        return bool(made) or self._seat.now_ms() - plan.record_by_ms > steps * _TAKE_OVER_MS or steps == 0
+    def _due(self, plan: Plan, draw: ScoreDraw, seed: Seed) -> bool:
+        made = self._verdicts(plan.round, draw.index)
+        turns = self._desk.view.turns(self._seat.address, draw.position, seed.block)
+        return bool(made) or self._seat.now_ms() - plan.record_by_ms > turns * _TAKE_OVER_MS or turns == 0
 
     async def _score(self, plan: Doc[Plan], draw: ScoreDraw, seed: Seed) -> bool:
         record = self._desk.rounds.record(plan.body.round)
@@ -117,7 +117,7 @@ def drawn_scores(desk: Desk, number: int, seed: Seed | None) -> tuple[ScoreDraw,
     record = desk.rounds.record(number)
     if record is None or seed is None:
         return ()
-    return score_draws(seed.hash, record.body, desk.seat.config.verification, len(desk.view.signers))
+    return score_draws(seed.hash, record.body, desk.seat.config.verification, len(desk.view.offices.at(seed.block)))
 
 
 def scores_settled(desk: Desk, number: int, seed: Seed) -> bool:

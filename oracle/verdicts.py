@@ -43,7 +43,7 @@ def _fits(
     desk: Desk, verdict: Verdict, plan: Plan, record: Record | None, commitments: dict[str, Commitment], seed: Seed
 ) -> bool:
     try:
-        check_verdict(verdict, plan, record, commitments, seed, desk.seat.config)
+        check_verdict(verdict, plan, record, commitments, seed, desk.seat.config, desk.view.offices)
     except FormatError:
         return False
     return True

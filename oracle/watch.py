@@ -95,6 +95,15 @@ class View:
         """A signer's place in the set, -1 when it is not in office."""
         return self.signers.index(signer) if signer in self.signers else -1
 
+    def turns(self, signer: str, position: int, block: int) -> int:
+        """How many turns a signer waits before it does what a block's hash drew for the signer at a position; none for
+        its own. Who came into office later comes after all who shared the draws.
+        """
+        office = self.offices.at(block)
+        if signer in office:
+            return (office.index(signer) - position) % len(office)
+        return len(office) + max(0, self.position(signer))
+
 
 @dataclass(frozen=True)
 class Look:

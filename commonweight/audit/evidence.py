@@ -19,8 +19,9 @@ from commonweight.exact.layout import Layout
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.evidence import INDEX, Evidence
 from commonweight.protocol.evidence_check import Facts, Seed, check_evidence
-from commonweight.protocol.fields import hex32
+from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.offences import Offence
+from commonweight.protocol.offices import Offices
 from commonweight.protocol.outcome_documents import Manifest
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.standing import Exposure, Final, Standing, exposure
@@ -161,15 +162,14 @@ class EvidenceAudit:
     def _facts(self, reported: Reported) -> Facts:
         params, at = self.run.params, reported.event.block
         anchors = [event for event in self.replay.anchors if event.block <= at]
-        signers = {signer.lower() for office in reported.signer_sets for signer in office.signers}
+        sets = ((office.since, tuple(map(lower_address, office.signers))) for office in reported.signer_sets)
         earlier = [self.found[e] for e in self.replay.epochs.finals if e < reported.event.epoch and e in self.found]
         return Facts(
             domain=self.run.oracle.domain(),
             run=self.run.address.lower(),
             config=self.config,
             epoch_of=params.epoch_of,
-            signers=signers,
-            in_office=tuple(sorted(signer.lower() for signer in reported.signer_sets[-1].signers)),
+            offices=Offices(tuple(sets)),
             keys=lambda index: self.replay.providers.keys_by(index, at),
             roots=lambda number: _roots(anchors, number),
             records_of=lambda number: _records(anchors, number),
@@ -215,7 +215,7 @@ class EvidenceAudit:
 
     def _prover(self, facts: Facts) -> Callable[[Offence], None]:
         numel = Layout.from_model(self.config.model).numel
-        context = offences.Context(facts.domain, facts.run, self.config, numel, facts.keys, facts.signers)
+        context = offences.Context(facts.domain, facts.run, self.config, numel, facts.keys, facts.offices.ever)
 
         def prove(offence: Offence) -> None:
             blobs = {

@@ -14,8 +14,9 @@ SIGNERS = "signer-sets"
 
 @dataclass(frozen=True)
 class SignerSet:
-    """A set of signers in office, ascending, with its transmitters."""
+    """A set of signers that took office in block `since`, ascending, with its transmitters."""
 
+    since: int
     rotation: int
     quorum: int
     signers: tuple[str, ...]
@@ -59,7 +60,8 @@ class Signers:
         majority = event.quorum * 2 > len(event.signers) >= event.quorum
         self._findings.expect(SIGNERS, majority, f"the quorum of {where} is no majority")
         self._proposal = None
-        self.sets.append(SignerSet(event.rotation, event.quorum, event.signers, event.transmitters, digest))
+        signers, transmitters = event.signers, event.transmitters
+        self.sets.append(SignerSet(event.block, event.rotation, event.quorum, signers, transmitters, digest))
 
     def compare(self, run: Run, block: int) -> None:
         """Compare with the oracle's figures at a block."""

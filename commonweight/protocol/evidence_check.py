@@ -18,6 +18,7 @@ from commonweight.protocol.evidence import Evidence, RoundFiles, measured_links
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.listing import make_list
 from commonweight.protocol.offences import Offence
+from commonweight.protocol.offices import Offices
 from commonweight.protocol.records import (
     Commitment,
     Manifest,
@@ -68,20 +69,19 @@ class Seed:
 class Facts:
     """What the chain says, up to a finalised block.
 
-    `signers` are all that were ever in office, `in_office` those who share the draws, ascending; `keys(index)` is every
-    signing key that a provider had, `roots(round)` the anchored (deadline, root) pairs of a round, `records_of(round)`
-    what was anchored as its record, `seed(anchor_by_s)` the block that draws, `credited` the rounds of earlier final
-    reports, `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of the closed epoch, and
-    so are `stakes` by index and `exposed`. `standing` is that of the last final report before this one,
-    `standing_at(block)` that of the last one that was final in a block.
+    `offices` are all signer sets until then; `keys(index)` is every signing key that a provider had, `roots(round)` the
+    anchored (deadline, root) pairs of a round, `records_of(round)` what was anchored as its record, `seed(anchor_by_s)`
+    the block that draws, `credited` the rounds of earlier final reports, `leaves` the last final tree; `acc`,
+    `wage_of(epochCredits)` and `cap` are those of the closed epoch, and so are `stakes` by index and `exposed`.
+    `standing` is that of the last final report before this one, `standing_at(block)` that of the last one that was
+    final in a block.
     """
 
     domain: Domain
     run: str
     config: RunConfig
     epoch_of: Callable[[int], int]
-    signers: Collection[str]
-    in_office: tuple[str, ...]
+    offices: Offices
     keys: Callable[[int], Collection[str]]
     roots: Callable[[int], Collection[tuple[int, str]]]
     records_of: Callable[[int], Collection[str]]
@@ -148,18 +148,19 @@ def round_evidence(files: RoundFiles, offenders: frozenset[int]) -> RoundEvidenc
 
 
 def draws_of(
-    plan: Plan, commitments: Mapping[str, Commitment], seed: Seed, config: RunConfig, signers: int, standing: Standing
-) -> tuple[Draw, ...]:
+    plan: Plan, commitments: Mapping[str, Commitment], seed: Seed, config: RunConfig, offices: Offices,
+    standing: Standing,
+) -> tuple[Draw, ...]:  # fmt: skip
     """The replays that a round's seed asks for, over its anchored commitments by digest, at each member's own rate.
 
-    `standing` is that of the last report that was final in the block of the seed. On private shards nothing is drawn:
-    nobody but the member could take the steps again.
+    They are dealt to the signers in office in the block of the seed. `standing` is that of the last report that was
+    final in it. On private shards nothing is drawn: nobody but the member could take the steps again.
     """
     if config.private:
         return ()
     segments = {c.index: c.trace.leaves - 1 for _, c in sorted(commitments.items())}
     rates = {index: standing.rate_bps(index, config.verification) for index in segments}
-    return draw_round(seed.hash, plan.round, segments, rates, signers)
+    return draw_round(seed.hash, plan.round, segments, rates, len(offices.at(seed.block)))
 
 
 def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Facts) -> None:
@@ -199,7 +200,7 @@ def _check_receipts(files: RoundFiles, plan: Plan, record: Record, facts: Facts)
     receipted = set()
     for signer, signed in files.receipts:
         receipt = open_signed(Receipt, signed, facts.domain, signer)
-        if signer in facts.signers and receipt.round == plan.round and receipt_in_time(receipt, plan):
+        if signer in facts.offices.ever and receipt.round == plan.round and receipt_in_time(receipt, plan):
             receipted.add(receipt.commitment)
     for entry in record.counted:
         if entry.commitment not in receipted:
@@ -236,14 +237,12 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
     for signed in files.verdicts:
         verdict = Verdict.from_body(signed.body)
         open_signed(Verdict, signed, facts.domain, verdict.signer)
-        if verdict.signer not in facts.signers:
-            raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is by nobody")
-        check_verdict(verdict, plan, record, commitments, seed, facts.config)
+        check_verdict(verdict, plan, record, commitments, seed, facts.config, facts.offices)
         if verdict.segment is not None:
             replayed.add((verdict.index, verdict.segment.start))
     standing = facts.standing_at(seed.block)
     _check_scores(files, seed, facts)
-    drawn = draws_of(plan, commitments, seed, facts.config, len(facts.in_office), standing)
+    drawn = draws_of(plan, commitments, seed, facts.config, facts.offices, standing)
     wanted = {(draw.index, draw.segment) for draw in drawn}
     if wanted != replayed:
         rule = "draw-not-done" if wanted - replayed else "not-drawn"
@@ -252,13 +251,16 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
 
 def check_verdict(
     verdict: Verdict, plan: Plan, record: Record | None, commitments: Mapping[str, Commitment], seed: Seed,
-    config: RunConfig,
+    config: RunConfig, offices: Offices,
 ) -> None:  # fmt: skip
     """Whether a verdict can be in the evidence of a round: wrong-verdict, or another FormatError, when it cannot.
 
-    It is about an anchored commitment (`commitments` by digest), names this round and its seed, and the outcome of
-    scores is what they decide; without a record there are none.
+    It is by a signer in office in the block of the seed or later, about an anchored commitment (`commitments` by
+    digest), names this round and its seed, and the outcome of scores is what they decide; without a record there are
+    none.
     """
+    if verdict.signer not in offices.since(seed.block):
+        raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is by nobody")
     commitment = commitments.get(verdict.commitment)
     if commitment is None or commitment.index != verdict.index:
         raise RuleBroken("wrong-verdict", f"A verdict of round {plan.round} is about nothing")
@@ -277,9 +279,10 @@ def check_verdict(
 def _check_scores(files: RoundFiles, seed: Seed, facts: Facts) -> None:
     """Exactly the drawn contributions are scored; `check_verdict` sees to what their scores decide."""
     record, rule = Record.from_body(files.record.body), facts.config.verification
+    signers = len(facts.offices.at(seed.block))
     said = [Verdict.from_body(signed.body) for signed in files.verdicts]
     scored = {verdict.index for verdict in said if verdict.check == "contribution"}
-    wanted = {draw.index for draw in score_draws(seed.hash, record, rule, len(facts.in_office))}
+    wanted = {draw.index for draw in score_draws(seed.hash, record, rule, signers)}
     if wanted != scored:
         slug = "draw-not-done" if wanted - scored else "not-drawn"
         raise RuleBroken(slug, f"The scores of round {record.round} are not those drawn", f"{sorted(wanted ^ scored)}")
@@ -296,7 +299,7 @@ def _offenders(evidence: Evidence, prove: Callable[[Offence], None]) -> dict[int
 
 
 def _by_signer(kind: type[S], signed: Signed, facts: Facts) -> S:
-    if recover(signed, facts.domain) not in facts.signers:
+    if recover(signed, facts.domain) not in facts.offices.ever:
         raise RuleBroken("stranger", f"A {signed.kind} is not signed by a signer", signed.digest)
     return open_signed(kind, signed, facts.domain)
 

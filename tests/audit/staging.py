@@ -33,6 +33,7 @@ from commonweight.protocol.evidence_check import Facts, Seed, credits_of, draws_
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.offices import Offices
 from commonweight.protocol.outcome_documents import Manifest
 from commonweight.protocol.records import (
     Commitment,
@@ -59,6 +60,7 @@ PROVIDERS = (1, 2, 3, 4)
 FUNDERS = (0, 8, 9)
 SERVER, USERS = 0, (8, 9)
 ROUNDS_PER_EPOCH = 2
+OFFICES = Offices(((0, tuple(key.address.lower() for key in SIGNERS)),))
 Tamper = Callable[[Evidence], Evidence]
 
 
@@ -281,7 +283,7 @@ class Staged:
         bodies = {commitments[i].digest: body for i, (body, _, _) in work.items()}
         scored = self._scores(plan, record, work, commitments, block)
         drawn = draws_of(
-            plan, bodies, Seed(block.number, block.hash), self.config, len(SIGNERS), self.standing_at(block.number)
+            plan, bodies, Seed(block.number, block.hash), self.config, OFFICES, self.standing_at(block.number)
         )
         return (
             tuple(
@@ -370,8 +372,7 @@ class Staged:
             run=self.campaign,
             config=self.config,
             epoch_of=params.epoch_of,
-            signers={s.address.lower() for s in SIGNERS},
-            in_office=tuple(s.address.lower() for s in SIGNERS),
+            offices=OFFICES,
             keys=lambda index: {address_of(member_key(index))},
             roots=lambda number: set(),
             records_of=lambda number: (),

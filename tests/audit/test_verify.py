@@ -12,6 +12,7 @@ import pytest
 from commonweight.audit.findings import AuditReport
 from commonweight.audit.verify import verify
 from commonweight.chain.events import ReportSubmitted
+from commonweight.chain.keys import Key
 from commonweight.chain.local import start_local
 from commonweight.errors import ChainError, Incomplete, UsageError
 from commonweight.protocol.canonical import dumps, loads_object
@@ -313,6 +314,14 @@ def test_credits_for_a_friend_are_refuted(closed_run: Staged) -> None:
     found = problems(verify(settings_of(closed_run)))
     assert found["credits-regenerated", "epoch 1"] == "refuted"
     assert ("roots", "epoch 1") not in found  # the tree follows from the list; it is the list that is false
+
+
+def test_checks_stay_those_of_the_signers_in_office_when_they_were_drawn(closed_run: Staged) -> None:
+    """Two more signers take office after the epoch's rounds, before its report."""
+    closed_run.world.rotate(*SIGNERS, *(Key.from_hex("0x" + digits * 32) for digits in ("77", "78")))
+    closed_run.report(1)
+    closed_run.world.finalize(1)
+    assert problems(verify(settings_of(closed_run))) == {}
 
 
 def test_a_root_anchored_without_its_commitments_is_named(tmp_path: Path) -> None:

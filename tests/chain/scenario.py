@@ -158,7 +158,8 @@ class World:
             block_hash=self.run.chain.block(latest.number - 1).hash,
         )
         report = replace(report, **changes)  # type: ignore[arg-type]
-        return self.run.oracle.submit_report(report, packed, self.signatures(report, SIGNERS[: params.quorum]))
+        signatures = self.signatures(report, SIGNERS[: self.run.oracle.quorum()])
+        return self.run.oracle.submit_report(report, packed, signatures)
 
     def signatures(self, report: Report, signers: Sequence[Key]) -> list[bytes]:
         """The signers' signatures on a report."""

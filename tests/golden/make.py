@@ -57,6 +57,7 @@ from commonweight.protocol.keys import address_of, sign_digest  # noqa: E402
 from commonweight.protocol.listing import make_list, share_cap  # noqa: E402
 from commonweight.protocol.modelconfig import PRESETS  # noqa: E402
 from commonweight.protocol.offences import Blob, Offence, part_blob  # noqa: E402
+from commonweight.protocol.offices import Offices  # noqa: E402
 from commonweight.protocol.parts import part_ranges  # noqa: E402
 from commonweight.protocol.records import Anchor, Segment, Verdict, open_signed  # noqa: E402
 from commonweight.protocol.runconfig import CODECS, METHODS, Aggregation  # noqa: E402
@@ -611,9 +612,10 @@ def signer_keys() -> list[bytes]:
 def evidence() -> dict[str, bytes]:
     """A whole evidence directory of one epoch that `check_evidence` accepts, and what the chain would say about it."""
     made, keys, seed = g.build(), signer_keys(), Seed(1234, b"\x5e" * 32)
+    offices = Offices(((0, tuple(address_of(key) for key in keys)),))
     commitments = {made.commitments[i].digest: made.commitment_bodies[i] for i in g.MEMBERS}
     verdicts = []
-    for draw in draws_of(made.plan_body, commitments, seed, made.config, len(keys), Standing()):
+    for draw in draws_of(made.plan_body, commitments, seed, made.config, offices, Standing()):
         key = keys[draw.position]
         body = Verdict(
             g.RUN,
@@ -661,8 +663,7 @@ def evidence() -> dict[str, bytes]:
         run=g.RUN,
         config=made.config,
         epoch_of=lambda _: 0,
-        signers={address_of(key) for key in keys},
-        in_office=tuple(address_of(key) for key in keys),
+        offices=offices,
         keys=lambda i: {address_of(g.member_key(i))},
         roots=lambda _: {(root.deadline, root.root)},
         records_of=lambda _: {made.record.digest},
@@ -678,7 +679,7 @@ def evidence() -> dict[str, bytes]:
         stakes=dict.fromkeys(accounts, 10**6),
         exposed=Exposure(3000 << 64, {0: 100}),
     )
-    context = Context(g.DOMAIN, g.RUN, made.config, made.layout.numel, facts.keys, facts.signers)
+    context = Context(g.DOMAIN, g.RUN, made.config, made.layout.numel, facts.keys, offices.ever)
     evaluation = Evaluation(1, made.manifest.sha256, g.cid_for(made.manifest.to_bytes()), 3_456_789, 1000)
     draft = Evidence(g.RUN, 0, 1, made.config.to_bytes(), rounds, (root,), (offence(made),), evaluation, b"", (), b"")
     earned = credits_of(draft, facts, {1: frozenset({g.MEMBERS[1]})})
@@ -695,7 +696,7 @@ def evidence() -> dict[str, bytes]:
         "campaign": g.RUN,
         "epoch": 0,
         "attempt": 1,
-        "signers": list(facts.in_office),
+        "signers": list(offices.at(seed.block)),
         "member_keys": {str(i): address_of(g.member_key(i)) for i in g.MEMBERS},
         "accounts": {str(i): account for i, account in accounts.items()},
         "provider_count": 10,

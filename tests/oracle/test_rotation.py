@@ -16,9 +16,10 @@ from commonweight.protocol.offices import Offices
 from commonweight.protocol.records import sign_body
 from oracle.db import Database
 from oracle.phases import Finish
+from oracle.verdicts import fitting
 from oracle.watch import Watcher
 from tests.chain.scenario import KEYS, make_world
-from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office, commit
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit
 from tests.oracle.test_agree import Clerk, clerks, proposed, votes
 from tests.oracle.test_coordinator import gather, play, until
 
@@ -57,6 +58,45 @@ async def test_rounds_of_a_coordinator_that_left_office_are_reported(clerks: lis
     assert made.rounds == [1, 2]
     assert made.report.epoch_credits > 0
     await votes(clerks[2], SIGNERS[1], made.report, made.evidence)
+
+
+async def test_draws_stay_those_of_the_signers_in_office_when_they_were_drawn(clerks: list[Clerk]) -> None:
+    """Two more signers take office after the rounds: their checks were dealt among three."""
+    for clerk in clerks:
+        before = clerk.office.seat.db.draws(round_=2)
+        clerk.office.rotate(*SIGNERS, "0x" + "fe" * 20, "0x" + "ff" * 20)
+        plan = clerk.office.desk.rounds.plan(2)
+        assert plan is not None
+        seed = await clerk.replaying.seed(plan.body)
+        assert seed is not None
+        await clerk.replaying._draw_round(plan.body, seed, clerk.office.desk.view)
+        assert clerk.office.seat.db.draws(round_=2) == before
+    made = await proposed(clerks[0])
+    assert made.rounds == [1, 2]
+    await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+
+
+async def test_verdicts_count_by_who_was_in_office_at_the_draw_or_later(clerks: list[Clerk]) -> None:
+    clerk = clerks[0]
+    true = clerk.reporting.verdicts(2)[0].body
+    clerk.office.offices = Offices(((0, SIGNERS), (true.seed_block - 1, SIGNERS[:2]), (true.seed_block, SIGNERS[1:])))
+    clerk.office.rotate(*SIGNERS[1:], address_of(NEW_KEY))
+    for key in (*SIGNER_KEYS, NEW_KEY):
+        said = replace(true, signer=address_of(key), check="structure", **NO_REPLAY)
+        clerk.office.intake.accept(sign_body(said, key, DOMAIN))
+    fit = {verdict.signer for verdict in fitting(clerk.office.desk, 2, member=true.index)}
+    assert fit >= {*SIGNERS[1:], address_of(NEW_KEY)}
+    assert SIGNERS[0] not in fit, "it had left before anything was drawn"
+
+
+def test_who_comes_into_office_later_takes_draws_over_after_all_who_shared_them(tmp_path: Path) -> None:
+    office = Office(tmp_path, Chain())
+    newcomers = ("0x" + "00" * 20, "0x" + "ff" * 20)
+    office.offices = Offices(((0, SIGNERS), (50, tuple(sorted((*SIGNERS[1:], *newcomers))))))
+    view = office.view()
+    assert [view.turns(signer, 1, 49) for signer in SIGNERS] == [2, 0, 1]
+    assert [view.turns(signer, 1, 50) for signer in view.signers] == [3, 0, 1, 2]
+    assert [view.turns(signer, 1, 49) for signer in newcomers] == [3, 6]
 
 
 async def test_documents_of_a_signer_that_left_office_are_still_copied(clerks: list[Clerk]) -> None:
