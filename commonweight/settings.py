@@ -10,11 +10,11 @@ that settings name.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from commonweight.addresses import parse_address
 from commonweight.chain.urls import mask_url
 from commonweight.errors import ConfigError, UsageError
 from commonweight.quantities import parse_rate, parse_size
@@ -24,14 +24,14 @@ PREFIX = "COMMONWEIGHT_"
 CONFIG_VARIABLE = "COMMONWEIGHT_CONFIG"
 ROLES = ("provider", "oracle", "infer", "audit")
 _SOURCES = {"flag": "the command line"}
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that a command may need to know. None means that the command must be told or does without.
 
-    `patience_s` is how long a chain that does not answer is tried again, `max_fee_gwei` the most to pay for gas.
+    `patience_s` is how long a chain that does not answer is tried again (services that nobody told: 20), `max_fee_gwei`
+    the most to pay for gas.
     `max_upload`, `max_memory`, `max_disk` and `schedule` are kept as they were written and are known to be right.
     """
 
@@ -69,7 +69,7 @@ TEMPLATE = """\
 # rpc = ["http://127.0.0.1:8545"]         # RPC addresses of the chain; the next is asked when one does not answer
 # chain_id = 1                            # refuse any other chain (default: take what the RPC says)
 # confirmations = 12                      # blocks until one counts as final (default: the node's own finality)
-# patience_s = 5                          # how long a chain that does not answer is tried again
+# patience_s = 5                          # how long a chain that does not answer is tried again (services: 20)
 # max_fee_gwei = 500                      # the most to pay for a unit of gas
 # run = "0x..."                           # the run: its campaign's address
 # factory = "0x..."                       # the factory (default: the one that ships for this chain)
@@ -255,13 +255,6 @@ def _urls(name: str, raw: object, source: str, base: Path) -> tuple[str, ...]:
     return urls
 
 
-def _address(name: str, raw: object, source: str, base: Path) -> str:
-    del base
-    if not isinstance(raw, str) or not _ADDRESS.fullmatch(raw):
-        raise _wrong(name, raw, source, "an address: 0x and 40 hex digits")
-    return raw
-
-
 def _path(name: str, raw: object, source: str, base: Path) -> Path:
     if isinstance(raw, str) and raw:
         raw = Path(raw)
@@ -277,10 +270,24 @@ def _store(name: str, raw: object, source: str, base: Path) -> str:
 
 def _place(name: str, raw: object, source: str, base: Path) -> str:
     text = _text(name, str(raw) if isinstance(raw, int) else raw, source, base)
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    host, port = _split(text)
+    if not port:
         raise _wrong(name, raw, source, "HOST:PORT, or a port")
     return f"{host or '127.0.0.1'}:{port}"
+
+
+def _listening(name: str, raw: object, source: str, base: Path) -> str:
+    text = _text(name, raw, source, base)
+    host, port = _split(text)
+    if not host or port is None:
+        raise _wrong(name, raw, source, "HOST:PORT, with a port up to 65535 (0 takes a free one)")
+    return text
+
+
+def _split(text: str) -> tuple[str, int | None]:
+    """Host and port; the port is None where there is none that can be."""
+    host, _, port = text.rpartition(":")
+    return host, int(port) if port.isascii() and port.isdigit() and int(port) < 65536 else None
 
 
 def _written(parse: Callable[[str], object]) -> _Parser:
@@ -319,8 +326,8 @@ _PARSERS: Mapping[str, _Parser] = {
     "confirmations": _integer,
     "patience_s": _integer,
     "max_fee_gwei": _integer,
-    "run": _address,
-    "factory": _address,
+    "run": _written(parse_address),
+    "factory": _written(parse_address),
     "deployments": _path,
     "store": _store,
     "keystore": _path,
@@ -329,7 +336,7 @@ _PARSERS: Mapping[str, _Parser] = {
     "transmitter_password_file": _path,
     "data_dir": _path,
     "state_dir": _path,
-    "listen": _text,
+    "listen": _listening,
     "metrics": _place,
     "tensorboard": _path,
     "p2p": _text,

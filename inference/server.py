@@ -27,6 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from commonweight.chain.client import Chain
 from commonweight.chain.keys import Key, load_key, read_password
 from commonweight.chain.run import Run
+from commonweight.chain.sending import Fees
 from commonweight.errors import ChainError, ConfigError, InferenceError
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.store import open_store
@@ -116,7 +117,11 @@ def _open_ledger(settings: ServeSettings, run: Run) -> Ledger:
 
 
 def _open_run(settings: ServeSettings, key: Key) -> Run:
-    chain = Chain(settings.rpc_urls, key, confirmations=settings.confirmations, state_dir=settings.data_dir / "nonces")
+    chain = Chain(
+        settings.rpc_urls, key, chain_id=settings.chain_id, confirmations=settings.confirmations,
+        fees=Fees(cap_wei=settings.max_fee_gwei * 10**9), patience_s=settings.patience_s,
+        state_dir=settings.data_dir / "nonces",
+    )  # fmt: skip
     return Run.at(chain, settings.campaign)
 
 

@@ -13,7 +13,8 @@ class ServeSettings:
     `checkpoint` is "latest" or the sha256 of an attested manifest (0x-hex); `price_per_token` None takes the run's. A
     transaction settles what is owed every `settle_every_s`, at `settle_threshold` in all, when a payer asks to
     withdraw, and at the end. `confirmations` None trusts what the node calls final. `url` is the address that clients
-    see, when it is not the one listened on.
+    see, when it is not the one listened on. Any other chain than `chain_id` is refused; one that does not answer is
+    tried again for `patience_s`; `max_fee_gwei` is the most to pay for gas.
     """
 
     campaign: str
@@ -39,3 +40,6 @@ class ServeSettings:
     keep_answers_s: float = 600.0
     shutdown_s: float = 60.0
     log_level: str = "info"
+    chain_id: int | None = None
+    patience_s: float = 20.0
+    max_fee_gwei: int = 500

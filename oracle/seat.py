@@ -118,7 +118,8 @@ def open_keys(settings: OracleSettings, environment: Mapping[str, str]) -> tuple
 def connect_chain(settings: OracleSettings, key: Key | None) -> Chain:
     """The chain with this key as sender; its nonce records live in the data directory."""
     return Chain(
-        settings.rpc_urls, key, confirmations=settings.confirmations, fees=Fees(cap_wei=settings.max_fee_gwei * 10**9),
+        settings.rpc_urls, key, chain_id=settings.chain_id, confirmations=settings.confirmations,
+        fees=Fees(cap_wei=settings.max_fee_gwei * 10**9), patience_s=settings.patience_s,
         state_dir=settings.data_dir / "nonces",
     )  # fmt: skip
 

@@ -19,7 +19,8 @@ class OracleSettings:
     node's `finalized` block. `pin_service` is the address of a pinning service, `pin_token_file` holds its token (None:
     the environment). `collect_garbage` lets the service delete from a folder store what the run no longer needs.
     With `p2p` (libp2p addresses of relays) or `p2p_listen` (where to be one, such as /ip4/0.0.0.0/tcp/4001) members are
-    reached through libp2p too.
+    reached through libp2p too. Any other chain than `chain_id` is refused; one that does not answer is tried again for
+    `patience_s`.
     """
 
     campaign: str
@@ -43,6 +44,8 @@ class OracleSettings:
     collect_garbage: bool = False
     p2p: tuple[str, ...] = ()
     p2p_listen: str | None = None
+    chain_id: int | None = None
+    patience_s: float = 20.0
 
     def __post_init__(self) -> None:
         if not self.rpc_urls:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from commonweight.chain.client import Chain
 from commonweight.chain.keys import Key, load_key, read_password
 from commonweight.chain.run import Run
 from commonweight.checks import (
@@ -72,7 +71,7 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     else:
         findings.append(free_to_listen(settings.listen))
     key = attempt(findings, "The keystore opens", lambda: _key(settings))
-    chain = Chain(settings.rpc_urls, confirmations=settings.confirmations)
+    chain = settings.connect()
     answers = attempt(findings, "The RPC answers", chain.finalized_block)
     run = None if answers is None else attempt(findings, "The run is there", lambda: Run.at(chain, settings.campaign))
     seat: _Seat | None = None

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from commonweight.chain.client import Chain
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.run import Run
 from commonweight.errors import CommonweightError
@@ -40,9 +39,7 @@ async def follow_credits(
 
     def look(known: LedgerView | None) -> tuple[LedgerView, Earned]:
         if known is None:
-            known = LedgerView(
-                Run.at(Chain(settings.rpc_urls, confirmations=settings.confirmations), settings.campaign)
-            )
+            known = LedgerView(Run.at(settings.connect(), settings.campaign))
         known.advance()
         return known, credits_in(known, index)
 

@@ -304,7 +304,6 @@ async def open_member(settings: ProviderSettings, make: Callable[..., Member] = 
 
 
 def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
-    from commonweight.chain.client import Chain
     from commonweight.chain.keys import load_key, read_password
     from commonweight.chain.run import Run
 
@@ -312,10 +311,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     lock = _lock(settings.data_dir)
     password = read_password(settings.password_file, os.environ, prompt="Password of the provider's keystore: ")
     key = load_key(settings.keystore, password)
-    run = Run.at(
-        Chain(settings.rpc_urls, confirmations=settings.confirmations, state_dir=settings.data_dir / "nonces"),
-        settings.campaign,
-    )
+    run = Run.at(settings.connect(), settings.campaign)
     run.params.require_own_anchors()
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from commonweight.chain.client import Chain
 from commonweight.errors import UsageError
 from commonweight.net import UploadCap
 from commonweight.protocol.fields import lower_address
@@ -26,7 +27,8 @@ class ProviderSettings:
     by its estimate, `max_disk` (bytes) what the files in `data_dir` take; outside the windows of `schedule` the member
     rests, `p2p` are libp2p addresses of relays at which others reach this process instead of `listen`; `metrics` is the
     host:port at which Prometheus is answered, and `tensorboard` the folder for TensorBoard's curves. `private_data` is
-    the folder of the member's own shards, in a run on private shards.
+    the folder of the member's own shards, in a run on private shards. Any other chain than `chain_id` is refused; one
+    that does not answer is tried again for `patience_s`.
     """
 
     campaign: str
@@ -50,6 +52,8 @@ class ProviderSettings:
     schedule: Schedule | None = None
     p2p: tuple[str, ...] = ()
     private_data: Path | None = None
+    chain_id: int | None = None
+    patience_s: float = 20.0
     metrics: str | None = None
     tensorboard: Path | None = None
 
@@ -70,6 +74,14 @@ class ProviderSettings:
             UploadCap(self.max_upload)  # says what is too little, before anything is opened
         object.__setattr__(self, "campaign", lower_address(self.campaign))
         object.__setattr__(self, "signer_peers", {lower_address(a): p for a, p in self.signer_peers.items()})
+
+
+    def connect(self) -> Chain:
+        """The chain, for reading: a member sends no transactions."""
+        return Chain(
+            self.rpc_urls, chain_id=self.chain_id, confirmations=self.confirmations, patience_s=self.patience_s,
+            state_dir=self.data_dir / "nonces",
+        )  # fmt: skip
 
 
 def world_size() -> int:

@@ -16,16 +16,19 @@ from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
 from commonweight.chain.deploy import IMPLEMENTATIONS, Deployed, Deployment, artifact
 from commonweight.chain.structs import RunAddresses
-from commonweight.errors import Incomplete
+from commonweight.errors import Incomplete, WrongChain
 
 CODE, TRANSACTIONS, SOURCES, FACTORY = "code", "transactions", "sources", "factory"
 
 
-def check_deployments_file(
-    rpc_urls: Sequence[str], deployment: Deployment, confirmations: int | None = None
-) -> AuditReport:
+def check_deployments_file(chain: Chain, deployment: Deployment) -> AuditReport:
     """Compare a deployments file with the chain. Raises ChainError when no node answers or it is another chain's."""
-    chain = Chain(tuple(rpc_urls), chain_id=deployment.chain_id, confirmations=confirmations)
+    if chain.chain_id != deployment.chain_id:
+        raise WrongChain(
+            f"The deployments file is of chain {deployment.chain_id}, not of chain {chain.chain_id}.",
+            "The RPC address and the file do not belong together.",
+            "Give the RPC address of the right chain, or another file.",
+        )
     block, findings = chain.finalized_block(), Findings()
     for entry in (*deployment.implementations.values(), deployment.factory):
         for name, check in ((CODE, _code), (TRANSACTIONS, _transaction)):

@@ -6,9 +6,10 @@ follows the sum-tree proof to the final root, then the evidence to the provider'
 and credit lines.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypeVar
 
+from commonweight.addresses import parse_address
 from commonweight.audit.epochs import Reported
 from commonweight.audit.evidence import read_directory
 from commonweight.audit.findings import AuditReport, Findings
@@ -29,7 +30,7 @@ E = TypeVar("E", bound=ChainEvent)
 
 def funder_proof(settings: AuditSettings, account: str) -> JsonObject:
     """A proof of what an address put in. Raises Incomplete when it put in nothing up to the last final block."""
-    funder = _address(account)
+    funder = lower_address(parse_address(account))
     with opened(settings) as audit:
         deposits = [event for event in audit.index.of(Deposited) if event.funder.lower() == funder]
         if not deposits:
@@ -83,11 +84,11 @@ def provider_proof(settings: AuditSettings, provider: str, epoch: int | None = N
         store.close()
 
 
-def check_proof(rpc_urls: Sequence[str], proof: object, confirmations: int | None = None) -> AuditReport:
+def check_proof(chain: Chain, proof: object) -> AuditReport:
     """Check a proof against the chain. Raises ChainError when no node answers, FormatError for what is no proof."""
     if not isinstance(proof, dict) or proof.get("schema") != SCHEMA:
         raise FormatError("This is not a proof", f"its schema is not {SCHEMA}", "give a file that `audit proof` wrote")
-    run = Run.at(Chain(tuple(rpc_urls), confirmations=confirmations), _address(str(proof.get("run"))))
+    run = Run.at(chain, parse_address(str(proof.get("run"))))
     findings = Findings()
     block = run.chain.finalized_block()
     check_body(run, block, proof, findings)
@@ -126,18 +127,11 @@ def _siblings(tree: SumTree, index: int) -> list[Json]:
     return [{"hash": hex32(sibling.hash), "sum": str(sibling.sum)} for sibling in tree.proof(index)]
 
 
-def _address(text: str) -> str:
-    try:
-        return lower_address(text)
-    except FormatError as problem:
-        raise UsageError(problem.what, problem.why, "give 0x and 40 hex digits") from None
-
-
 def _index(accounts: Mapping[int, str], provider: str) -> int:
     if provider.isascii() and provider.isdigit():
         return int(provider)
-    found: Iterable[int] = (index for index, account in accounts.items() if account.lower() == _address(provider))
-    index = next(iter(found), None)
+    named = lower_address(parse_address(provider))
+    index = next((index for index, account in accounts.items() if account.lower() == named), None)
     if index is None:
         raise UsageError(f"{provider} is not registered as a provider", "", "give its account or its index")
     return index

@@ -14,7 +14,6 @@ from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.index import EventIndex
 from commonweight.audit.replay import Replay
 from commonweight.audit.settings import AuditSettings, Progress, quiet
-from commonweight.chain.client import Chain
 from commonweight.chain.run import Run
 from commonweight.chain.types import Block
 from commonweight.errors import Incomplete
@@ -61,7 +60,7 @@ class Opened:
 @contextmanager
 def opened(settings: AuditSettings, progress: Progress = quiet) -> Iterator[Opened]:
     """Connect, name the last final block, and read the events up to it. Raises ChainError or Incomplete."""
-    run = Run.at(Chain(settings.rpc_urls, confirmations=settings.confirmations), settings.campaign)
+    run = Run.at(settings.connect(), settings.campaign)
     block = run.chain.finalized_block()
     if run.first_block > block.number:
         raise Incomplete(

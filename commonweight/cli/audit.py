@@ -65,12 +65,10 @@ def deployment(
     """Compare a deployments file with the chain: code, transactions, arguments. Exit codes as for `verify`."""
     session = Session({"rpc": rpc, "confirmations": confirmations}, config=config, as_json=as_json, role="audit")
     from commonweight.audit.deployed import check_deployments_file
-    from commonweight.chain.client import Chain
     from commonweight.chain.deploy import deployment_path, read_deployment, shipped_deployments
 
-    urls = session.settings.rpc
-    path = file or deployment_path(shipped_deployments(), Chain(tuple(urls)).chain_id)
-    _conclude(session, check_deployments_file(urls, read_deployment(path), session.settings.confirmations))
+    path = file or deployment_path(shipped_deployments(), session.chain.chain_id)
+    _conclude(session, check_deployments_file(session.chain, read_deployment(path)))
 
 
 @cli.command()
@@ -219,7 +217,7 @@ def check_proof(
         ) from None
     from commonweight.audit.proof import check_proof as check
 
-    _conclude(session, check(session.settings.rpc, body, session.settings.confirmations))
+    _conclude(session, check(session.chain, body))
 
 
 @cli.command()
@@ -265,9 +263,16 @@ def _session(
 def _settings(session: Session) -> AuditSettings:
     from commonweight.audit.settings import AuditSettings
 
-    s = session.settings
+    s, campaign = session.settings, session.campaign
+    session.reach()
     return AuditSettings(
-        campaign=session.campaign, rpc_urls=s.rpc, store=s.store, confirmations=s.confirmations, data_dir=s.data_dir
+        campaign=campaign,
+        rpc_urls=s.rpc,
+        store=s.store,
+        confirmations=s.confirmations,
+        data_dir=s.data_dir,
+        chain_id=s.chain_id,
+        patience_s=session.patience_s,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commonweight.cli.durations import parse_duration
-from commonweight.cli.options import JsonOption
+from commonweight.cli.options import JsonOption, YesOption
 from commonweight.cli.output import Output, Report
 from commonweight.errors import ChainError, CommonweightError, UsageError
 from commonweight.settings import environment, user_folder
@@ -41,6 +42,7 @@ NAMES = (
 )
 _PASSWORD = "development"  # noqa: S105 - these keys are public knowledge; see chain/local.py
 _READY_S = 120.0
+_WRITTEN = "# Written by `commonweight dev up`."
 _RESET = "The state is gone. Wallets that used this chain must forget its transactions: clear activity and nonces."
 
 
@@ -74,7 +76,7 @@ def up(
     with alone(place), output.progress() as report, ThreadPoolExecutor(1) as beside:
         record = Record.read(place)
         if _answers(record):
-            raise UsageError(f"The chain in {place} runs already.", "", "`commonweight dev down` stops it.")
+            raise UsageError(f"The chain in {place} runs already.", "", f"`{_command('down', folder)}` stops it.")
         record.stop()  # what a kill left behind
         data = None if bare else beside.submit(devrun.prepare_data, place)
         report("Starting the chain", 0, 1)
@@ -114,15 +116,23 @@ def down(folder: DirOption = None, as_json: JsonOption = False) -> None:
 
 
 @cli.command()
-def reset(folder: DirOption = None, as_json: JsonOption = False) -> None:
+def reset(folder: DirOption = None, yes: YesOption = False, as_json: JsonOption = False) -> None:
     """Forget the chain's state and all that belongs to it. Wallets that used it must forget their nonces too."""
     from commonweight.cli.devprocs import Record, alone
+    from commonweight.cli.session import confirm
 
     output, place = Output(as_json=as_json), _place(folder)
+    if not _made_by_up(place):
+        raise UsageError(
+            f"Nothing in {place} is deleted.",
+            "`commonweight dev up` did not make this folder",
+            "Name the one that it made by --dir.",
+        )
     with alone(place):
         record = Record.read(place)
         if _answers(record):
-            raise UsageError(f"The chain in {place} runs.", "", "Stop it first with `commonweight dev down`.")
+            raise UsageError(f"The chain in {place} runs.", "", f"Stop it first with `{_command('down', folder)}`.")
+        confirm(f"Delete the chain's state, its run, store and data in {place}?", yes=yes)
         record.stop()
         for kind in ("anvil", "ganache"):
             for path in (place / f"{kind}-state", place / f"run-{kind}.json"):
@@ -142,7 +152,7 @@ def status(folder: DirOption = None, as_json: JsonOption = False) -> None:
     record = Record.read(place)
     if not _answers(record):
         left = [name for name in record.processes if record.runs(name)]
-        more = f" Left over: {', '.join(left)}; `commonweight dev down` ends them." if left else ""
+        more = f" Left over: {', '.join(left)}; `{_command('down', folder)}` ends them." if left else ""
         output.result({"running": False, "left_over": left}, title=f"No chain runs in {place}.{more}", rows=[])
         raise typer.Exit(1)
     block = Chain([str(record.facts["rpc"])]).block().number
@@ -276,6 +286,22 @@ def _place(folder: Path | None) -> Path:
     return (folder or user_folder(environment(), "XDG_DATA_HOME", ".local/share") / "dev").absolute()
 
 
+def _made_by_up(place: Path) -> bool:
+    """Whether `dev up` has written the settings there, or left its record: only then is the folder its own."""
+    from commonweight.cli.devprocs import Record
+
+    try:
+        written = (place / "config.toml").read_bytes().startswith(_WRITTEN.encode())
+    except OSError:
+        written = False
+    return written or bool(Record.read(place).processes)
+
+
+def _command(name: str, folder: Path | None) -> str:
+    """The command line of another `dev` command for the same folder."""
+    return shlex.join(["commonweight", "dev", name, *([] if folder is None else ["--dir", str(folder)])])
+
+
 def _answers(record: Record) -> bool:
     """Whether the recorded chain runs and answers at its address."""
     from commonweight.chain.client import Chain
@@ -330,5 +356,5 @@ def _write_settings(place: Path, local: LocalChain, run: str | None) -> Path:
         "\n[audit]",
         'data_dir = "data/audit"',
     ]
-    path.write_text("# Written by `commonweight dev up`.\n" + "\n".join(lines) + "\n")
+    path.write_text(_WRITTEN + "\n" + "\n".join(lines) + "\n")
     return path

@@ -20,6 +20,7 @@ from commonweight.cli.options import (
     UnsignedOption,
     YesOption,
 )
+from commonweight.cli.provider import index_named
 from commonweight.cli.session import Session
 from commonweight.errors import UsageError
 
@@ -59,7 +60,7 @@ def challenge(
     from commonweight.cli.run import when
 
     found = session.signing_run
-    index = int(provider) if provider.isdigit() else found.registry.index_of(provider)
+    index = index_named(found, provider)
     _require_judgeable(found, epoch, index)
     files = exhibits(session.store, evidence)
     until = found.chain.timestamp() + found.params.dispute_period

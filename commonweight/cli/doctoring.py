@@ -108,10 +108,10 @@ def _chain(session: Session) -> Iterator[Finding]:
     from commonweight.checks import Finding, attempt, clock
 
     found: list[Finding] = []
-    chain = session.chain
     urls = ", ".join(mask_url(url) for url in session.settings.rpc)
-    block = attempt(found, f"The chain at {urls} answers", chain.block)
+    block = attempt(found, f"The chain at {urls} answers", lambda: session.chain.block())
     if block is not None:
+        chain = session.chain
         found.append(clock(block.timestamp, time.time(), 120))
         named = session.settings.factory is not None or session.settings.deployments is not None
         if session.settings.run is not None:

@@ -17,6 +17,7 @@ from commonweight.cli.options import (
     SenderOption,
     UnsignedOption,
     YesOption,
+    checked_address,
 )
 from commonweight.cli.session import Session
 
@@ -130,7 +131,9 @@ def claim(
 
 @cli.command()
 def position(
-    account: Annotated[str | None, typer.Argument(help="Whose position (default: the keystore's address).")] = None,
+    account: Annotated[
+        str | None, typer.Argument(help="Whose position (default: the keystore's address).", callback=checked_address)
+    ] = None,
     run: RunOption = None,
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,

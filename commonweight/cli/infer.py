@@ -24,6 +24,7 @@ from commonweight.cli.options import (
     StoreOption,
     UnsignedOption,
     YesOption,
+    checked_address,
 )
 from commonweight.cli.run import when
 from commonweight.cli.session import Session
@@ -36,7 +37,9 @@ cli = typer.Typer(help="Serve an attested model, or use one and pay.", no_args_i
 channels = typer.Typer(help="Payment channels: open, show, withdraw.", no_args_is_help=True)
 cli.add_typer(channels, name="channel")
 DEFAULT_LISTEN = "127.0.0.1:8402"
-ServerArgument = Annotated[str, typer.Argument(help="The server's address (its account, not its URL).")]
+ServerArgument = Annotated[
+    str, typer.Argument(help="The server's address (its account, not its URL).", callback=checked_address)
+]
 DelayOption = Annotated[int | None, typer.Option("--delay", help="Withdrawal delay in seconds (default: the run's).")]
 
 
@@ -66,7 +69,8 @@ def serve(
     """Serve an attested checkpoint over HTTP until interrupted; settles what it has earned at the end."""
     flags = _flags(run, rpc, store, keystore, password_file, data_dir)
     flags |= {"listen": listen, "confirmations": confirmations, "log_level": log_level}
-    session = Session(flags, config=config, role="infer")
+    session = Session(flags, config=config, role="infer", service=True)
+    session.reach()
     more: dict[str, object] = {"url": url, "checkpoint": checkpoint, "threads": threads, "settle_every_s": settle_every}
     if price is not None:
         more["price_per_token"] = parse_amount(price, session.run.asset.decimals())
@@ -132,7 +136,9 @@ def ask(
     deposit: Annotated[
         str | None, typer.Option("--deposit", help="Pay this much into the channel if it lacks money.")
     ] = None,
-    server: Annotated[str | None, typer.Option("--server", help="Accept only this server's account.")] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", help="Accept only this server's account.", callback=checked_address)
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="Accept only this checkpoint (0x...).")] = None,
     config: ConfigOption = None,
     yes: YesOption = False,
@@ -239,7 +245,8 @@ def open_channel(
 def show_channel(
     server: ServerArgument,
     payer: Annotated[
-        str | None, typer.Option("--payer", help="Whose channel (default: the keystore's address).")
+        str | None,
+        typer.Option("--payer", help="Whose channel (default: the keystore's address).", callback=checked_address),
     ] = None,
     run: RunOption = None,
     rpc: RpcOption = None,
@@ -356,5 +363,8 @@ def _serve_settings(session: Session, more: Mapping[str, object]) -> ServeSettin
         listen=s.listen or DEFAULT_LISTEN,
         confirmations=s.confirmations,
         log_level=s.log_level,
+        chain_id=s.chain_id,
+        patience_s=session.patience_s,
+        max_fee_gwei=s.max_fee_gwei,
         **more,  # type: ignore[arg-type]
     )

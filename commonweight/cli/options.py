@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from commonweight.addresses import parse_address
+
+
+def checked_address(text: str | None) -> str | None:
+    """The callback of every option and argument that takes an address. Raises UsageError."""
+    return None if text is None else parse_address(text)
+
+
 RunOption = Annotated[str | None, typer.Option("--run", help="The run: its campaign's address.", metavar="ADDRESS")]
 RpcOption = Annotated[
     str | None, typer.Option("--rpc", help="RPC addresses of the chain, separated by commas.", metavar="URL")
@@ -28,7 +36,12 @@ UnsignedOption = Annotated[
 ]
 SenderOption = Annotated[
     str | None,
-    typer.Option("--from", help="With --unsigned, who will sign (default: the keystore's address).", metavar="ADDRESS"),
+    typer.Option(
+        "--from",
+        help="With --unsigned, who will sign (default: the keystore's address).",
+        metavar="ADDRESS",
+        callback=checked_address,
+    ),
 ]
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder for this program's state.", metavar="DIR")

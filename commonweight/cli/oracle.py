@@ -26,6 +26,7 @@ from commonweight.cli.options import (
     StoreOption,
     UnsignedOption,
     YesOption,
+    checked_address,
 )
 from commonweight.cli.provider import read_peers, relays
 from commonweight.cli.session import Session
@@ -47,7 +48,12 @@ PeersOption = Annotated[
 ]
 CoordinatorOption = Annotated[
     str | None,
-    typer.Option("--coordinator", help="Signer who plans the rounds (default: the first).", metavar="ADDRESS"),
+    typer.Option(
+        "--coordinator",
+        help="Signer who plans the rounds (default: the first).",
+        metavar="ADDRESS",
+        callback=checked_address,
+    ),
 ]
 PinServiceOption = Annotated[
     str | None,
@@ -95,6 +101,7 @@ def start(
          "p2p_listen": p2p_listen},
         config=config,
         role="oracle",
+        service=True,
     )
     settings = replace(
         _settings(session, peers, coordinator),
@@ -102,6 +109,7 @@ def start(
     )  # fmt: skip
     from oracle.service import run as serve
 
+    session.reach()
     serve(settings)
 
 
@@ -157,7 +165,8 @@ def check(
 def bond(
     amount: Annotated[str | None, typer.Argument(help="Whole units (default: what is missing).")] = None,
     signer: Annotated[
-        str | None, typer.Option("--signer", help="Whose bond (default: the keystore's address).")
+        str | None,
+        typer.Option("--signer", help="Whose bond (default: the keystore's address).", callback=checked_address),
     ] = None,
     run: RunOption = None,
     rpc: RpcOption = None,
@@ -271,4 +280,6 @@ def _settings(session: Session, peers: Path | None, coordinator: str | None) -> 
         log_level=s.log_level,
         confirmations=s.confirmations,
         max_fee_gwei=s.max_fee_gwei,
+        chain_id=s.chain_id,
+        patience_s=session.patience_s,
     )

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING, Protocol
 
 from commonweight.errors import CommonweightError
@@ -100,6 +101,17 @@ class Output:
     def note(self, text: str) -> None:
         """A remark on stderr."""
         _stderr().print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def note_after(self, delay_s: float, text: str) -> Iterator[None]:
+        """A remark if what is done meanwhile takes longer than that."""
+        timer = Timer(delay_s, self.note, [text])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def error(self, error: CommonweightError) -> None:
         """An error: as what, why and what to do on stderr, or as JSON on stdout."""

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from commonweight.cli.options import ConfigOption, JsonOption, KeystoreOption, RpcOption, RunOption
+from commonweight.cli.provider import reached_at
 from commonweight.cli.session import Session
 from commonweight.errors import ConfigError, UsageError
 
@@ -29,20 +30,16 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Write down what a wallet needs to register this computer's key on the page; sends nothing."""
-    from commonweight.net import check_address
-
-    flags = {"run": run, "rpc": rpc, "keystore": keystore, "listen": peer}
+    flags = {"run": run, "rpc": rpc, "keystore": keystore}
     session = Session(flags, config=config, as_json=as_json, role="provider")
+    told = reached_at(session, peer)
     found, key = session.run, session.address(None)
-    if session.settings.listen is None:
-        raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
-    check_address(session.settings.listen)
     body: dict[str, object] = {
         "schema": SCHEMA,
         "chain_id": found.chain.chain_id,
         "run": found.address,
         "signing_key": key,
-        "peer": session.settings.listen,
+        "peer": told,
     }
     try:
         with file.open("x") as written:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commonweight.addresses import parse_address
 from commonweight.cli.amounts import format_amount, parse_amount
 from commonweight.cli.options import (
     ConfigOption,
@@ -33,10 +34,11 @@ from commonweight.cli.options import (
     TensorboardOption,
     UnsignedOption,
     YesOption,
+    checked_address,
 )
 from commonweight.cli.run import when
 from commonweight.cli.session import Session
-from commonweight.errors import ContractError, UsageError
+from commonweight.errors import ContractError, PeerError, UsageError
 
 if TYPE_CHECKING:
     from commonweight.chain.run import Run
@@ -46,7 +48,10 @@ if TYPE_CHECKING:
 cli = typer.Typer(help="Lend compute to a run and be paid for it.", no_args_is_help=True)
 _NOT_FROM_OUTSIDE = "127.0.0.1:0"
 AccountArgument = Annotated[
-    str | None, typer.Argument(help="The provider's account or signing key (default: the keystore's address).")
+    str | None,
+    typer.Argument(
+        help="The provider's account or signing key (default: the keystore's address).", callback=checked_address
+    ),
 ]
 
 
@@ -62,35 +67,43 @@ def register(
     stake: Annotated[
         str | None, typer.Option("--stake", help="Stake in whole units (default: the run's minimum).")
     ] = None,
-    payout: Annotated[str | None, typer.Option("--payout", help="Address that is paid (default: the account).")] = None,
+    payout: Annotated[
+        str | None,
+        typer.Option("--payout", help="Address that is paid (default: the account).", callback=checked_address),
+    ] = None,
     signing_key: Annotated[
-        str | None, typer.Option("--signing-key", help="Address of the key that signs work (default: the account).")
+        str | None,
+        typer.Option(
+            "--signing-key",
+            help="Address of the key that signs work (default: the account).",
+            callback=checked_address,
+        ),
     ] = None,
     config: ConfigOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Register as a provider of a run, with a stake."""
-    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file, "listen": peer}
+    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
     session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
+    told = reached_at(session, peer)
     found = session.signing_run
     account = found.chain.address
-    if session.settings.listen is None:
-        raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
+    key, paid = signing_key or account, payout or account
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     value = found.params.provider_stake if stake is None else parse_amount(stake, decimals)
     shown = format_amount(value, symbol, decimals)
     session.confirm(f"Register {account} with {found.params.name} and stake {shown}?", yes=yes)
-    receipt = found.registry.register(signing_key or account, payout or account, session.settings.listen, value)
+    receipt = found.registry.register(key, paid, told, value)
     session.finish_unsigned(f"Register {account} with {found.params.name} ({found.address}) and stake {shown}")
     index = found.registry.index_of(account)
     body = {
         "run": found.address,
         "index": index,
         "account": account,
-        "signing_key": signing_key or account,
-        "payout": payout or account,
-        "peer": session.settings.listen,
+        "signing_key": key,
+        "payout": paid,
+        "peer": told,
         "stake": str(value),
         "block": receipt.block_number,
         "tx": "0x" + receipt.tx_hash.hex(),
@@ -154,12 +167,13 @@ def start(
         "confirmations": confirmations,
         "log_level": log_level,
     }
-    session = Session(flags, config=config, role="provider")
+    session = Session(flags, config=config, role="provider", service=True)
     settings = provider_settings(
         session, signer_peers, advertise, private_data, device, threads, keep_states, compile_
     )  # fmt: skip
     from trainer.train import run as train
 
+    session.reach()
     train(settings)
 
 
@@ -287,6 +301,33 @@ def index_for(run: Run, address: str) -> int:
         return run.registry.index_of_key(address)
 
 
+def index_named(run: Run, provider: str) -> int:
+    """The index that a command's `--provider` means: itself, or an account's. Raises UsageError, or ContractError."""
+    if provider.isascii() and provider.isdigit():
+        return int(provider)
+    return run.registry.index_of(parse_address(provider))
+
+
+def reached_at(session: Session, peer: str | None) -> str:
+    """Where others reach a provider: `--peer`, else where its settings say that it listens. Raises UsageError."""
+    told = peer or session.settings.listen
+    if told is None:
+        raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
+    return peer_address(told)
+
+
+def peer_address(text: str) -> str:
+    """HOST:PORT or a libp2p address, as it is written. Raises UsageError."""
+    from commonweight.net import check_address
+
+    try:
+        check_address(text)
+    except PeerError as error:
+        fix = "Write it like 203.0.113.7:7700, or as `commonweight provider address` prints it."
+        raise UsageError(error.what, error.why, fix) from None
+    return text
+
+
 def provider_settings(
     session: Session,
     signer_peers: Path | None,
@@ -318,7 +359,7 @@ def provider_settings(
         password_file=s.password_file,
         data_dir=s.data_dir,
         listen=s.listen or _NOT_FROM_OUTSIDE,
-        advertise=advertise,
+        advertise=None if advertise is None else peer_address(advertise),
         signer_peers=peers,
         engine=Engine(device, compiled),
         threads=threads,
@@ -333,6 +374,8 @@ def provider_settings(
         tensorboard=s.tensorboard,
         p2p=relays(s.p2p),
         private_data=private_data,
+        chain_id=s.chain_id,
+        patience_s=session.patience_s,
     )
 
 
@@ -342,16 +385,19 @@ def relays(text: str | None) -> tuple[str, ...]:
 
 
 def read_peers(path: Path | None) -> Mapping[str, str]:
-    """A JSON file of addresses to host:port. Raises UsageError."""
+    """A JSON file of addresses to where they are reached. Raises UsageError."""
     if path is None:
         return {}
+    wanted = 'Give a file like {"0x...": "host:port"}.'
     try:
         body = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise UsageError(f"{path} cannot be read as JSON.", "", 'Give a file like {"0x...": "host:port"}.') from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read.", error.strerror or "", wanted) from None
+    except ValueError:
+        raise UsageError(f"{path} is not JSON.", "", wanted) from None
     if not isinstance(body, dict) or not all(isinstance(v, str) for v in body.values()):
-        raise UsageError(f"{path} does not name peers.", "", 'Give a file like {"0x...": "host:port"}.')
-    return {str(address): str(peer) for address, peer in body.items()}
+        raise UsageError(f"{path} does not name peers.", "", wanted)
+    return {parse_address(str(address)): peer_address(str(peer)) for address, peer in body.items()}
 
 
 def last_line(path: Path) -> dict[str, object] | None:

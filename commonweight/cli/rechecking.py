@@ -13,6 +13,7 @@ from commonweight.audit.evidence import CREDITS, EvidenceAudit, read_config
 from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import Opened, check_evidence_of_run, opened
+from commonweight.cli.provider import index_named
 from commonweight.cli.replaying import DATA, PRIVATE, STEPS, Replayer, chain_to, training_data, works_of
 from commonweight.errors import UsageError
 from commonweight.protocol.dispute_documents import INCOMPLETE, REFUTED, VERIFIED, JudgedRound, Judgement
@@ -32,7 +33,7 @@ def recheck_credits(
     store = open_store(settings.store)
     try:
         with opened(settings, progress) as audit:
-            index = int(provider) if provider.isdigit() else audit.run.registry.index_of(provider)
+            index = index_named(audit.run, provider)
             findings = Findings()
             listed, earned, rounds = _evidence(audit, store, index, epoch, findings, progress)
             judged = _replay(audit, settings, store, index, rounds, findings, progress) if rounds and listed else ()

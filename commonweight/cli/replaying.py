@@ -22,6 +22,7 @@ from commonweight.audit.findings import OK, AuditReport, Findings
 from commonweight.audit.lineage import load_checkpoint, published_payload
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import CONFIGURATION, Opened, opened
+from commonweight.cli.provider import index_named
 from commonweight.errors import Incomplete, TrainingError, UsageError
 from commonweight.exact.arrays import F32
 from commonweight.exact.codecs import decode
@@ -66,7 +67,7 @@ def replay_work(
     try:
         with opened(settings, progress) as audit:
             findings = Findings()
-            index = int(provider) if provider.isdigit() else audit.run.registry.index_of(provider)
+            index = index_named(audit.run, provider)
             config: RunConfig | None = None
             with findings.checking(CONFIGURATION):
                 config = read_config(audit.run, store)

@@ -20,6 +20,7 @@ from commonweight.audit.lineage import load_checkpoint, published_payload
 from commonweight.audit.replay import Replay
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import check_evidence_of_run, opened
+from commonweight.cli.provider import index_named
 from commonweight.cli.replaying import DATA, decoded_payload, training_data
 from commonweight.errors import UsageError
 from commonweight.exact.layout import Layout
@@ -69,7 +70,7 @@ def rescore(
             findings, made = Findings(), list[Measured]()
             index = None
             if provider is not None:
-                index = int(provider) if provider.isdigit() else audit.run.registry.index_of(provider)
+                index = index_named(audit.run, provider)
             replay = audit.replay(Findings())
             last = _last(replay, epoch)
             evidence = check_evidence_of_run(audit, replay, store, findings, progress, last)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from commonweight.addresses import parse_address
 from commonweight.cli.amounts import parse_amount
 from commonweight.cli.durations import parse_duration
 from commonweight.errors import CommonweightError, ConfigError, UsageError
@@ -96,7 +97,7 @@ class Draft:
     def asset(self) -> str | None:
         """The token's address, None for ether."""
         text = str(self._value("money", "asset"))
-        return None if text.upper() == "ETH" else text
+        return None if text.upper() == "ETH" else _address(text, "money.asset", self.path)
 
     def params(self, now: int, decimals: int, config_cid: str) -> RunParams:
         """The parameters of a run whose deposits begin at `now` (Unix seconds). Raises ConfigError naming the field."""
@@ -253,18 +254,23 @@ def _refuse_unknown(body: Mapping[str, object], defaults: Mapping[str, object], 
 
 
 def _members(body: Mapping[str, object], path: Path) -> list[tuple[str, str, str]]:
-    from eth_utils.address import is_address
-
     given = _table(body, "signers", path).get("members", [])
     found = []
     for entry in given if isinstance(given, list) else [given]:
         if not isinstance(entry, dict) or set(entry) - {"signer", "transmitter", "peer"}:
             raise _wrong(path, "signers.members", entry, "tables of signer, transmitter and peer")
         signer, transmitter = str(entry.get("signer")), str(entry.get("transmitter", entry.get("signer")))
-        if not is_address(signer) or not is_address(transmitter):
-            raise _wrong(path, "signers.members", entry, "tables whose signer and transmitter are addresses")
+        for address in (signer, transmitter):
+            _address(address, "signers.members", path)
         found.append((signer, transmitter, str(entry.get("peer", ""))))
     return sorted(found, key=lambda member: int(member[0], 16))
+
+
+def _address(text: str, name: str, path: Path) -> str:
+    try:
+        return parse_address(text)
+    except UsageError as error:
+        raise ConfigError(f"{name} in {path} cannot be {text!r}.", error.why, error.fix) from None
 
 
 def _table(source: Mapping[str, object], name: str, path: Path) -> Mapping[str, object]:

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from commonweight.chain.run import Run
     from commonweight.store import ContentStore
 
+_SERVICE_PATIENCE_S = 20.0
+_SILENCE_S = 2.0
+
 
 class Session:
-    """One command's surroundings. `flags` are what the user gave on the command line, None where nothing."""
+    """One command's surroundings. `flags` are what the user gave on the command line, None where nothing. A `service`
+    bears with a chain that does not answer for longer than a command, unless the settings say for how long.
+    """
 
     def __init__(
         self,
@@ -32,13 +37,17 @@ class Session:
         role: str | None = None,
         unsigned: Path | None = None,
         sender: str | None = None,
+        service: bool = False,
     ) -> None:
         self.unsigned = unsigned
         self._sender = sender
         if sender is not None and unsigned is None:
             raise UsageError("--from is for --unsigned.", "Who sends now is whose keystore is given", "Leave one out.")
         self.output = Output(as_json=as_json)
-        self.settings: Settings = load(flags, environment(), config=config, role=role).settings
+        loaded = load(flags, environment(), config=config, role=role)
+        self.settings: Settings = loaded.settings
+        told = not service or loaded.sources["patience_s"] != "default"
+        self.patience_s: float = loaded.settings.patience_s if told else _SERVICE_PATIENCE_S
 
     @property
     def campaign(self) -> str:
@@ -75,6 +84,10 @@ class Session:
         """The chain, for reading."""
         return self._connect(None)
 
+    def reach(self) -> None:
+        """For what makes its own connection: end here when the chain does not answer, or is another one."""
+        _ = self.chain
+
     @cached_property
     def run(self) -> Run:
         """The run, for reading."""
@@ -98,12 +111,9 @@ class Session:
         return self._connect(self.key)
 
     def _drafting_for(self) -> str:
-        from eth_utils.address import is_address, to_checksum_address
+        from eth_utils.address import to_checksum_address
 
-        named = self.address(self._sender)
-        if not is_address(named):
-            raise UsageError(f"{named} is not an address.", "An address is 0x and 40 hex digits", "Correct --from.")
-        return str(to_checksum_address(named))
+        return str(to_checksum_address(self.address(self._sender)))
 
     def finish_unsigned(self, what: str) -> None:
         """With --unsigned, write the file and end the command; else nothing."""
@@ -154,30 +164,40 @@ class Session:
         return account or keystore_address(self.keystore)
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before something that cannot be taken back. Raises UsageError if the answer is no or nobody can be
-        asked.
-        """
-        if yes or self.unsigned is not None:  # writing down binds nobody
-            return
-        if not sys.stdin.isatty():
-            raise UsageError("This needs a confirmation.", "There is no terminal to ask on", "Repeat it with --yes.")
-        sys.stderr.write(f"{question} [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise UsageError("Nothing was done.", "It was not confirmed", "Answer y, or use --yes.")
+        """`confirm`, unless the transaction is only written down."""
+        if self.unsigned is None:  # writing down binds nobody
+            confirm(question, yes=yes)
 
     def _connect(self, key: Key | None) -> Chain:
+        """A chain that answers. Raises RpcUnavailable or WrongChain."""
         from commonweight.chain.client import Chain
         from commonweight.chain.sending import Fees
+        from commonweight.chain.urls import mask_url
 
         s = self.settings
         fees = Fees(cap_wei=s.max_fee_gwei * 10**9)
-        return Chain(
+        chain = Chain(
             s.rpc,
             key,
             chain_id=s.chain_id,
             fees=fees,
             confirmations=s.confirmations,
-            patience_s=s.patience_s,
+            patience_s=self.patience_s,
             state_dir=s.state_dir,
         )
+        urls = ", ".join(mask_url(url) for url in s.rpc)
+        with self.output.note_after(_SILENCE_S, f"No answer from {urls} yet: trying again for {self.patience_s:g} s."):
+            chain.rpc("eth_chainId")
+        return chain
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be taken back. Raises UsageError if the answer is no or nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("This needs a confirmation.", "There is no terminal to ask on", "Repeat it with --yes.")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("Nothing was done.", "It was not confirmed", "Answer y, or use --yes.")

@@ -11,6 +11,7 @@ import pytest
 
 from commonweight.audit.findings import AuditReport
 from commonweight.audit.proof import check_proof, funder_proof, provider_proof
+from commonweight.chain.client import Chain
 from commonweight.errors import CommonweightError, FormatError, Incomplete, UsageError
 from tests.audit.conftest import settings_of
 from tests.audit.staging import Staged
@@ -21,7 +22,7 @@ Proof = dict[str, Any]
 
 
 def check(staged: Staged, proof: object) -> AuditReport:
-    return check_proof((staged.world.url,), json.loads(json.dumps(proof)), confirmations=0)
+    return check_proof(Chain([staged.world.url], confirmations=0), json.loads(json.dumps(proof)))
 
 
 def falls(staged: Staged, proof: object) -> bool:

@@ -18,7 +18,7 @@ from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
 from commonweight.chain.deploy import IMPLEMENTATIONS, find_factory, read_deployment, write_deployment
 from commonweight.chain.keys import create_keystore
-from commonweight.errors import ConfigError, ContractError
+from commonweight.errors import ConfigError, ContractError, WrongChain
 from tests.chain.scenario import KEYS, World, make_params
 
 pytestmark = pytest.mark.chain
@@ -101,6 +101,17 @@ def verdicts(report: AuditReport) -> set[tuple[str, str]]:
     return {(c.name, c.subject) for c in report.checks if c.verdict != "ok"}
 
 
+def final_at_once(world: World) -> Chain:
+    """The chain, whose latest block counts as final."""
+    return Chain([world.url], confirmations=0)
+
+
+def test_another_chains_file_is_refused(world: World) -> None:
+    other = replace(world.deployment, chain_id=world.deployment.chain_id + 1)
+    with pytest.raises(WrongChain, match="deployments file is of chain"):
+        check_deployments_file(final_at_once(world), other)
+
+
 def test_an_honest_file_is_verified_by_the_command(world: World, tmp_path: Path) -> None:
     path = write_deployment(world.deployment, tmp_path)
     command = [sys.executable, "-m", "commonweight.cli.main", "audit", "deployment", "--file", str(path), "--json"]
@@ -133,7 +144,7 @@ def test_a_false_entry_is_refuted_by_name(world: World, lie: str) -> None:
     true = world.deployment
     entry = replace(true.implementations["oracle"], **changes)  # type: ignore[arg-type]
     false = replace(true, implementations={**true.implementations, "oracle": entry})
-    assert verdicts(check_deployments_file([world.url], false, 0)) >= expected
+    assert verdicts(check_deployments_file(final_at_once(world), false)) >= expected
 
 
 def test_other_code_behind_a_true_address_is_refuted(world: World) -> None:
@@ -141,11 +152,11 @@ def test_other_code_behind_a_true_address_is_refuted(world: World) -> None:
     if method is None:
         method = "evm_setAccountCode"  # Ganache
     world.run.chain.rpc(method, world.deployment.implementations["ledger"].address, "0x00")
-    assert ("code", "CreditLedger") in verdicts(check_deployments_file([world.url], world.deployment, 0))
+    assert ("code", "CreditLedger") in verdicts(check_deployments_file(final_at_once(world), world.deployment))
 
 
 def test_arguments_that_were_not_the_factorys_are_refuted(world: World) -> None:
     swapped = world.deployment.factory.arguments[::-1]
     false = replace(world.deployment, factory=replace(world.deployment.factory, arguments=swapped))
-    found = verdicts(check_deployments_file([world.url], false, 0))
+    found = verdicts(check_deployments_file(final_at_once(world), false))
     assert {("transactions", "RunFactory"), ("factory", "")} <= found

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from commonweight.chain.local import pid_runs
-from tests.cli.conftest import User
+from tests.cli.conftest import InProcess, User
 
 pytestmark = pytest.mark.chain
 
@@ -35,6 +35,7 @@ def test_a_chain_with_accounts_and_factory_that_stays_and_resumes(dev: tuple[Use
     again = user.run("dev", "up", "--bare", "--chain", kind)
     assert again.code == 2
     assert "runs already" in again.err
+    assert "`commonweight dev down`" in again.err
     assert user.ok("dev", "status")["rpc"] == up["rpc"]
     settings = {"COMMONWEIGHT_CONFIG": up["config"]}
     assert user.ok("run", "list", **settings) == {"factory": up["factory"], "runs": []}
@@ -49,8 +50,22 @@ def test_a_chain_with_accounts_and_factory_that_stays_and_resumes(dev: tuple[Use
     assert resumed["factory"] == up["factory"]
     assert user.run("dev", "reset").code == 2
     user.ok("dev", "down")
-    assert "must forget" in user.ok("dev", "reset")["wallets"]
+    unasked = user.run("dev", "reset")
+    assert (unasked.code, "Repeat it with --yes" in unasked.err) == (2, True)
+    assert list((user.home / ".local/share/commonweight/dev").glob("*-state*"))
+    assert "must forget" in user.ok("dev", "reset", "--yes")["wallets"]
     assert not list((user.home / ".local/share/commonweight/dev").glob("*-state*"))
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_only_a_folder_that_up_made_is_reset(quick_user: InProcess, ours: bool) -> None:
+    work = quick_user.home / "work"
+    (work / "data").mkdir(parents=True)
+    (work / "dev.json").write_text('{"port": 80}')
+    (work / "config.toml").write_text("# Written by `commonweight dev up`.\n" if ours else "# mine\n")
+    done = quick_user.run("dev", "reset", "--dir", "work", "--yes")
+    assert (done.code, (work / "data").exists()) == ((0, False) if ours else (2, True))
+    assert ours or sorted(path.name for path in work.iterdir()) == ["config.toml", "data", "dev.json"]
 
 
 def test_another_programs_process_id_is_left_alone(dev: tuple[User, str], tmp_path: Path) -> None:

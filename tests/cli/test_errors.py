@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from commonweight.chain.keys import create_keystore
-from tests.cli.conftest import Crowd, User
+from commonweight.errors import WrongChain
+from inference.server import settle_now
+from inference.settings import ServeSettings
+from oracle.seat import connect_chain
+from oracle.settings import OracleSettings
+from tests.cli.conftest import Crowd, InProcess, User
+from trainer.settings import ProviderSettings
 
 NOBODY = "http://127.0.0.1:1"
 UNKNOWN = "0x00000000000000000000000000000000000A11cE"
+MISTYPED = "0x00000000000000000000000000000000000A11Ce"
+CHECKSUM = "The case of its letters is a checksum, and does not fit: a digit is wrong or missing."
+REACHED = "Write it like 203.0.113.7:7700, or as `commonweight provider address` prints it."
 
 
 WRONG = {
@@ -27,8 +38,63 @@ WRONG = {
     ),
     "fund deposit 1 --run 0x12": (
         "run from the command line cannot be '0x12'.",
-        "It must be an address: 0x and 40 hex digits.",
-        "Correct it there.",
+        "'0x12' is not an address. An address is 0x and 40 hex digits.",
+        "Correct it.",
+    ),
+    f"fund deposit 1 --run {MISTYPED}": (
+        f"run from the command line cannot be '{MISTYPED}'.",
+        f"'{MISTYPED}' is not an address. {CHECKSUM}",
+        "Copy it again from where it comes.",
+    ),
+    **{
+        f"{line} {MISTYPED} --run {UNKNOWN}": (
+            f"'{MISTYPED}' is not an address.",
+            CHECKSUM,
+            "Copy it again from where it comes.",
+        )
+        for line in (
+            "provider register --payout",
+            "provider register --signing-key",
+            "provider status",
+            "fund position",
+            "fund deposit 1 --unsigned x.json --from",
+            "oracle bond --signer",
+            "infer channel show",
+            "infer ask hello --server",
+        )
+    },
+    f"provider register --run {UNKNOWN} --keystore none.json --peer foo": (
+        "'foo' is not an address.",
+        "it has to be host:port.",
+        REACHED,
+    ),
+    f"provider register --run {UNKNOWN} --keystore none.json --peer /ip4/203.0.113.7": (
+        "'/ip4/203.0.113.7' is not an address.",
+        "a libp2p address ends in /p2p/ and the peer's identity.",
+        REACHED,
+    ),
+    f"provider start --run {UNKNOWN} --keystore none.json --listen h:1 --advertise foo": (
+        "'foo' is not an address.",
+        "it has to be host:port.",
+        REACHED,
+    ),
+    **{
+        f"provider start --run {UNKNOWN} --keystore none.json --listen {listen}": (
+            f"listen from the command line cannot be '{listen}'.",
+            "It must be HOST:PORT, with a port up to 65535 (0 takes a free one).",
+            "Correct it there.",
+        )
+        for listen in ("7800", "127.0.0.1:99999", ":7800")
+    },
+    f"provider start --run {UNKNOWN} --keystore k.json --listen h:1 --signer-peers nope.json": (
+        "nope.json cannot be read.",
+        "No such file or directory.",
+        'Give a file like {"0x...": "host:port"}.',
+    ),
+    "dev reset --dir .": (
+        "Nothing in HOME is deleted.",
+        "`commonweight dev up` did not make this folder.",
+        "Name the one that it made by --dir.",
     ),
     f"fund deposit 1 --run {UNKNOWN}": (
         "A key is needed and none was named.",
@@ -40,7 +106,7 @@ WRONG = {
         "It must be http or https addresses, separated by commas.",
         "Correct it there.",
     ),
-    f"provider register --run {UNKNOWN} --keystore none.json": (
+    f"provider register --run {UNKNOWN} --keystore none.json --peer h:1": (
         "A password is needed and there is none.",
         "There is neither a password file nor a terminal to ask on.",
         "Use --password-file, or set COMMONWEIGHT_PASSWORD_FILE to a file's name.",
@@ -82,9 +148,9 @@ def in_words(what: str, why: str, fix: str) -> str:
 
 @pytest.mark.unit
 @pytest.mark.parametrize("line", WRONG)
-def test_wrong_usage(user: User, line: str) -> None:
-    done = user.run(*line.split())
-    assert (done.out, done.err) == ("", in_words(*WRONG[line]))
+def test_wrong_usage(quick_user: InProcess, line: str) -> None:
+    done = quick_user.run(*line.split())
+    assert (done.out, done.err.replace(str(quick_user.home), "HOME")) == ("", in_words(*WRONG[line]))
     assert done.code == (1 if "password" in done.err else 2)
 
 
@@ -147,9 +213,56 @@ def test_a_contracts_refusal_comes_by_name(crowd: Crowd) -> None:
 
 @pytest.mark.chain
 def test_another_chain_is_refused(crowd: Crowd) -> None:
-    done = crowd.user.run("run", "show", COMMONWEIGHT_CHAIN_ID="99")
-    assert done.code == 2
-    assert f"serves chain {crowd.world.run.chain.chain_id}, not chain 99" in done.err
+    serves = f"serves chain {crowd.world.run.chain.chain_id}, not chain 99"
+    proof = crowd.user.home / "proof.json"
+    proof.write_text(json.dumps({"schema": "commonweight.proof.v1", "run": crowd.world.run.address}))
+    for line in (
+        "run show",
+        "provider start --keystore 0.json --listen 127.0.0.1:0",
+        "oracle start --keystore 0.json --transmitter 1.json --listen 127.0.0.1:0",
+        "infer serve --keystore 0.json",
+        "audit verify",
+        "audit proof --funder " + UNKNOWN,
+        "audit check-proof proof.json",
+    ):
+        done = crowd.user.run(*line.split(), COMMONWEIGHT_CHAIN_ID="99")
+        assert (done.code, serves in done.err) == (2, True), line
+    looked = crowd.user.run(*["provider", "doctor", "--keystore", "0.json", "--listen", "127.0.0.1:0", "--json"],
+                            COMMONWEIGHT_CHAIN_ID="99")  # fmt: skip
+    assert serves in next(f["why"] for f in looked.json["findings"] if f["what"] == "The RPC answers")
+
+
+@pytest.mark.chain
+def test_what_a_service_connects_to_is_the_configured_chain(crowd: Crowd) -> None:
+    """Each service's own connection, made from its settings object, refuses another chain."""
+    home, world = crowd.user.home, crowd.world
+    where = {"campaign": world.run.address, "rpc_urls": (world.url,), "store": "store", "data_dir": home / "data"}
+    where |= {"keystore": home / "0.json", "password_file": home / "password", "chain_id": 99}
+    connections: dict[str, Callable[[], object]] = {
+        "provider": lambda: ProviderSettings(listen="127.0.0.1:0", **where).connect().block(),  # type: ignore[arg-type]
+        "oracle": lambda: connect_chain(
+            OracleSettings(listen="127.0.0.1:0", transmitter=home / "1.json", **where), None  # type: ignore[arg-type]
+        ).block(),
+        "server": lambda: settle_now(ServeSettings(**where)),  # type: ignore[arg-type]
+    }
+    for name, connect in connections.items():
+        with pytest.raises(WrongChain, match="not chain 99"):
+            connect()
+        assert name
+
+
+@pytest.mark.unit
+def test_a_chain_that_does_not_answer_is_named_while_it_is_tried_again(
+    quick_user: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commonweight.cli.session._SILENCE_S", 0.05)
+    for line in ("run show", "audit verify", "provider credits " + UNKNOWN, "audit proof --funder " + UNKNOWN):
+        began = time.monotonic()
+        where = ("--run", UNKNOWN, "--rpc", NOBODY + "/secret-token")
+        done = quick_user.run(*line.split(), *where, COMMONWEIGHT_PATIENCE_S="1")
+        assert time.monotonic() - began < 4, "its patience is out once, not call by call"
+        assert done.code == 3
+        assert done.err.startswith("No answer from http://127.0.0.1:1 yet: trying again for 1 s.\nError: The chain")
 
 
 @pytest.mark.unit

@@ -111,6 +111,17 @@ def test_amounts_are_those_of_the_command_line() -> None:
         assert back == str(value)
 
 
+def test_a_comma_that_may_divide_thousands_is_not_taken_for_a_decimal_one() -> None:
+    script = """
+    const { parseAmount } = await page('money.js');
+    const read = (text) => { try { return parseAmount(text, 6); } catch (error) { return error.message; } };
+    console.log(show(data.map(read)));
+    """
+    doubtful, *clear = node(script, ["1,500", "1,5", "1,50", "1,5000", "1.500", ",500"])
+    assert "thousands" in doubtful
+    assert clear == ["1500000", "1500000", "1500000", "1500000", "500000"]
+
+
 def test_amounts_are_shortened_for_reading_and_never_made_larger() -> None:
     script = """
     const { bytes, nats, percent, readable } = await page('money.js');

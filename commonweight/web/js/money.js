@@ -6,6 +6,7 @@ const MAX = 2n ** 256n;
 export function parseAmount(text, decimals) {
   const match = /^(\d+)(?:[.,](\d+))?$|^[.,](\d+)$/.exec(text.trim());
   if (match === null) throw new Error("Write an amount like 1.5.");
+  if (/^\d+,\d{3}$/.test(text.trim())) throw new Error("Is the comma for thousands or for decimals? Write 1500, or 1.5.");
   const part = (match[2] ?? match[3] ?? "").replace(/0+$/, "");
   if (part.length > decimals) throw new Error(`Finer than the smallest unit: there are ${decimals} decimal places.`);
   const value = BigInt((match[1] ?? "0") + part.padEnd(decimals, "0"));

@@ -1,0 +1,41 @@
+"""A run's file: what cannot be is refused by the field's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commonweight.cli.runfile import TEMPLATE, read_runfile
+from commonweight.errors import ConfigError
+
+pytestmark = pytest.mark.unit
+GOOD, MISTYPED = "0x00000000000000000000000000000000000A11cE", "0x00000000000000000000000000000000000A11Ce"
+
+
+def runfile(folder: Path, old: str, new: str) -> Path:
+    """The template with data, and one change."""
+    text = TEMPLATE.replace('manifest_sha256 = ""', f'manifest_sha256 = "0x{"0" * 64}"')
+    assert old in text
+    path = folder / "run.toml"
+    path.write_text(text.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("role", ["signer", "transmitter"])
+def test_a_mistyped_address_of_a_signer_is_refused(tmp_path: Path, role: str) -> None:
+    entry = {"signer": GOOD, "transmitter": GOOD.lower()}
+    for address, wrong in ((GOOD, False), (MISTYPED, True), (MISTYPED.lower(), False)):
+        given = ", ".join(f'{name} = "{text}"' for name, text in {**entry, role: address}.items())
+        path = runfile(tmp_path, "members = [", f"members = [{{{given}}},")
+        if wrong:
+            with pytest.raises(ConfigError, match=f"signers.members in .* cannot be '{MISTYPED}'.*checksum"):
+                read_runfile(path)
+        else:
+            read_runfile(path)
+
+
+def test_a_mistyped_address_of_a_token_is_refused(tmp_path: Path) -> None:
+    assert read_runfile(runfile(tmp_path, 'asset = "ETH"', f'asset = "{GOOD}"')).asset == GOOD
+    with pytest.raises(ConfigError, match=r"money\.asset in .* cannot be"):
+        _ = read_runfile(runfile(tmp_path, 'asset = "ETH"', f'asset = "{MISTYPED}"')).asset
