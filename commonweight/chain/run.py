@@ -20,7 +20,7 @@ from commonweight.chain.contracts import (
 )
 from commonweight.chain.events import ChainEvent, E, decode_events, topic_of
 from commonweight.chain.structs import RunAddresses, RunParams
-from commonweight.errors import ChainError
+from commonweight.errors import ContractError, UsageError
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Run:
 
     @classmethod
     def at(cls, chain: Chain, campaign: str) -> Run:
-        """The run that a campaign's address names. Raises ChainError if there is no campaign at that address."""
+        """The run that a campaign's address names. Raises UsageError if there is no campaign at that address."""
         named = Campaign(chain, campaign, campaign)
         if not chain.code(named.address):
-            raise ChainError(
+            raise UsageError(
                 f"There is no run at {named.address}.",
                 f"Chain {chain.chain_id} has no contract at this address",
                 "Check the address (`commonweight run list` shows the runs) and the RPC address.",
             )
-        addresses, params = named.addresses(), named.params()
+        try:
+            addresses = named.addresses()
+        except ContractError:  # it has no such function
+            raise _no_campaign(named.address) from None
         if addresses.campaign != named.address:
-            raise ChainError(
-                f"There is no run at {named.address}.",
-                "The contract there is not a campaign",
-                "Give the campaign's address.",
-            )
+            raise _no_campaign(named.address)
+        params = named.params()
         return cls(
             chain,
             addresses,
@@ -122,3 +122,11 @@ class Run:
         for event in self.events([kind], from_block=from_block, to_block=to_block):
             if isinstance(event, kind):
                 yield event
+
+
+def _no_campaign(address: str) -> UsageError:
+    return UsageError(
+        f"There is no run at {address}.",
+        "The contract there is not a campaign",
+        "Give the campaign's address (`commonweight run list` shows the runs).",
+    )

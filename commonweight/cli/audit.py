@@ -20,7 +20,7 @@ from commonweight.cli.options import (
     StoreOption,
 )
 from commonweight.cli.session import Session
-from commonweight.errors import UsageError
+from commonweight.errors import CommonweightError, FormatError, Incomplete, Refuted, UsageError
 
 if TYPE_CHECKING:
     from commonweight.audit.findings import AuditReport
@@ -212,12 +212,15 @@ def check_proof(
     except OSError as error:
         raise UsageError(f"The proof {file} cannot be read.", error.strerror or "", "Check its name.") from None
     except ValueError:
-        raise UsageError(
-            f"The proof {file} is not JSON.", "", "Give a file that `commonweight audit proof` wrote."
-        ) from None
+        raise UsageError(f"{file} is not JSON.", "", "Give a file that `commonweight audit proof` wrote.") from None
     from commonweight.audit.proof import check_proof as check
 
-    _conclude(session, check(session.chain, body))
+    try:
+        found = check(session.chain, body)
+    except FormatError as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        raise UsageError(f"{file} is not a proof.", why, "Give a file that `commonweight audit proof` wrote.") from None
+    _conclude(session, found)
 
 
 @cli.command()
@@ -244,6 +247,13 @@ def export(
     with session.output.progress() as report:
         files = write(_settings(session), out, wanted, report)
     session.output.result({"files": [str(f) for f in files]}, title="Written:", rows=[("", str(f)) for f in files])
+
+
+def exit_code(error: CommonweightError) -> int:
+    """What an audit ends with that an error kept from its verdict: 1 is the verdict `refuted`, so never that."""
+    if isinstance(error, Refuted) or error.exit_code != Refuted.exit_code:
+        return error.exit_code
+    return Incomplete.exit_code
 
 
 def _session(

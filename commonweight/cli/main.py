@@ -102,7 +102,7 @@ def execute(arguments: Sequence[str]) -> int:
         code = cli(args=list(arguments), prog_name="commonweight", standalone_mode=False)
     except CommonweightError as error:
         output.error(error)
-        return error.exit_code
+        return audit.exit_code(error) if arguments[0] == "audit" else error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         output.note("Interrupted.")
         return INTERRUPTED

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from commonweight.audit.findings import AuditReport
 from commonweight.audit.proof import check_proof, funder_proof, provider_proof
+from commonweight.audit.settings import AuditSettings
 from commonweight.chain.client import Chain
 from commonweight.errors import CommonweightError, FormatError, Incomplete, UsageError
 from tests.audit.conftest import settings_of
 from tests.audit.staging import Staged
-from tests.chain.scenario import ETHER, KEYS
+from tests.chain.scenario import ETHER, KEYS, make_world
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
 Proof = dict[str, Any]
@@ -38,6 +42,30 @@ def test_a_contribution_is_proved(run: Staged) -> None:
     report = check(run, proof)
     assert [c for c in report.checks if c.verdict != "ok"] == []
     assert report.verdict == "verified"
+
+
+def test_a_deposit_that_is_not_its_blocks_first_transaction_is_proved(ganache_url: str, tmp_path: Path) -> None:
+    """Ganache's receipts count their logs from zero in each transaction, its eth_getLogs through the block."""
+    world = make_world(ganache_url, tmp_path / "nonces")
+    world.run.chain.rpc("miner_stop")
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            deposits = [pool.submit(world.by(number).campaign.deposit, ETHER) for number in (1, 2)]
+            while len(world.run.chain.rpc("txpool_content")["pending"]) < 2:
+                time.sleep(0.01)
+            world.run.chain.rpc("evm_mine")
+            first, second = (deposit.result() for deposit in deposits)
+    finally:
+        world.run.chain.rpc("miner_start")
+    assert first.block_number == second.block_number
+    settings = AuditSettings(world.run.address, (ganache_url,), confirmations=0)
+    final = Chain([ganache_url], confirmations=0)
+    for number in (1, 2):
+        proof: Proof = funder_proof(settings, KEYS[number].address)
+        report = check_proof(final, proof)
+        assert [c for c in report.checks if c.verdict != "ok"] == []
+        proof["deposits"][0]["log_index"] += 7
+        assert check_proof(final, proof).verdict == "refuted"
 
 
 def test_credits_are_proved_by_index_and_by_account(run: Staged) -> None:

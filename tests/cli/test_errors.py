@@ -193,11 +193,35 @@ def test_a_dead_rpc_is_incomplete_and_shows_no_token(user: User) -> None:
 def test_an_unknown_run_is_refused(crowd: Crowd) -> None:
     chain_id = crowd.world.run.chain.chain_id
     done = crowd.user.run("run", "show", "--run", UNKNOWN)
-    assert done.code == 1
+    assert done.code == 2
     assert done.err == (
         f"Error: There is no run at {UNKNOWN}.\n  Why: Chain {chain_id} has no contract at this address.\n"
         "  What to do: Check the address (`commonweight run list` shows the runs) and the RPC address.\n"
     )
+
+
+@pytest.mark.chain
+def test_an_audits_error_is_not_taken_for_a_refutation(crowd: Crowd) -> None:
+    """1 is the verdict `refuted`: what kept an audit from a verdict ends with another code."""
+    home, run = crowd.user.home, crowd.world.run
+    (home / "empty.json").write_text("{}")
+    (home / "garbage.json").write_text("garbage")
+    (home / "cut.json").write_text(json.dumps({"schema": "commonweight.proof.v1", "run": run.address}))
+    proof = {"schema": "commonweight.proof.v1", "run": run.registry.address}
+    (home / "registry.json").write_text(json.dumps(proof))
+    for line, code, said in (
+        (f"verify --run {UNKNOWN}", 2, "There is no run at"),
+        (f"verify --run {run.registry.address}", 2, "The contract there is not a campaign"),
+        (f"export --out x --run {UNKNOWN}", 2, "There is no run at"),
+        ("check-proof empty.json", 2, "empty.json is not a proof"),
+        ("check-proof garbage.json", 2, "garbage.json is not JSON"),
+        ("check-proof cut.json", 2, "cut.json is not a proof"),
+        ("check-proof registry.json", 2, "The contract there is not a campaign"),
+        (f"recheck --epoch 0 --provider {UNKNOWN} --confirmations 0", 3, "UnknownProvider"),
+        ("watch --once --keystore none.json", 3, "none.json cannot be read"),
+    ):
+        done = crowd.user.run("audit", *line.split())
+        assert (done.code, said in done.err) == (code, True), (line, done.err)
 
 
 @pytest.mark.chain
