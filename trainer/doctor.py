@@ -37,6 +37,7 @@ from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.quantities import size_text
 from commonweight.store import ContentStore, open_store, parse_cid
+from trainer.alone import require_alone
 from trainer.data import own_shards
 from trainer.room import disk_bytes
 from trainer.settings import ProviderSettings
@@ -187,6 +188,12 @@ def _network(
     if seat is None:
         yield Finding(False, reachable, "Signers answer this to registered providers only", "Register first.")
         return
+    if not running:
+        alone: list[Finding] = []
+        attempt(alone, "No other process uses this key", lambda: asyncio.run(_alone(seat)))
+        yield from alone
+        if not alone[0].ok:
+            return
     in_office = [lower_address(signer) for signer in seat.run.oracle.signers()]
     known = {signer: signers[signer] for signer in in_office if signer in signers}
     answers = asyncio.run(_ask(settings, seat, known, running=running))
@@ -209,14 +216,27 @@ def _network(
     yield Finding(seen, f"{reachable} at {where}", why, fix)
 
 
+async def _alone(seat: _Seat) -> None:
+    """Raises TrainingError when something answers with this key where it is registered."""
+    dialer = Dialer(_identity(seat))
+    try:
+        await require_alone(dialer, lower_address(seat.key.address), seat.peer)
+    finally:
+        await dialer.close()
+
+
+def _identity(seat: _Seat) -> Identity:
+    run = seat.run
+    return Identity(seat.key.private_key, lower_address(run.address), run.oracle.domain(), "member", seat.index)
+
+
 async def _ask(
     settings: ProviderSettings, seat: _Seat, signers: Mapping[str, str], *, running: bool
 ) -> dict[str, bool | CommonweightError] | CommonweightError:
     """By signer, whether it reached us, or why it could not be asked. Serves at the address meanwhile, unless the
     provider's own process does.
     """
-    domain = seat.run.oracle.domain()
-    identity = Identity(seat.key.private_key, lower_address(seat.run.address), domain, "member", seat.index)
+    identity = _identity(seat)
     server, dialer = Server(identity, {}, _let_in), Dialer(identity)
     where, libp2p = settings.advertise or seat.peer, None
 

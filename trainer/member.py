@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, BinaryIO
 from commonweight.checks import enough_memory
 from commonweight.errors import ConfigError, PeerError, TrainingError, UsageError
 from commonweight.estimate import training_memory
-from commonweight.net import Dialer, Identity, Limits, Server, UploadCap, is_multiaddr
+from commonweight.net import Dialer, Identity, Limits, Server, UploadCap
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32, lower_address
-from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment, PartMessage, Plan, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, open_store
 from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
+from trainer.alone import require_alone
 from trainer.checkpoint import Base, Checkpoints, Held, PeerBlocks
 from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.finishing import Finishing
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from commonweight.net.libp2p import Libp2p
 
 _log = logging.getLogger("commonweight.trainer")
-_REACH_S, _RESERVATION_S, _ALONE_S = 6.0, 3.0, 3.0
+_REACH_S, _RESERVATION_S = 6.0, 3.0
 
 
 @dataclass
@@ -109,7 +109,9 @@ class Member:
 
     async def start(self, listen: str) -> None:
         """Serve, and say to the signers that this member is ready; they are asked until one answers."""
-        await self._alone()
+        me = await asyncio.to_thread(self.chain.provider, self.index)
+        if me is not None:
+            await require_alone(self.dialer, me.key, me.peer)
         await asyncio.to_thread(self.trainer.warm_up)
         bound = await self.server.start(listen)
         self.address = self.advertise or bound
@@ -126,24 +128,6 @@ class Member:
             planned = await self.join()
         # A member that remembers nothing may have committed already to the round that is open: it begins after it.
         self.joined = planned if fresh else 0
-
-    async def _alone(self) -> None:
-        """TrainingError when another process with our key answers where this provider is registered: the two would
-        commit twice to one round, and be banned for it.
-        """
-        me = await asyncio.to_thread(self.chain.provider, self.index)
-        if me is None or is_multiaddr(me.peer):
-            return
-        own = address_of(self.identity.key)
-        try:
-            await self.dialer.call(me.peer, own, "ping", {}, b"", timeout_s=_ALONE_S)
-        except PeerError:
-            return
-        raise TrainingError(
-            f"Another process with this provider's key answers at {me.peer}",
-            "two of them commit twice to one round, which is an offence: a ban, and the stake may be slashed",
-            "stop that one first; never start a second one with this key, here or on another machine",
-        )
 
     async def _reserved(self) -> None:
         """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""

@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from commonweight.chain.keys import Key
 from commonweight.chain.run import Run
 from commonweight.errors import PeerRefused
-from commonweight.net import Dialer, Identity
+from commonweight.net import Caller, Dialer, Identity, Server, split_address
 from commonweight.protocol.fields import lower_address
 from tests.trainer.world import ROOT, World, command, free_port
 
@@ -40,6 +43,31 @@ def wrong(findings: dict[str, dict[str, Any]]) -> set[str]:
     return {what for what, finding in findings.items() if not finding["ok"]}
 
 
+@contextmanager
+def serving(identity: Identity, listen: str) -> Iterator[None]:
+    """Another process with the same key, as far as anybody can see."""
+
+    async def anybody(_: Caller) -> None:
+        return None
+
+    async def serve() -> None:
+        server = Server(identity, {}, anybody)
+        await server.start(*split_address(listen))
+        begun.set()
+        await asyncio.to_thread(over.wait)
+        await server.close()
+
+    begun, over = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert begun.wait(10)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_each_failure_has_its_cure_and_a_signer_says_whether_we_are_reached(tmp_path: Path, data_dir: Path) -> None:
     with World(tmp_path, data_dir) as world:
         key, listen = next(world._keys), f"127.0.0.1:{free_port()}"
@@ -60,6 +88,11 @@ def test_each_failure_has_its_cure_and_a_signer_says_whether_we_are_reached(tmp_
             return ask(world, "ada", key, listen)[0] == 0
 
         world.wait("all is well", answered)
+
+        with serving(identity, listen):
+            code, found = ask(world, "ada", key, f"127.0.0.1:{free_port()}")
+        assert "No other process uses this key" in wrong(found)
+        assert "never start a second one" in found["No other process uses this key"]["fix"]
 
         elsewhere = f"127.0.0.1:{free_port()}"
         code, found = ask(world, "ada", key, elsewhere)
