@@ -35,7 +35,9 @@ _console = Console(stderr=True)
 
 
 class Line:
-    """The one line: round, phase, time to the phase's deadline, speed, traffic, credits, and what went wrong last."""
+    """The one line: round, phase, time to the phase's deadline, what went wrong last, credits, speed and traffic. What
+    does not fit on a narrow terminal comes last.
+    """
 
     def __init__(self) -> None:
         self._history = History(keep=2)
@@ -63,17 +65,18 @@ class Line:
         parts = [f"round {number}", f"{last['phase']}{_steps(last)}"]
         if isinstance(deadline := last.get("deadline_ms"), int):
             parts.append(f"{max(0, round(deadline / 1000 - now_s))} s left")
-        if isinstance(self._speed, int):
-            parts.append(f"{self._speed:,} tokens/s")
-        parts += [
-            f"sent {_mb(0 if now is None else now.bytes_sent)} of {_mb(last['bytes_sent'])} MB",
-            f"received {_mb(0 if now is None else now.bytes_received)} of {_mb(last['bytes_received'])} MB",
-        ]
-        if self._earned is not None:
-            parts.append(f"credits {self._earned.final:,} final, {self._earned.pending:,} pending")
         wrong = [known for known in list(self._history.rounds.values()) if known.refused]
         if wrong:
             parts.append(f"round {wrong[-1].round}: {wrong[-1].refused}")
+        if self._earned is not None:
+            parts.append(f"credits {self._earned.final:,} + {self._earned.pending:,} pending")
+        if isinstance(self._speed, int):
+            parts.append(f"{self._speed:,} tok/s")
+        sent, received = (0, 0) if now is None else (now.bytes_sent, now.bytes_received)
+        parts += [
+            f"sent {_mb(sent)} of {_mb(last['bytes_sent'])} MB",
+            f"received {_mb(received)} of {_mb(last['bytes_received'])} MB",
+        ]
         return " | ".join(parts)
 
     def __rich__(self) -> Text:

@@ -127,11 +127,11 @@ def test_the_line_tells_round_time_speed_bytes_credits_and_the_last_refusal() ->
     shown.hear(line("train", 7, 3_500_000, 2_000_000, step=5, steps=8, tokens_per_s=12_345, deadline_ms=90_400))
     shown.earned(Earned(1000, 24))
     assert shown.text(60.0) == (
-        "round 7 | train 5/8 | 30 s left | 12,345 tokens/s | sent 2.5 of 3.5 MB | received 2.0 of 2.0 MB"
-        " | credits 1,000 final, 24 pending | round 6: missing-no-anchor"
+        "round 7 | train 5/8 | 30 s left | round 6: missing-no-anchor | credits 1,000 + 24 pending | 12,345 tok/s"
+        " | sent 2.5 of 3.5 MB | received 2.0 of 2.0 MB"
     )
     shown.hear(line("commit", 7, 3_500_000, 2_000_000, deadline_ms=90_400))
-    assert "12,345 tokens/s" in shown.text(200.0)
+    assert "12,345 tok/s" in shown.text(200.0)
     assert "| 0 s left |" in shown.text(200.0)
 
 

@@ -197,11 +197,16 @@ async def test_a_chain_that_does_not_answer_is_said_and_the_figures_stay(open_si
     async def fail(route: Route) -> None:
         await route.abort()
 
+    await visit.page.clock.install()
     await visit.go(open_site)
     await visit.page.route(f"{open_site.world.url}/**", fail)
     await visit.see("The chain cannot be read", "#trouble")
     await visit.see("What you see is as of block", "#trouble")
     assert "1 ETH" in await visit.text("#progress")
+    old = await visit.text("#age")
+    assert await visit.page.locator("[role=alert] #age").count() == 0  # it would be read out each time
+    await visit.page.clock.fast_forward("50:00:00")
+    await visit.page.locator("#age").filter(has_not_text=old).wait_for()
     await visit.page.unroute(f"{open_site.world.url}/**")
     await visit.page.wait_for_selector("#trouble", state="detached")
     assert all("net::ERR_FAILED" in error for error in visit.errors)

@@ -10,6 +10,7 @@ import { relative, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const SLOW_MS = 5_000;
+const AGE_MS = 1_000;
 const TABS = {
   overview: async () => overview,
   funding: async () => (await import("./views/funding.js")).funding,
@@ -43,6 +44,7 @@ async function start() {
   await look();
   clearTimeout(slow);
   setInterval(() => { if (!document.hidden) look(); }, LOOK_MS);
+  setInterval(age, AGE_MS);
 }
 
 // --- looking at the chain ---------------------------------------------------------------------------------------------
@@ -138,8 +140,9 @@ function notices() {
   const wrong = Boolean(run && wallet?.connected && wallet.chainId !== run.chainId);
   const sent = app.transactions?.list ?? [];
   region(find("notices"), [trouble, config.foreign, wrong, wallet?.chainId, sent, snapshot && trouble ? snapshot.number : 0], () => [
-    trouble && h("div", { class: "notice bad", role: "alert", id: "trouble" }, h("strong", {}, `${trouble.title}.`), ` ${trouble.why} ${trouble.fix}`,
-      snapshot && h("p", {}, `What you see is as of block ${snapshot.number}, ${relative(snapshot.time, BigInt(Math.floor(Date.now() / 1000)))}.`)),
+    trouble && h("div", { class: "notice bad", id: "trouble" },
+      h("div", { role: "alert" }, h("strong", {}, `${trouble.title}.`), ` ${trouble.why} ${trouble.fix}`),
+      snapshot && h("p", { id: "age" })),
     config.foreign.length > 0 && h("div", { class: "notice warn" }, h("strong", {}, "This link brings its own settings."),
       ` The ${config.foreign.join(" and ")} come from the link and are not what this site serves. Check where you got it before you send money.`),
     wrong && h("div", { class: "notice warn", id: "wrong-chain" }, h("strong", {}, "Your wallet is on another chain."),
@@ -147,6 +150,15 @@ function notices() {
       h("button", { type: "button", id: "switch-chain", onclick: app.switchChain }, `Switch to ${chainName(run.chainId)}`)),
     sent.map((one) => app.transactionNotice(one)),
   ]);
+  age();
+}
+
+// Outside the alert: it goes on without being read out each time.
+function age() {
+  const place = document.getElementById("age");
+  if (!place) return;
+  const { number, time } = app.snapshot;
+  place.textContent = `What you see is as of block ${number}, ${relative(time, BigInt(Math.floor(Date.now() / 1000)))}.`;
 }
 
 // --- no run named -----------------------------------------------------------------------------------------------------
