@@ -7,6 +7,7 @@ is kept by checkpoint, so that the report does not wait for it.
 from collections.abc import Sequence
 
 from commonweight.errors import OracleError, RuleBroken
+from commonweight.protocol.attested import Attested, attests
 from commonweight.protocol.evidence import Evaluation
 from commonweight.protocol.records import Plan, Record
 from oracle.desk import Desk
@@ -30,7 +31,7 @@ class Evaluating:
         Before there is one, genesis: that also warms the worker up. Returns whether there was something to measure.
         """
         over = self._seat.params.epoch_of(self._desk.view.latest.timestamp) - 1
-        last = self.last_round(range(1, self._seat.db.last_round(Plan.KIND) + 1), over)
+        last = self._last_made(over)
         if last is None:
             if self._seat.db.get_meta("genesis") is None:
                 genesis = await in_thread(self._desk.checkpoints.genesis)
@@ -43,12 +44,14 @@ class Evaluating:
         return True
 
     async def of(self, rounds: Sequence[int], epoch: int) -> Evaluation:
-        """The evaluation for a report on these rounds. Without any it is that of the last report, or of genesis."""
-        last = self.last_round(rounds, epoch)
-        if last is None:
-            return await self._before(epoch)
-        loss, tokens = await self._measure(last.checkpoint, last.checkpoint_cid)
-        return Evaluation(last.round, last.checkpoint, last.checkpoint_cid, loss, tokens)
+        """The evaluation for a report on these rounds: of the checkpoint that it attests, or of genesis."""
+        records = [record.body for number in rounds if (record := self._desk.rounds.record(number)) is not None]
+        right = attests(records, self._desk.view.attested(epoch))
+        if right is None:
+            genesis = await in_thread(self._desk.checkpoints.genesis)
+            right = Attested(0, genesis.sha256, genesis.cid)
+        loss, tokens = await self._measure(right.checkpoint, right.checkpoint_cid)
+        return Evaluation(right.round, right.checkpoint, right.checkpoint_cid, loss, tokens)
 
     async def check(self, claimed: Evaluation, rounds: Sequence[int], epoch: int) -> None:
         """RuleBroken unless a proposer's evaluation is of the right checkpoint and near this signer's own."""
@@ -61,29 +64,13 @@ class Evaluating:
             why = f"{claimed.loss_micro} here {mine.loss_micro}, {allowed} micro-nats apart are allowed"
             raise RuleBroken("wrong-evaluation", "The evaluation loss is not what is measured here", why)
 
-    def last_round(self, rounds: Sequence[int], epoch: int) -> Record | None:
-        """The record of the last of these rounds up to an epoch that made a checkpoint."""
-        for number in sorted(rounds, reverse=True):
+    def _last_made(self, epoch: int) -> Record | None:
+        """The record of the last round up to an epoch that made a checkpoint."""
+        for number in range(self._seat.db.last_round(Plan.KIND), 0, -1):
             record = self._desk.rounds.record(number)
             if record is not None and record.body.epoch <= epoch and record.body.counted:
                 return record.body
         return None
-
-    async def _before(self, epoch: int) -> Evaluation:
-        """What the last accepted report said, or genesis before the first one."""
-        earlier = [
-            event.report
-            for number, event in self._desk.view.reports.items()
-            if number < epoch and self._desk.view.final.get(number, False)
-        ]
-        if earlier:
-            report = max(earlier, key=lambda r: r.epoch)
-            sha256, cid, number = "0x" + report.checkpoint.hex(), report.checkpoint_cid, report.round
-        else:
-            genesis = await in_thread(self._desk.checkpoints.genesis)
-            sha256, cid, number = genesis.sha256, genesis.cid, 0
-        loss, tokens = await self._measure(sha256, cid)
-        return Evaluation(number, sha256, cid, loss, tokens)
 
     async def _measure(self, sha256: str, cid: str) -> tuple[int, int]:
         known = self._known(sha256)

@@ -10,7 +10,7 @@ from commonweight.errors import FormatError, OracleError, RuleBroken, SignatureE
 from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Record, Result, Verdict
-from commonweight.protocol.structure import check_commitment, check_plan, check_result, receipt_in_time
+from commonweight.protocol.structure import check_commitment, check_deadline, check_plan, check_result, receipt_in_time
 from oracle.desk import Desk
 from oracle.rounds import Doc
 
@@ -75,9 +75,9 @@ class Intake:
         if plan.round > self._seat.db.last_round(Plan.KIND) + _MOST_ROUNDS_AHEAD:
             raise RuleBroken("wrong-round", "A plan is for a round far in the future", str(plan.round))
         check_plan(plan, self._seat.config, self._seat.campaign)
-        right = (params.epoch_of(plan.deadline_s), plan.commit_by_ms + params.anchor_window * 1000)
-        if (plan.epoch, plan.anchor_by_ms) != right or not 0 <= plan.epoch <= params.last_epoch:
-            raise RuleBroken("wrong-deadline", "A plan's epoch or anchor window is not that of its deadline")
+        check_deadline(plan, params.epoch_of(plan.deadline_s), params.anchor_window)
+        if not 0 <= plan.epoch <= params.last_epoch:
+            raise RuleBroken("wrong-deadline", "A plan's deadline is in no epoch of training")
         if self._seat.db.documents(Plan.KIND, round_=plan.round, signer=signer):
             raise RuleBroken("equivocation", f"A second plan of round {plan.round} by {signer}")
         return self._seat.keep(signed, signer, round_=plan.round)

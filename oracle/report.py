@@ -140,10 +140,10 @@ class Reporting:
         records = {n: tuple(hex32(anchor.record_hash) for anchor in db.record_anchors(n)) for n in rounds}
         return Facts(
             domain=self._seat.domain, run=self._seat.campaign, config=self._seat.config, epoch_of=params.epoch_of,
-            offices=view.offices, keys=lambda index: view.keys.get(index, frozenset()),
+            anchor_window=params.anchor_window, offices=view.offices,
+            keys=lambda index: view.keys.get(index, frozenset()),
             roots=lambda number: roots.get(number, set()), records_of=lambda number: records.get(number, ()),
-            seed=seeds.get, credited=credited,
-            leaves=view.leaves,
+            seed=seeds.get, credited=credited, attested=view.attested(epoch), leaves=view.leaves,
             accounts={i: lower_address(p.account) for i, p in enumerate(view.providers)}, acc=closed.acc,
             wage_of=lambda n: wage_scaled(params.wage_per_credit, closed.unlocked_escrow, params.oracle_bps, n),
             cap=view.credits_limit, standing=before, standing_at=at.__getitem__, stakes=view.staked,

@@ -28,6 +28,7 @@ from commonweight.chain.ledger_view import LedgerEpoch, LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
 from commonweight.chain.types import Block
+from commonweight.protocol.attested import Attested
 from commonweight.protocol.fields import lower_address
 from commonweight.protocol.offices import Offices
 from commonweight.protocol.sumtree import Leaf
@@ -76,6 +77,11 @@ class View:
     def reported_round(self) -> int:
         """The round that the last final report leads to, 0 before there is one: reports take rounds in order."""
         return max((event.report.round for epoch, event in self.reports.items() if self.final.get(epoch)), default=0)
+
+    def attested(self, epoch: int) -> Attested | None:
+        """What the last final report before an epoch attested."""
+        final = [number for number in self.reports if number < epoch and self.final.get(number)]
+        return Attested.of(self.reports[max(final)].report) if final else None
 
     def provider(self, index: int) -> Provider | None:
         """The provider at an index of the finalised registry."""

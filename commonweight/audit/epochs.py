@@ -22,6 +22,7 @@ from commonweight.chain.run import Run
 from commonweight.chain.structs import RunParams
 from commonweight.errors import ChainError, FormatError, SignatureError
 from commonweight.protocol import creditslist
+from commonweight.protocol.attested import Attested
 from commonweight.protocol.credits import next_leaves, wage_scaled
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.sumtree import Leaf, SumTree, depth_for
@@ -274,6 +275,11 @@ class Epochs:
             self._findings.note(ROOTS, "its report was voided and counts for nothing", subject)
         self.voids.add(event.epoch)
         self._voids_in_row += 1
+
+    def attested_before(self, epoch: int) -> Attested | None:
+        """What the last final report before an epoch attested."""
+        final = [number for number in self.finals if number < epoch]
+        return Attested.of(self.reports[max(final)].event.report) if final else None
 
     def leaf_at(self, epoch: int, index: int) -> Leaf | None:
         """The leaf of an index in the final tree of an epoch."""

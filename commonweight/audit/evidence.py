@@ -4,6 +4,7 @@ The directory is read from the content store (every block hashed), has to be wha
 and goes through the same pure check that signers run before they sign; here the facts come from the chain alone.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,19 +18,21 @@ from commonweight.errors import ContentUnavailable, FormatError, RuleBroken, Sto
 from commonweight.exact import offences
 from commonweight.exact.layout import Layout
 from commonweight.protocol.credits import EpochCredits, wage_scaled
+from commonweight.protocol.documents import recover
 from commonweight.protocol.evidence import INDEX, Evidence
 from commonweight.protocol.evidence_check import Facts, Seed, check_evidence
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.offices import Offices
 from commonweight.protocol.outcome_documents import Manifest
+from commonweight.protocol.records import Plan
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.standing import Exposure, Final, Standing, exposure
 from commonweight.store import ContentStore, parse_cid
 
 FILES, DOCUMENTS, WORK, DRAWS = "evidence-files", "evidence-documents", "anchored-work", "replay-draws"
 CREDITS, LEAVES, EVALUATION = "credits-regenerated", "leaves-regenerated", "evaluation"
-STANDINGS = "standings-regenerated"
+STANDINGS, ROUNDS = "standings-regenerated", "anchored-rounds"
 MANIFEST, OFFENCES = "checkpoint-manifest", "offences"
 _CHECK_OF_RULE = {
     "wrong-credits": CREDITS,
@@ -42,7 +45,9 @@ _CHECK_OF_RULE = {
     "draw-not-done": DRAWS,
     "not-drawn": DRAWS,
     "no-seed": DRAWS,
+    "wrong-deadline": DRAWS,
     "wrong-verdict": DRAWS,
+    "wrong-evaluation": EVALUATION,
 }
 MAX_FILE_BYTES = 1 << 26
 MAX_TOTAL_BYTES = 1 << 31
@@ -127,9 +132,11 @@ class EvidenceAudit:
         self._check_unpublished(reported, evidence, subject)
 
     def _check_unpublished(self, reported: Reported, evidence: Evidence, subject: str) -> None:
-        """Roots on chain for a credited round whose leaves were not published: work may have been left out."""
+        """Roots on chain for a credited round whose leaves were not published: work may have been left out. A record
+        that was anchored before the one in evidence is named: it is anybody's word, or the round's true record.
+        """
         published = {(anchor.round, anchor.deadline, anchor.root) for anchor in evidence.anchors}
-        deadlines = {(anchor.round, anchor.deadline) for anchor in evidence.anchors}
+        deadlines = {(number, Plan.from_body(f.plan.body).deadline_s) for number, f in evidence.rounds.items()}
         for event in self.replay.anchors:
             root = hex32(event.commitments_root)
             late = event.block > reported.event.block or event.commitments_root == bytes(32)
@@ -141,6 +148,43 @@ class EvidenceAudit:
                 continue
             what = f"the commitments under root {root} of round {event.round}, anchored by {event.anchorer}"
             self.findings.unavailable(WORK, f"{what}, were not published", subject)
+        for number, files in evidence.rounds.items():
+            first = self.replay.records[number][0]
+            if hex32(first.record_hash) != files.record.digest:
+                what = f"{hex32(first.record_hash)}, anchored before the record of round {number} by {first.anchorer}"
+                self.findings.note(WORK, f"{what}, is not published", subject)
+
+    def check_rounds(self, reports: Collection[Reported]) -> None:
+        """Every round with anchored commitments is in the evidence of one of all reports, or may still come to be.
+
+        A round is passed over rightly when another coordinator took over before it had a record: the plans before and
+        after it are by different signers.
+        """
+        self.findings.seen(ROUNDS)
+        if len(self.earned) < len(reports):
+            self.findings.note(ROUNDS, "not all of the evidence holds, or can be had")
+            return
+        leaders = {
+            number: recover(files.plan, self.run.oracle.domain())
+            for evidence in self.found.values()
+            for number, files in evidence.rounds.items()
+        }
+        anchorers = {a.round: a.anchorer for a in self.replay.anchors if any(a.commitments_root)}
+        order, waiting = sorted(leaders), []
+        for number, anchorer in sorted(anchorers.items()):
+            place = bisect(order, number)
+            around = {leaders[n] for n in order[max(0, place - 1) : place + 1]}
+            if number in leaders:
+                self.findings.expect(ROUNDS, True, "")
+            elif place == len(order) and not self.replay.pools.finished:
+                waiting.append(number)
+            elif len(around) == 2 and number not in self.replay.records:
+                self.findings.note(ROUNDS, f"round {number} was given up by a change of coordinator")
+            else:
+                what = f"round {number}, with commitments that {anchorer} anchored, is in no report"
+                self.findings.unavailable(ROUNDS, what)
+        if waiting:
+            self.findings.note(ROUNDS, f"in no report yet: {', '.join(map(str, waiting))}")
 
     def _check_manifest(self, reported: Reported, subject: str) -> None:
         report = reported.event.report
@@ -169,12 +213,14 @@ class EvidenceAudit:
             run=self.run.address.lower(),
             config=self.config,
             epoch_of=params.epoch_of,
+            anchor_window=params.anchor_window,
             offices=Offices(tuple(sets)),
             keys=lambda index: self.replay.providers.keys_by(index, at),
             roots=lambda number: _roots(anchors, number),
             records_of=lambda number: _records(anchors, number),
             seed=self._seed,
             credited={number for evidence in earlier for number in evidence.rounds},
+            attested=self.replay.epochs.attested_before(reported.event.epoch),
             leaves=reported.leaves,
             accounts={index: account.lower() for index, account in reported.accounts.items()},
             acc=reported.acc,

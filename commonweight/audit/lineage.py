@@ -8,7 +8,7 @@ available", never verified; the rounds after it are still recomputed from the pu
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 import numpy as np
@@ -27,6 +27,7 @@ from commonweight.exact.copies import COPY_OF, Shown, coordinates, copies, sampl
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import split_payload
 from commonweight.exact.round import recompute_round
+from commonweight.protocol.attested import Attested, attests
 from commonweight.protocol.evidence import Evidence, RoundFiles
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.outcome_documents import Manifest
@@ -104,6 +105,8 @@ class _Walk:
         reports = self.replay.final_reports()
         for done, reported in enumerate(reports):
             evidence = self._evidence(reported)
+            if evidence is not None:
+                self._check_report(reported, evidence)
             for number in sorted(evidence.rounds) if evidence else ():
                 progress(f"recomputing round {number}", done, len(reports))
                 if evidence is not None:
@@ -122,6 +125,13 @@ class _Walk:
         if evidence is None:
             self.missing.append(f"the evidence of {subject}")
         return evidence
+
+    def _check_report(self, reported: Reported, evidence: Evidence) -> None:
+        """A report attests what its rounds lead to, and nothing behind what was attested before."""
+        records = (Record.from_body(files.record.body) for files in evidence.rounds.values())
+        event, found = reported.event, Attested.of(reported.event.report)
+        right = attests(records, self.replay.epochs.attested_before(event.epoch)) or replace(found, round=0)
+        self.findings.equal(ATTESTED, "what the report attests", found, right, f"epoch {event.epoch}")
 
     def _round(self, number: int, files: RoundFiles) -> None:
         subject = f"round {number}"

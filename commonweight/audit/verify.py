@@ -117,5 +117,7 @@ def check_evidence_of_run(
             findings.unavailable(FILES, "the run's configuration is missing", f"epoch {reported.event.epoch}")
         else:
             evidence.check(reported)
+    if evidence is not None and up_to is None:
+        evidence.check_rounds(reports)
     progress("checking evidence", len(reports), len(reports))
     return evidence

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from commonweight.errors import RuleBroken
+from commonweight.protocol.attested import Attested, attests
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.contribution import PrivateScores, judge, score_draws, scores_of
 from commonweight.protocol.credits import EpochCredits, RoundEvidence, itemise, next_leaves, outcomes, total_by_index
@@ -33,6 +34,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.standing import Exposure, Standing, advance, repeaters, stake_limit
 from commonweight.protocol.structure import (
     check_commitment,
+    check_deadline,
     check_plan,
     check_record,
     check_result,
@@ -69,24 +71,26 @@ class Seed:
 class Facts:
     """What the chain says, up to a finalised block.
 
-    `offices` are all signer sets until then; `keys(index)` is every signing key that a provider had, `roots(round)` the
-    anchored (deadline, root) pairs of a round, `records_of(round)` what was anchored as its record, `seed(anchor_by_s)`
-    the block that draws, `credited` the rounds of earlier final reports, `leaves` the last final tree; `acc`,
-    `wage_of(epochCredits)` and `cap` are those of the closed epoch, and so are `stakes` by index and `exposed`.
-    `standing` is that of the last final report before this one, `standing_at(block)` that of the last one that was
-    final in a block.
+    `anchor_window` is in seconds; `offices` are all signer sets until then; `keys(index)` is every signing key that a
+    provider had, `roots(round)` the anchored (deadline, root) pairs of a round, `records_of(round)` what was anchored
+    as its record, `seed(anchor_by_s)` the block that draws, `credited` the rounds of earlier final reports, `attested`
+    what the last of these attested, `leaves` the last final tree; `acc`, `wage_of(epochCredits)` and `cap` are those of
+    the closed epoch, and so are `stakes` by index and `exposed`. `standing` is that of the last final report before
+    this one, `standing_at(block)` that of the last one that was final in a block.
     """
 
     domain: Domain
     run: str
     config: RunConfig
     epoch_of: Callable[[int], int]
+    anchor_window: int
     offices: Offices
     keys: Callable[[int], Collection[str]]
     roots: Callable[[int], Collection[tuple[int, str]]]
     records_of: Callable[[int], Collection[str]]
     seed: Callable[[int], Seed | None]
     credited: Collection[int]
+    attested: Attested | None
     leaves: tuple[Leaf, ...]
     accounts: Mapping[int, str]
     acc: int
@@ -105,6 +109,7 @@ def check_evidence(evidence: Evidence, facts: Facts, prove: Callable[[Offence], 
     offenders = _offenders(evidence, prove)
     for number, files in evidence.rounds.items():
         _check_round(evidence, number, files, facts)
+    _check_evaluation(evidence, facts)
     earned = credits_of(evidence, facts, offenders)
     _same("wrong-credits", "credits.json", evidence.credits, dumps(earned.to_json()))
     _same("wrong-leaves", "leaves.jsonl", evidence.leaves, leaves_of(earned, facts))
@@ -166,7 +171,7 @@ def draws_of(
 def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Facts) -> None:
     plan = _by_signer(Plan, files.plan, facts)
     check_plan(plan, facts.config, facts.run)
-    _same("wrong-round", "epoch", plan.epoch, facts.epoch_of(plan.deadline_s))
+    check_deadline(plan, facts.epoch_of(plan.deadline_s), facts.anchor_window)
     if plan.epoch > evidence.epoch or number in facts.credited:
         raise RuleBroken("wrong-round", f"Round {number} cannot be credited in epoch {evidence.epoch}")
     anchored = _check_anchors(evidence, plan, facts)
@@ -184,6 +189,15 @@ def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Fact
     _check_links(files, plan, record, facts)
     _check_manifest(files, plan, record, facts)
     _check_verdicts(files, plan, commitments, facts)
+
+
+def _check_evaluation(evidence: Evidence, facts: Facts) -> None:
+    right = attests((Record.from_body(files.record.body) for files in evidence.rounds.values()), facts.attested)
+    e = evidence.evaluation
+    if right is None:  # genesis, which has no record that names it
+        _same("wrong-evaluation", "round of the evaluation", e.round, 0)
+        return
+    _same("wrong-evaluation", "evaluation", Attested(e.round, e.checkpoint, e.checkpoint_cid), right)
 
 
 def _check_anchors(evidence: Evidence, plan: Plan, facts: Facts) -> set[str]:

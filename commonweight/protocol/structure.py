@@ -18,6 +18,7 @@ from commonweight.protocol.trace import StateDigests, zero_state
 __all__ = [
     "Previous",
     "check_commitment",
+    "check_deadline",
     "check_part_message",
     "check_plan",
     "check_record",
@@ -50,6 +51,15 @@ def check_plan(plan: Plan, config: RunConfig, run: str) -> None:
     ranges = sorted(span for member in plan.members for span in _data_ranges(plan, member, training.batch))
     if any(stop > start for (_, stop), (start, _) in pairwise(ranges)):
         raise RuleBroken("wrong-data", "A plan gives the same data to two members", f"round {plan.round}")
+
+
+def check_deadline(plan: Plan, epoch: int, anchor_window_s: int) -> None:
+    """A plan against the epoch of its deadline and the run's anchor window: wrong-deadline.
+
+    With a shorter window the block that draws could come before the commitments are anchored.
+    """
+    _same("wrong-deadline", "epoch", plan.epoch, epoch)
+    _same("wrong-deadline", "anchor window", plan.anchor_by_ms - plan.commit_by_ms, 1000 * anchor_window_s)
 
 
 def check_successor(plan: Plan, before: Plan, record: Record, record_digest: str, batch: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from commonweight.chain.keys import Key
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import Milestone, VoucherClaim
@@ -23,6 +24,7 @@ from commonweight.exact.layout import Layout
 from commonweight.exact.payload import Payload, make_payload
 from commonweight.exact.round import apply_parts, reduce_part
 from commonweight.exact.trace import State, TraceBuilder
+from commonweight.protocol.attested import Attested, attests
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.contribution import PrivateScores, Scores, judge, score_draws
 from commonweight.protocol.credits import EpochCredits
@@ -83,6 +85,8 @@ class Staged:
     missing: tuple[int, ...] = ()
     unpublished: bytes | None = None
     standings: dict[int, Standing] = field(default_factory=dict)
+    coordinator: Key = SIGNERS[0]
+    attested: Attested | None = None
 
     @property
     def run(self) -> Run:
@@ -94,12 +98,12 @@ class Staged:
 
     # --- one round ---------------------------------------------------------------------------------------------------
 
-    def play_round(self, epoch: int, number: int) -> None:
-        """Plan, train, commit, anchor, reduce, record, and check a round of an epoch."""
-        place = len(self.rounds.setdefault(epoch, {}))
-        deadline = self.run.params.epoch_start + epoch * self.run.params.epoch_length + 600 * (place + 1)
+    def play_round(self, epoch: int, number: int, recorded: bool = True) -> None:
+        """Plan, train, commit, anchor, reduce, record, and check a round of an epoch; or leave it after the anchor."""
+        place = number - epoch * ROUNDS_PER_EPOCH
+        deadline = self.run.params.epoch_start + epoch * self.run.params.epoch_length + 600 * place
         plan_body = self._plan(epoch, number, deadline)
-        plan = sign_body(plan_body, SIGNERS[0].private_key, self.run.oracle.domain())
+        plan = sign_body(plan_body, self.coordinator.private_key, self.run.oracle.domain())
         work = {i: self._work(plan_body, plan.digest, i) for i in plan_body.indices if i not in self.missing}
         commitments = {i: sign_body(body, member_key(i), self.run.oracle.domain()) for i, (body, _, _) in work.items()}
         digests = tuple(sorted(signed.digest for signed in commitments.values()))
@@ -111,8 +115,10 @@ class Staged:
             self.world.by(6).oracle.anchor_round(number, deadline, self.unpublished, 0, bytes(32))
         self.world.warp(deadline + self.run.params.anchor_window + 2)
         self.world.warp(deadline + self.run.params.anchor_window + 3)
+        if not recorded:
+            return
         files = self._finish(plan_body, plan, work, commitments)
-        self.rounds[epoch][number] = files
+        self.rounds.setdefault(epoch, {})[number] = files
         self.anchors.setdefault(epoch, []).append(AnchoredRoot(number, deadline, hex32(root), digests))
         now = self.run.chain.timestamp()
         anchorer.anchor_round(number, now - 1, bytes(32), number, digest_bytes(files.record.digest))
@@ -192,7 +198,7 @@ class Staged:
         work: Mapping[int, tuple[Commitment, Payload, State]],
         commitments: Mapping[int, Signed],
     ) -> RoundFiles:
-        domain, signer = self.run.oracle.domain(), SIGNERS[0]
+        domain, signer = self.run.oracle.domain(), self.coordinator
         receipts = tuple(
             (
                 signer.address.lower(),
@@ -372,12 +378,14 @@ class Staged:
             run=self.campaign,
             config=self.config,
             epoch_of=params.epoch_of,
+            anchor_window=params.anchor_window,
             offices=OFFICES,
             keys=lambda index: {address_of(member_key(index))},
             roots=lambda number: set(),
             records_of=lambda number: (),
             seed=lambda at: None,
             credited=set(),
+            attested=self.attested,
             leaves=view.tree().leaves,
             accounts={i: a.lower() for i, a in view.accounts.items()},
             acc=info.acc,
@@ -402,9 +410,10 @@ class Staged:
 
     def evidence(self, epoch: int) -> tuple[Evidence, EpochCredits]:
         """The true evidence of a closed epoch."""
-        last = max(self.rounds[epoch])
-        record = Record.from_body(self.rounds[epoch][last].record.body)
-        evaluation = Evaluation(last, record.checkpoint, record.checkpoint_cid, 3_000_000 - epoch, 1000)
+        records = [Record.from_body(files.record.body) for files in self.rounds[epoch].values()]
+        right = attests(records, self.attested)
+        assert right is not None
+        evaluation = Evaluation(right.round, right.checkpoint, right.checkpoint_cid, 3_000_000 - epoch, 1000)
         attempt = self.run.oracle.current_attempt(epoch)
         bare = Evidence(
             self.campaign,
@@ -438,6 +447,7 @@ class Staged:
         evidence = tamper(evidence) if tamper else evidence
         cid = self.store.put_directory(dict(evidence.files))
         e = evidence.evaluation
+        self.attested = Attested(e.round, e.checkpoint, e.checkpoint_cid)
         self.world.report(
             epoch,
             {i: earned.credited.get(i, 0) + (more or {}).get(i, 0) for i in sorted({*earned.credited, *(more or {})})},

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -277,6 +278,21 @@ async def test_a_loss_that_is_not_what_is_measured_here_is_refused(clerks: list[
     assert broken.value.rule == "wrong-evaluation"
     clerks[1].office.seat.db.set_meta(f"loss/{checkpoint}", "2501900 640")
     await votes(clerks[1], SIGNERS[0], first.report, first.evidence)
+
+
+async def test_a_report_on_older_rounds_attests_again_what_was_attested(clerks: list[Clerk]) -> None:
+    """A round that was passed over, as its links were not known, comes after later ones were reported."""
+    clerk = clerks[0]
+    second, view = clerk.office.record(2), clerk.office.desk.view
+    report = replace(
+        (await proposed(clerk)).report, round=2, checkpoint=digest_bytes(second.checkpoint),
+        checkpoint_cid=second.checkpoint_cid,
+    )  # fmt: skip
+    event: Any = SimpleNamespace(report=report)
+    clerk.office.desk.seen = replace(view, reports={0: event}, final={0: True})
+    made = await clerk.evaluating.of([1], 1)
+    assert (made.round, made.checkpoint, made.checkpoint_cid) == (2, second.checkpoint, second.checkpoint_cid)
+    assert (await clerk.evaluating.of([1], 0)).round == 1
 
 
 async def test_a_verdict_of_this_signer_must_not_be_left_out(clerks: list[Clerk]) -> None:

@@ -11,6 +11,7 @@ from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Commitment, PartMessage, Plan, PlanMember, Receipt, Record, Result
 from commonweight.protocol.structure import (
     check_commitment,
+    check_deadline,
     check_part_message,
     check_plan,
     check_record,
@@ -48,6 +49,14 @@ def test_an_honest_round_passes(made: g.GoldenRound) -> None:
         check_result(Result.from_body(signed.body), made.plan_body, made.plan.digest)
     commitments = {made.commitments[i].digest: made.commitment_bodies[i] for i in g.MEMBERS}
     check_record(made.record_body, made.plan_body, made.plan.digest, made.config, commitments, set(commitments))
+
+
+def test_a_plan_has_the_epoch_and_the_anchor_window_of_its_deadline(made: g.GoldenRound) -> None:
+    plan = made.plan_body
+    check_deadline(plan, 0, 4)
+    early = replace(plan, anchor_by_ms=plan.commit_by_ms + 1)
+    for changed, epoch in ((replace(plan, epoch=1), 0), (plan, 1), (early, 0)):
+        assert rule_of(check_deadline, changed, epoch, 4) == "wrong-deadline"
 
 
 @pytest.mark.parametrize(
