@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from commonweight.errors import CommonweightError, UsageError
 from commonweight.net import split_address
+from commonweight.quantities import show_size
 from commonweight.store import ContentStore
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def attempt(findings: list[Finding], what: str, look: Callable[[], T]) -> T | No
 
 def folder(path: Path, needed_bytes: int = FREE_BYTES) -> Iterator[Finding]:
     """The data directory: that it can be written, and that there is room."""
-    what, room = f"{path} can be written", f"{_gib(needed_bytes)} GiB of disk are free"
+    what = f"{path} can be written"
     try:
         path.mkdir(parents=True, exist_ok=True)
         free, writable = shutil.disk_usage(path).free, os.access(path, os.W_OK)
@@ -63,28 +64,32 @@ def folder(path: Path, needed_bytes: int = FREE_BYTES) -> Iterator[Finding]:
         yield Finding(False, what, str(error), "Choose another --data-dir.")
         return
     yield Finding(writable, what, "" if writable else "It is another user's", "Give this user the right to write.")
-    why = "" if free >= needed_bytes else f"{_gib(free)} GiB are"
-    yield Finding(free >= needed_bytes, room, why, "Free space there, or choose another --data-dir.")
+    yield _enough(needed_bytes, free, "disk is free", "Free space there, or choose another --data-dir.")
 
 
 def memory(needed_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:
     """Whether that much memory is available now."""
-    what = f"{_gib(needed_bytes)} GiB of memory are available"
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, ValueError, KeyError):
-        return Finding(True, what + " (this system does not tell)")
-    why = "" if free >= needed_bytes else f"{_gib(free)} GiB are"
-    return Finding(free >= needed_bytes, what, why, "End other programs, or train on a larger machine.")
+        return Finding(True, f"At least {show_size(needed_bytes)} of memory is available (this system does not tell)")
+    return _enough(needed_bytes, free, "memory is available", "End other programs, or train on a larger machine.")
+
+
+def _enough(needed_bytes: int, there_bytes: int, state: str, fix: str) -> Finding:
+    what, there = f"At least {show_size(needed_bytes)} of {state}", f"{show_size(there_bytes)} is"
+    if there_bytes >= needed_bytes:
+        return Finding(True, f"{what} ({there})")
+    return Finding(False, what, there, fix)
 
 
 def enough_memory(needed_bytes: int, allowed_bytes: int) -> None:
     """Raise UsageError when training is estimated to need more than its owner allows."""
     if needed_bytes > allowed_bytes:
         raise UsageError(
-            f"This run's model does not fit into {_gib(allowed_bytes)} GiB of memory",
-            f"training it takes about {_gib(needed_bytes)} GiB",
+            f"This run's model does not fit into {show_size(allowed_bytes)} of memory",
+            f"training it takes about {show_size(needed_bytes)}",
             "raise --max-memory, or lend this machine to a run with a smaller model",
         )
 
@@ -93,13 +98,25 @@ def free_to_listen(address: str) -> Finding:
     """Whether this process could listen there."""
     what = f"{address} is free to listen on"
     try:
-        host, port = split_address(address)
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except (OSError, CommonweightError) as error:
-        return Finding(False, what, str(error), "Stop what uses the port, or choose another --listen.")
+        require_free(address)
+    except UsageError as error:
+        return Finding(False, what, error.why, error.fix)
     return Finding(True, what)
+
+
+def require_free(address: str) -> None:
+    """Raise UsageError when this process could not listen there; port 0 always finds a place."""
+    if address.endswith(":0"):
+        return
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(*split_address(address), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, CommonweightError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        fix = "Stop what uses the port, or choose another --listen."
+        raise UsageError(f"{address} cannot be listened on.", why, fix) from None
 
 
 def in_use(folder: Path) -> bool:
@@ -128,7 +145,3 @@ def round_trip(store: ContentStore) -> None:
     cid = store.put(sent)
     store.get(cid)  # checked against the CID
     store.unpin(cid)
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2g}" if count < 2**30 else f"{count / 2**30:.1f}"

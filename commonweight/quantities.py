@@ -1,8 +1,9 @@
-"""Rates and sizes as people write them: 10Mbit, 500kbit, 8GB, 16GiB."""
+"""Rates and sizes as people write them: 10Mbit, 500kbit, 8GB, 16GiB; sizes and times as they read them."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from commonweight.errors import UsageError
 
@@ -28,11 +29,17 @@ def parse_size(text: str) -> int:
     return _parse(text, _SIZES, "size", "8GB or 16GiB")
 
 
-def size_text(count: int) -> str:
-    """Bytes as people read them: 340 MB, 1.2 GB."""
-    if count < 10**9:
-        return f"{count / 10**6:,.0f} MB"
-    return f"{count / 10**9:,.1f} GB"
+def show_size(count: int) -> str:
+    """Bytes in MiB, from 1 GiB on in GiB."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def when(timestamp_s: int) -> str:
+    """A time in UTC; one beyond the calendar as it is."""
+    try:
+        return datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"Unix time {timestamp_s}"
 
 
 def _parse(text: str, units: dict[str, int], kind: str, like: str) -> int:

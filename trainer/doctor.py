@@ -35,7 +35,7 @@ from commonweight.net import Caller, Dialer, Identity, Server, is_multiaddr, spl
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.quantities import size_text
+from commonweight.quantities import show_size, when
 from commonweight.store import ContentStore, open_store, parse_cid
 from trainer.alone import require_alone
 from trainer.data import own_shards
@@ -108,7 +108,7 @@ def _registration(findings: list[Finding], run: Run, key: Key, settings: Provide
     why = "It has left the run" if gone else ""
     findings.append(Finding(not gone, "The provider is in the run", why, "Register with another account."))
     banned = run.registry.is_banned(index)
-    why = f"Until Unix time {entry.banned_until}" if banned else ""
+    why = f"It is until {when(entry.banned_until)}" if banned else ""
     findings.append(Finding(not banned, "The provider is not banned", why, "Start again when the ban is over."))
     told = settings.advertise or (f"{settings.p2p[0]}/p2p-circuit" if settings.p2p else settings.listen)
     same = entry.peer == told or (settings.advertise is None and _same_place(entry.peer, told))
@@ -164,7 +164,7 @@ def _caps(settings: ProviderSettings, config: RunConfig, needed: int) -> Iterato
         yield from found
     if (most := settings.max_disk) is not None:
         least = disk_bytes(config, _ROUNDS_KEPT, settings.keep_states)
-        why = "" if least <= most else f"{_ROUNDS_KEPT} rounds take {size_text(least)}, allowed is {size_text(most)}"
+        why = "" if least <= most else f"{_ROUNDS_KEPT} rounds take {show_size(least)}, allowed is {show_size(most)}"
         fix = "Raise --max-disk, or keep fewer states by --keep-states."
         yield Finding(least <= most, "The files of a few rounds fit into --max-disk", why, fix)
     if shutil.which("nvidia-smi") is not None:

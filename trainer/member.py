@@ -28,6 +28,7 @@ from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment, PartMessage, Plan, sign_body
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.quantities import when
 from commonweight.store import ContentStore, open_store
 from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
@@ -146,9 +147,9 @@ class Member:
         me = await asyncio.to_thread(self.chain.provider, self.index)
         if me is not None and me.banned_until > await asyncio.to_thread(self.chain.time_s):
             raise TrainingError(
-                f"Provider {self.index} is banned until Unix time {me.banned_until}",
+                f"Provider {self.index} is banned until {when(me.banned_until)}",
                 "the signers recorded evidence against it on chain",
-                "see `commonweight provider status`; start again when the ban is over",
+                "`commonweight provider credits --explain` names the evidence; start again when the ban is over",
             )
         try:
             return await self.signers.join(self.index, self.have, self.address)

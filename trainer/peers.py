@@ -35,6 +35,7 @@ from commonweight.protocol.fields import Fields, hex32
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.quantities import when
 from commonweight.store.base import MAX_BLOCK_BYTES
 from commonweight.store.cid import Cid, parse_cid
 from trainer.allreduce import Exchange, OwnPart, Reduced
@@ -221,7 +222,8 @@ class PeerServer:
             provider = await asyncio.to_thread(self._chain.provider, caller.index)
             known = provider is not None and provider.key == caller.address
             if known and provider is not None and provider.banned_until > await asyncio.to_thread(self._chain.time_s):
-                raise PeerRefused("banned", f"Provider {caller.index} is banned", f"until {provider.banned_until}")
+                until = when(provider.banned_until)
+                raise PeerRefused("banned", f"Provider {caller.index} is banned", f"until {until}")
         else:
             known = False
         if not known:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from commonweight.exact.codecs import encoded_size
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.quantities import size_text
+from commonweight.quantities import show_size
 from trainer.journal import Journal
 from trainer.thinning import affordable
 
@@ -87,14 +87,14 @@ class Room:
         """Why there is no room; "" when there is."""
         free = shutil.disk_usage(self._folder).free
         if free < self._needed:
-            return f"a round takes {size_text(self._needed)}, and {size_text(free)} are free at {self._folder}"
+            return f"a round takes {show_size(self._needed)}, and {show_size(free)} are free at {self._folder}"
         if self.cap is None:
             return ""
         used = sum(_sizes(self._folder))
         if used + self._needed <= self.cap:
             return ""
         return (
-            f"a round takes {size_text(self._needed)}, and {size_text(used)} of the {size_text(self.cap)} of "
+            f"a round takes {show_size(self._needed)}, and {show_size(used)} of the {show_size(self.cap)} of "
             f"--max-disk are taken in {self._folder}"
         )
 

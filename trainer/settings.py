@@ -64,6 +64,8 @@ class ProviderSettings:
             raise UsageError(
                 f"Not every {self.keep_states}. state can be kept", "it is a count", "give --keep-states 1 or more"
             )
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"There cannot be {self.threads} threads", "", "give --threads 1 or more, or leave it out")
         if not self.engine.exact and self.keep_states != 1:
             raise UsageError(
                 "A member with another engine than the plain CPU keeps every trace state",

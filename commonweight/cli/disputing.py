@@ -23,6 +23,7 @@ from commonweight.cli.options import (
 from commonweight.cli.provider import index_named
 from commonweight.cli.session import Session
 from commonweight.errors import UsageError
+from commonweight.quantities import when
 
 if TYPE_CHECKING:
     from commonweight.chain.challenges import Case
@@ -57,8 +58,6 @@ def challenge(
     """Doubt a provider's credits of an epoch, with a bond. Anybody may; the signers verify the work again."""
     flags = {"run": run, "rpc": rpc, "store": store, "keystore": keystore, "password_file": password_file}
     session = Session(flags, config=config, as_json=as_json, role="oracle", unsigned=unsigned, sender=sender)
-    from commonweight.cli.run import when
-
     found = session.signing_run
     index = index_named(found, provider)
     _require_judgeable(found, epoch, index)
@@ -108,8 +107,6 @@ def answer(
     """Answer a challenge of one's own credits with evidence, such as files that the signers could not get."""
     flags = {"run": run, "rpc": rpc, "store": store, "keystore": keystore, "password_file": password_file}
     session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
-    from commonweight.cli.run import when
-
     found = session.signing_run
     index = found.registry.index_of(found.chain.address)
     case = _open_case(found, epoch, index)
@@ -142,8 +139,6 @@ def challenges(
     """Show every challenge of credits: deadlines, evidence, answers, verdict, and what it did to claims."""
     session = Session({"run": run, "rpc": rpc}, config=config, as_json=as_json, role="audit")
     from commonweight.chain.challenges import cases_of
-    from commonweight.cli.run import when
-
     found = session.run
     block = found.chain.block_number()
     cases = cases_of(found, block)

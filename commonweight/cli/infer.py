@@ -26,8 +26,8 @@ from commonweight.cli.options import (
     YesOption,
     checked_address,
 )
-from commonweight.cli.run import when
 from commonweight.cli.session import Session
+from commonweight.quantities import when
 
 if TYPE_CHECKING:
     from inference.channels import ChannelStanding
@@ -60,7 +60,7 @@ def serve(
         str | None, typer.Option("--price", help="Price per token, like 1gwei (default: the run's).")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Most tokens of one answer.")] = None,
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     settle_every: Annotated[float, typer.Option("--settle-every", help="Seconds between settlements.")] = 600.0,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,

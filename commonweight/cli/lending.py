@@ -23,8 +23,8 @@ from commonweight.cli.options import (
     StoreOption,
 )
 from commonweight.cli.provider import last_line, provider_settings
-from commonweight.cli.run import when
 from commonweight.cli.session import Session
+from commonweight.quantities import when
 
 
 def doctor(

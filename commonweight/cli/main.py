@@ -109,6 +109,8 @@ def execute(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone: nothing is left to say, and nobody to say it to
         return 1
+    except OSError as error:
+        return _system(error, output)
     except _CLICK_ERROR as error:
         return _usage(error, output)
     if code == INTERRUPTED:
@@ -123,6 +125,16 @@ def _usage(error: Exception, output: Output) -> int:
     format_message: Callable[[], str] = getattr(error, "format_message", error.__str__)
     output.error(UsageError(format_message(), "", f"`{path} --help` explains it"))
     return 2
+
+
+def _system(error: OSError, output: Output) -> int:
+    """What the system refuses, as wrong usage; a reason in the words of a library may hold an address's secret."""
+    path = error.filename if isinstance(error.filename, str) else None
+    what = f"{path} cannot be used." if path else "The operating system refused what the command needs."
+    fix = "Name another place, or give this user the right to it." if path else "Mend that, then try again."
+    refused = UsageError(what, error.strerror or type(error).__name__, fix)
+    output.error(refused)
+    return refused.exit_code
 
 
 def app() -> None:

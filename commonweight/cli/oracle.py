@@ -107,9 +107,11 @@ def start(
         _settings(session, peers, coordinator),
         pin_service=pin_service, pin_token_file=pin_token_file, collect_garbage=collect_garbage,
     )  # fmt: skip
+    from commonweight.checks import require_free
     from oracle.service import run as serve
 
     session.reach()
+    require_free(settings.listen)
     serve(settings)
 
 

@@ -36,9 +36,9 @@ from commonweight.cli.options import (
     YesOption,
     checked_address,
 )
-from commonweight.cli.run import when
 from commonweight.cli.session import Session
 from commonweight.errors import ContractError, PeerError, UsageError
+from commonweight.quantities import when
 
 if TYPE_CHECKING:
     from commonweight.chain.run import Run
@@ -171,9 +171,13 @@ def start(
     settings = provider_settings(
         session, signer_peers, advertise, private_data, device, threads, keep_states, compile_
     )  # fmt: skip
+    from commonweight.checks import require_free
+    from trainer.settings import is_follower
     from trainer.train import run as train
 
-    session.reach()
+    if not is_follower():
+        session.reach()
+        require_free(settings.listen)
     train(settings)
 
 
@@ -204,8 +208,11 @@ def status(
         int, typer.Option("--rounds", min=0, help="How many rounds of the process here to show.", metavar="N")
     ] = 10,
     epochs: Annotated[
-        int, typer.Option("--epochs", min=0, help="Of how many reports to read the signers' itemised credits.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            "--epochs", min=0, help="Of how many last reports to read itemised credits (default: the rounds' own)."
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -219,7 +226,8 @@ def status(
     entry = found.registry.provider_at(index)
     last = last_line(session.settings.data_dir / "status.jsonl")
     loss = None if last is None else last.get("loss_micro")
-    own, signers = told.own_rounds(session.settings.data_dir, rounds), told.itemised(session, index, epochs)
+    own = told.own_rounds(session.settings.data_dir, rounds)
+    signers = told.itemised(session, index, own, epochs)
     body: dict[str, object] = {
         "run": found.address,
         "index": index,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from commonweight.errors import FormatError, StoreError
 
 if TYPE_CHECKING:
+    from commonweight.chain.structs import RunParams
     from commonweight.cli.session import Session
     from commonweight.protocol.canonical import JsonObject
 
@@ -33,8 +34,10 @@ def own_rounds(data_dir: Path, count: int) -> list[dict[str, object]]:
     return [history.rounds[number].to_json() for number in sorted(history.rounds)][-count:] if count else []
 
 
-def itemised(session: Session, index: int, epochs: int) -> Itemised:
-    """The provider's lines of credits.json in the evidence of the last `epochs` reports."""
+def itemised(session: Session, index: int, own: Sequence[dict[str, object]], last: int | None) -> Itemised:
+    """The provider's lines of credits.json in the evidence of the `last` reports; None for those of its own rounds, and
+    where it has none, for two.
+    """
     from commonweight.chain.ledger_view import LedgerView
     from commonweight.protocol.canonical import loads
     from commonweight.protocol.fields import Fields
@@ -42,7 +45,12 @@ def itemised(session: Session, index: int, epochs: int) -> Itemised:
 
     found = Itemised()
     reports = LedgerView.of(session.run).reports
-    for epoch in sorted(reports)[-epochs:] if epochs else []:
+    if last is None and own:
+        wanted = [epoch for epoch in sorted(reports) if epoch in _epochs_of(session.run.params, own)]
+    else:
+        count = 2 if last is None else last
+        wanted = sorted(reports)[-count:] if count else []
+    for epoch in wanted:
         try:
             cid = parse_cid(reports[epoch].report.evidence_cid)
             raw = session.store.get_file(cid, "credits.json", _MAX_CREDITS_BYTES)
@@ -51,6 +59,15 @@ def itemised(session: Session, index: int, epochs: int) -> Itemised:
                     found.lines[Fields(line, "line").integer("round", 1)] = line
         except (StoreError, FormatError, OSError) as problem:
             found.unread.append({"epoch": epoch, "why": str(problem)})
+    return found
+
+
+def _epochs_of(params: RunParams, own: Sequence[dict[str, object]]) -> set[int]:
+    """The epochs that these rounds can be of: a round is of the one that its deadline is in, between begin and end."""
+    found: set[int] = set()
+    for entry in own:
+        began, ended = (params.epoch_of(int(str(entry[name])) // 1000) for name in ("began_ms", "ended_ms"))
+        found.update(range(began, ended + 1))
     return found
 
 

@@ -24,6 +24,7 @@ from commonweight.cli.options import (
 )
 from commonweight.cli.output import Output
 from commonweight.cli.session import Session
+from commonweight.quantities import when
 
 if TYPE_CHECKING:
     from commonweight.chain.run import Run
@@ -178,13 +179,6 @@ def state(run: Run) -> str:
     if run.oracle.finished_at():
         return "trained"
     return "training" if run.chain.timestamp() >= run.params.epoch_start else "funded"
-
-
-def when(timestamp_s: int) -> str:
-    """A time in UTC."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def describe(params: RunParams, symbol: str, decimals: int) -> Mapping[str, object]:

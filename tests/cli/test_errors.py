@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from inference.server import settle_now
 from inference.settings import ServeSettings
 from oracle.seat import connect_chain
 from oracle.settings import OracleSettings
+from tests.chain.scenario import KEYS
 from tests.cli.conftest import Crowd, InProcess, User
 from trainer.settings import ProviderSettings
 
@@ -90,6 +93,11 @@ WRONG = {
         "nope.json cannot be read.",
         "No such file or directory.",
         'Give a file like {"0x...": "host:port"}.',
+    ),
+    f"provider start --run {UNKNOWN} --keystore k.json --listen h:1 --threads -1": (
+        "There cannot be -1 threads.",
+        "",
+        "give --threads 1 or more, or leave it out.",
     ),
     "dev reset --dir .": (
         "Nothing in HOME is deleted.",
@@ -273,6 +281,56 @@ def test_what_a_service_connects_to_is_the_configured_chain(crowd: Crowd) -> Non
         with pytest.raises(WrongChain, match="not chain 99"):
             connect()
         assert name
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    "line",
+    [
+        "provider pause --data-dir /proc/x",
+        "provider pause --data-dir file",
+        "data prepare --out /proc/x texts",
+        "data prepare --out file texts",
+    ],
+)
+def test_what_the_system_refuses_is_said_with_its_place(quick_user: InProcess, line: str) -> None:
+    (quick_user.home / "file").write_text("")
+    (quick_user.home / "texts").mkdir()
+    for number in range(50):
+        (quick_user.home / "texts" / f"{number}.txt").write_text(f"Text number {number}.")
+    done = quick_user.run(*line.split())
+    place = re.escape(line.split()[3])
+    assert done.code == 2
+    assert re.search(rf"Error: {place}\S* cannot be used\.\n  Why: [A-Z].*\n  What to do: Name another", done.err)
+
+
+@pytest.mark.chain
+def test_what_the_system_refuses_an_audit_is_no_verdict(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    crowd.ok(8, "fund", "deposit", "1", "--yes")
+    proof = ("audit", "proof", "--funder", KEYS[8].address, "--confirmations", "0")
+    for line in (
+        (*proof, "--out", "/proc/x.json"),
+        (*proof, "--data-dir", "/proc/x"),
+        ("audit", "watch", "--once", "--data-dir", "/proc/x"),
+    ):
+        done = crowd.user.run(*line)
+        assert (done.code, "Error: /proc/x" in done.err) == (2, True), done.err
+
+
+@pytest.mark.chain
+def test_a_service_that_cannot_listen_says_so_at_once(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        for line in ("provider start", "oracle start --transmitter 1.json"):
+            done = crowd.run(0, *line.split(), "--listen", place)
+            assert done.code == 2
+            assert done.err == in_words(
+                f"{place} cannot be listened on.",
+                "Address already in use.",
+                "Stop what uses the port, or choose another --listen.",
+            )
 
 
 @pytest.mark.unit

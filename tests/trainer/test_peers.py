@@ -173,6 +173,14 @@ async def test_who_has_no_place_in_the_run_gets_no_word_in(
                 await peer.ping()
 
 
+async def test_who_is_banned_is_told_until_when_by_the_calendar(serving: Serving) -> None:
+    async with serving:
+        with pytest.raises(PeerRefused) as refused:
+            async with serving.open(KEYS[3], "member", 3) as peer:
+                await peer.ping()
+        assert refused.value.why == "until 1970-01-01 00:33:20 UTC"
+
+
 async def test_blocks_of_checkpoints_are_served_and_fetched_by_the_book(serving: Serving, tmp_path: Path) -> None:
     held = serving.checkpoints.genesis()
     async with serving:
