@@ -394,7 +394,7 @@ def test_no_node_no_run_and_no_store_are_errors_by_name(run: Staged) -> None:
     with pytest.raises(ChainError) as gone:
         verify(nobody)
     assert gone.value.exit_code == 3
-    with pytest.raises(ChainError, match="no run"):
+    with pytest.raises(UsageError, match="no run"):
         verify(replace(settings_of(run), campaign=KEYS[0].address))
     with pytest.raises(UsageError):
         verify(replace(settings_of(run), store=""))
