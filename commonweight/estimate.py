@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from commonweight.errors import UsageError
 from commonweight.exact.codecs import encoded_size
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig
-from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.runconfig import CODECS, RunConfig
 
 FLOPS_PER_CREDIT = 10**9  # section 2 of the specification
 EARNING_FACTOR = 800  # of 1000, before the link's score: section 6.5
@@ -139,20 +139,72 @@ class Plan:
 
     def __post_init__(self) -> None:
         if (self.tokens is None) == (self.budget is None):
-            raise UsageError("How long is the run?", "", "Name one of --tokens and --budget.")
-        positive = ("members", "gpus", "h", "step_tokens", "seq_len", "upload_bps", "download_bps", "epoch_s", "block")
-        for name in (*positive, "coordinator_bps", "mfu", "availability", "hour_price"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} must be above zero.", f"It is {getattr(self, name)}", "Correct it.")
+            why = "Neither was given" if self.tokens is None else "Both were given"
+            raise UsageError("How long is the run?", why, "Name one of --tokens and --budget.")
+        for name, bound in _BOUNDS.items():
+            bound.require(getattr(self, name))
+        _PARAMETERS.require(self.shape.parameters)
+        replace(_ACTIVE, most=self.shape.parameters).require(self.shape.active)
+        for flag, codec in (("--codec", self.codec), ("--results", self.result_codec)):
+            if codec not in CODECS:
+                raise UsageError(f"{flag} cannot be {codec}.", "", f"Choose from {', '.join(CODECS)}.")
         if self.topology not in ("butterfly", "star"):
-            raise UsageError("There is no such topology.", f"It is {self.topology}", "Choose butterfly or star.")
-        for name in ("mfu", "availability"):
-            if getattr(self, name) > 1:
-                raise UsageError(f"{name} is a share, at most 1.", f"It is {getattr(self, name)}", "Correct it.")
-        if not 0 <= self.window_s < math.inf:
-            raise UsageError("The anchor's window is a number of seconds.", f"It is {self.window_s}", "Correct it.")
-        if not 0 <= self.replay_bps <= 10_000 or not 0 <= self.oracle_bps <= 10_000:
-            raise UsageError("A share in hundredths of a percent is from 0 to 10000.", "", "Correct it.")
+            raise UsageError(f"--topology cannot be {self.topology}.", "", "Choose butterfly or star.")
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """What a flag of the command may be: finite, above `low` (or that too), at most `most`. All in a plan's units, of
+    which one of the flag's own is `unit`.
+    """
+
+    flag: str
+    unit: float = 1.0
+    low: float = 0.0
+    low_too: bool = False
+    most: float = math.inf
+
+    def require(self, value: float | None) -> None:
+        """Raise UsageError for a value that cannot be; None is none."""
+        if value is None:
+            return
+        if not math.isfinite(value):
+            raise UsageError(f"{self.flag} must be a finite number.", f"It is {value}", "Correct it.")
+        if value < self.low or value > self.most or (value == self.low and not self.low_too):
+            least = f"{'at least' if self.low_too else 'above'} {self.low / self.unit:.15g}"
+            most = "" if self.most == math.inf else f" and at most {self.most / self.unit:.15g}"
+            raise UsageError(f"{self.flag} must be {least}{most}.", f"It is {value / self.unit:.15g}", "Correct it.")
+
+
+def _at_least(flag: str, low: float, unit: float = 1.0) -> _Bound:
+    return _Bound(flag, unit, low, low_too=True)
+
+
+_BOUNDS: Mapping[str, _Bound] = {
+    "tokens": _Bound("--tokens"),
+    "budget": _Bound("--budget"),
+    "members": _at_least("--members", 1),
+    "gpus": _at_least("--gpus", 1),
+    "h": _at_least("--steps", 1),
+    "step_tokens": _at_least("--step-tokens", 1),
+    "seq_len": _at_least("--seq-len", 1),
+    "block": _at_least("The block", 1),
+    "upload_bps": _Bound("--up", 1e6),
+    "download_bps": _Bound("--down", 1e6),
+    "coordinator_bps": _Bound("--coordinator", 1e9),
+    "rtt_s": _at_least("--rtt", 0, 1e-3),
+    "window_s": _at_least("--window", 0),
+    "mfu": _Bound("--mfu", 0.01, most=1.0),
+    "availability": _Bound("--availability", 0.01, most=1.0),
+    "hour_price": _Bound("--hour-price"),
+    "oracle_bps": _Bound("The signers' fee", 100, low_too=True, most=10_000),
+    "replay_bps": _Bound("The rate of replays", 100, low_too=True, most=10_000),
+    "epoch_s": _Bound("--epoch-days", 86_400),
+    "funders": _at_least("--funders", 0),
+    "gas_price_gwei": _at_least("--gas-gwei", 0),
+    "ether_price": _at_least("--ether-price", 0),
+}
+_PARAMETERS, _ACTIVE = _at_least("--parameters", 1), _at_least("--active", 1)
 
 
 @dataclass(frozen=True)
@@ -226,7 +278,7 @@ def training_memory(config: RunConfig) -> int:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """All figures of a plan. Raises UsageError for a codec that is not known."""
+    """All figures of a plan."""
     each = flops_per_token(plan.shape, plan.seq_len)
     hour_flops = plan.gpu.peak_flops * plan.mfu * 3600
     tokens = plan.tokens if plan.tokens is not None else _affordable(plan, each, hour_flops)
@@ -296,8 +348,6 @@ def _affordable(plan: Plan, each: float, hour_flops: float) -> float:
 
 
 def _with_tokens(plan: Plan, tokens: float) -> Plan:
-    from dataclasses import replace
-
     return replace(plan, tokens=tokens, budget=None)
 
 

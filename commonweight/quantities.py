@@ -31,7 +31,7 @@ def parse_size(text: str) -> int:
 
 def show_size(count: int) -> str:
     """Bytes in MiB, from 1 GiB on in GiB."""
-    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"
 
 
 def when(timestamp_s: int) -> str:

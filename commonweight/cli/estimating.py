@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +11,18 @@ import typer
 from commonweight.cli.options import JsonOption
 from commonweight.cli.output import Output
 from commonweight.errors import UsageError
+from commonweight.quantities import show_size
 
 if TYPE_CHECKING:
-    from commonweight.estimate import Estimate, Plan, Shape
+    from commonweight.estimate import Estimate, Gpu, Plan, Shape
 
-_COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmbt]?)", re.IGNORECASE)
+_COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]{1,3})?)\s*([kmbt]?)", re.IGNORECASE)
+_MAKERS = re.compile(r"^(nvidia)?(geforce)?(rtx|tesla)?")
 _POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "t": 12}
 
 
 def estimate(
+    ctx: typer.Context,
     model: Annotated[
         str | None, typer.Option("--model", help="A preset or a published model, like 1B or llama-3.1-405b.")
     ] = None,
@@ -33,7 +37,7 @@ def estimate(
     ] = None,
     tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens to train on, like 15.6T.", metavar="N")] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Or the dollars to spend, like 160M.", metavar="N")
+        str | None, typer.Option("--budget", help="Or the dollars to spend, gas aside, like 160M.", metavar="N")
     ] = None,
     gpu: Annotated[str, typer.Option("--gpu", help="h100, h200, b200, a100, 4090 or 3090.")] = "h100",
     gpus: Annotated[int, typer.Option("--gpus", help="GPUs of one member.")] = 1,
@@ -74,11 +78,9 @@ def estimate(
     """Estimate FLOPs, GPU-hours, traffic, round times, memory, gas and price of a run."""
     from commonweight import estimate as core
 
-    if gpu not in core.GPUS:
-        raise UsageError(f"There is no GPU {gpu} here.", "", f"Choose from {', '.join(core.GPUS)}.")
     plan = core.Plan(
         shape=_shape(model, parameters, active),
-        gpu=core.GPUS[gpu],
+        gpu=_gpu(gpu),
         tokens=None if tokens is None else parse_count(tokens),
         budget=None if budget is None else parse_count(budget),
         members=members,
@@ -103,8 +105,13 @@ def estimate(
         gas_price_gwei=gas_gwei,
         ether_price=ether_price,
     )
-    found = core.estimate(plan)
-    output, assumed = Output(as_json=as_json), assumptions(plan)
+    try:
+        found = core.estimate(plan)
+    except (OverflowError, ZeroDivisionError, ValueError):
+        fix = "Give values that a run could have."
+        raise UsageError("This plan has no figures.", "They are beyond counting", fix) from None
+    given = {name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name != "DEFAULT"}
+    output, assumed = Output(as_json=as_json), assumptions(plan, given)
     if as_json:
         output.result({"assumptions": [dict(zip(("name", "value", "source"), a, strict=True)) for a in assumed],
                        "figures": {**vars(found), "credits": str(found.credits)}})  # fmt: skip
@@ -114,38 +121,52 @@ def estimate(
 
 
 def parse_count(text: str) -> float:
-    """A number with K, M, B or T for thousands to trillions. Raises UsageError."""
+    """A number, with K, M, B or T for thousands to trillions. Raises UsageError."""
     match = _COUNT.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is not a number.", "A number is like 12000, 1.4T or 160M", "Write it so.")
-    return float(match[1]) * float(10 ** _POWERS[match[2].lower()])
+    value = math.inf if match is None else float(match[1]) * float(10 ** _POWERS[match[2].lower()])
+    if value == math.inf:
+        raise UsageError(f"{text!r} is not a number.", "A number is like 12000, 1.4T, 160M or 1e12", "Write it so.")
+    return value
 
 
-def assumptions(plan: Plan) -> list[tuple[str, str, str]]:
-    """Every assumption of a plan: name, value, where it comes from."""
-    given = "as told"
+def assumptions(plan: Plan, given: set[str]) -> list[tuple[str, str, str]]:
+    """Every assumption of a plan: name, value, where it comes from; `given` are the command's parameters that were."""
+
+    def told(*names: str) -> str:
+        count = len(given.intersection(names))
+        return "as told" if count == len(names) else "partly as told" if count else "default"
+
+    size = "as told" if "parameters" in given else "of the model"
+    used = "as told" if "active" in given else "all of them"
+    fleet = f"{_counted(plan.members, 'member')} of {_counted(plan.gpus, 'GPU')}"
     return [
-        ("parameters", _short(plan.shape.parameters), given),
-        ("used by a token", _short(plan.shape.active), given),
-        ("GPU", f"{plan.gpu.name}, {plan.gpu.peak_flops / 1e12:g} TFLOP/s dense bf16", "data sheet"),
-        ("MFU", f"{100 * plan.mfu:g} %", "as told; Llama 3.1 405B reports 38 to 43 %, INTELLECT-1 36 to 41 %"),
+        ("parameters", _short(plan.shape.parameters), size),
+        ("used by a token", _short(plan.shape.active), used),
+        ("GPU", f"{plan.gpu.name}, {plan.gpu.peak_flops / 1e12:g} TFLOP/s dense bf16", f"{told('gpu')}; data sheet"),
+        ("MFU", f"{100 * plan.mfu:g} %",
+         f"{told('mfu')}; Llama 3.1 405B reports 38 to 43 %, INTELLECT-1 36 to 41 %"),
         ("optimizer", "its own FLOPs are left out", _optimizer(plan)),
-        ("availability", f"{100 * plan.availability:g} %", "as told; Llama 3.1 405B reports above 90 %"),
-        ("GPU-hour", f"${plan.hour_price:,.2f}", given),
-        ("fleet", f"{plan.members} members of {plan.gpus} GPUs", given),
-        ("round", f"{plan.h} inner steps of {_short(plan.step_tokens)} tokens in windows of {plan.seq_len}", given),
-        ("topology", "the coordinator reduces" if plan.topology == "star" else "members reduce", given),
-        ("codec", f"{plan.codec}, results {plan.result_codec}, blocks of {plan.block}", given),
+        ("availability", f"{100 * plan.availability:g} %",
+         f"{told('availability')}; Llama 3.1 405B reports above 90 %"),
+        ("GPU-hour", f"${plan.hour_price:,.2f}", told("hour_price")),
+        ("fleet", fleet, told("members", "gpus")),
+        ("round", (f"{_counted(plan.h, 'inner step')} of {_short(plan.step_tokens)} tokens in windows of "
+                   f"{plan.seq_len}"), told("h", "step_tokens", "seq_len")),
+        ("topology", "the coordinator reduces" if plan.topology == "star" else "members reduce", told("topology")),
+        ("codec", f"{plan.codec}, results {plan.result_codec}, blocks of {plan.block}",
+         told("codec") if plan.codec == plan.result_codec else told("codec", "results")),
         ("link", f"{plan.upload_bps / 1e6:g} Mbit/s up, {plan.download_bps / 1e6:g} down, {plan.rtt_s * 1e3:g} ms",
-         given),
-        ("coordinator's link", f"{plan.coordinator_bps / 1e9:g} Gbit/s", given),
-        ("anchor's window", f"{plan.window_s:g} s", "the run's template"),
-        ("anchor, exchange", "while the next steps are computed" if plan.overlap else "after the steps", given),
+         told("upload", "download", "rtt")),
+        ("coordinator's link", f"{plan.coordinator_bps / 1e9:g} Gbit/s", told("coordinator")),
+        ("anchor's window", f"{plan.window_s:g} s", "as told" if "window" in given else "the run's template"),
+        ("anchor, exchange", "while the next steps are computed" if plan.overlap else "after the steps",
+         told("overlap")),
         ("replays", f"{plan.replay_bps / 100:g} % of rounds have a segment drawn", "honest history"),
         ("signers' fee", f"{plan.oracle_bps / 100:g} % of wages", "the run's template"),
-        ("epoch", f"{plan.epoch_s / 86_400:g} days", given),
-        ("funders", f"{plan.funders}", given),
-        ("gas", f"{plan.gas_price_gwei:g} gwei, an ether ${plan.ether_price:,.0f}", "as told; gas as in docs/gas.md"),
+        ("epoch", _counted(plan.epoch_s / 86_400, "day"), told("epoch_days")),
+        ("funders", f"{plan.funders}", told("funders")),
+        ("gas", f"{plan.gas_price_gwei:g} gwei, an ether ${plan.ether_price:,.0f}",
+         f"{told('gas_gwei', 'ether_price')}; gas as in docs/gas.md"),
     ]  # fmt: skip
 
 
@@ -160,27 +181,27 @@ def _optimizer(plan: Plan) -> str:
 
 def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
     """The figures in words."""
-    gib = 2**30
+    gas = " on top of the budget" if plan.budget is not None else ""
     fits = "fits" if found.gpu_memory_bytes <= plan.gpu.memory_bytes else "does not fit"
     return [
         ("tokens", f"{_short(found.tokens)}, {found.tokens / plan.shape.active:.1f} a parameter used"),
         ("FLOPs", f"{found.flops:.3g}"),
         ("GPU-hours", f"{found.gpu_hours:,.0f}"),
-        ("duration", f"{found.days:,.1f} days, {found.rounds:,} rounds, {found.epochs:,} epochs"),
+        ("duration", f"{found.days:,.1f} days, {_counted(found.rounds, 'round')}, {_counted(found.epochs, 'epoch')}"),
         ("round", (f"{_time(found.compute_s)} computing, {_time(found.exchange_s)} exchanging, "
                   f"{_time(found.round_s)} in all")),
         ("time computing", f"{100 * found.computing:.1f} %"),
-        ("a member sends", (f"{found.allreduce_bytes / 1e9:,.2f} GB all-reduce, {found.upload_bytes / 1e9:,.2f} GB to "
-                           f"the coordinator, {found.replay_bytes / 1e9:,.2f} GB for replays, a round")),
-        ("it receives", f"{(found.allreduce_bytes + found.download_bytes) / 1e9:,.2f} GB a round"),
-        ("the coordinator", f"takes and gives {found.coordinator_bytes / 1e9:,.1f} GB a round"),
+        ("a member sends", (f"{_bytes(found.allreduce_bytes)} all-reduce, {_bytes(found.upload_bytes)} to "
+                           f"the coordinator, {_bytes(found.replay_bytes)} for replays, a round")),
+        ("it receives", f"{_bytes(found.allreduce_bytes + found.download_bytes)} a round"),
+        ("the coordinator", f"takes and gives {_bytes(found.coordinator_bytes)} a round"),
         ("against fp32 a step", f"{found.synchronous_ratio:,.0f} times less"),
-        ("memory of a member", (f"{found.memory_bytes / gib:,.1f} GiB, {found.gpu_memory_bytes / gib:,.1f} a GPU: "
-                               f"{fits} {plan.gpu.memory_bytes / gib:,.1f}")),
+        ("memory of a member", (f"{show_size(found.memory_bytes)}, {show_size(found.gpu_memory_bytes)} a GPU: "
+                               f"{fits} {show_size(plan.gpu.memory_bytes)}")),
         ("credits", f"at most {found.credits:,}"),
         ("price of compute", f"${found.compute_price:,.0f}"),
         ("signers' fee", f"${found.oracle_price:,.0f}"),
-        ("gas", f"{found.gas:,}, ${found.gas_price:,.0f}"),
+        ("gas", f"{found.gas:,}, ${found.gas_price:,.0f}{gas}"),
         ("price in all", f"${found.price:,.0f}"),
     ]  # fmt: skip
 
@@ -191,12 +212,34 @@ def _shape(model: str | None, parameters: str | None, active: str | None) -> Sha
     from commonweight.estimate import SHAPES, Shape
 
     if (model is None) == (parameters is None):
-        raise UsageError("Which model?", "", "Name one of --model and --parameters.")
+        why = "Neither was given" if model is None else "Both were given"
+        raise UsageError("Which model?", why, "Name one of --model and --parameters.")
     if model is not None and model not in SHAPES:
         raise UsageError(f"There is no model {model} here.", "", f"Choose from {', '.join(SHAPES)}.")
     count = int(parse_count(parameters or "0"))
     found = SHAPES[model] if model is not None else Shape(f"{parameters} parameters", count, count)
     return found if active is None else replace(found, active=int(parse_count(active)))
+
+
+def _gpu(name: str) -> Gpu:
+    """A listed card, also by its full name, like RTX 4090."""
+    from commonweight.estimate import GPUS
+
+    found = GPUS.get(_MAKERS.sub("", re.sub(r"[^a-z0-9]", "", name.lower())))
+    if found is None:
+        raise UsageError(f"There is no GPU {name} here.", "", f"Choose from {', '.join(GPUS)}.")
+    return found
+
+
+def _counted(count: float, name: str) -> str:
+    return f"{count:,.15g} {name}{'' if count == 1 else 's'}"
+
+
+def _bytes(count: int) -> str:
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if count >= 10**power:
+            return f"{count / 10**power:,.2f} {unit}"
+    return f"{count} B"
 
 
 def _short(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from commonweight.errors import UsageError
 from commonweight.estimate import GAS, GPUS, SHAPES, Plan, allreduce_bytes, estimate, flops_per_token, memory_bytes
 from commonweight.protocol.modelconfig import PRESETS
+from commonweight.protocol.runconfig import CODECS
 from tests.cli.conftest import ROOT, InProcess
 
 pytestmark = pytest.mark.unit
@@ -102,12 +104,93 @@ def test_overlap_hides_the_shorter_of_the_two() -> None:
     "change",
     [
         *[{"mfu": 0.0}, {"mfu": 1.5}, {"members": 0}, {"budget": 5.0}, {"tokens": None}, {"upload_bps": -1.0}],
-        {"window_s": -1.0},
+        *[{"window_s": -1.0}, {"tokens": 0.0}, {"ether_price": math.inf}, {"hour_price": math.nan}, {"replay_bps": -1}],
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         estimate(replace(INTELLECT, **change))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--gas-gwei -1", "--gas-gwei must be at least 0. -1"),
+        ("--ether-price inf", "--ether-price must be a finite number. inf"),
+        ("--hour-price nan", "--hour-price must be a finite number. nan"),
+        ("--hour-price 0", "--hour-price must be above 0. 0"),
+        ("--up 0", "--up must be above 0. 0"),
+        ("--down -2", "--down must be above 0. -2"),
+        ("--coordinator 0", "--coordinator must be above 0. 0"),
+        ("--funders -5", "--funders must be at least 0. -5"),
+        ("--members 0", "--members must be at least 1. 0"),
+        ("--rtt -1", "--rtt must be at least 0. -1"),
+        ("--rtt nan", "--rtt must be a finite number. nan"),
+        ("--mfu 150", "--mfu must be above 0 and at most 100. 150"),
+        ("--step-tokens 0", "--step-tokens must be at least 1. 0"),
+        ("--active 1T", f"--active must be at least 1 and at most {SHAPES['350M'].parameters}. 1000000000000"),
+        ("--active 0", f"--active must be at least 1 and at most {SHAPES['350M'].parameters}. 0"),
+    ],
+)
+def test_the_flag_and_its_bound_are_named(quick_user: InProcess, words: str, said: str) -> None:
+    done = quick_user.run("run", "estimate", "--model", "350M", "--tokens", "7B", *words.split(), "--json")
+    assert (done.code, f"{done.json['what']} {done.json['why'].removeprefix('It is ')}") == (2, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "why"),
+    [
+        ("--model 350M --tokens 0", "--tokens must be above 0.", "It is 0"),
+        ("--model 350M --budget 0", "--budget must be above 0.", "It is 0"),
+        ("--parameters 0 --tokens 1B", "--parameters must be at least 1.", "It is 0"),
+        ("--model 350M --parameters 1B --tokens 1B", "Which model?", "Both were given"),
+        ("--tokens 1B", "Which model?", "Neither was given"),
+        ("--model 350M --tokens 1B --budget 5", "How long is the run?", "Both were given"),
+        ("--model 350M", "How long is the run?", "Neither was given"),
+        ("--model 350M --tokens 1,000", "'1,000' is not a number.", "A number is like 12000, 1.4T, 160M or 1e12"),
+        ("--model 350M --tokens 1e999", "'1e999' is not a number.", "A number is like 12000, 1.4T, 160M or 1e12"),
+        ("--model 350M --tokens 1B --mfu 1e-320", "This plan has no figures.", "They are beyond counting"),
+    ],
+)
+def test_what_is_wrong_with_a_plan_is_said(quick_user: InProcess, words: str, what: str, why: str) -> None:
+    done = quick_user.run("run", "estimate", *words.split(), "--json")
+    assert (done.code, done.json["what"], done.json["why"]) == (2, what, why)
+
+
+def test_cards_and_codecs_that_are_not_known_are_answered_by_the_list(quick_user: InProcess) -> None:
+    plan = ("run", "estimate", "--model", "1B", "--tokens", "1B")
+    for flag, value, known in (("--gpu", "RTX 5090", GPUS), ("--codec", "zip", CODECS), ("--results", "zip", CODECS)):
+        done = quick_user.run(*plan, flag, value)
+        assert (done.code, f"Choose from {', '.join(known)}." in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["4090", "RTX 4090", "rtx-4090", "NVIDIA GeForce RTX 4090", "H100"])
+def test_a_card_may_have_its_full_name(quick_user: InProcess, name: str) -> None:
+    found = quick_user.ok("run", "estimate", "--model", "1B", "--tokens", "1e9", "--gpu", name)
+    card = next(a["value"].partition(",")[0] for a in found["assumptions"] if a["name"] == "GPU")
+    assert card == ("h100" if name == "H100" else "4090")
+    assert found["figures"]["tokens"] == 1e9
+
+
+def test_only_what_was_given_is_as_told(quick_user: InProcess) -> None:
+    words = ("--parameters", "1B", "--budget", "5K", "--members", "1", "--mfu", "40", "--up", "20")
+    found = quick_user.ok("run", "estimate", *words)
+    sources = {a["name"]: a["source"].partition(";")[0] for a in found["assumptions"]}
+    told = {name for name, source in sources.items() if source == "as told"}
+    assert told == {"parameters", "MFU"}
+    assert {name for name, source in sources.items() if source == "partly as told"} == {"fleet", "link"}
+    assert sources["GPU-hour"] == sources["codec"] == sources["funders"] == "default"
+    shown = quick_user.run("run", "estimate", *words).out
+    assert "1 member of 1 GPU (" in shown
+    assert "1 day (" in shown
+    assert re.search(r"gas +[0-9,]+, \$[0-9,]+ on top of the budget", shown)
+
+
+def test_the_traffic_of_a_small_model_is_not_rounded_away(quick_user: InProcess) -> None:
+    shown = quick_user.run("run", "estimate", "--model", "nano", "--tokens", "1B", "--codec", "int1").out
+    assert " 0.00 " not in shown
+    assert re.search(r"it receives +[0-9.]+ (kB|MB) a round", shown)
+    assert re.search(r"memory of a member +[0-9]+ MiB", shown)
 
 
 def test_the_pages_figures_are_the_commands_own(quick_user: InProcess) -> None:
