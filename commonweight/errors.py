@@ -1,7 +1,8 @@
 """The one exception tree of the project.
 
 Every error that a user can see says what happened, why, and what to do about it. The command line prints `str(error)`
-and ends with `error.exit_code`: 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had).
+and ends with `error.exit_code`: 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had), 70 a
+fault of the program, which says nothing about what was asked.
 """
 
 # Names say what happened; a suffix on each of them would say nothing more.
@@ -32,6 +33,12 @@ class UsageError(CommonweightError):
     """A command was called in a way that cannot work."""
 
     exit_code = 2
+
+
+class Fault(CommonweightError):
+    """The program failed in a way that nobody foresaw."""
+
+    exit_code = 70  # EX_SOFTWARE of sysexits.h
 
 
 class ConfigError(CommonweightError):
@@ -157,6 +164,12 @@ class ChainError(CommonweightError):
 
 class RpcUnavailable(ChainError):
     """No RPC endpoint answers."""
+
+    exit_code = 3
+
+
+class NodeFailed(ChainError):
+    """A node lacks what it was asked for, refuses to give it for reasons of its own, or gives what cannot be read."""
 
     exit_code = 3
 

@@ -2,13 +2,13 @@
 
 `Service.cycle` is the whole of it, top to bottom. Whatever takes long runs beside it as an errand, one of each kind at
 a time, and every errand can be killed and repeated: what is done is on disk or on chain. The coordinator's rounds run
-beside the cycle in the one signer that coordinates.
+beside the cycle in the one signer that coordinates. Nothing that goes wrong in one part ends another, or the process.
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -98,26 +98,26 @@ class Service:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set."""
-        await self._first_look()
+        await self._lasting("watch", self._first_look)
         if self.seat.settings.metrics is not None:
             self.desk.metrics.serve(self.seat.settings.metrics)
         await self._open_tunnel()
         server = self.api.server()
         host, port = await server.start(*split_address(self.seat.settings.listen))
         self._log.info("listening", address=f"{host}:{port}", signer=self.seat.address)
-        beside: list[Awaitable[None]] = [self.cycle(), self._fetch_data(), self.submitting.settle()]
-        beside += [self.collecting.follow(peer) for peer in self.desk.view.signers if peer != self.seat.address]
+        beside = {"cycle": self.cycle, "data": self._fetch_data, "settle": self.submitting.settle}
+        others = [peer for peer in self.desk.view.signers if peer != self.seat.address]
+        beside |= {f"follow/{peer}": partial(self.collecting.follow, peer) for peer in others}
         if self.coordinator is not None:
-            beside.append(self.coordinator.run())
-        tasks = [asyncio.ensure_future(work) for work in beside]
-        waiting = asyncio.create_task(stop.wait())
+            beside["coordinator"] = self.coordinator.run
+        tasks = [asyncio.create_task(self._lasting(name, work)) for name, work in beside.items()]
         try:
-            await _first_failure(tasks, waiting)
+            await stop.wait()
         finally:
             self.seat.run.chain.abandon()
-            for task in [*tasks, waiting, *self._errands.values()]:
+            for task in [*tasks, *self._errands.values()]:
                 task.cancel()
-            await asyncio.gather(*tasks, waiting, *self._errands.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, *self._errands.values(), return_exceptions=True)
             await server.close()
             await self.desk.dialer.close()
             if self._libp2p is not None:
@@ -223,10 +223,22 @@ class Service:
             await asyncio.sleep(_RETRY_S)
 
     def _ended(self, name: str, task: "asyncio.Task[None]") -> None:
-        """An errand that fails in a way nobody foresaw must not stop the service: it is logged with its traceback."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.desk.metrics.failures.labels("unforeseen").inc()
-            self._log.error("unforeseen", step=name, exc_info=error)
+            self._unforeseen(name, error)
+
+    async def _lasting(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` to its end, from its beginning again whenever it fails."""
+        while True:
+            try:
+                return await work()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on, and so does this one
+                self._unforeseen(name, error)
+                await asyncio.sleep(_RETRY_S)
+
+    def _unforeseen(self, name: str, error: BaseException) -> None:
+        """What fails in a way that nobody foresaw must not stop the service: it is logged with its traceback."""
+        self.desk.metrics.failures.labels("unforeseen").inc()
+        self._log.error("unforeseen", step=name, exc_info=error)
 
     def _failed(self, name: str, trouble: CommonweightError) -> None:
         self.desk.metrics.failures.labels(name.split("/", maxsplit=1)[0]).inc()
@@ -249,16 +261,6 @@ class Service:
             except CommonweightError as trouble:
                 self._failed("data", trouble)
                 await asyncio.sleep(_RETRY_S)
-
-
-async def _first_failure(tasks: Sequence[asyncio.Future[None]], stop: "asyncio.Task[bool]") -> None:
-    """Wait for the end, or raise what ended a part that must not end."""
-    pending: set[asyncio.Future[None] | asyncio.Task[bool]] = {*tasks, stop}
-    while not stop.done():
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if task is not stop:
-                task.result()
 
 
 async def _serve(seat: Seat) -> None:

@@ -24,7 +24,7 @@ from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from commonweight.errors import ChainError
+from commonweight.errors import ChainError, NodeFailed
 
 T = TypeVar("T")
 AbiItem = Mapping[str, Any]
@@ -63,15 +63,18 @@ class Function:
 
     def decode(self, data: bytes) -> tuple[Any, ...]:
         """The results as plain values: structs as dicts by snake_case name, addresses checksummed."""
-        try:
-            values = abi_decode([_wire_type(o) for o in self.outputs], data)
-        except DecodingError as error:
+        if self.outputs and not data:
             raise ChainError(
                 f"The answer of {self.contract}.{self.name} cannot be read.",
-                "There is no such contract at this address" if not data else str(error),
+                "There is no such contract at this address",
                 "Check the address and the chain.",
+            )
+        try:
+            return decode_values(self.outputs, data)
+        except NodeFailed as error:
+            raise NodeFailed(
+                f"The answer of {self.contract}.{self.name} cannot be read.", error.why, error.fix
             ) from None
-        return tuple(_from_abi(o, v) for o, v in zip(self.outputs, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,9 @@ class Event:
         plain = [i for i in self.inputs if not i["indexed"]]
         if not topics or topics[0] != self.topic or len(topics) != len(indexed) + 1:
             raise ChainError(f"A log is not a {self.name} event.", "", "")
-        fields = {
-            snake(i["name"]): _from_abi(i, abi_decode([type_of(i)], t)[0])
-            for i, t in zip(indexed, topics[1:], strict=True)
-        }
-        values = abi_decode([_wire_type(i) for i in plain], data)
-        fields |= {snake(i["name"]): _from_abi(i, v) for i, v in zip(plain, values, strict=True)}
+        values = [decode_values((i,), t)[0] for i, t in zip(indexed, topics[1:], strict=True)]
+        values += decode_values(plain, data)
+        fields = {snake(i["name"]): value for i, value in zip([*indexed, *plain], values, strict=True)}
         return {snake(i["name"]): fields[snake(i["name"])] for i in self.inputs}
 
 
@@ -188,9 +188,9 @@ def decode_call(contract: str, data: bytes) -> tuple[str, tuple[tuple[str, Any],
             if function.selector == data[:4]:
                 try:
                     values = decode_values(function.inputs, data[4:])
-                except DecodingError as error:
+                except NodeFailed as error:
                     raise ChainError(
-                        f"The arguments of {contract}.{function.name} cannot be read.", str(error)
+                        f"The arguments of {contract}.{function.name} cannot be read.", error.why
                     ) from None
                 return function.name, tuple(
                     (snake(i["name"]) or f"argument{n}", v)
@@ -200,8 +200,13 @@ def decode_call(contract: str, data: bytes) -> tuple[str, tuple[tuple[str, Any],
 
 
 def decode_values(items: Sequence[AbiItem], data: bytes) -> tuple[Any, ...]:
-    """Decode ABI-encoded `data` by `items`. Raises eth_abi's DecodingError."""
-    return tuple(_from_abi(i, v) for i, v in zip(items, abi_decode([_wire_type(i) for i in items], data), strict=True))
+    """Decode ABI-encoded `data` by `items`. Raises NodeFailed."""
+    try:
+        values = abi_decode([_wire_type(i) for i in items], data)
+    except (DecodingError, OverflowError) as error:
+        why, fix = str(error), "Check that contract and program versions match, or use another RPC address."
+        raise NodeFailed("Data from the chain cannot be read.", why, fix) from None
+    return tuple(_from_abi(i, v) for i, v in zip(items, values, strict=True))
 
 
 def type_of(item: AbiItem) -> str:
@@ -248,7 +253,18 @@ def _cached_converter(kind: Hashable) -> Callable[[Any], Any]:
         inner = _converter(typing.get_args(kind)[0])
         return lambda values: tuple(inner(v) for v in values)
     if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
-        return kind
+
+        def name(value: Any) -> Any:
+            try:
+                return kind(value)
+            except ValueError:
+                raise NodeFailed(
+                    f"{value} is no {kind.__name__}.",
+                    "The contract and this program do not belong together.",
+                    "Install matching versions, or use another RPC address.",
+                ) from None
+
+        return name
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         parts = [(f.name, _converter(hints[f.name])) for f in dataclasses.fields(kind) if f.init]

@@ -22,7 +22,7 @@ from commonweight.chain.rpc import Endpoints, RpcReplyError
 from commonweight.chain.sending import Fees, Sender
 from commonweight.chain.types import Block, BlockId, Log, Receipt, block_id, not_mined, parse_log, parse_receipt, unhex
 from commonweight.chain.urls import mask_url
-from commonweight.errors import ChainError, UsageError
+from commonweight.errors import NodeFailed, UsageError
 
 LOG_PAGE_BLOCKS = 2000
 
@@ -104,7 +104,7 @@ class Chain:
         return self._need_key().address if self.drafter is None else self.drafter.sender
 
     def rpc(self, method: str, *params: object, title: str = "") -> Any:
-        """A raw JSON-RPC call, called `title` in messages. Raises RpcUnavailable, or ChainError for a node's error."""
+        """A raw JSON-RPC call, called `title` in messages. Raises RpcUnavailable, or NodeFailed for a node's error."""
         try:
             return self._endpoints.request(method, params)
         except RpcReplyError as reply:
@@ -113,13 +113,13 @@ class Chain:
     # --- blocks ------------------------------------------------------------------------------------------------------
 
     def block(self, block: BlockId | bytes = "latest") -> Block:
-        """A block by number, tag or 32-byte hash. Raises ChainError if the node does not have it."""
+        """A block by number, tag or 32-byte hash. Raises NodeFailed if the node does not have it."""
         if isinstance(block, bytes):
             body = self.rpc("eth_getBlockByHash", "0x" + block.hex(), False)
         else:
             body = self.rpc("eth_getBlockByNumber", block_id(block), False)
         if body is None:
-            raise ChainError(
+            raise NodeFailed(
                 f"The node has no block {block if not isinstance(block, bytes) else '0x' + block.hex()}.",
                 "It is behind, or the block was replaced.",
                 "Wait, or use another RPC address.",
@@ -202,7 +202,8 @@ class Chain:
         """Logs in chain order from `from_block` to `to_block`, both included (None: the latest at the start), page by
         page.
 
-        `topics` lists the accepted values per place, None for any. A page that the node finds too large is halved.
+        `topics` lists the accepted values per place, None for any. A page that the node finds too large, or whose
+        answer is too long, is halved.
         """
         end = self.block_number() if to_block is None else to_block
         wanted = [None if t is None else ["0x" + v.hex() for v in t] for t in topics]
@@ -213,11 +214,11 @@ class Chain:
             try:
                 found = self._endpoints.request("eth_getLogs", [query])
             except RpcReplyError as reply:
-                if page == 1:
-                    raise ChainError(
+                if stop == start:
+                    raise NodeFailed(
                         "The logs of a block cannot be read.", str(reply), "Use another RPC address."
                     ) from None
-                page = max(1, page // 2)
+                page = (stop - start + 1) // 2
                 continue
             logs = [parse_log(entry) for entry in cast("list[dict[str, Any]]", found)]
             yield from sorted(logs, key=lambda log: (log.block, log.log_index))

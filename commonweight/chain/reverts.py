@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import re
 
-from eth_abi.exceptions import DecodingError
-
 from commonweight.chain.abi import all_errors, decode_values, snake
 from commonweight.chain.explanations import EXPLANATIONS
 from commonweight.chain.rpc import RpcReplyError
-from commonweight.errors import ChainError, CommonweightError, ContractError, InsufficientFunds
+from commonweight.errors import CommonweightError, ContractError, InsufficientFunds, NodeFailed
 
 _ERROR_STRING = bytes.fromhex("08c379a0")  # Error(string)
 _PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
@@ -48,7 +46,7 @@ def explain(reply: RpcReplyError, what: str) -> CommonweightError:
         )
     data = revert_data(reply)
     if data is None:
-        return ChainError(f"{what} failed.", str(reply), "Try again, or use another RPC address.")
+        return NodeFailed(f"{what} failed.", str(reply), "Try again, or use another RPC address.")
     return explain_revert(data, what, reply.message)
 
 
@@ -74,7 +72,7 @@ def explain_revert(data: bytes, what: str, message: str = "") -> ContractError:
             why, fix = EXPLANATIONS.get(known.name, ("", ""))
             reason = f"{known.name}" + (f" ({shown})" if shown else "") + (f": {why}" if why else "")
             return ContractError(known.name, f"{what} was refused by the contract.", reason, fix)
-    except DecodingError:
+    except NodeFailed:
         return ContractError(
             "Unknown",
             f"{what} was refused by the contract.",
@@ -94,18 +92,18 @@ def explain_revert(data: bytes, what: str, message: str = "") -> ContractError:
     )
 
 
-def _hex_in(data: object) -> bytes | None:
+def _hex_in(data: object, levels: int = 4) -> bytes | None:
     if isinstance(data, str) and re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", data):
         return bytes.fromhex(data[2:])
     if isinstance(data, str):  # "Reverted 0x..." of some nodes
         embedded = re.search(r"0x(?:[0-9a-fA-F]{2}){4,}", data)
         return bytes.fromhex(embedded[0][2:]) if embedded else None
-    if isinstance(data, dict):
+    if isinstance(data, dict) and levels:
         for name in ("data", "result", "returnData"):
-            if name in data and (found := _hex_in(data[name])) is not None:
+            if name in data and (found := _hex_in(data[name], levels - 1)) is not None:
                 return found
         for value in data.values():  # Ganache may key the details by the transaction's hash
-            if isinstance(value, dict) and (found := _hex_in(value)) is not None:
+            if isinstance(value, dict) and (found := _hex_in(value, levels - 1)) is not None:
                 return found
     return None
 

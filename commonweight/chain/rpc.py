@@ -2,29 +2,31 @@
 
 An endpoint is used only after it has named the expected chain id. A request that no endpoint answers is tried again,
 with growing pauses, for `patience_s`; then it is RpcUnavailable. Errors that the node itself returns are the caller's
-business (`RpcReplyError`), except "too many requests" and the like, which count as no answer. URLs may hold secrets,
-so that messages show only scheme and host.
+business (`RpcReplyError`), except "too many requests" and the like, which count as no answer, as does whatever comes
+late, is too long, or is not what the method answers. URLs may hold secrets, so that messages show only scheme and host.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-import requests
-from web3 import HTTPProvider
-from web3.types import RPCEndpoint
+import httpx
 
+from commonweight.asking import Asker
+from commonweight.chain.answers import well_formed
 from commonweight.chain.urls import mask_url
 from commonweight.errors import RpcUnavailable, UsageError, WrongChain
 
 _BUSY_CODES = {-32005, -32016, -32097, 429}  # limit exceeded, rate limits of common hosts
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
+_MAX_ANSWER_BYTES = 32 << 20  # of the logs of one block full of them
+_MAX_MESSAGE = 10_000
 
 
 class RpcReplyError(Exception):
@@ -41,18 +43,13 @@ class RpcReplyError(Exception):
 
 
 class Endpoints:
-    """The RPC endpoints of one chain, safe for use from several threads."""
+    """The RPC endpoints of one chain, safe for use from several threads. A node has `timeout_s` for a whole answer."""
 
     def __init__(self, urls: Sequence[str], *, chain_id: int | None, timeout_s: float, patience_s: float) -> None:
-        if not urls or not all(urlsplit(u).scheme in ("http", "https") and urlsplit(u).hostname for u in urls):
-            raise UsageError(
-                "There is no usable RPC address.",
-                "An RPC address is an http or https URL.",
-                "Give it by --rpc or COMMONWEIGHT_RPC.",
-            )
-        self._providers = [
-            HTTPProvider(url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None) for url in urls
-        ]
+        self._urls = [_parse(url) for url in urls]
+        if not urls:
+            raise _unusable()
+        self._askers = [Asker(url, timeout_s) for url in self._urls]
         self._names = [mask_url(url) for url in urls]
         self._checked = [False] * len(urls)
         self._current = 0
@@ -95,19 +92,23 @@ class Endpoints:
         pause = _FIRST_PAUSE_S
         while True:
             failures: list[str] = []
+            too_long = False
             first = self._current
-            for offset in range(len(self._providers)):
-                index = (first + offset) % len(self._providers)
+            for offset in range(len(self._urls)):
+                index = (first + offset) % len(self._urls)
                 try:
                     self._check(index)
                     result = self._ask(index, method, params)
                 except (_NoAnswerError, WrongChain) as failure:
-                    if isinstance(failure, WrongChain) and len(self._providers) == 1:
+                    if isinstance(failure, WrongChain) and len(self._urls) == 1:
                         raise
                     failures.append(f"{self._names[index]}: {failure}")
+                    too_long |= isinstance(failure, _TooLongError)
                     continue
                 self._current = index
                 return result
+            if too_long:  # as it would be the next time; whoever asked can ask for less
+                raise RpcReplyError(0, "; ".join(failures), None)
             if time.monotonic() + pause > deadline:
                 raise RpcUnavailable(
                     "The chain cannot be reached.",
@@ -134,32 +135,64 @@ class Endpoints:
             self._checked[index] = True
 
     def _ask(self, index: int, method: str, params: Sequence[object]) -> object:
+        answer = self._answer(index, {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)})
+        error = answer.get("error")
+        if error is None:
+            result = answer.get("result")
+            if not well_formed(method, params, result):
+                raise _NoAnswerError(f"the answer is none to {method}")
+            return result
+        if not isinstance(error, dict):
+            raise RpcReplyError(0, str(error)[:_MAX_MESSAGE] if isinstance(error, str) else "", None)
+        code, message = error.get("code"), error.get("message")
+        code, message = code if isinstance(code, int) else 0, message[:_MAX_MESSAGE] if isinstance(message, str) else ""
+        if code in _BUSY_CODES:
+            raise _NoAnswerError(message)
+        raise RpcReplyError(code, message, error.get("data"))
+
+    def _answer(self, index: int, request: dict[str, object]) -> dict[str, Any]:
+        """The JSON-RPC object that a node answers with."""
         try:
-            answer = cast("dict[str, Any]", self._providers[index].make_request(RPCEndpoint(method), list(params)))
-        except requests.HTTPError as error:
-            raise _NoAnswerError(f"HTTP status {error.response.status_code}") from None
-        except requests.Timeout:
+            answer = self._askers[index].ask("POST", self._urls[index], _MAX_ANSWER_BYTES, json=request)
+        except httpx.TimeoutException:
             raise _NoAnswerError("no answer in time") from None
-        except requests.RequestException:
+        except httpx.HTTPError:
             self._checked[index] = False  # what comes back at this address may be another chain
             raise _NoAnswerError("no connection") from None
-        except ValueError:
+        if not 200 <= answer.status < 300:
+            raise _NoAnswerError(f"HTTP status {answer.status}")
+        if answer.cut:
+            raise _TooLongError(f"the answer is longer than {_MAX_ANSWER_BYTES} bytes")
+        try:
+            found = json.loads(answer.body)
+        except (ValueError, RecursionError):
             raise _NoAnswerError("the answer is not JSON") from None
-        if not isinstance(cast(object, answer), dict) or ("result" not in answer and "error" not in answer):
+        if not isinstance(found, dict) or ("result" not in found and "error" not in found):
             raise _NoAnswerError("the answer is not JSON-RPC")
-        error_object = answer.get("error")
-        if error_object is None:
-            return answer.get("result")
-        if not isinstance(error_object, dict):
-            raise RpcReplyError(0, str(error_object), None)
-        code = error_object.get("code")
-        reply = RpcReplyError(
-            code if isinstance(code, int) else 0, str(error_object.get("message", "")), error_object.get("data")
-        )
-        if reply.code in _BUSY_CODES:
-            raise _NoAnswerError(reply.message)
-        raise reply
+        return found
+
+
+def _parse(url: str) -> httpx.URL:
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise _unusable() from None
+    if found.scheme not in ("http", "https") or not found.host:
+        raise _unusable()
+    return found
+
+
+def _unusable() -> UsageError:
+    return UsageError(
+        "There is no usable RPC address.",
+        "An RPC address is an http or https URL.",
+        "Give it by --rpc or COMMONWEIGHT_RPC.",
+    )
 
 
 class _NoAnswerError(Exception):
+    pass
+
+
+class _TooLongError(_NoAnswerError):
     pass

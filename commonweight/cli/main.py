@@ -1,11 +1,13 @@
 """The entry point `commonweight`: puts the groups together and turns every error into words and an exit code.
 
-Exit codes: 0 done, 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had), 130 interrupted.
+Exit codes: 0 done, 1 refused or refuted, 2 wrong usage, 3 incomplete (something could not be had), 70 a fault of the
+program, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -34,7 +36,7 @@ from commonweight.cli import (
 )
 from commonweight.cli.options import JsonOption
 from commonweight.cli.output import Output
-from commonweight.errors import CommonweightError, UsageError
+from commonweight.errors import CommonweightError, Fault, UsageError
 
 INTERRUPTED = 130
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever typer takes it from
@@ -44,7 +46,7 @@ cli = typer.Typer(
     help="Fund, train, verify, serve and audit an AI model that a crowd owns.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 refused or refuted, 2 wrong usage, 3 incomplete.",
+    epilog="Exit codes: 0 done, 1 refused or refuted, 2 wrong usage, 3 incomplete, 70 a fault of the program.",
 )
 cli.add_typer(run.cli, name="run")
 cli.add_typer(fund.cli, name="fund")
@@ -113,6 +115,8 @@ def execute(arguments: Sequence[str]) -> int:
         return _system(error, output)
     except _CLICK_ERROR as error:
         return _usage(error, output)
+    except Exception as error:  # noqa: BLE001 - Python's own answer to it is exit code 1, which is a verdict here
+        return _fault(error, output)
     if code == INTERRUPTED:
         output.note("Interrupted.")
     return code if isinstance(code, int) else 0
@@ -135,6 +139,18 @@ def _system(error: OSError, output: Output) -> int:
     refused = UsageError(what, error.strerror or type(error).__name__, fix)
     output.error(refused)
     return refused.exit_code
+
+
+def _fault(error: Exception, output: Output) -> int:
+    output.note("".join(traceback.format_exception(error)))
+    fault = Fault(
+        "This is a fault of the program, and no answer to what was asked",
+        f"{type(error).__name__}: {error}"[:500],
+        "try again; if it stays, report it with the lines on stderr, less what is secret in them (CONTRIBUTING.md), or "
+        "as SECURITY.md says if somebody else can bring it about",
+    )
+    output.error(fault)
+    return fault.exit_code
 
 
 def app() -> None:

@@ -2,18 +2,20 @@
 
 Content is cut into blocks here and sent as one CARv1 file to `dag/import`, so that the CIDs are ours whatever the
 node's own import settings are; the node pins the root. Content is read back block by block with `block/get`, and each
-block is hashed before use: the node is not trusted. Works with any node that speaks this API, also with gateways of
-it that ask for a password in the address (`https://user:password@host`), which is never shown.
+block is hashed before use: the node is not trusted, and has a time and a size for every answer. Works with any node
+that speaks this API, also with gateways of it that ask for a password in the address (`https://user:password@host`),
+which is never shown.
 """
 
 import ipaddress
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx
 
+from commonweight.asking import Answer, Asker
 from commonweight.errors import StoreError
 from commonweight.store.base import MAX_BLOCK_BYTES, ContentStore, unavailable
 from commonweight.store.cid import Block, Cid, parse_cid
@@ -22,6 +24,8 @@ from commonweight.store.unixfs import car_header, car_section
 
 _SPOOL_BYTES = 16 << 20
 _MAX_ORIGINS = 20
+_MAX_ANSWER_BYTES = 1 << 20
+_SEARCHED_S = 30.0  # waited longer than the node searches, so that its own answer arrives
 
 
 class KuboStore(ContentStore):
@@ -29,13 +33,10 @@ class KuboStore(ContentStore):
 
     def __init__(self, url: str, fetch_timeout_s: float = 30.0) -> None:
         """`url` is the address of the RPC API, with or without `/api/v0`; nothing is sent until the first call."""
-        address = httpx.URL(url.rstrip("/").removesuffix("/api/v0") + "/api/v0/")
-        self.where = str(address.copy_with(userinfo=b"", path="/"))
+        self._address = httpx.URL(url.rstrip("/").removesuffix("/api/v0") + "/api/v0/")
+        self.where = str(self._address.copy_with(userinfo=b"", path="/"))
         self._fetch_timeout_s = fetch_timeout_s
-        # reading waits longer than the node searches, so that the node's own answer arrives
-        timeout = httpx.Timeout(fetch_timeout_s + 30.0, connect=10.0)
-        local = address.host in ("localhost", "127.0.0.1", "::1")  # never by way of a proxy
-        self._http = httpx.Client(base_url=address, timeout=timeout, follow_redirects=False, trust_env=not local)
+        self._http = Asker(self._address, fetch_timeout_s + _SEARCHED_S)
 
     def close(self) -> None:
         """Close the connections to the node."""
@@ -45,18 +46,12 @@ class KuboStore(ContentStore):
         """The node's bytes for a block; more than the allowed size is not read."""
         params = {"arg": parse_cid(cid), "timeout": f"{self._fetch_timeout_s:g}s"}
         try:
-            with self._http.stream("POST", "block/get", params=params) as answer:
-                if answer.status_code != 200:
-                    answer.read()
-                    raise unavailable(cid, [self.where], _reason(answer))
-                data = bytearray()
-                for piece in answer.iter_raw(1 << 16):
-                    data += piece
-                    if len(data) > MAX_BLOCK_BYTES:
-                        break
-                return bytes(data)
+            answer = self._http.ask("POST", self._address.join("block/get"), MAX_BLOCK_BYTES + 1, params=params)
         except httpx.HTTPError as problem:
             raise unavailable(cid, [self.where], _network(problem)) from problem
+        if answer.status != 200:
+            raise unavailable(cid, [self.where], _reason(answer))
+        return answer.body
 
     @contextmanager
     def writing(self) -> Iterator[Emit]:
@@ -77,10 +72,9 @@ class KuboStore(ContentStore):
             car.seek(0)
             car.write(car_header(root))  # the last block is the root, and every header has the same length
             car.seek(0)
-            lines = self._post("dag/import", {"pin-roots": "true"}, {"file": ("content.car", car)}).splitlines()
-            for root_info in (json.loads(line).get("Root") for line in lines if line.strip()):
-                if root_info and root_info.get("PinErrorMsg"):
-                    raise StoreError(f"{self.where} did not keep {root}", str(root_info["PinErrorMsg"]))
+            for line in self._post("dag/import", {"pin-roots": "true"}, {"file": ("content.car", car)}).splitlines():
+                if problem := _pin_problem(line):
+                    raise StoreError(f"{self.where} did not keep {root}", problem)
 
     def pin(self, cid: Cid) -> None:
         """Have the node fetch and keep everything under a CID."""
@@ -101,30 +95,40 @@ class KuboStore(ContentStore):
         """The node's own addresses that the whole network can reach; none when it does not tell them."""
         try:
             known = json.loads(self._post("id", {}))["Addresses"]
-        except (StoreError, ValueError, KeyError, TypeError):
+        except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return ()
-        found = [address for address in known or () if isinstance(address, str) and _is_public(address)]
+        listed = known if isinstance(known, list) else []
+        found = [address for address in listed if isinstance(address, str) and _is_public(address)]
         return tuple(found[:_MAX_ORIGINS])
 
-    def _post(self, method: str, params: dict[str, str], files: "dict[str, tuple[str, object]] | None" = None) -> bytes:
+    def _post(self, method: str, params: Mapping[str, str], files: Mapping[str, object] | None = None) -> bytes:
         try:
-            answer = self._http.post(method, params=params, files=files)  # type: ignore[arg-type]
+            answer = self._http.ask("POST", self._address.join(method), _MAX_ANSWER_BYTES, params=params, files=files)
         except httpx.HTTPError as problem:
             raise StoreError(
                 f"The IPFS node {self.where} did not take part in {method}",
                 _network(problem),
                 "check that the node runs and that --store names its RPC address",
             ) from problem
-        if answer.status_code != 200:
+        if answer.status != 200:
             raise StoreError(f"The IPFS node {self.where} refused {method}", _reason(answer), "see the node's log")
-        return answer.content
+        return answer.body
 
 
-def _reason(answer: httpx.Response) -> str:
+def _reason(answer: Answer) -> str:
     try:
-        return str(json.loads(answer.content)["Message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP status {answer.status_code}"
+        return str(json.loads(answer.body)["Message"])[:300]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return f"HTTP status {answer.status}"
+
+
+def _pin_problem(line: bytes) -> str:
+    """Why a root was not pinned, by one line of what `dag/import` answers; "" when it was, or is not spoken of."""
+    try:
+        root = json.loads(line).get("Root") if line.strip() else None
+        return str(root["PinErrorMsg"])[:300] if root and root.get("PinErrorMsg") else ""
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return "its answer is not what an import is answered with"
 
 
 def _is_public(address: str) -> bool:

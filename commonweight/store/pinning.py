@@ -7,6 +7,7 @@ in no error. A service is not trusted with more than keeping: whatever is read b
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
+from commonweight.asking import Answer, Asker
 from commonweight.errors import ConfigError, StoreError
 from commonweight.protocol.canonical import JsonObject
 from commonweight.store.cid import Cid, parse_cid
@@ -29,6 +31,7 @@ Status = Literal["queued", "pinning", "pinned", "failed"]
 _STATUSES: tuple[Status, ...] = get_args(Status)
 _PAGE = 1000
 _MAX_NAME = 255
+_MAX_ANSWER_BYTES = 16 << 20  # a page of pins with all their delegates
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -90,10 +93,8 @@ class PinningService:
                 f"{url} would send the token in the clear", "the address is http://", "use the service's https:// one"
             )
         self.where = str(address.copy_with(userinfo=b"", query=None))
-        self._http = httpx.Client(
-            base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=timeout_s,
-            follow_redirects=False, trust_env=not local,
-        )  # fmt: skip
+        self._address = address
+        self._http = Asker(address, timeout_s, {"Authorization": f"Bearer {token}"})
 
     def close(self) -> None:
         """Close the connections."""
@@ -152,17 +153,18 @@ class PinningService:
         gone: bool = False,
     ) -> bytes:  # fmt: skip
         try:
-            answer = self._http.request(method, path, params=params, json=body)
+            address = self._address.join(path)
+            answer = self._http.ask(method, address, _MAX_ANSWER_BYTES, params=params, json=body)
         except httpx.HTTPError as problem:
             raise StoreError(
                 f"The pinning service {self.where} did not answer",
                 f"{type(problem).__name__} {problem}".strip(),
                 "check its address and the network; it is asked again",
             ) from problem
-        if not answer.is_success and not (gone and answer.status_code == httpx.codes.NOT_FOUND):
-            fix = "check the token" if answer.status_code in (401, 403) else "see the service's documentation"
+        if not 200 <= answer.status < 300 and not (gone and answer.status == httpx.codes.NOT_FOUND):
+            fix = "check the token" if answer.status in (401, 403) else "see the service's documentation"
             raise StoreError(f"The pinning service {self.where} refused {method} {path}", _reason(answer), fix)
-        return answer.content
+        return answer.body
 
     def _ask(
         self, kind: type[M], method: str, path: str, *, params: Mapping[str, str] | None = None,
@@ -204,10 +206,10 @@ def _place(request: str) -> str:
     return "pins/" + quote(request, safe="")
 
 
-def _reason(answer: httpx.Response) -> str:
+def _reason(answer: Answer) -> str:
     """The service's own words: `{"error": {"reason", "details"}}`, or the status."""
     try:
-        error = answer.json()["error"]
+        error = json.loads(answer.body)["error"]
         return f"{error['reason']}: {error.get('details', '')}".strip(": ")[:300]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"HTTP status {answer.status_code}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"HTTP status {answer.status}"

@@ -11,7 +11,7 @@ from commonweight.chain.abi import build, decode_values, interface, parse_interf
 from commonweight.chain.reverts import explain, explain_revert, revert_data
 from commonweight.chain.rpc import RpcReplyError
 from commonweight.chain.urls import mask_url
-from commonweight.errors import ChainError, ContractError, InsufficientFunds
+from commonweight.errors import ChainError, ContractError, InsufficientFunds, NodeFailed
 from commonweight.protocol.typed import keccak256, struct_hash
 
 pytestmark = pytest.mark.unit
@@ -138,7 +138,7 @@ def test_errors_that_are_no_reverts_stay_apart() -> None:
         explain(RpcReplyError(-32000, "insufficient funds for gas * price + value", None), "It"), InsufficientFunds
     )
     plain = explain(RpcReplyError(-32601, "the method does not exist", None), "It")
-    assert type(plain) is ChainError
+    assert type(plain) is NodeFailed
     assert revert_data(RpcReplyError(-32601, "the method does not exist", None)) is None
 
 

@@ -7,12 +7,15 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from commonweight.chain.client import Chain
 from commonweight.chain.keys import create_keystore
 from commonweight.errors import WrongChain
 from inference.server import settle_now
@@ -195,6 +198,48 @@ def test_a_dead_rpc_is_incomplete_and_shows_no_token(user: User) -> None:
         "Error: The chain cannot be reached.\n  Why: http://127.0.0.1:1: no connection.\n"
         "  What to do: Check the RPC address and that its node runs, or name several by --rpc, separated by commas.\n"
     )
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("result", "error"), [([], "RpcUnavailable"), ("0x12", "NodeFailed")])
+def test_a_node_that_talks_nonsense_refutes_nothing(
+    quick_user: InProcess, result: object, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Chain.__init__.__kwdefaults__, "patience_s", 0)
+
+    class Mad(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["method"]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"result": "0x1" if asked == "eth_chainId" else result}).encode())
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mad) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        named = ("--run", UNKNOWN, "--rpc", url, "--store", "store", "--json")
+        done = quick_user.run("audit", "verify", *named)
+        server.shutdown()
+    assert done.code == 3
+    assert done.json["error"] == error
+
+
+@pytest.mark.unit
+def test_a_fault_of_the_program_is_no_verdict(quick_user: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("int() can't convert non-string with explicit base")
+
+    monkeypatch.setattr("commonweight.cli.audit.Session", broken)
+    for command in (("audit", "verify"), ("audit", "lineage")):
+        done = quick_user.run(*command, "--run", UNKNOWN, "--json")
+        assert done.code == 70
+        assert done.json["error"] == "Fault"
+        assert done.json["why"] == "TypeError: int() can't convert non-string with explicit base"
+        assert "in broken" in done.err  # for the report of it
+        assert "report" in done.json["fix"]
 
 
 @pytest.mark.chain

@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +20,7 @@ import httpx
 import pytest
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
-from commonweight.store import ContentStore, FolderStore, cid_of, open_store
+from commonweight.store import ContentStore, FolderStore, cid_of, kubo, open_store
 from commonweight.store.kubo import KuboStore
 
 pytestmark = pytest.mark.e2e
@@ -192,18 +194,25 @@ class _Liar(BaseHTTPRequestHandler):
         return
 
 
-@pytest.fixture
-def liar() -> Iterator[tuple[type[_Liar], KuboStore]]:
-    handler = type("Handler", (_Liar,), {})
+@contextlib.contextmanager
+def serving(handler: type[_Liar], **options: float) -> Iterator[KuboStore]:
+    """A store on such a node."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    store = KuboStore(f"http://127.0.0.1:{server.server_address[1]}")
-    yield handler, store
+    store = KuboStore(f"http://127.0.0.1:{server.server_address[1]}", **options)
+    yield store
     store.close()
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def liar() -> Iterator[tuple[type[_Liar], KuboStore]]:
+    handler = type("Handler", (_Liar,), {})
+    with serving(handler) as store:
+        yield handler, store
 
 
 @pytest.mark.parametrize("answer", [b"other bytes", b"", bytes(5 * MIB)], ids=["other", "empty", "endless"])
@@ -251,6 +260,58 @@ def test_a_refusing_node_is_an_error_by_name(liar: tuple[type[_Liar], KuboStore]
         store.put(b"x")
     with pytest.raises(ContentUnavailable):
         store.pin(cid_of(b"x"))
+
+
+class _Dripping(_Liar):
+    """Sends a byte now and then, and never the last."""
+
+    def do_POST(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_node_that_sends_a_byte_now_and_then_is_not_waited_for(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubo, "_SEARCHED_S", 0.3)
+    with serving(type("Handler", (_Dripping,), {"status": status}), fetch_timeout_s=0.1) as store:
+        start = time.monotonic()
+        with pytest.raises(ContentUnavailable, match="ReadTimeout"):
+            store.get(cid_of(b"x"))
+        with pytest.raises(StoreError, match="ReadTimeout"):
+            store.put(b"x")
+        assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_not_read_to_it(liar: tuple[type[_Liar], KuboStore], status: int) -> None:
+    handler, store = liar
+    handler.answer, handler.status = bytes(64 * MIB), status
+    tracemalloc.start()  # the server's thread only hands out what is there
+    try:
+        with pytest.raises(StoreError):
+            store.get(cid_of(b"x"))
+        with pytest.raises(StoreError):
+            store.put(b"x")
+        assert tracemalloc.get_traced_memory()[1] < 16 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"[" * 100_000, b"[]", b'"Root"', b'{"Root": 7}', b'{"Root": {"PinErrorMsg": [[]]}}', b"{"]
+)
+def test_an_import_that_is_answered_with_nonsense_is_an_error_by_name(
+    liar: tuple[type[_Liar], KuboStore], answer: bytes
+) -> None:
+    handler, store = liar
+    handler.answer = answer
+    with pytest.raises(StoreError, match="did not keep"):
+        store.put(b"x")
 
 
 def test_no_node_at_all_is_an_error_by_name() -> None:
