@@ -95,6 +95,7 @@ async def _run(settings: ProviderSettings) -> None:
     try:
         async with shown(settings, member):
             await live(member, settings.listen, stop)
+        _log.warning("ended after round %d; start again to go on", member.round)
     finally:
         pauses.cancel()
 
