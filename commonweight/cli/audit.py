@@ -150,7 +150,7 @@ def scores(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the published contribution scores again, and compare. Needs the extra `audit`."""
+    """Measure the published scores and the attested loss again, and compare. Needs the extra `audit`."""
     session = _session(run, rpc, store, confirmations, data_dir, config, as_json=as_json)
     settings = _settings(session)
     from commonweight.cli.rescoring import rescore

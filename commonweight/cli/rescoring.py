@@ -5,6 +5,7 @@ fit their outcome can be false. Whoever has the base, the round's payloads and t
 what the signer says it did. A loss is float32 arithmetic of a model, which machines of different kinds do in different
 orders, so the figures are compared within a tolerance: `loss_tolerance_micro` of the run, and a thousandth of what was
 measured, as a payload that ruins the model has losses of thousands of nats. On the same kind of machine they are equal.
+The held-out loss that the report attests is measured again, too, unless only one round or provider is asked for.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from commonweight.errors import UsageError
 from commonweight.exact.layout import Layout
 from commonweight.exact.round import recompute_round
 from commonweight.protocol.contribution import PrivateScores, Scores, judge, tolerances
-from commonweight.protocol.evidence import RoundFiles
+from commonweight.protocol.evidence import Evidence, RoundFiles
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Plan, Record, Verdict
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, open_store
 from trainer.data import Corpus
+from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
 
-SCORES = "scores-measured"
+SCORES, LOSS = "scores-measured", "loss-measured"
 CHECK = "contribution"
 
 
@@ -60,7 +62,8 @@ def rescore(
     settings: AuditSettings, epoch: int | None = None, number: int | None = None, provider: str | None = None,
     progress: Progress = quiet,
 ) -> tuple[AuditReport, list[Measured]]:  # fmt: skip
-    """Measure the scores of an epoch's report again, by default the last one's; of one round and provider if named.
+    """Measure the scores of an epoch's report again, by default the last one's; of one round and provider if named. If
+    none is, the loss that it attests, too.
 
     Raises UsageError for an epoch or a round that no report that counts has, ChainError when no node answers.
     """
@@ -75,13 +78,16 @@ def rescore(
             last = _last(replay, epoch)
             evidence = check_evidence_of_run(audit, replay, store, findings, progress, last)
             rounds = {} if evidence is None else _rounds(evidence, replay, epoch, number, findings)
-            if evidence is not None and any(_scored(files, index) for files in rounds.values()):
+            attested = evidence is not None and number is None and index is None and last in evidence.earned
+            if evidence is not None and (attested or any(_scored(files, index) for files in rounds.values())):
                 with findings.checking(DATA), training_data(evidence.config, store, settings.data_dir) as corpus:
                     findings.expect(DATA, True, "")
                     scorer = Rescorer(evidence.config, store, corpus, findings)
                     for done, files in enumerate(rounds.values()):
                         progress("measuring scores", done, len(rounds))
                         made += scorer.round(files, index)
+                    if attested:
+                        scorer.loss(evidence.found[last])
             return audit.report("scores", findings), made
     finally:
         store.close()
@@ -147,6 +153,18 @@ class Rescorer:
                 found = self._measure(files, {v.index: digest_bytes(v.seed_hash) for v in verdicts})
                 made = [self._compare(verdict, found[verdict.index], subject) for verdict in verdicts]
         return made
+
+    def loss(self, evidence: Evidence) -> None:
+        """The held-out loss of the checkpoint that an epoch's report attests, measured again."""
+        said, subject = evidence.evaluation, f"epoch {evidence.epoch}"
+        with self.findings.checking(LOSS, subject):
+            checkpoint = load_checkpoint(self.store, self.layout, said.checkpoint, said.checkpoint_cid)
+            configure_torch(self.config.training.threads)
+            self.optimizer.model.load_flat(checkpoint.weights)
+            loss, tokens = heldout_loss_micro(self.optimizer.model, self.corpus, self.config)
+            self.findings.equal(LOSS, "the tokens that it is measured on", said.tokens, tokens, subject)
+            near = abs(said.loss_micro - loss) <= max(self.config.verification.loss_tolerance_micro, loss // 1000)
+            self.findings.expect(LOSS, near, f"loss_micro is {said.loss_micro}, measured {loss}", subject)
 
     def _measure(self, files: RoundFiles, seeds: Mapping[int, bytes]) -> dict[int, Scores | PrivateScores]:
         plan, record = Plan.from_body(files.plan.body), Record.from_body(files.record.body)

@@ -360,6 +360,10 @@ class Staged:
         """What a signer says of a payload: here it makes that up."""
         return Scores(60_000, 5_000, 30_000, 4_000, 14_000, 3_000, 52_000, 4_500)
 
+    def _loss(self, epoch: int) -> tuple[int, int]:
+        """Held-out loss of the last checkpoint, in micro-nats, and on how many tokens: made up here."""
+        return 3_000_000 - epoch, 1000
+
     # --- one epoch ---------------------------------------------------------------------------------------------------
 
     def facts(self, epoch: int) -> Facts:
@@ -413,7 +417,7 @@ class Staged:
         records = [Record.from_body(files.record.body) for files in self.rounds[epoch].values()]
         right = attests(records, self.attested)
         assert right is not None
-        evaluation = Evaluation(right.round, right.checkpoint, right.checkpoint_cid, 3_000_000 - epoch, 1000)
+        evaluation = Evaluation(right.round, right.checkpoint, right.checkpoint_cid, *self._loss(epoch))
         attempt = self.run.oracle.current_attempt(epoch)
         bare = Evidence(
             self.campaign,

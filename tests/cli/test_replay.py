@@ -5,6 +5,7 @@ Honest ones come out bit for bit, and who lied is found.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from commonweight.audit.lineage import load_checkpoint, published_payload
 from commonweight.audit.settings import AuditSettings
 from commonweight.cli.replaying import decoded_payload, replay_work
-from commonweight.cli.rescoring import SCORES, rescore
+from commonweight.cli.rescoring import LOSS, SCORES, rescore
 from commonweight.errors import UsageError
 from commonweight.exact.arrays import F32
 from commonweight.exact.round import recompute_round
@@ -102,7 +103,7 @@ def test_as_a_command(trained: Trained, user: User) -> None:
 def test_a_false_score_that_fits_its_outcome_is_found(trained: Trained) -> None:
     found, measured = rescore(settings_of(trained))
     refuted = [check for check in found.checks if check.verdict == "refuted"]
-    assert [(check.name, check.subject) for check in refuted] == [(SCORES, "round 3")]
+    assert [(check.name, check.subject) for check in refuted] == [(SCORES, "round 3"), (LOSS, "epoch 1")]
     assert "provider 2 by signer 0x" in refuted[0].detail
     assert "own_gain_micro is " in refuted[0].detail
     assert "heldout_gain_micro" not in refuted[0].detail
@@ -116,6 +117,16 @@ def test_a_false_score_that_fits_its_outcome_is_found(trained: Trained) -> None:
     assert "provider 0 by signer 0x" in notes
     assert ": within 1500 micro-nats" in notes
     assert notes.count(": equal") == 2  # no more than three notes are shown
+
+
+def test_a_made_up_loss_is_found(trained: Trained) -> None:
+    by_name = {(check.name, check.subject): check for check in rescore(settings_of(trained), epoch=0)[0].checks}
+    assert by_name[LOSS, "epoch 0"].verdict == "ok", "within the tolerance"
+    by_name = {(check.name, check.subject): check for check in rescore(settings_of(trained), epoch=1)[0].checks}
+    assert by_name[LOSS, "epoch 1"].verdict == "refuted"
+    said, measured = map(int, re.findall(r"\d+", by_name[LOSS, "epoch 1"].detail))
+    assert measured - said == 500_000
+    assert not [check for check in rescore(settings_of(trained), number=3)[0].checks if check.name == LOSS]
 
 
 def test_noise_of_the_honest_norm_is_refused_by_its_score(trained: Trained) -> None:

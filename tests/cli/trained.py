@@ -21,6 +21,7 @@ from tests.audit import staging
 from tests.golden.golden_round import config_json
 from trainer import data
 from trainer.diloco import batch_of, payload_of
+from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
 
@@ -28,6 +29,9 @@ Cheats = dict[tuple[int, int], str]
 CHEATS: Cheats = {(2, 1): "skip", (2, 2): "scale", (4, 1): "nudge"}
 SCORE_LIES: dict[tuple[int, int], int] = {(3, 2): 500_000, (4, 0): 1_500}
 """By (round, index): by how many micro-nats the published gain is too large; the latter is within the tolerance."""
+
+LOSS_LIES: dict[int, int] = {0: 1_500, 1: 500_000}
+"""By epoch: by how many micro-nats the attested loss is too small; the first is within the tolerance."""
 
 
 @dataclass
@@ -97,6 +101,13 @@ class Trained(staging.Staged):
         if isinstance(found, PrivateScores):
             return replace(found, heldout_gain=found.heldout_gain + lie)
         return replace(found, own_gain=found.own_gain + lie)
+
+    def _loss(self, epoch: int) -> tuple[int, int]:
+        """As a signer measures it, but for a lie by epoch."""
+        optimizer = InnerOptimizer(self.config)
+        optimizer.model.load_flat(self.checkpoint.weights)
+        loss, tokens = heldout_loss_micro(optimizer.model, self.corpus, self.config)
+        return loss - LOSS_LIES.get(epoch, 0), tokens
 
 
 def words(folder: Path, sentence: str) -> None:
