@@ -250,7 +250,7 @@ def _urls(name: str, raw: object, source: str, base: Path) -> tuple[str, ...]:
     parts = raw.split(",") if isinstance(raw, str) else list(raw) if isinstance(raw, list | tuple) else []
     urls = tuple(p.strip() for p in parts if isinstance(p, str) and p.strip())
     if not urls or not all(u.startswith(("http://", "https://")) for u in urls):
-        shown = ", ".join(mask_url(u) if "//" in u else u for u in urls)
+        shown = ", ".join(mask_url(u) if "//" in u else u for u in urls) if urls else raw
         raise _wrong(name, shown, source, "http or https addresses, separated by commas")
     return urls
 

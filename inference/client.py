@@ -87,6 +87,7 @@ class Limits:
     `max_amount` bounds what one request may cost. `deposit` is what to pay into a channel that does not hold enough,
     None for nothing. `server` and `checkpoint` (0x-hex), when given, are the only ones to accept. `max_delay_s`
     bounds how long the channel's money may be tied up; `patience_s` how long to wait for a deposit to be final.
+    `shown` is how messages show an amount.
     """
 
     max_amount: int
@@ -95,6 +96,7 @@ class Limits:
     checkpoint: str | None = None
     max_delay_s: int = 30 * 24 * 3600
     patience_s: float = 120.0
+    shown: Callable[[int], str] = str
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ class Payer:
         if offer.amount > limits.max_amount:
             raise PaymentError(
                 "The request costs more than you allow",
-                f"up to {offer.amount}, the limit is {limits.max_amount}",
-                "ask for fewer tokens, or allow more",
+                f"up to {limits.shown(offer.amount)}, the limit is {limits.shown(limits.max_amount)}",
+                "ask for fewer tokens by --max-tokens, or allow more by --max-amount",
             )
         if limits.server is not None and offer.pay_to != lower_address(limits.server):
             raise PaymentError("This is another server", f"it is paid at {offer.pay_to}", "check the address")

@@ -73,7 +73,7 @@ def prepare(
         raise DataError(
             "There is too little text",
             f"{len(train)} documents to train on and {len(heldout)} to hold out were found",
-            "name more files; training and held-out text need at least one document each",
+            "name more files, or folders with .py, .txt, .rst or .md in them; training and held-out text need one each",
         )
     encoder = _Encoder(tokenizer)
     out_dir.mkdir(parents=True, exist_ok=True)

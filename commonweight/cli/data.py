@@ -35,10 +35,13 @@ def prepare(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", help="A tokenizers JSON file (default: bytes).", metavar="FILE")
     ] = None,
-    max_bytes: Annotated[int, typer.Option("--max-bytes", help="Most text to take.")] = 8 << 20,
-    shard_tokens: Annotated[int, typer.Option("--shard-tokens", help="Tokens of one shard.")] = 1 << 20,
+    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1, help="Most text to take.")] = 8 << 20,
+    shard_tokens: Annotated[int, typer.Option("--shard-tokens", min=1, help="Tokens of one shard.")] = 1 << 20,
     heldout_bps: Annotated[
-        int, typer.Option("--heldout-bps", help="Part held out for evaluation, in hundredths of a percent.")
+        int,
+        typer.Option(
+            "--heldout-bps", min=0, max=10_000, help="Part held out for evaluation, in hundredths of a percent."
+        ),
     ] = 500,
     publish: Annotated[bool, typer.Option("--publish", help="Also put everything into the content store.")] = False,
     store: StoreOption = None,

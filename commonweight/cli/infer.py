@@ -158,6 +158,7 @@ def ask(
         deposit=None if deposit is None else parse_amount(deposit, decimals),
         server=server,
         checkpoint=checkpoint,
+        shown=lambda amount: format_amount(amount, symbol, decimals),
     )
     if limits.deposit:
         shown = format_amount(limits.deposit, symbol, decimals)

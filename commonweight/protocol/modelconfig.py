@@ -58,11 +58,7 @@ class ModelConfig:
         real_between("model.rms_eps", self.rms_eps, 1e-12, 1e-2)
         if self.preset != "custom":
             if self.preset not in PRESETS:
-                raise ConfigError(
-                    f"There is no model preset {self.preset}",
-                    "known are " + ", ".join(PRESETS),
-                    "name one of them, or custom with all sizes",
-                )
+                raise unknown_preset(self.preset)
             if self.sizes() != PRESETS[self.preset].sizes():
                 raise ConfigError(
                     f"The model is not the preset {self.preset} that it names",
@@ -132,6 +128,15 @@ class ModelConfig:
         layer = attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_embeddings else 2)
         return embeddings + self.num_layers * layer + self.hidden_size
+
+
+def unknown_preset(name: str) -> ConfigError:
+    """The error for a model that names a preset that is none."""
+    return ConfigError(
+        f"There is no model preset {name}",
+        "known are " + ", ".join(PRESETS),
+        "name one of them, or custom with all sizes",
+    )
 
 
 def _preset(

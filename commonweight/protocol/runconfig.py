@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from commonweight.errors import ConfigError
 from commonweight.protocol.canonical import Json, JsonObject, dumps, loads_object, sha256_hex
 from commonweight.protocol.fields import digest_bytes
-from commonweight.protocol.modelconfig import PRESETS, ModelConfig, Real, real_between
+from commonweight.protocol.modelconfig import PRESETS, ModelConfig, Real, real_between, unknown_preset
 
 __all__ = [
     "CODECS",
@@ -218,8 +218,10 @@ class RunConfig:
         """
         whole = dict(value)
         model = whole.get("model")
-        if isinstance(model, dict) and isinstance(model.get("preset"), str) and model["preset"] in PRESETS:
-            whole["model"] = {**PRESETS[str(model["preset"])].to_json(), **model}
+        if isinstance(model, dict) and isinstance(preset := model.get("preset"), str) and preset != "custom":
+            if preset not in PRESETS:
+                raise unknown_preset(preset[:32])
+            whole["model"] = {**PRESETS[preset].to_json(), **model}
         training, rules = whole.get("training", {}), whole.get("verification", {})
         source = whole.get("data")
         unseen = isinstance(source, dict) and source.get("private_credit_bps") is not None

@@ -68,6 +68,17 @@ def test_only_a_folder_that_up_made_is_reset(quick_user: InProcess, ours: bool) 
     assert ours or sorted(path.name for path in work.iterdir()) == ["config.toml", "data", "dev.json"]
 
 
+@pytest.mark.parametrize("command", ["up --bare", "reset --yes"])
+def test_the_cure_for_a_running_chain_names_its_folder(
+    quick_user: InProcess, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("commonweight.cli.dev._answers", lambda _: True)
+    (quick_user.home / "my chain").mkdir()
+    (quick_user.home / "my chain" / "config.toml").write_text("# Written by `commonweight dev up`.\n")
+    done = quick_user.run("dev", *command.split(), "--dir", "my chain")
+    assert (done.code, "`commonweight dev down --dir 'my chain'`" in done.err) == (2, True)
+
+
 def test_another_programs_process_id_is_left_alone(dev: tuple[User, str], tmp_path: Path) -> None:
     user, _ = dev
     place = user.home / ".local/share/commonweight/dev"

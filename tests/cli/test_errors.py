@@ -329,6 +329,14 @@ def test_what_a_service_connects_to_is_the_configured_chain(crowd: Crowd) -> Non
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("bps", ["20000", "-1"])
+def test_a_part_above_the_whole_is_refused(quick_user: InProcess, bps: str) -> None:
+    done = quick_user.run("data", "prepare", "--out", "d", "--heldout-bps", bps)
+    assert (done.code, "'--heldout-bps'" in done.err) == (2, True)
+    assert not (quick_user.home / "d").exists()
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize(
     "line",
     [

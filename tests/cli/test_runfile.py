@@ -8,6 +8,7 @@ import pytest
 
 from commonweight.cli.runfile import TEMPLATE, read_runfile
 from commonweight.errors import ConfigError
+from commonweight.protocol.modelconfig import PRESETS
 
 pytestmark = pytest.mark.unit
 GOOD, MISTYPED = "0x00000000000000000000000000000000000A11cE", "0x00000000000000000000000000000000000A11Ce"
@@ -39,3 +40,8 @@ def test_a_mistyped_address_of_a_token_is_refused(tmp_path: Path) -> None:
     assert read_runfile(runfile(tmp_path, 'asset = "ETH"', f'asset = "{GOOD}"')).asset == GOOD
     with pytest.raises(ConfigError, match=r"money\.asset in .* cannot be"):
         _ = read_runfile(runfile(tmp_path, 'asset = "ETH"', f'asset = "{MISTYPED}"')).asset
+
+
+def test_a_preset_that_is_none_is_answered_by_the_list(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"no model preset nona.*known are {', '.join(PRESETS)}"):
+        read_runfile(runfile(tmp_path, 'preset = "nano"', 'preset = "nona"'))

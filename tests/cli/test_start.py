@@ -110,6 +110,15 @@ def test_the_version_is_the_packages(user: User) -> None:
     assert user.ok("version") == {"version": __version__}
 
 
+def test_the_package_is_a_program(user: User) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "commonweight", "config", "view", "--role", "king"]
+    done = subprocess.run(command, env=user.environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, "There is no role king" in done.stderr) == (2, True)
+
+
 def test_no_command_shows_the_help_and_ends_with_2(user: User) -> None:
     for arguments in ((), ("fund",), ("infer", "channel")):
         done = user.run(*arguments)

@@ -84,6 +84,7 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
         paid = sum(int(str(answer["paid"])) for answer in answers)
         refused = asking.run("ask", "x", "--url", url, "--max-amount", "0.000000000001", status=1)
         assert "more than you allow" in str(refused)
+        assert "the limit is 0.000000000001 ETH" in str(refused) and "--max-amount" in str(refused)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
     finally:
