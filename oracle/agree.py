@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from commonweight.audit.evidence import read_directory
 from commonweight.chain.structs import EpochState
 from commonweight.chain.types import Block
 from commonweight.errors import FormatError, OracleError, RuleBroken
@@ -21,7 +22,6 @@ from commonweight.protocol.evidence_check import Seed, check_evidence
 from commonweight.protocol.keys import sign_digest
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Verdict
-from commonweight.store import parse_cid
 from oracle.db import Slot
 from oracle.desk import Desk
 from oracle.duties import attempt_at, proposer
@@ -142,7 +142,7 @@ class Agreement:
         if kept is None:
             return None
         report = Report.from_body(loads(kept.encode()))
-        files = await in_thread(partial(read_directory, self._desk, report.evidence_cid))
+        files = await in_thread(partial(read_directory, self._desk.seat.store, report.evidence_cid))
         evidence = Evidence.load(files)
         return Proposal(report, evidence, packed_credits(evidence.credits))
 
@@ -277,7 +277,8 @@ class Agreement:
             if view.final.get(epoch, True) and epoch < view.open_epoch:
                 known = self._seat.db.report_rounds(epoch, event.digest)
                 if known is None:
-                    files = await in_thread(partial(read_directory, self._desk, event.report.evidence_cid))
+                    work = partial(read_directory, self._desk.seat.store, event.report.evidence_cid)
+                    files = await in_thread(work)
                     known = sorted(Evidence.load(files).rounds)
                     self._seat.db.add_report(epoch, event.attempt, event.digest, known)
                 rounds += known
@@ -291,12 +292,6 @@ class Agreement:
             if plan is not None and seed is not None:
                 seeds[plan.body.anchor_by_ms // 1000] = seed
         return seeds
-
-
-def read_directory(desk: Desk, cid: str) -> dict[str, bytes]:
-    """A directory's files by path, out of the store. Blocks. Raises ContentUnavailable or ContentMismatch."""
-    store, root = desk.seat.store, parse_cid(cid)
-    return {item.name: store.get(item.cid) for item in store.walk(root)}
 
 
 def _prove(offence: Offence, proofs: Mapping[str, tuple[Offence, Mapping[str, bytes]]], context: Context) -> None:

@@ -11,9 +11,11 @@ import io
 import os
 import tempfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +29,8 @@ from commonweight.store.unixfs import add_directory, add_file
 MAX_BLOCK_BYTES = 2 << 20
 MAX_FILE_DEPTH = 6
 DEFAULT_MAX_BYTES = 1 << 26
+MAX_DIRECTORIES_BYTES = 1 << 24  # of directory nodes that one `list` or `walk` visits
+_NODE_COST = 64
 
 Content = bytes | Path | Cid
 
@@ -47,6 +51,43 @@ class FileInfo:
     cid: Cid
     is_directory: bool
     size: int
+
+
+@dataclass
+class _Budget:
+    """What one reading may still visit of a tree in which a node may occur any number of times.
+
+    A node costs 64 and the bytes of its block that are not a file's own (docs/protocol.md, section 22). What a file
+    repeats are its bytes; a directory that occurs for the nth time costs n times as much.
+    """
+
+    root: Cid
+    left: int
+    visits: Counter[Cid] | None
+
+    @classmethod
+    def of_file(cls, root: Cid, size: int) -> "_Budget":
+        """For a file: chunks of 4 KiB or more, by whoever cut them, keep within it."""
+        return cls(root, (1 << 16) + size // 16, None)
+
+    @classmethod
+    def of_directories(cls, root: Cid) -> "_Budget":
+        """For a directory, or all that are under one: as many files as evidence may have keep within it."""
+        return cls(root, MAX_DIRECTORIES_BYTES, Counter())
+
+    def spend(self, cid: Cid, overhead: int) -> None:
+        """Count a visit. Raises StoreError when the tree has too many of them."""
+        times = 1
+        if self.visits is not None:
+            self.visits[cid] += 1
+            times = self.visits[cid]
+        self.left -= times * (_NODE_COST + overhead)
+        if self.left < 0:
+            raise StoreError(
+                f"The tree under {self.root} is too large for what it holds",
+                "its nodes are far more than its files need",
+                "use what an honest publisher has put in",
+            )
 
 
 class ContentStore(ABC):
@@ -157,7 +198,7 @@ class ContentStore(ABC):
 
     def info(self, cid: Cid) -> FileInfo:
         """Whether a CID is a directory or a file, and how long; one block is read."""
-        node = self._node(parse_cid(cid))
+        node = self._node(parse_cid(cid), _Budget.of_directories(cid))
         if isinstance(node, bytes):
             return FileInfo(cid, False, len(node))
         return FileInfo(cid, node.is_directory, node.filesize)
@@ -169,7 +210,7 @@ class ContentStore(ABC):
             raise StoreError(f"{cid} is a directory, not a file", "", "name the file in it")
         if info.size > max_bytes:
             raise StoreError(f"{cid} is too long", f"it has {info.size} bytes, {max_bytes} are allowed here")
-        return self._pieces(cid, info.size, 0)
+        return self._pieces(cid, info.size, 0, _Budget.of_file(cid, info.size))
 
     def get(self, cid: Cid, max_bytes: int = DEFAULT_MAX_BYTES, sha256: str | None = None) -> bytes:
         """A file's bytes; `sha256` (0x and 64 digits) is checked too when it is given. Raises StoreError's
@@ -180,24 +221,24 @@ class ContentStore(ABC):
         return data
 
     def list(self, cid: Cid) -> list[Item]:
-        """The entries of a directory, in the order of their names' bytes."""
-        node = self._directory(parse_cid(cid))
-        links: Iterable[Link] = node.links
-        if node.kind == TYPE_SHARD:
-            links = sorted(hamt.entries_of(node, self._directory), key=lambda link: link.name.encode())
-        return [Item(link.name, link.cid, link.tsize) for link in links]
+        """The entries of a directory, in the order of their names' bytes. Raises StoreError when it is too large."""
+        budget = _Budget.of_directories(cid)
+        return list(self._items(self._directory(parse_cid(cid), budget), budget))
 
     def walk(self, cid: Cid) -> Iterator[Item]:
-        """Every file below a directory, by its path; raises StoreError when directories nest deeper than 32."""
-        yield from self._walk(cid, "", 0)
+        """Every file below a directory, by its path. Raises StoreError when directories nest deeper than 32, or are too
+        large together.
+        """
+        budget = _Budget.of_directories(cid)
+        yield from self._walk(self._directory(parse_cid(cid), budget), "", 0, budget, set())
 
     def resolve(self, directory: Cid, path: str) -> Cid:
         """The CID of `path` (parts divided by `/`) below a directory; ContentUnavailable when it has no such entry."""
-        cid = directory
+        cid, read = directory, partial(self._directory, budget=_Budget.of_directories(directory))
         for part in path.split("/"):
-            node = self._directory(parse_cid(cid))
+            node = read(parse_cid(cid))
             if node.kind == TYPE_SHARD:
-                found = [entry] if (entry := hamt.find(node, part, self._directory)) else []
+                found = [entry] if (entry := hamt.find(node, part, read)) else []
             else:
                 found = [link.cid for link in node.links if link.name == part]
             if len(found) != 1:
@@ -247,20 +288,25 @@ class ContentStore(ABC):
 
     # --- the inside --------------------------------------------------------------------------------------------------
 
-    def _node(self, cid: Cid) -> bytes | Node:
+    def _node(self, cid: Cid, budget: _Budget) -> bytes | Node:
         data = self.get_block(cid)
-        return decode(data) if codec_of(cid) == DAG_PB else data
+        if codec_of(cid) == RAW:
+            budget.spend(cid, 0)
+            return data
+        node = decode(data)
+        budget.spend(cid, len(data) - len(node.data))
+        return node
 
-    def _directory(self, cid: Cid) -> Node:
-        node = self._node(cid)
+    def _directory(self, cid: Cid, budget: _Budget) -> Node:
+        node = self._node(cid, budget)
         if isinstance(node, bytes) or not node.is_directory:
             raise StoreError(f"{cid} is a file, not a directory", "", "read it with get")
         return node
 
-    def _pieces(self, cid: Cid, expected: int, depth: int) -> Iterator[bytes]:
-        node = self._node(cid)
+    def _pieces(self, cid: Cid, expected: int, depth: int, budget: _Budget) -> Iterator[bytes]:
+        node = self._node(cid, budget)
         size = len(node) if isinstance(node, bytes) else node.filesize if not node.is_directory else -1
-        if size != expected or depth > MAX_FILE_DEPTH:
+        if size != expected or depth > MAX_FILE_DEPTH or (depth and not size):
             raise ContentMismatch(f"The file node {cid} is malformed", "sizes or depth of its tree are not right")
         if isinstance(node, bytes):
             yield node
@@ -268,15 +314,25 @@ class ContentStore(ABC):
         if node.data:
             yield node.data
         for link, link_size in zip(node.links, node.blocksizes, strict=True):
-            yield from self._pieces(link.cid, link_size, depth + 1)
+            yield from self._pieces(link.cid, link_size, depth + 1, budget)
 
-    def _walk(self, cid: Cid, prefix: str, depth: int) -> Iterator[Item]:
+    def _items(self, node: Node, budget: _Budget) -> Iterator[Item]:
+        links: Iterable[Link] = node.links
+        if node.kind == TYPE_SHARD:
+            entries = hamt.entries_of(node, partial(self._directory, budget=budget))
+            links = sorted(entries, key=lambda link: link.name.encode())
+        yield from (Item(link.name, link.cid, link.tsize) for link in links)
+
+    def _walk(self, node: Node, prefix: str, depth: int, budget: _Budget, files: set[Cid]) -> Iterator[Item]:
         if depth > 32:
-            raise StoreError(f"Directories below {cid} nest deeper than 32")
-        for item in self.list(cid):
-            if codec_of(item.cid) == DAG_PB and self.info(item.cid).is_directory:
-                yield from self._walk(item.cid, f"{prefix}{item.name}/", depth + 1)
+            raise StoreError(f"Directories below {budget.root} nest deeper than 32")
+        for item in self._items(node, budget):
+            is_file = codec_of(item.cid) == RAW or item.cid in files
+            below = None if is_file else self._node(item.cid, budget)
+            if isinstance(below, Node) and below.is_directory:
+                yield from self._walk(below, f"{prefix}{item.name}/", depth + 1, budget, files)
             else:
+                files.add(item.cid)
                 yield Item(prefix + item.name, item.cid, item.tsize)
 
     def _blocks(self, cid: Cid, seen: set[Cid], depth: int) -> Iterator[Block]:

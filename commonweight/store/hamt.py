@@ -30,6 +30,8 @@ def entries_of(node: Node, read: Read, level: int = 0) -> Iterator[Link]:
     """The links of all entries under a shard, with the entries' own names; `read` fetches a deeper shard."""
     if level >= MAX_LEVELS:
         raise StoreError("A sharded directory nests too deeply")
+    if level and not node.links:
+        raise StoreError("A sharded directory is malformed", "a shard of it has no entries")
     for link in node.links:
         if len(link.name) > 2:
             yield Link(link.cid, link.name[2:], link.tsize)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from commonweight.chain.abi import interface
 from commonweight.cli.amounts import format_amount
 from commonweight.cli.dashboard import PAGE
 from commonweight.protocol.canonical import dumps
-from commonweight.store import cid_of
+from commonweight.store import Cid, FolderStore, cid_of
+from commonweight.store.dagpb import Link, encode_file
 from tests.conftest import ROOT
+from tests.store import bombs
 
 pytestmark = pytest.mark.unit
 GOLDEN = ROOT / "tests" / "golden"
@@ -176,6 +179,55 @@ def test_the_abi_is_read_and_written_as_python_does() -> None:
     assert got["proof"][1] == {"hash": "0x" + "02" * 32, "sum": str(2**256 - 1)}
     assert got["back"] == "0x" + entry.selector.hex() + data
     assert got["cut"] is True
+
+
+READ = """
+const { Content } = await page('content.js');
+const blocks = new Map(data.blocks.map(([cid, hex]) => [cid, Buffer.from(hex, 'hex')]));
+globalThis.location = { href: 'http://here/' };
+globalThis.fetch = async (url) => new Response(blocks.get(url.split('/ipfs/')[1].split('?')[0]));
+const content = new Content(['http://there']);
+const outcome = async (read) => {
+  try { return await read(); } catch (error) { return `${error.constructor.name}: ${error.message}`; }
+};
+const length = async (cid) => (await content.file(cid)).length;
+const count = async (cid) => (await content.directory(cid)).size;
+console.log(show({
+  files: await Promise.all(data.files.map((cid) => outcome(() => length(cid)))),
+  directories: await Promise.all(data.directories.map((cid) => outcome(() => count(cid)))),
+}));
+"""
+
+
+def read_by_the_page(store: FolderStore, files: list[Cid], directories: list[Cid]) -> Any:
+    """Lengths of files and sizes of directories, or errors, from the blocks of a store."""
+    blocks = [(str(b.cid), b.data.hex()) for cid in dict.fromkeys([*files, *directories]) for b in store.blocks(cid)]
+    return node(READ, {"blocks": blocks, "files": files, "directories": directories})
+
+
+def test_content_is_read_as_by_the_store(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    sizes = [0, 1, 2**20, 2**20 + 1, 3 * 2**20 + 7]
+    files = [store.put(random.Random(size).randbytes(size)) for size in sizes] + [
+        bombs.file_of(store, chunk, links, count) for chunk, links, count in ((4096, 16, 3), (2**18, 20, 1), (50, 9, 2))
+    ]
+    counts = [0, 3, 6000]
+    directories = [store.put_directory({f"{i:050}": b"x" for i in range(count)}) for count in counts]
+    got = read_by_the_page(store, files, directories)
+    assert got == {"files": [*sizes, 4096 * 16**3, 20 * 2**18, 50 * 81], "directories": counts}
+
+
+def test_trees_without_end_are_refused_by_the_page(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    entry = [Link(cid_of(b""), "00name", 0)]
+    store.put(b"")
+    lying = bombs.put(store, encode_file([Link(store.put(b"xy"), "", 1)], [1]))
+    files = [bombs.empty_files(store), bombs.file_of(store, 1, 1024, 2), lying]
+    got = read_by_the_page(store, files, [bombs.shards(store, []), bombs.shards(store, entry)])
+    said = ["too large", "too large", "malformed", "not a directory", "too large"]
+    for outcome, words in zip(got["files"] + got["directories"], said, strict=True):
+        assert outcome.startswith("NotHere: ")
+        assert words in outcome
 
 
 def test_content_identifiers_are_those_of_the_store() -> None:

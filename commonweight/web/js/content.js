@@ -4,6 +4,10 @@
 import { toHex } from "./abi.js";
 
 const MAX_BLOCK = 2 << 20;
+const MAX_FILE_DEPTH = 6;
+const MAX_SHARD_LEVELS = 8;
+const MAX_DIRECTORIES_BYTES = 1 << 24;
+const NODE_COST = 64;
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 const RAW = 0x55;
 const DAG_PB = 0x70;
@@ -84,29 +88,53 @@ export class Content {
     throw new NotHere(`${cid} is not to be had from ${this.where}.${wrong}`);
   }
 
+  async #node(cid, budget) {
+    const data = await this.block(cid);
+    const node = parseCid(cid).codec === RAW ? { kind: 0, data, size: data.length, links: [] } : readNode(data);
+    const times = budget.visits ? (budget.visits.get(cid) ?? 0) + 1 : 1;
+    budget.visits?.set(cid, times);
+    budget.left -= times * (NODE_COST + data.length - node.data.length);
+    if (budget.left < 0) throw new NotHere(`The tree under ${budget.root} is too large for what it holds.`);
+    return node;
+  }
+
   /** A file's bytes. */
   async file(cid, limit = 1 << 24) {
-    const data = await this.block(cid);
-    if (parseCid(cid).codec === RAW) return data;
-    const node = readNode(data);
-    if (node.kind !== 2 && node.kind !== 0) throw new NotHere(`${cid} is not a file.`);
-    if (node.size > limit) throw new NotHere(`${cid} is longer than what is read here.`);
-    const parts = node.data.length ? [node.data] : [];
-    for (const link of node.links) parts.push(await this.file(link.cid, limit));
+    const root = await this.#node(cid, { root: cid, left: Infinity });
+    if (root.kind !== 2 && root.kind !== 0) throw new NotHere(`${cid} is not a file.`);
+    if (root.size > limit) throw new NotHere(`${cid} is longer than what is read here.`);
+    const parts = [];
+    await this.#pieces(cid, root.size, 0, { root: cid, left: 65_536 + Math.floor(root.size / 16) }, parts);
     return new Uint8Array(await new Blob(parts).arrayBuffer());
   }
 
-  /** Name to CID of a directory's entries; a sharded one is read whole. */
-  async directory(cid, depth = 0) {
-    const node = readNode(await this.block(cid));
-    if (node.kind === 1) return new Map(node.links.map(({ name, cid: at }) => [name, at]));
-    if (node.kind !== 5 || depth > 16) throw new NotHere(`${cid} is not a directory.`);
-    const found = new Map();
-    for (const link of node.links) {
-      if (link.name.length > 2) found.set(link.name.slice(2), link.cid);
-      else for (const [name, at] of await this.directory(link.cid, depth + 1)) found.set(name, at);
+  async #pieces(cid, expected, depth, budget, parts) {
+    const { kind, size, data, links } = await this.#node(cid, budget);
+    const held = links.reduce((sum, link) => sum + link.size, data.length);
+    if ((kind !== 2 && kind !== 0) || size !== expected || size !== held || depth > MAX_FILE_DEPTH || (depth > 0 && size === 0)) {
+      throw new NotHere(`The file node ${cid} is malformed.`);
     }
+    if (data.length > 0) parts.push(data);
+    for (const link of links) await this.#pieces(link.cid, link.size, depth + 1, budget, parts);
+  }
+
+  /** Name to CID of a directory's entries; a sharded one is read whole. */
+  async directory(cid) {
+    const found = new Map();
+    await this.#entries(cid, 0, { root: cid, left: MAX_DIRECTORIES_BYTES, visits: new Map() }, found);
     return found;
+  }
+
+  async #entries(cid, depth, budget, found) {
+    const node = await this.#node(cid, budget);
+    if ((node.kind !== 1 && node.kind !== 5) || depth >= MAX_SHARD_LEVELS || (depth > 0 && node.links.length === 0)) {
+      throw new NotHere(`${cid} is not a directory.`);
+    }
+    for (const { name, cid: at } of node.links) {
+      if (node.kind === 1) found.set(name, at);
+      else if (name.length > 2) found.set(name.slice(2), at);
+      else await this.#entries(at, depth + 1, budget, found);
+    }
   }
 
   async resolve(cid, path) {
@@ -126,35 +154,43 @@ export class Content {
 
 // --- dag-pb and UnixFS (protobuf) -------------------------------------------------------------------------------------
 
+function varint(data, from) {
+  let value = 0n;
+  for (let at = from, shift = 0n; ; at += 1, shift += 7n) {
+    if (at >= data.length || shift > 63n) throw new NotHere("A node is malformed.");
+    value |= BigInt(data[at] & 127) << shift;
+    if (data[at] < 128) return [value, at + 1];
+  }
+}
+
+function* varints(data) {
+  for (let at = 0, value; at < data.length;) {
+    [value, at] = varint(data, at);
+    yield value;
+  }
+}
+
 function* fields(data) {
-  let at = 0;
-  const varint = () => {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
-      if (at >= data.length || shift > 63n) throw new NotHere("A node is malformed.");
-      const byte = data[at];
-      at += 1;
-      value |= BigInt(byte & 127) << shift;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < data.length) {
-    const key = Number(varint());
-    if ((key & 7) === 0) yield [key >> 3, varint()];
-    else if ((key & 7) === 2) {
-      const length = Number(varint());
-      if (at + length > data.length) throw new NotHere("A node is malformed.");
-      yield [key >> 3, data.subarray(at, at + length)];
-      at += length;
-    } else throw new NotHere("A node is malformed.");
+  for (let at = 0, key, value; at < data.length;) {
+    [key, at] = varint(data, at);
+    [value, at] = varint(data, at);
+    const wire = Number(key & 7n);
+    if (wire === 2) {
+      const end = at + Number(value);
+      if (end > data.length) throw new NotHere("A node is malformed.");
+      value = data.subarray(at, end);
+      at = end;
+    } else if (wire !== 0) throw new NotHere("A node is malformed.");
+    yield [Number(key >> 3n), value];
   }
 }
 
 function readNode(data) {
   const node = { kind: -1, data: new Uint8Array(), size: 0, links: [] };
+  const sizes = [];
   for (const [field, value] of fields(data)) {
     if (field === 2) {
-      const link = { name: "", cid: "" };
+      const link = { name: "", cid: "", size: 0 };
       for (const [part, content] of fields(value)) {
         if (part === 1) {
           const hex = toHex(content);
@@ -166,10 +202,12 @@ function readNode(data) {
     } else if (field === 1) {
       for (const [part, content] of fields(value)) {
         if (part === 1) node.kind = Number(content);
-        else if (part === 2) node.data = content;
+        else if (part === 2 && node.kind !== 5) node.data = content;
         else if (part === 3) node.size = Number(content);
+        else if (part === 4) for (const size of typeof content === "bigint" ? [content] : varints(content)) sizes.push(size);
       }
     }
   }
+  node.links.forEach((link, place) => { link.size = Number(sizes[place] ?? 0n); });
   return node;
 }
