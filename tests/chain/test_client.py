@@ -221,7 +221,7 @@ def test_too_little_money_is_said_so(world: World) -> None:
 def test_a_view_at_an_address_without_code_is_an_error(world: World) -> None:
     with pytest.raises(UsageError, match="no run at"):
         Run.at(world.run.chain, RECEIVER)
-    with pytest.raises(ChainError):
+    with pytest.raises(UsageError, match="not a campaign"):
         Run.at(world.run.chain, world.run.addresses.oracle)
 
 
