@@ -49,7 +49,7 @@ class Api:
         """A server for these methods; `listener` is the transport."""
         part = encoded_size(self._seat.numel, "fp32", self._seat.config.training.block) + 65536
         methods = {
-            "status": Method(self.status),
+            "status": Method(self.status, observable=True),
             "join": Method(self.join),
             "leave": Method(self.leave),
             "reach": Method(self.reach),
@@ -304,8 +304,6 @@ class Api:
         f = Fields(request.params, "offence")
         offence, sizes = Offence.from_body(f.take("offence")), f.objects("blobs", read_size, 0, 4096)
         f.done()
-        if request.caller.role == "observer":
-            raise PeerRefused("not-yours", "Only members and signers may report an offence")
         await self._offending.take(offence, split_blobs(request.body, sizes))
         return Reply()
 

@@ -25,6 +25,7 @@ class Limits:
     bytes_per_s: int = 32 * 1024
     max_pending: int = 64  # connections that have not said who they are yet
     max_connections: int = 2048
+    max_observers: int = 64  # connections of callers that anybody can be
     max_connections_per_caller: int = 8
     max_in_flight_per_caller: int = 32
     max_body_memory: int = 512 << 20  # request bodies held at one time, over all callers

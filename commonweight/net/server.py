@@ -5,6 +5,9 @@ many have not, the oldest of those from the host that has most of them. After th
 caller may speak at all. Requests of one connection run at the same time; a caller with too many in flight, or over its
 rate, is read later. Whoever sends what is not a frame of this protocol, or more than its method allows, loses the
 connection and nobody else is touched; so does, when there is no room for others' bodies, whoever has most of it.
+
+Anybody can be an observer, under any number of keys: observers call only what is marked for them, in short headers, and
+few are connected at one time; the oldest gives way to the next, and to whoever is known when the server is full.
 """
 
 import asyncio
@@ -27,6 +30,7 @@ from commonweight.net.wire import Frame, Wire
 from commonweight.protocol.canonical import JsonObject
 
 _log = logging.getLogger("commonweight.net")
+_OBSERVER = "observer"
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,13 @@ Authorise = Callable[[Caller], Awaitable[None]]
 @dataclass(frozen=True)
 class Method:
     """A handler with the largest request body that it takes. `ends_itself`: it has an end of its own, which may come
-    later than `handler_s` of the limits.
+    later than `handler_s` of the limits. `observable`: observers may call it, too.
     """
 
     handler: Handler
     max_body: int = 0
     ends_itself: bool = False
+    observable: bool = False
 
 
 class Server:
@@ -78,7 +83,7 @@ class Server:
         self.identity = identity
         self.limits = limits or Limits()
         self.traffic = traffic
-        self._methods = {**methods, "ping": Method(_pong)}
+        self._methods = {**methods, "ping": Method(_pong, observable=True)}
         self._authorise = authorise
         self._certificate: Certificate = new_certificate()
         self._room = Room(self.limits.max_body_memory)
@@ -88,6 +93,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[asyncio.Task[None], str] = {}  # in the order of their coming, with their origin
         self._open: dict[str, dict[Wire, None]] = defaultdict(dict)
+        self._observers: dict[Wire, str] = {}  # in the order of their coming, with their address
         self._in_flight: dict[str, Budget] = {}
         self._answering: Counter[Wire] = Counter()
 
@@ -209,7 +215,7 @@ class Server:
                 self.limits.max_clock_skew_s,
             )
             await self.authorise(caller)
-            if self.connections >= self.limits.max_connections:
+            if self.connections >= self.limits.max_connections and not (self._observers and caller.role != _OBSERVER):
                 raise PeerRefused("busy", "This server has no room for more connections", "", "try again later")
         except PeerRefused as refused:
             await wire.send(_refusal(refused), b"", "hello")
@@ -220,19 +226,27 @@ class Server:
     # --- requests ----------------------------------------------------------------------------------------------------
 
     async def _serve(self, wire: Wire, caller: Caller) -> None:
-        wires = self._open[caller.address]
-        while len(wires) >= self.limits.max_connections_per_caller:
-            oldest = next(iter(wires))
-            del wires[oldest]
-            oldest.abort()
-        wires[wire] = None
+        while len(self._open[caller.address]) >= self.limits.max_connections_per_caller:
+            self._drop(next(iter(self._open[caller.address])), caller.address)
+        crowded = caller.role == _OBSERVER and len(self._observers) >= self.limits.max_observers
+        if self._observers and (crowded or self.connections >= self.limits.max_connections):
+            self._drop(*next(iter(self._observers.items())))
+        self._open[caller.address][wire] = None
+        if caller.role == _OBSERVER:
+            self._observers[wire] = caller.address
         try:
             while await self._next(wire, caller):
                 pass
         finally:
-            wires.pop(wire, None)
-            if not wires:
-                self._open.pop(caller.address, None)
+            self._drop(wire, caller.address)
+
+    def _drop(self, wire: Wire, address: str) -> None:
+        """End a connection, and count it no more."""
+        wire.abort()
+        self._observers.pop(wire, None)
+        self._open[address].pop(wire, None)
+        if not self._open[address]:
+            del self._open[address]
 
     async def _next(self, wire: Wire, caller: Caller) -> bool:
         """Read one request and start it; False when the peer has closed."""
@@ -260,8 +274,9 @@ class Server:
         await room.take(1)
         started = False
         try:
+            longest = self.limits.max_hello if caller.role == _OBSERVER else self.limits.max_header
             frame = await wire.receive(
-                self.limits.max_header, admit, self.limits.idle_s, self._count_as, lambda: self._answering[wire] > 0
+                longest, admit, self.limits.idle_s, self._count_as, lambda: self._answering[wire] > 0
             )
             if frame is not None:
                 task = self._spawn(self._answer(wire, caller, frame))
@@ -305,7 +320,8 @@ class Server:
 
     async def _handle(self, caller: Caller, frame: Frame) -> Reply:
         name, params = str(frame.header.get("method")), frame.header.get("params")
-        if not isinstance(params, dict) or set(frame.header) != {"id", "method", "params"}:
+        known = set(frame.header) == {"id", "method", "params"} and type(frame.header["id"]) is int
+        if not isinstance(params, dict) or not known:
             code = "bad-request" if name in self._methods else "unknown-method"
             raise PeerRefused(code, f"The request {name[:40]!r} is refused", "it is not a request of this protocol")
         return await self.answer(Request(caller, name, params, frame.body, frame.transfer_us))
@@ -326,6 +342,8 @@ class Server:
             raise PeerRefused(
                 "unknown-method", f"The request {name[:40]!r} is refused", "it is not one of this server's methods"
             )
+        if request.caller.role == _OBSERVER and not method.observable:
+            raise PeerRefused("not-yours", f"{name} is refused", "an observer may not ask this", "call as what you are")
         try:
             async with asyncio.timeout(None if method.ends_itself else self.limits.handler_s):
                 return await method.handler(request)

@@ -1,7 +1,8 @@
 """A server in a process of its own, for the tests of the transport: `python serving.py KEY RUN [LIMITS as JSON]`.
 
-It prints its port, and serves `echo`, `hold` (never answers), `keep` (never answers, with a body), `later` and
-`at_last` (after half a second), `fail`, `refuse`, `big` (a long body), `connections` and `memory` (its peak in KiB).
+It prints its port, and serves `echo`, `seen` (for observers, too), `hold` (never answers), `keep` (never answers, with
+a body), `later` and `at_last` (after half a second), `fail`, `refuse`, `big` (a long body), `connections` and `memory`
+(its peak in KiB).
 The member with index 13 is banned.
 """
 
@@ -66,6 +67,7 @@ async def authorise(caller: Caller) -> None:
 
 METHODS = {
     "echo": Method(echo, 32 << 20),
+    "seen": Method(echo, observable=True),
     "hold": Method(hold),
     "keep": Method(hold, 32 << 20),
     "later": Method(later),

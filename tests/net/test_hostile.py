@@ -362,6 +362,63 @@ async def test_a_full_server_says_so(serve: Start) -> None:
     await raw.close()
 
 
+async def observing(address: str, number: int) -> Raw:
+    raw = await Raw.open(address)
+    assert (await raw.greet(identity(bytes([number]) * 32, "observer", None), SERVER))["status"] == "ok"
+    return raw
+
+
+async def test_observers_give_way_to_each_other_and_to_whoever_is_known(serve: Start) -> None:
+    address = serve(max_connections=4, max_observers=3)
+    observers = [await observing(address, number) for number in range(100, 105)]
+    for raw in observers[:2]:
+        await raw.gone()
+    known = [await authenticated(address) for _ in range(2)]
+    await observers[2].gone()
+    peer = await honest(address)
+    await observers[3].gone()
+    assert (await peer.call("connections")).params == {"open": 4}
+    observers[4].write(frame({"id": 1, "method": "seen", "params": {}}))
+    assert (await observers[4].receive()).header["status"] == "ok"
+    await peer.close()
+    for raw in [*known, observers[4]]:
+        await raw.close()
+
+
+async def test_a_server_full_of_members_is_full_for_observers(serve: Start) -> None:
+    address = serve(max_connections=1)
+    raw = await authenticated(address)
+    with pytest.raises(PeerRefused) as refused:
+        await connect(address, SERVER, identity(OTHER_KEY, "observer", None))
+    assert refused.value.code == "busy"
+    await raw.close()
+
+
+async def test_observers_call_what_is_for_them_and_in_short(serve: Start) -> None:
+    address = serve()
+    peer = await connect(address, SERVER, identity(OTHER_KEY, "observer", None))
+    assert (await peer.call("seen", {"fine": True})).params["params"] == {"fine": True}
+    await peer.ping()
+    for method in ("echo", "hold", "big"):
+        with pytest.raises(PeerRefused) as refused:
+            await peer.call(method)
+        assert refused.value.code == "not-yours"
+    await peer.close()
+    raw = await observing(address, 100)
+    raw.write(PREFIX.pack(4097, 0) + b'{"id":1')
+    await raw.gone()
+    await still_serves(address)
+
+
+@pytest.mark.parametrize("number", [[[]] * 300_000, "x", None, True, {}])
+async def test_a_request_whose_number_is_none_is_not_handled(serve: Start, number: object) -> None:
+    address = serve()
+    raw = await authenticated(address)
+    raw.write(frame({"id": number, "method": "hold", "params": {}}))  # type: ignore[dict-item]
+    assert (await raw.receive()).header["status"] == "bad-request"
+    await raw.close()
+
+
 # --- who is it -------------------------------------------------------------------------------------------------------
 
 

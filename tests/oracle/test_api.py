@@ -69,6 +69,9 @@ async def test_a_member_joins_gets_the_plan_commits_and_gets_its_receipt(desk: D
     watcher = await connect(desk.address, SIGNERS[0], Identity(os.urandom(32), RUN, DOMAIN, "observer"))
     told = (await watcher.call("status")).params["members"]
     assert told == [{"index": i, "state": "committed" if i < 2 else "training"} for i in range(3)]
+    for method in ("plan", "roster", "record", "part", "offence", "sync"):
+        with pytest.raises(PeerRefused, match="observer"):
+            await watcher.call(method, {"round": 1, "after": 0, "wait_ms": 10_000})
     await watcher.close()
     assert (await peer.call("record", {"round": 1, "wait_ms": 10})).body == b""
     await peer.close()
