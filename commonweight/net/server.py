@@ -238,11 +238,14 @@ class Server:
             while await self._next(wire, caller):
                 pass
         finally:
-            self._drop(wire, caller.address)
+            self._forget(wire, caller.address)
 
     def _drop(self, wire: Wire, address: str) -> None:
         """End a connection, and count it no more."""
         wire.abort()
+        self._forget(wire, address)
+
+    def _forget(self, wire: Wire, address: str) -> None:
         self._observers.pop(wire, None)
         self._open[address].pop(wire, None)
         if not self._open[address]:
