@@ -21,7 +21,7 @@ from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,13 +31,14 @@ from commonweight.cli.options import ConfigOption, JsonOption, ListenOption, Rpc
 from commonweight.cli.provider import read_peers
 from commonweight.cli.session import Session
 from commonweight.cli.watching import Watch, watch
-from commonweight.errors import CommonweightError, UsageError
+from commonweight.errors import CommonweightError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from commonweight.store import ContentStore
 
 PAGE = Path(__file__).resolve().parent.parent / "web"
 DEFAULT_LISTEN = "127.0.0.1:8600"
+_MAX_SEARCHES = 8
 GatewayOption = Annotated[
     str | None,
     typer.Option("--gateway", help="More content gateways for the page, separated by commas.", metavar="URL"),
@@ -146,7 +147,7 @@ class Site:
     store: ContentStore
     live: Live | None = None
     page: Path = PAGE
-    _lock: Lock = field(default_factory=Lock, repr=False)
+    _searches: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_MAX_SEARCHES), repr=False)
 
     def find(self, path: str) -> Answer:
         """The answer for a path."""
@@ -185,11 +186,20 @@ class Site:
         return {f"/{p.relative_to(self.page).as_posix()}": p for p in self.page.rglob("*") if p.suffix in _TYPES}
 
     def _block(self, cid: str) -> Answer:
+        """A block at once if the store has it; else a few at a time may be searched for in the store's network."""
         from commonweight.store import parse_cid
 
         try:
-            with self._lock:  # stores are for one thread at a time
-                data = self.store.get_block(parse_cid(cid))
+            name = parse_cid(cid)
+            try:
+                data = self.store.held_block(name)
+            except StoreError:
+                if not self._searches.acquire(blocking=False):
+                    return missing(f"{cid} is not here, and other content is being searched for; ask again later.")
+                try:
+                    data = self.store.get_block(name)
+                finally:
+                    self._searches.release()
         except CommonweightError as error:
             return missing(str(error))
         return Answer(data, "application/vnd.ipld.raw", _FOREVER, f'"{cid}"')

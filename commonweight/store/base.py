@@ -101,6 +101,10 @@ class ContentStore(ABC):
     def load_block(self, cid: Cid) -> bytes:
         """The bytes that the place holds for a CID, not yet verified; raises ContentUnavailable or ContentMismatch."""
 
+    def load_held(self, cid: Cid) -> bytes:
+        """`load_block` for a place that would search a network for what it has not; without that search."""
+        return self.load_block(cid)
+
     @abstractmethod
     def writing(self) -> AbstractContextManager[Emit]:
         """A context that takes blocks, children before parents, and has made all of them durable when it is left."""
@@ -187,7 +191,13 @@ class ContentStore(ABC):
         """One block, verified; raises ContentUnavailable, or ContentMismatch when what is there hashes to something
         else.
         """
-        data = self.load_block(cid)
+        return self._verified(cid, self.load_block(cid))
+
+    def held_block(self, cid: Cid) -> bytes:
+        """The same out of what is at hand: no network is searched for it."""
+        return self._verified(cid, self.load_held(cid))
+
+    def _verified(self, cid: Cid, data: bytes) -> bytes:
         if len(data) > MAX_BLOCK_BYTES or cid_of(data, codec_of(cid)) != cid:
             raise ContentMismatch(
                 f"The block {cid} in {self.where} is not what its name says",

@@ -5,7 +5,7 @@ content unavailable, and the error names each place with its reason. `pin` copie
 others have.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
@@ -58,10 +58,17 @@ class FallbackStore(ContentStore):
 
     def load_block(self, cid: Cid) -> bytes:
         """The first right copy of a block."""
+        return self._first(cid, lambda store: store.get_block(cid))
+
+    def load_held(self, cid: Cid) -> bytes:
+        """The first right copy that a place has itself."""
+        return self._first(cid, lambda store: store.held_block(cid))
+
+    def _first(self, cid: Cid, read: Callable[[ContentStore], bytes]) -> bytes:
         problems: list[StoreError] = []
         for store in self.stores:
             try:
-                return store.get_block(cid)
+                return read(store)
             except StoreError as problem:
                 problems.append(problem)
         reasons = "; ".join(problem.why or problem.what for problem in problems)

@@ -44,7 +44,14 @@ class KuboStore(ContentStore):
 
     def load_block(self, cid: Cid) -> bytes:
         """The node's bytes for a block; more than the allowed size is not read."""
-        params = {"arg": parse_cid(cid), "timeout": f"{self._fetch_timeout_s:g}s"}
+        return self._block(cid, {})
+
+    def load_held(self, cid: Cid) -> bytes:
+        """The same, if the node has the block itself."""
+        return self._block(cid, {"offline": "true"})
+
+    def _block(self, cid: Cid, options: Mapping[str, str]) -> bytes:
+        params = {"arg": parse_cid(cid), "timeout": f"{self._fetch_timeout_s:g}s", **options}
         try:
             answer = self._http.ask("POST", self._address.join("block/get"), MAX_BLOCK_BYTES + 1, params=params)
         except httpx.HTTPError as problem:

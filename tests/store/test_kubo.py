@@ -21,6 +21,7 @@ import pytest
 
 from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
 from commonweight.store import ContentStore, FolderStore, cid_of, kubo, open_store
+from commonweight.store.fallback import FallbackStore
 from commonweight.store.kubo import KuboStore
 
 pytestmark = pytest.mark.e2e
@@ -221,6 +222,16 @@ def test_a_node_that_delivers_other_bytes_is_found_out(liar: tuple[type[_Liar], 
     handler.answer = answer
     with pytest.raises(ContentMismatch):
         store.get(cid_of(b"the bytes that were asked for"))
+
+
+def test_a_node_is_asked_for_what_it_has_without_a_search(liar: tuple[type[_Liar], KuboStore]) -> None:
+    handler, store = liar
+    paths: list[str] = []
+    handler.log_request = lambda self, *_: paths.append(self.path)  # type: ignore[method-assign, assignment]
+    handler.answer = b"x"
+    both = FallbackStore(store)
+    assert [both.held_block(cid_of(b"x")), both.get_block(cid_of(b"x"))] == [b"x", b"x"]
+    assert ["offline=true" in path for path in paths] == [True, False]
 
 
 def test_a_node_tells_where_the_network_reaches_it(liar: tuple[type[_Liar], KuboStore]) -> None:

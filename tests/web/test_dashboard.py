@@ -21,7 +21,7 @@ import pytest
 
 from commonweight.cli.dashboard import PAGE, Site, make_server
 from commonweight.errors import UsageError
-from commonweight.store import FolderStore
+from commonweight.store import Cid, FolderStore, cid_of
 from tests.conftest import ROOT
 
 IMPORT = re.compile(r'^import .*? from "([^"]+)";', re.MULTILINE)
@@ -121,6 +121,37 @@ def test_content_comes_by_cid_as_raw_blocks_for_any_page(site: str, tmp_path: Pa
     absent = FolderStore(tmp_path / "other").put(b"another")
     assert get(f"{site}/ipfs/{absent}").status_code == 404
     assert "is not available" in get(f"{site}/ipfs/{absent}").json()["error"]
+
+
+@pytest.mark.unit
+def test_content_that_nobody_has_keeps_nobody_from_what_is_here(tmp_path: Path) -> None:
+    searched, done = threading.Semaphore(0), threading.Event()
+
+    class Searching(FolderStore):
+        """Searches for what it has not until the test is over."""
+
+        def load_block(self, cid: Cid) -> bytes:
+            searched.release()
+            done.wait(60)
+            return super().load_block(cid)
+
+        def load_held(self, cid: Cid) -> bytes:
+            return super().load_block(cid)
+
+    store = Searching(tmp_path / "store")
+    here, site = store.put(b"evidence"), Site({}, store)
+    asked = [threading.Thread(target=site.find, args=(f"/ipfs/{cid_of(b'%d' % number)}",)) for number in range(8)]
+    for thread in asked:
+        thread.start()
+    assert all(searched.acquire(timeout=10) for _ in asked)
+    try:
+        assert site.find(f"/ipfs/{here}").body == b"evidence"
+        assert b"ask again later" in site.find(f"/ipfs/{cid_of(b'one more')}").body
+    finally:
+        done.set()
+        for thread in asked:
+            thread.join()
+    assert b"is not available" in site.find(f"/ipfs/{cid_of(b'one more')}").body
 
 
 @pytest.mark.unit
