@@ -177,7 +177,7 @@ class _Checker:
         if sorted(files) != expected:
             raise Refuted("The proof does not hold the provider's files", f"{sorted(set(files) ^ set(expected))[:5]}")
         for path in expected:
-            if path != INDEX and listed[path] != (len(files[path]), sha256_hex(files[path])):
+            if path != INDEX and listed.get(path) != (len(files[path]), sha256_hex(files[path])):
                 raise Refuted(f"The file {path} is not the one that was attested")
         return expected
 

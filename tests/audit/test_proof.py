@@ -17,6 +17,7 @@ from commonweight.audit.proof import check_proof, funder_proof, provider_proof
 from commonweight.audit.settings import AuditSettings
 from commonweight.chain.client import Chain
 from commonweight.errors import CommonweightError, FormatError, Incomplete, UsageError
+from commonweight.protocol.canonical import dumps
 from tests.audit.conftest import settings_of
 from tests.audit.staging import Staged
 from tests.chain.scenario import ETHER, KEYS, make_world
@@ -114,6 +115,17 @@ def test_every_altered_field_makes_the_proof_fall(run: Staged, kind: str) -> Non
 def _other(text: str) -> str:
     last = text[-2:-1]
     return text[:-2] + ("0" if last != "0" else "1") + text[-1:]
+
+
+def test_an_index_that_lists_nothing_refutes_by_name(run: Staged) -> None:
+    proof: Proof = provider_proof(settings_of(run), "0")
+    needed = ("index.json", "config.json", "anchors.json", "credits.json")
+    for part in proof["work"]:
+        part["files"] = {name: text for name, text in part["files"].items() if name in needed}
+        part["files"]["index.json"] = dumps({**json.loads(part["files"]["index.json"]), "files": []}).decode()
+    report = check(run, proof)
+    assert report.verdict == "refuted"
+    assert any("is not the one that was attested" in c.detail for c in report.checks)
 
 
 def test_nothing_can_be_kept_back_or_doubled(run: Staged) -> None:
