@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT, rpc
 
+_MINED_S = 20.0
 SOURCE = Path(__file__).with_name("Tokens.sol")
 
 
@@ -17,7 +19,10 @@ def deploy_token(url: str, name: str, holder: str) -> str:
     """Deploy a token of Tokens.sol; all of it belongs to `holder`."""
     data = f"0x{_compiled()[name]}{holder[2:].lower().rjust(64, '0')}"
     sent = rpc(url, "eth_sendTransaction", {"from": holder, "data": data, "gas": hex(5_000_000)})
-    receipt = rpc(url, "eth_getTransactionReceipt", sent)
+    until = time.monotonic() + _MINED_S
+    while (receipt := rpc(url, "eth_getTransactionReceipt", sent)) is None:  # Anvil answers before it has mined
+        assert time.monotonic() < until, "the token is not deployed"
+        time.sleep(0.02)
     assert isinstance(receipt, dict)
     assert receipt["status"] == "0x1"
     return str(receipt["contractAddress"])
