@@ -111,8 +111,14 @@ class ContentUnavailable(StoreError):
     exit_code = 3
 
 
+class DamagedBlock(ContentUnavailable):
+    """A place holds other bytes under a block's name. That says something of the place and nothing of what was
+    published: an audit calls the content unavailable, and any other place may have it.
+    """
+
+
 class ContentMismatch(StoreError):
-    """A file was delivered whose bytes do not match its CID or its sha256."""
+    """What a CID names is not what was announced under it: another sha256, or a tree that is no file."""
 
 
 # --- transport (commonweight.net) ------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """The content store: bytes, files and directories by CID, over any place that keeps blocks.
 
 `ContentStore` is written once over four block operations that a place has to offer. Whatever a place delivers is
-hashed and compared with the CID before any of it is used; what cannot be had is `ContentUnavailable`, what is wrong
-is `ContentMismatch`, and both name the CID and every place that was tried. Calls block: an event loop runs them in a
-thread.
+hashed and compared with the CID before any of it is used. What cannot be had, or only damaged, is `ContentUnavailable`
+and names the CID and every place that was tried; a right CID with what was not announced under it is
+`ContentMismatch`. Calls block: an event loop runs them in a thread.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.errors import ContentMismatch, ContentUnavailable, DamagedBlock, StoreError
 from commonweight.store import hamt
 from commonweight.store.cid import DAG_PB, RAW, Block, Cid, cid_of, codec_of, parse_cid
 from commonweight.store.dagpb import TYPE_SHARD, Link, Node, decode
@@ -99,7 +99,7 @@ class ContentStore(ABC):
 
     @abstractmethod
     def load_block(self, cid: Cid) -> bytes:
-        """The bytes that the place holds for a CID, not yet verified; raises ContentUnavailable or ContentMismatch."""
+        """The bytes that the place holds for a CID, not yet verified; raises ContentUnavailable."""
 
     def load_held(self, cid: Cid) -> bytes:
         """`load_block` for a place that would search a network for what it has not; without that search."""
@@ -188,9 +188,7 @@ class ContentStore(ABC):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get_block(self, cid: Cid) -> bytes:
-        """One block, verified; raises ContentUnavailable, or ContentMismatch when what is there hashes to something
-        else.
-        """
+        """One block, verified; raises ContentUnavailable, as DamagedBlock when its bytes hash to something else."""
         return self._verified(cid, self.load_block(cid))
 
     def held_block(self, cid: Cid) -> bytes:
@@ -199,9 +197,9 @@ class ContentStore(ABC):
 
     def _verified(self, cid: Cid, data: bytes) -> bytes:
         if len(data) > MAX_BLOCK_BYTES or cid_of(data, codec_of(cid)) != cid:
-            raise ContentMismatch(
-                f"The block {cid} in {self.where} is not what its name says",
-                f"its {len(data)} bytes hash to something else",
+            raise DamagedBlock(
+                f"The block {cid} is damaged",
+                f"the {len(data)} bytes in {self.where} hash to something else",
                 "fetch it again from another place, or put the original in again, which replaces the bad block",
             )
         return data

@@ -8,7 +8,7 @@ others have.
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.errors import ContentUnavailable, DamagedBlock, StoreError
 from commonweight.store.base import ContentStore
 from commonweight.store.cid import Block, Cid
 from commonweight.store.entries import Emit
@@ -72,8 +72,9 @@ class FallbackStore(ContentStore):
             except StoreError as problem:
                 problems.append(problem)
         reasons = "; ".join(problem.why or problem.what for problem in problems)
-        if any(isinstance(problem, ContentMismatch) for problem in problems):
-            raise ContentMismatch(f"No place has a right copy of {cid}", reasons, "do not use the content")
+        if any(isinstance(problem, DamagedBlock) for problem in problems):
+            fix = "add a place that has it whole to --store, or put the original in again"
+            raise DamagedBlock(f"No place has a right copy of {cid}", reasons, fix)
         raise ContentUnavailable(f"{cid} is not available", reasons, "add a place that has it to --store")
 
     def writing(self) -> AbstractContextManager[Emit]:

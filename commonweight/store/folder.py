@@ -54,7 +54,7 @@ class FolderStore(ContentStore):
         except FileNotFoundError:
             raise unavailable(cid, [self.where]) from None
         except OSError as problem:
-            raise StoreError(f"{cid} cannot be read from {self.where}", str(problem), "check the disk") from problem
+            raise unavailable(cid, [self.where], f"{problem}; check the disk") from problem
 
     @contextmanager
     def writing(self) -> Iterator[Emit]:

@@ -57,13 +57,17 @@ def test_a_lost_payload_makes_its_round_unavailable_and_not_the_next(run: Staged
         assert "not available" in verdicts["attested-checkpoints", f"checkpoint {position}"].detail
 
 
-def test_an_altered_payload_is_refuted(run: Staged) -> None:
+def test_a_payload_that_the_own_store_has_damaged_is_unavailable_and_convicts_nobody(run: Staged) -> None:
     cid = payload_cids(run, 3)[1]
     path = run.store.folder / "blocks" / cid[-2:] / cid
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    assert not_ok(run)["rounds-recomputed", "round 3"][0] == "refuted"
+    found = not_ok(run)
+    assert found["rounds-recomputed", "round 3"][0] == "unavailable"
+    assert cid in found["rounds-recomputed", "round 3"][1]
+    assert ("rounds-recomputed", "round 4") not in found
+    assert {verdict for verdict, _ in found.values()} == {"unavailable"}
 
 
 def test_without_the_store_nothing_is_verified(run: Staged, tmp_path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError, UsageError
+from commonweight.errors import ContentMismatch, ContentUnavailable, DamagedBlock, StoreError, UsageError
 from commonweight.store import FolderStore, cid_of, open_store
 from commonweight.store.cid import DAG_PB, Cid
 from commonweight.store.dagpb import Link, encode_file
@@ -130,11 +130,11 @@ def test_every_altered_block_is_found(store: FolderStore) -> None:
         path = block_path(store, block.cid)
         path.write_bytes(block.data[:-1] + bytes((block.data[-1] ^ 1,)))
         assert not store.has(cid)
-        with pytest.raises(ContentMismatch, match=block.cid):
+        with pytest.raises(DamagedBlock, match=block.cid):
             for _ in store.blocks(cid):
                 pass
         path.write_bytes(block.data + b"\x00" * (3 << 20))
-        with pytest.raises(ContentMismatch):
+        with pytest.raises(DamagedBlock):
             store.get_block(block.cid)
         path.write_bytes(block.data)
     assert store.has(cid)
@@ -193,8 +193,9 @@ def test_fallbacks_serve_what_the_first_lacks_or_has_wrong(tmp_path: Path) -> No
     block_path(first, chunk.cid).write_bytes(b"bad")
     assert both.get(cid) == BIG
     block_path(second, chunk.cid).unlink()
-    with pytest.raises(ContentMismatch):
+    with pytest.raises(DamagedBlock, match="No place has a right copy") as damaged:
         both.get(cid)
+    assert str(first.folder) in damaged.value.why and str(second.folder) in damaged.value.why
     assert first.has(both.put(b"new"))
     assert not second.has(cid_of(b"new"))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.errors import ContentMismatch, ContentUnavailable, DamagedBlock, StoreError
 from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
 from commonweight.protocol.records import Manifest
 from commonweight.protocol.runconfig import RunConfig
@@ -86,7 +86,7 @@ def test_a_fetch_goes_on_where_it_stopped(tmp_path: Path, config: RunConfig, box
 def test_altered_blocks_are_never_used(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:
     held = box.genesis()
     joiner = Checkpoints(tmp_path / "joiner", config, RUN)
-    with pytest.raises(ContentMismatch):
+    with pytest.raises(DamagedBlock):
         joiner.get(held.sha256, PeerBlocks(Neighbour(box, broken=True)))
     store = open_store(tmp_path / "store")
     files = held.checkpoint.to_files(Llama(config.model).layout)
