@@ -101,7 +101,7 @@ class Api:
         states = {i: "ready" if now - m.seen_ms <= HEARTBEAT_MS else "silent" for i, m in known.items()}
         last = rounds.last_plan()
         if last is not None and rounds.record(last.body.round) is None:
-            done = {c.body.index for c in rounds.receipted(last.body.round).values()}
+            done = {c.body.index for c in rounds.receipted(last).values()}
             states |= {i: "committed" if i in done else "training" for i in last.body.indices}
         return [{"index": index, "state": state} for index, state in sorted(states.items())]
 
@@ -225,21 +225,22 @@ class Api:
 
         def roster() -> bytes | None:
             anchors, plan = self._desk.rounds.anchors(round_), self._desk.rounds.plan(round_)
-            return None if not anchors or plan is None else self._roster(plan.body, anchors)
+            return None if not anchors or plan is None else self._roster(plan, anchors)
 
         return await self._poll(roster, wait_ms)
 
-    def _roster(self, plan: Plan, anchors: list[Doc[Anchor]]) -> bytes:
+    def _roster(self, plan: Doc[Plan], anchors: list[Doc[Anchor]]) -> bytes:
         """The roster of a round. Every member asks for it, and it changes little: the last one made is kept."""
         rounds, members, view = self._desk.rounds, self._seat.db.members(), self._desk.view
-        receipts, receipted = rounds.receipts(plan.round), rounds.receipted(plan.round)
+        receipted = rounds.receipted(plan)
+        receipts = [r for r in rounds.receipts(plan.body.round) if r.body.commitment in receipted]
         listed: list[Json] = [
             {"index": i, "key": view.providers[i].signing_key.lower(), "peer": members[i].peer}
-            for i in plan.indices
+            for i in plan.body.indices
             if i in members and view.provider(i) is not None
         ]
         signed: list[Doc[Receipt] | Doc[Anchor]] = [*receipts, *anchors]
-        names = [plan.round, *receipted, *((doc.digest, doc.signer) for doc in signed), dumps(listed)]
+        names: list[object] = [plan.digest, *receipted, *((doc.digest, doc.signer) for doc in signed), dumps(listed)]
         if self._told_roster[0] != names:
             body: JsonObject = {
                 "commitments": [c.signed.to_json() for c in receipted.values()],

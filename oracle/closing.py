@@ -43,15 +43,15 @@ class Closing:
         self._offending = offending
         self._seat = desk.seat
 
-    def complete(self, plan: Plan, roots: set[bytes]) -> bool:
+    def complete(self, plan: Doc[Plan], roots: set[bytes]) -> bool:
         """Whether waiting longer would bring nothing: every payload that can count is here, and every part's result of
         the members that reduce.
         """
-        reduced = {result.body.part for result in self._desk.rounds.results(plan.round)}
-        if plan.reducers and len(reduced) < plan.parts:
+        reduced = {result.body.part for result in self._desk.rounds.results(plan)}
+        if plan.body.reducers and len(reduced) < plan.body.parts:
             return False
         offenders = {row.member for row in self._seat.db.offences()}
-        anchored = self._desk.rounds.anchored(plan.round, roots).values()
+        anchored = self._desk.rounds.anchored(plan.body.round, roots).values()
         return all(self._desk.payloads.holds(c.body) for c in anchored if c.body.index not in offenders)
 
     async def close(self, plan: Doc[Plan], roots: set[bytes]) -> Record:
@@ -70,8 +70,8 @@ class Closing:
 
         A result over members whose payloads are not all here cannot be judged here; members report those themselves.
         """
-        anchored = {c.body.index: c for c in self._desk.rounds.receipted(record.round).values()}
-        for result in self._desk.rounds.results(record.round):
+        anchored = {c.body.index: c for c in self._desk.rounds.receipted(plan).values()}
+        for result in self._desk.rounds.results(plan):
             body = result.body
             agrees = body.members == tuple(c.index for c in record.counted) and body.digest == record.results[body.part]
             members = tuple(anchored[i] for i in body.members if i in anchored)
@@ -96,7 +96,7 @@ class Closing:
         anchored = list(self._desk.rounds.anchored(plan.body.round, roots).values())
         offences = {row.member: row for row in self._seat.db.offences()}
         late = self._seat.db.late(plan.body.round)
-        unanchored = {c.body.index: digest for digest, c in self._desk.rounds.receipted(plan.body.round).items()}
+        unanchored = {c.body.index: digest for digest, c in self._desk.rounds.receipted(plan).items()}
         counted, refused, missing = [], [], []
         for index in plan.body.indices:
             own = [c for c in anchored if c.body.index == index]
@@ -133,7 +133,7 @@ class Closing:
     # --- what --------------------------------------------------------------------------------------------------------
 
     async def _build(self, plan: Doc[Plan], members: Sorted, base: Held) -> Record:
-        results = [result.body for result in self._desk.rounds.results(plan.body.round)]
+        results = [result.body for result in self._desk.rounds.results(plan)]
         try:
             counted, reduced, held = await in_thread(lambda: self._compute(plan, members.counted, base))
         except PayloadLostError as lost:

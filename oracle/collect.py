@@ -115,7 +115,9 @@ class Collecting:
         plan = self._desk.rounds.last_plan()
         if plan is None or self._desk.coordinates or not self._coordinator_had_time(plan):
             return False
-        mine = {r.body.commitment for r in self._desk.rounds.receipts(plan.body.round, signer=self._seat.address)}
+        known = self._desk.rounds.commitments(plan)
+        given = self._desk.rounds.receipts(plan.body.round, signer=self._seat.address)
+        mine = {receipt.body.commitment for receipt in given if receipt.body.commitment in known}
         if not mine or mine <= await self._on_chain(plan):
             return False
         digests = tuple(sorted(mine))
@@ -138,8 +140,8 @@ class Collecting:
         return min(half_ms, body.anchor_by_ms - _LAST_CALL_MS) <= self._seat.now_ms() < body.anchor_by_ms
 
     async def _on_chain(self, plan: Doc[Plan]) -> set[str]:
-        """Commitments under roots that the latest block has."""
-        anchors, oracle = self._desk.rounds.anchors(plan.body.round), self._seat.run.oracle
+        """Commitments under roots that the latest block has, and that everybody can make something of."""
+        anchors, oracle = self._desk.rounds.explained(plan), self._seat.run.oracle
 
         def ask() -> set[str]:
             found: set[str] = set()

@@ -89,11 +89,11 @@ class Coordinator:
         if plan is None:
             return facts
         anchor = seat.promised(f"anchor/{plan.body.round}")
-        roots, over = await self._roots(plan.body)
+        roots, over = await self._roots(plan)
         return replace(
             facts, plan=plan.body, anchor=None if anchor is None else Anchor.from_body(anchor.body),
-            receipted=rounds.any_receipted(plan.body.round), anchored=bool(roots), window_over=over,
-            complete=over and self._closing.complete(plan.body, roots),
+            receipted=bool(rounds.receipted(plan)), anchored=bool(roots), window_over=over,
+            complete=over and self._closing.complete(plan, roots),
         )  # fmt: skip
 
     def open_plan(self) -> Doc[Plan] | None:
@@ -161,12 +161,12 @@ class Coordinator:
         match step:
             case Wait():
                 if step.phase == "exchange":
-                    self._pull_missing(facts)
+                    self._pull_missing(facts.now_ms)
                 await self._desk.bell.wait(min(_TICK_S, max(0.01, (step.until_ms - facts.now_ms) / 1000)))
             case Open():
                 await self._open(step.members)
             case Decide():
-                self._decide(facts)
+                self._decide()
             case SendAnchor():
                 await self._send_anchor(facts)
             case Close():
@@ -197,25 +197,26 @@ class Coordinator:
         self._log.info("planned", round=plan.round, epoch=plan.epoch, members=list(members), by=plan.commit_by_ms)
         self._desk.bell.ring()
 
-    def _decide(self, facts: Facts) -> None:
+    def _decide(self) -> None:
         """Fix the commitments to anchor: every receipted one, whoever gave the receipt."""
-        seat, plan = self._seat, facts.plan
+        seat, plan = self._seat, self.open_plan()
         assert plan is not None
-        digests = sorted(self._desk.rounds.receipted(plan.round))
+        digests, number = sorted(self._desk.rounds.receipted(plan)), plan.body.round
         root = anchor_root([digest_bytes(d) for d in digests])
-        anchor = Anchor(seat.campaign, plan.round, plan.deadline_s, tuple(digests), hex32(root))
-        signed = seat.promise(f"anchor/{plan.round}", Anchor.KIND, anchor.to_body())
-        seat.keep(signed, seat.address, round_=plan.round)
+        anchor = Anchor(seat.campaign, number, plan.body.deadline_s, tuple(digests), hex32(root))
+        signed = seat.promise(f"anchor/{number}", Anchor.KIND, anchor.to_body())
+        seat.keep(signed, seat.address, round_=number)
 
-    def _pull_missing(self, facts: Facts) -> None:
+    def _pull_missing(self, now_ms: int) -> None:
         """In the second half of the exchange, ask those who have not sent their payload for it."""
-        plan = facts.plan
+        plan = self.open_plan()
         assert plan is not None
-        if facts.now_ms < (plan.anchor_by_ms + plan.exchange_by_ms) // 2 or plan.round == self._pulled:
+        half_ms = (plan.body.anchor_by_ms + plan.body.exchange_by_ms) // 2
+        if now_ms < half_ms or plan.body.round == self._pulled:
             return
-        self._pulled = plan.round
+        self._pulled = plan.body.round
         offenders = self._offenders()
-        for c in self._desk.rounds.receipted(plan.round).values():
+        for c in self._desk.rounds.receipted(plan).values():
             if c.body.index not in offenders and not self._desk.payloads.holds(c.body):
                 task = asyncio.create_task(self._uploads.pull(c.body))
                 self._pulls.add(task)
@@ -235,7 +236,7 @@ class Coordinator:
         plan = self.open_plan()
         assert plan is not None
         started_ms = self._seat.now_ms()
-        roots, _ = await self._roots(plan.body)
+        roots, _ = await self._roots(plan)
         record = await self._closing.close(plan, roots)
         self._checking = asyncio.create_task(self._check_reducers(plan, record))
         self._made = self.made() + (1 if record.counted else 0)
@@ -255,15 +256,16 @@ class Coordinator:
 
     # --- the chain ---------------------------------------------------------------------------------------------------
 
-    async def _roots(self, plan: Plan) -> tuple[set[bytes], bool]:
+    async def _roots(self, document: Doc[Plan]) -> tuple[set[bytes], bool]:
         """Roots of a round that are on chain, and whether its window is over there. Asked until it is, then kept."""
+        plan = document.body
         db, key = self._seat.db, f"roots/{plan.round}"
         kept = db.get_meta(key)
         if kept is not None:
             return {bytes.fromhex(text) for text in kept.split()}, True
         if self._seat.now_ms() <= plan.commit_by_ms:
             return set(), False
-        candidates = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(plan.round)}
+        candidates = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(document)}
         chain, oracle = self._seat.run.chain, self._seat.run.oracle
 
         final = self._desk.view.finalized.number

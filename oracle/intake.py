@@ -83,15 +83,11 @@ class Intake:
         return self._seat.keep(signed, signer, round_=plan.round)
 
     def _commitment(self, signed: Signed, signer: str) -> bool:
-        commitment, rounds = Commitment.from_body(signed.body), self._desk.rounds
+        commitment = Commitment.from_body(signed.body)
         plan = self.plan_of(commitment.plan)
         self._require_member(signer, commitment.index, "commitment")
         check_commitment(commitment, plan.body, plan.digest, self._seat.config)
-        others = [
-            other
-            for other in rounds.commitments(plan.body.round, member=commitment.index).values()
-            if other.body.plan == commitment.plan
-        ]
+        others = list(self._desk.rounds.commitments(plan, member=commitment.index).values())
         if len(others) < 2:  # the second is kept too: another signer may have anchored it
             self._seat.keep(signed, signer, round_=commitment.round, member=commitment.index)
         if others:
@@ -119,7 +115,7 @@ class Intake:
         self._require_member(signer, result.reducer, "result")
         check_result(result, plan.body, plan.digest)
         named = (result.part, result.reducer)
-        same = [r for r in self._desk.rounds.results(result.round) if (r.body.part, r.body.reducer) == named]
+        same = [r for r in self._desk.rounds.results(plan) if (r.body.part, r.body.reducer) == named]
         if same and (same[0].body.members, same[0].body.commitments) == (result.members, result.commitments):
             raise TwoDocumentsError(result.reducer, same[0].signed, signed)
         if same:  # it reduced again with others: the first word stands

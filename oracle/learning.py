@@ -33,9 +33,9 @@ class Learning:
         db, config, number = self._seat.db, self._seat.config, record.round
         began, steps = plan.received_ms, {member.index: member.steps for member in plan.body.members}
         taken: dict[int, int] = {}
-        receipted = self._desk.rounds.receipted(number)
+        receipted = self._desk.rounds.receipted(plan)
         for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
-            if receipt.body.index not in taken:
+            if receipt.body.commitment in receipted and receipt.body.index not in taken:
                 taken[receipt.body.index] = receipt.body.received_ms - began
                 steps[receipt.body.index] = self._steps_since(receipted[receipt.body.commitment].body)
         late = {index: at - began for index, at in db.late(number).items() if index not in taken}

@@ -116,7 +116,7 @@ class Recount:
         """Raises when the record is wrong; returns what is wrong with its members."""
         rounds, body = self._desk.rounds, record.body
         anchored = rounds.anchored(body.round, rounds.finalized_roots(body.round))
-        commitments = {digest: c.body for digest, c in rounds.commitments(body.round).items()}
+        commitments = {digest: c.body for digest, c in rounds.commitments(plan).items()}
         check_record(body, plan.body, plan.digest, self._seat.config, commitments, set(anchored))
         base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
         findings: dict[int, str] = {}

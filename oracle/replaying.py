@@ -57,9 +57,9 @@ class Replaying:
         number = int(db.get_meta("drawn") or "0") + 1
         while (plan := self._desk.rounds.plan(number)) is not None:
             seed, waited = await self.seed(plan.body), self._seat.now_ms() > plan.body.anchor_by_ms + _ROOT_WAIT_MS
-            if seed is None or not (waited or self._roots_known(plan.body)):
+            if seed is None or not (waited or self._roots_known(plan)):
                 break
-            await self._draw_round(plan.body, seed, view)
+            await self._draw_round(plan, seed, view)
             db.set_meta("drawn", str(number))
             number += 1
         await self._draw_again(view)
@@ -69,17 +69,17 @@ class Replaying:
             self._start_fetch(draw)
         self._desk.metrics.waiting_draws.set(len(db.draws(state="wanted")))
 
-    async def _draw_round(self, plan: Plan, seed: Seed, view: View) -> None:
+    async def _draw_round(self, plan: Doc[Plan], seed: Seed, view: View) -> None:
         """Draw among what is anchored as far as it is known here; noted as unexplained where that may not be all.
 
         A signer that comes back when the wait for roots is over has had no time to ask what they stand for.
         """
-        number, db = plan.round, self._seat.db
+        number, db = plan.body.round, self._seat.db
         anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
         bodies = {digest: c.body for digest, c in anchored.items()}
         explained = self._roots_known(plan)
         standing = await self._standings.at(view, seed.block)
-        drawn = draws_of(plan, bodies, seed, self._seat.config, view.offices, standing) if bodies else ()
+        drawn = draws_of(plan.body, bodies, seed, self._seat.config, view.offices, standing) if bodies else ()
         late = {other for other in self._unexplained() if other > number - _LATE_ROUNDS} - {number}
         with db.transaction():
             db.keep_draws(number, {(d.index, d.segment, d.position) for d in drawn})
@@ -96,8 +96,8 @@ class Replaying:
         for number in sorted(self._unexplained()):
             plan = self._desk.rounds.plan(number)
             seed = None if plan is None else kept_seed(self._seat.db, plan.body)
-            if plan is not None and seed is not None and self._roots_known(plan.body):
-                await self._draw_round(plan.body, seed, view)
+            if plan is not None and seed is not None and self._roots_known(plan):
+                await self._draw_round(plan, seed, view)
 
     def _unexplained(self) -> set[int]:
         """Rounds that were drawn though nobody had said yet what some anchored root stands for."""
@@ -117,10 +117,10 @@ class Replaying:
         self._seat.db.set_meta(seed_key(plan), f"{found.number} {found.hash.hex()}")
         return Seed(found.number, found.hash)
 
-    def _roots_known(self, plan: Plan) -> bool:
+    def _roots_known(self, plan: Doc[Plan]) -> bool:
         """Whether the leaves of every anchored root have come in."""
-        known = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(plan.round)}
-        return not self._desk.rounds.finalized_roots(plan.round) - known
+        known = {digest_bytes(a.body.root) for a in self._desk.rounds.explained(plan)}
+        return not self._desk.rounds.finalized_roots(plan.body.round) - known
 
     def _take_over(self) -> None:
         """Make draws of others mine: those that stay undone, and those that not more signers passed than failed."""

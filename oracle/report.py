@@ -99,7 +99,8 @@ class Reporting:
 
     def _heard(self, number: int) -> list[Doc[Result]] | None:
         """The results that a record's links follow from; None when they follow from none that are known here."""
-        record, known = self._desk.rounds.record(number), self._desk.rounds.results(number)
+        record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
+        known = [] if plan is None else self._desk.rounds.results(plan)
         chosen = None if record is None else heard([result.body for result in known], record.body)
         return None if chosen is None else [result for result in known if result.body in chosen]
 
@@ -212,9 +213,9 @@ class Reporting:
         found: dict[tuple[int, str], AnchoredRoot] = {}
         for number in rounds:
             plan, roots = self._desk.rounds.plan(number), self._desk.rounds.finalized_roots(number)
-            for anchor in self._desk.rounds.explained(number):
+            for anchor in self._desk.rounds.explained(plan) if plan else ():
                 body = anchor.body
-                if plan and digest_bytes(body.root) in roots and body.deadline == plan.body.deadline_s:
+                if digest_bytes(body.root) in roots:
                     entry = AnchoredRoot(number, body.deadline, body.root, body.commitments)
                     found[(number, body.root)] = entry
         return tuple(found[key] for key in sorted(found))

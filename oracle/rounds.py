@@ -111,17 +111,20 @@ class Rounds:
         last = self._db.last_round(Record.KIND)
         return self.record(last) if last else None
 
-    def commitments(self, round_: int, *, member: int | None = None) -> dict[str, Doc[Commitment]]:
-        """Commitments by digest, of one member or of all."""
-        return {c.digest: c for c in self._all(Commitment, round_, member=member)}
+    def commitments(self, plan: Doc[Plan], *, member: int | None = None) -> dict[str, Doc[Commitment]]:
+        """Commitments to this plan by digest, of one member or of all. A round may have been planned by two
+        coordinators, and nothing that follows from one plan has to do with work for the other.
+        """
+        known = self._all(Commitment, plan.body.round, member=member)
+        return {c.digest: c for c in known if c.body.plan == plan.digest}
 
     def receipts(self, round_: int, *, member: int | None = None, signer: str | None = None) -> list[Doc[Receipt]]:
         """Receipts in the order in which they came, for one member or all, of one signer or of all."""
         return self._all(Receipt, round_, member=member, signer=signer)
 
-    def results(self, round_: int) -> list[Doc[Result]]:
-        """Reducers' signed results."""
-        return self._all(Result, round_)
+    def results(self, plan: Doc[Plan]) -> list[Doc[Result]]:
+        """Reducers' signed results by this plan."""
+        return [result for result in self._all(Result, plan.body.round) if result.body.plan == plan.digest]
 
     def anchors(self, round_: int) -> list[Doc[Anchor]]:
         """What signers say that they anchor."""
@@ -133,33 +136,34 @@ class Rounds:
 
     # --- what follows from them --------------------------------------------------------------------------------------
 
-    def any_receipted(self, round_: int) -> bool:
-        """Whether there is any; a receipt is kept only with its commitment."""
-        return bool(self._db.document_names(Receipt.KIND, round_=round_))
-
-    def receipted(self, round_: int, *, member: int | None = None) -> dict[str, Doc[Commitment]]:
-        """Commitments that at least one signer has receipted, by digest, of one member or of all."""
-        known = self.commitments(round_, member=member)
-        named = {r.body.commitment for r in self.receipts(round_, member=member)}
+    def receipted(self, plan: Doc[Plan], *, member: int | None = None) -> dict[str, Doc[Commitment]]:
+        """Commitments to a plan that at least one signer has receipted, by digest, of one member or of all."""
+        known = self.commitments(plan, member=member)
+        named = {r.body.commitment for r in self.receipts(plan.body.round, member=member)}
         return {digest: c for digest, c in known.items() if digest in named}
 
-    def explained(self, round_: int) -> list[Doc[Anchor]]:
-        """Anchors all of whose leaves are commitments of the round that are known here. Any signer can anchor any root;
-        one over leaves that nobody has signed says nothing, and neither does what else is under it.
+    def explained(self, plan: Doc[Plan]) -> list[Doc[Anchor]]:
+        """Anchors of a plan's round and deadline all of whose leaves are commitments to it that are known here. Any
+        signer can anchor any root; one over leaves that nobody has signed, or for another plan, says nothing, and
+        neither does what else is under it.
         """
-        known = self.commitments(round_)
-        return [anchor for anchor in self.anchors(round_) if all(leaf in known for leaf in anchor.body.commitments)]
+        known, mine = self.commitments(plan), self.anchors(plan.body.round)
+        return [
+            anchor
+            for anchor in mine
+            if anchor.body.deadline == plan.body.deadline_s and all(leaf in known for leaf in anchor.body.commitments)
+        ]
 
     def anchored(self, round_: int, roots: set[bytes]) -> dict[str, Doc[Commitment]]:
-        """Commitments under one of the given anchored roots, by digest."""
-        plan, known = self.plan(round_), self.commitments(round_)
+        """Commitments to the round's plan under one of the given anchored roots, by digest."""
+        plan = self.plan(round_)
         if plan is None:
             return {}
         leaves: set[str] = set()
-        for anchor in self.explained(round_):
-            if digest_bytes(anchor.body.root) in roots and anchor.body.deadline == plan.body.deadline_s:
+        for anchor in self.explained(plan):
+            if digest_bytes(anchor.body.root) in roots:
                 leaves.update(anchor.body.commitments)
-        return {digest: c for digest, c in known.items() if digest in leaves}
+        return {digest: c for digest, c in self.commitments(plan).items() if digest in leaves}
 
     def previous_counted(self, index: int, before: int) -> Previous | None:
         """A member's last counted commitment before a round: what its next trace has to continue."""

@@ -31,7 +31,7 @@ class Uploads:
         plan = self._desk.rounds.by_digest(Plan, message.plan)
         if plan is None:
             raise PeerRefused("wrong-plan", "A part is for a plan that is not known here", message.plan)
-        found = self._desk.rounds.receipted(plan.body.round, member=message.sender).values()
+        found = self._desk.rounds.receipted(plan, member=message.sender).values()
         own = next(iter(found), None)
         if own is None:
             raise PeerRefused("no-commitment", f"Provider {message.sender} has no receipt in round {message.round}")

@@ -77,7 +77,7 @@ def test_no_member_can_frame_the_honest_reducers(disk: Path) -> None:
         rounds, tried = crowd.lead.desk.rounds, 0
         plan = rounds.plan(ROUND)
         assert plan is not None
-        for result in rounds.results(ROUND):
+        for result in rounds.results(plan):
             if result.body.reducer == EVIL or EVIL not in result.body.members:
                 continue
             documents, blobs = evidence(crowd, result.body.part, result.body.members)

@@ -52,7 +52,7 @@ from oracle.offending import Offending
 from oracle.payloads import Payloads
 from oracle.phases import Finish, Step, Wait, decide
 from oracle.recount import Recount
-from oracle.rounds import Rounds
+from oracle.rounds import Doc, Rounds
 from oracle.seat import Seat
 from oracle.settings import OracleSettings
 from oracle.signers_api import Voting
@@ -267,6 +267,11 @@ class Office:
         last = self.desk.rounds.last_plan()
         assert last is not None
         return last.signed, last.body
+
+    def planned(self, round_: int) -> Doc[Plan]:
+        found = self.desk.rounds.plan(round_)
+        assert found is not None
+        return found
 
     def record(self, round_: int) -> Record:
         found = self.desk.rounds.record(round_)

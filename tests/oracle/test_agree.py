@@ -129,7 +129,7 @@ async def test_what_cannot_stand_in_evidence_holds_up_no_report(clerks: list[Cle
     assert plan is not None
     lies = [*false_verdicts(clerks[0]), late_result(plan, record)]
     for true in (0, 2):  # with none, and with some of the round's commitments
-        leaves = tuple(sorted([*list(first.desk.rounds.commitments(2))[:true], "0x" + "ee" * 32]))
+        leaves = tuple(sorted([*list(first.desk.rounds.commitments(plan))[:true], "0x" + "ee" * 32]))
         root = anchor_root([digest_bytes(leaf) for leaf in leaves])
         block = next(row.block for row in chain.anchors if row.round == 2)
         chain.anchors.append(AnchorRow(block, 9 + true, 2, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32)))
@@ -146,6 +146,35 @@ async def test_what_cannot_stand_in_evidence_holds_up_no_report(clerks: list[Cle
     assert files.results
     given = {signed.digest for signed in (*files.verdicts, *files.results)}
     assert not given & {lie.digest for lie in lies}
+    await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+
+
+async def test_work_for_another_plan_of_the_round_holds_up_no_report(clerks: list[Clerk]) -> None:
+    """Whoever coordinated before plans the round too, a member commits to both, and one root has that beside honest
+    work: it cannot be checked by the plan of the record, and says nothing.
+    """
+    first = clerks[0].office
+    plan, chain = first.desk.rounds.plan(2), first.chain
+    assert plan is not None
+    other = sign_body(replace(plan.body, exchange_by_ms=plan.body.exchange_by_ms + 1), SIGNER_KEYS[1], DOMAIN)
+    base = first.desk.checkpoints.get(plan.body.base, plan.body.base_cid).checkpoint
+    double = Crew(0).work(first.config, other, Plan.from_body(other.body), base)
+    honest = list(first.desk.rounds.commitments(plan))
+    leaves = tuple(sorted([honest[0], double.digest]))
+    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+    block = next(row.block for row in chain.anchors if row.round == 2)
+    chain.anchors.append(AnchorRow(block, 9, 2, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32)))
+    anchor = sign_body(Anchor(plan.body.run, 2, plan.body.deadline_s, leaves, hex32(root)), SIGNER_KEYS[1], DOMAIN)
+    for clerk in clerks:
+        clerk.office.desk.rounds.followed |= {SIGNERS[1]}
+        for signed in (other, double, anchor):
+            assert clerk.office.intake.accept(signed)
+        clerk.office.look()
+    assert root in first.desk.rounds.finalized_roots(2)
+    assert clerks[1].office.planned(2).digest == plan.digest
+    made = await proposed(clerks[0])
+    assert made.rounds == [1, 2]
+    assert {signed.digest for signed in made.evidence.rounds[2].commitments} == set(honest)
     await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
 
 

@@ -9,13 +9,14 @@ import pytest
 from commonweight.errors import PeerRefused, RuleBroken
 from commonweight.exact.copies import Copy
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.fields import digest_bytes
-from commonweight.protocol.records import Commitment, Plan, Receipt, sign_body
+from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Result, sign_body
 from commonweight.protocol.structure import check_successor
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
 from oracle.report import Reporting
 from oracle.standings import Standings
-from tests.oracle.office import DOMAIN, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
+from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
 
 pytestmark = pytest.mark.unit
 
@@ -132,7 +133,7 @@ async def test_one_receipt_per_member_and_round_over_crashes(tmp_path: Path, cre
     await gather(office, crew)
     first = await commit(office, crew[0])
     signed, plan = office.plan()
-    commitment = office.desk.rounds.commitments(1)[Receipt.from_body(first.body).commitment].signed
+    commitment = office.desk.rounds.commitments(office.planned(1))[Receipt.from_body(first.body).commitment].signed
     office.crash()
     office.chain.now_ms += 700
     again = await office.api.commit(crew[0].request("commit", {"commitment": commitment.to_json()}))
@@ -476,3 +477,62 @@ async def test_a_root_that_nobody_explains_holds_no_round_up_for_long(tmp_path: 
     for office in (first, second):
         office.look()
         assert Reporting(office.desk, office.recount, Standings(office.desk)).omitted(1) == [0, 1, 2]
+
+
+async def test_an_anchor_that_says_nothing_covers_nobodys_work(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    """The coordinator anchors all commitments together with a leaf that nobody has: a follower anchors its own."""
+    chain = Chain()
+    first, second = (Office(tmp_path, chain, position=n, max_rounds=2) for n in range(2))
+    await gather(first, crew)
+    copy(first, second)
+    second.look()
+    for member in crew.values():
+        await commit(second, member)
+    _, plan = first.plan()
+    honest = list(second.desk.rounds.commitments(second.planned(1)))
+    leaves = tuple(sorted([*honest, "0x" + "ee" * 32]))
+    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+    second.intake.accept(sign_body(Anchor(RUN, 1, plan.deadline_s, leaves, hex32(root)), SIGNER_KEYS[0], DOMAIN))
+    chain.now_ms = plan.commit_by_ms + 500
+    chain.send(("anchorRound", 1, plan.deadline_s, root, 0, bytes(32)), gas=1)
+    chain.now_ms = plan.commit_by_ms + 2600
+    assert await second.collecting.anchor_own()
+    chain.now_ms += 5000
+    second.look()
+    assert set(second.desk.rounds.anchored(1, second.desk.rounds.finalized_roots(1))) == set(honest)
+
+
+async def test_a_coordinator_that_is_new_leaves_out_work_for_a_plan_that_it_did_not_know(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    """The one before has planned the same round for a member alone, which committed and has a receipt."""
+    chain = Chain()
+    first, second = (Office(tmp_path, chain, position=n, max_rounds=2) for n in range(2))
+    await gather(first, crew)
+    await commit(first, crew[0])
+    second.leader = SIGNERS[1]
+    second.desk.seat.db.set_meta("coordinators", SIGNERS[0])
+    second.crash()
+    await gather(second, crew)
+    assert second.plan()[1].round == first.plan()[1].round == 1
+    copy(first, second)
+    signed, other = first.plan()
+    foreign = crew[1].result(signed, other, other.reducers.index(1), (0, 1, 2), "0x" + "ab" * 32, [])
+    links = tuple(replace(link, bytes=7) for link in Result.from_body(foreign.body).links)
+    assert second.intake.accept(sign_body(replace(Result.from_body(foreign.body), links=links), crew[1].key, DOMAIN))
+    for index in (1, 2):
+        await commit(second, crew[index])
+    await until(second, SendAnchor)
+    _, plan = second.plan()
+    anchor = second.desk.rounds.anchors(1)[0].body
+    assert anchor.commitments == tuple(sorted(member.previous or "" for member in (crew[1], crew[2])))
+    chain.now_ms = plan.anchor_by_ms + 1100
+    for index in (1, 2):
+        await upload(second, crew[index])
+    await reduce(second, crew, (1, 2))
+    await until(second, Close)
+    record = second.record(1)
+    assert [c.index for c in record.counted] == [1, 2]
+    assert [(m.index, m.commitment) for m in record.missing] == [(0, None)]
+    assert record.links
+    assert all(link.bytes != 7 for link in record.links)

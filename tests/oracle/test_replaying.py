@@ -73,7 +73,7 @@ class Worker:
         if self.broken:
             self.broken -= 1
             raise WorkerError("the worker died")
-        (done,) = self.office.desk.rounds.commitments(1, member=request["index"]).values()
+        (done,) = self.office.desk.rounds.commitments(self.office.planned(1), member=request["index"]).values()
         trace = done.body.trace
         last = request["segment"] + 2 == trace.leaves
         assert request["residual"] == (trace.new_residual if last else None)

@@ -69,7 +69,7 @@ async def test_draws_stay_those_of_the_signers_in_office_when_they_were_drawn(cl
         assert plan is not None
         seed = await clerk.replaying.seed(plan.body)
         assert seed is not None
-        await clerk.replaying._draw_round(plan.body, seed, clerk.office.desk.view)
+        await clerk.replaying._draw_round(plan, seed, clerk.office.desk.view)
         assert clerk.office.seat.db.draws(round_=2) == before
     made = await proposed(clerks[0])
     assert made.rounds == [1, 2]
@@ -132,7 +132,7 @@ async def test_work_of_a_member_that_has_another_key_by_now_is_still_copied(tmp_
 async def test_a_document_by_a_key_or_signer_not_seen_yet_waits_and_is_not_refused(clerks: list[Clerk]) -> None:
     """Another signer may have seen the block of a rotation first."""
     office = clerks[1].office
-    true, result = clerks[0].reporting.verdicts(2)[0].body, office.desk.rounds.results(2)[0].body
+    true, result = clerks[0].reporting.verdicts(2)[0].body, office.desk.rounds.results(office.planned(2))[0].body
     by_signer = sign_body(replace(true, signer=address_of(NEW_KEY), check="structure", **NO_REPLAY), NEW_KEY, DOMAIN)
     by_member = sign_body(replace(result, members=result.members[1:]), NEW_KEY, DOMAIN)
     for document in (by_signer, by_member):
@@ -152,4 +152,4 @@ async def test_a_member_commits_by_its_present_key_only(tmp_path: Path) -> None:
     office.look()
     with pytest.raises(SignatureError, match="present key"):
         await commit(office, crew[0])
-    assert office.desk.rounds.commitments(1) == {}
+    assert office.desk.rounds.commitments(office.planned(1)) == {}
