@@ -202,13 +202,16 @@ class Agreement:
             raise RuleBroken("wrong-block", f"Block {block.number} is too old, or not final")
 
     async def _check_own(self, evidence: Evidence, rounds: list[int]) -> None:
-        """Nothing that this signer knows is left out: its receipts, its verdicts, other failures, proven offences; and
-        whoever's payload is like another's was looked at.
+        """The records are those that were recomputed here, and nothing that this signer knows is left out: receipts,
+        verdicts, other failures, proven offences; and whoever's payload is like another's was looked at.
         """
         present = {s.digest for s in evidence.offences}
         for number in rounds:
             if self._recount.result(number) != OK:
                 raise RuleBroken("not-recounted", f"Round {number} has not been recomputed here, or is wrong")
+            record, shown = self._desk.rounds.record(number), evidence.rounds[number].record.digest
+            if record is None or record.digest != shown:
+                raise RuleBroken("wrong-record", f"The record of round {number} is not the one that counts here", shown)
             left_out = self._reporting.omitted(number)
             if left_out:
                 why = f"providers {left_out}, whose receipted work is anchored"

@@ -101,6 +101,6 @@ def _peers(settings: OracleSettings, opened: _Opened) -> Iterator[Finding]:
     unknown = [signer for signer in signers if signer not in known]
     fix = "name them by --peers, or in run.json's signers_peers"
     yield Finding(not unknown, "Every signer's address is known", ", ".join(unknown), fix)
-    if settings.coordinator is not None:
-        named = settings.coordinator in signers
-        yield Finding(named, "The coordinator is a signer", settings.coordinator, "name a signer by --coordinator")
+    if settings.coordinators:
+        named = settings.coordinators[-1]
+        yield Finding(named in signers, "The coordinator is a signer", named, "name a signer by --coordinator")

@@ -106,7 +106,8 @@ class Coordinator:
     def made(self) -> int:
         """How many rounds have made a checkpoint."""
         if self._made is None:
-            numbers = range(1, self._seat.db.last_round(Record.KIND) + 1)
+            last = self._desk.rounds.last_record()
+            numbers = range(1, 1 if last is None else last.body.round + 1)
             records = [self._desk.rounds.record(number) for number in numbers]
             self._made = sum(1 for record in records if record is not None and record.body.counted)
         return self._made
@@ -131,7 +132,8 @@ class Coordinator:
         """
         db, found = self._seat.db, []
         settled = before = int(db.get_meta("records_final") or "0")
-        for number in range(settled + 1, db.last_round(Record.KIND) + 1):
+        last = self._desk.rounds.last_record()
+        for number in range(settled + 1, 1 if last is None else last.body.round + 1):
             record = self._desk.rounds.record(number)
             if record is not None and not self._record_anchored(record):
                 found.append(record)

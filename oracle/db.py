@@ -73,9 +73,21 @@ class Database(DatabaseCore):
         """The newest document's sequence number, 0 when there is none."""
         return as_int(self.read("SELECT coalesce(max(seq), 0) FROM documents")[0][0])
 
-    def last_round(self, kind: str) -> int:
-        """The highest round of which a document of this kind is kept, 0 when there is none."""
-        return as_int(self.read("SELECT coalesce(max(round), 0) FROM documents WHERE kind=?", kind)[0][0])
+    def last_round(self, kind: str, signer: str | None = None) -> int:
+        """The highest round of which a document of this kind (and signer) is kept, 0 when there is none."""
+        sql = "SELECT round FROM documents WHERE kind=?1 AND (?2 IS NULL OR signer=?2) ORDER BY round DESC LIMIT 1"
+        rows = self.read(sql, kind, signer)
+        return as_int(rows[0][0]) if rows else 0
+
+    def first_round(self, kind: str, signer: str, since: int) -> int | None:
+        """The first round from `since` on of which a document of this kind and signer is kept."""
+        sql = "SELECT round FROM documents WHERE kind=? AND signer=? AND round>=? ORDER BY round LIMIT 1"
+        rows = self.read(sql, kind, signer, since)
+        return as_int(rows[0][0]) if rows else None
+
+    def read_logs_again(self) -> None:
+        """Have the logs of all other signers copied from their beginnings."""
+        self.write("UPDATE meta SET value=substr(value, 1, instr(value, ' ')) || '0' WHERE key LIKE 'log/%'")
 
     # --- payloads --------------------------------------------------------------------------------------------------
 

@@ -53,17 +53,17 @@ class Desk:
 
 
 def open_desk(seat: Seat) -> Desk:
-    """The desk of a seat. Raises OracleError when the named coordinator is not a signer."""
+    """The desk of a seat. Raises OracleError when the coordinator in charge is not a signer."""
     signers = [lower_address(s) for s in seat.run.oracle.signers()]
-    coordinator = seat.settings.coordinator or signers[0]
-    if coordinator not in signers:
+    coordinators = seat.settings.coordinators or (signers[0],)
+    if coordinators[-1] not in signers:
         raise OracleError(
-            f"The coordinator {coordinator} is not a signer of this run",
+            f"The coordinator {coordinators[-1]} is not a signer of this run",
             f"the signers are {', '.join(signers)}",
             "name one of them by --coordinator, the same at every signer",
         )
     identity = Identity(seat.key, seat.campaign, seat.domain, "signer")
     return Desk(
-        seat, Rounds(seat.db, coordinator), Payloads(seat), Checkpoints(seat), Blobs(seat.folder("files")),
+        seat, Rounds(seat.db, *coordinators), Payloads(seat), Checkpoints(seat), Blobs(seat.folder("files")),
         Dialer(identity),
     )  # fmt: skip

@@ -14,8 +14,6 @@ from commonweight.protocol.structure import check_commitment, check_deadline, ch
 from oracle.desk import Desk
 from oracle.rounds import Doc
 
-_MOST_ROUNDS_AHEAD = 1000
-
 
 class NotYetError(OracleError):
     """A document names another one, or is by a key, that is not known here yet."""
@@ -72,14 +70,20 @@ class Intake:
     def _plan(self, signed: Signed, signer: str) -> bool:
         self._require_coordinator(signer, "plan")
         plan, params = Plan.from_body(signed.body), self._seat.params
-        if plan.round > self._seat.db.last_round(Plan.KIND) + _MOST_ROUNDS_AHEAD:
-            raise RuleBroken("wrong-round", "A plan is for a round far in the future", str(plan.round))
         check_plan(plan, self._seat.config, self._seat.campaign)
         check_deadline(plan, params.epoch_of(plan.deadline_s), params.anchor_window)
         if not 0 <= plan.epoch <= params.last_epoch:
             raise RuleBroken("wrong-deadline", "A plan's deadline is in no epoch of training")
         if self._seat.db.documents(Plan.KIND, round_=plan.round, signer=signer):
             raise RuleBroken("equivocation", f"A second plan of round {plan.round} by {signer}")
+        match self._desk.rounds.fits(plan.round, signer):
+            case None:
+                raise NotYetError(
+                    f"A plan is of round {plan.round}, and none of the round before is known here", signer,
+                    "who comes into office later names all that have coordinated, oldest first: --coordinator OLD,NEW",
+                )  # fmt: skip
+            case False:
+                raise RuleBroken("wrong-round", f"Round {plan.round} is before the first that {signer} has planned")
         return self._seat.keep(signed, signer, round_=plan.round)
 
     def _commitment(self, signed: Signed, signer: str) -> bool:
@@ -137,8 +141,8 @@ class Intake:
         self._require_coordinator(signer, "record")
         record = Record.from_body(signed.body)
         plan = self.plan_of(record.plan)
-        if (record.run, record.round) != (self._seat.campaign, plan.body.round):
-            raise RuleBroken("wrong-round", "A record does not fit its plan")
+        if (record.run, record.round, signer) != (self._seat.campaign, plan.body.round, plan.signer):
+            raise RuleBroken("wrong-record", "A record is of another run or round than its plan, or by another signer")
         if self._seat.db.documents(Record.KIND, round_=record.round, signer=signer):
             raise RuleBroken("equivocation", f"A second record of round {record.round} by {signer}")
         return self._seat.keep(signed, signer, round_=record.round)
@@ -164,7 +168,7 @@ class Intake:
 
     def _require_coordinator(self, signer: str, kind: str) -> None:
         """Plans and records count only from whoever this signer follows, or has followed."""
-        if signer not in self._desk.rounds.followed:
+        if not self._desk.rounds.follows(signer):
             raise SignatureError(f"A {kind} is not signed by the coordinator", signer)
 
     def _require_signer(self, signer: str, kind: str) -> None:

@@ -5,6 +5,7 @@ are cached by digest: a document never changes.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -33,17 +34,76 @@ class Doc(Generic[B]):
         return self.signed.digest
 
 
+@dataclass(frozen=True)
+class Term:
+    """A coordinator, and from which round on it could plan: the one after the last record that was on chain then."""
+
+    coordinator: str
+    since: int
+
+
 class Rounds:
-    """The rounds as this signer knows them. `coordinator` (lower case) is whose plans and records are followed;
-    `followed` has the earlier ones too.
+    """The rounds as this signer knows them, by the terms of the coordinators that it follows or has followed.
+
+    A round belongs to the last term that has begun by then: what an earlier coordinator plans or records from there on
+    counts for nothing, so that one which was replaced stops nobody.
     """
 
-    def __init__(self, db: Database, coordinator: str) -> None:
+    def __init__(self, db: Database, *coordinators: str) -> None:
+        """`coordinators` (lower case), oldest first; the last is in charge. Those known from before need no name."""
         self._db = db
-        self.coordinator = coordinator
-        self.followed = frozenset((db.get_meta("coordinators") or "").split()) | {coordinator}
-        db.set_meta("coordinators", " ".join(sorted(self.followed)))
         self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
+        kept = (text.split(":") for text in (db.get_meta("coordinators") or "").split())
+        self._terms = [Term(name, int(since)) for name, since in kept]
+        known = tuple(term.coordinator for term in self._terms)
+        shared = next(n for n in range(len(coordinators), -1, -1) if known[len(known) - n :] == coordinators[:n])
+        if new := coordinators[shared:]:
+            self._begin(new)
+
+    def _begin(self, coordinators: Sequence[str]) -> None:
+        """Follow others from here on. What they had signed before was refused, so that all logs are read again."""
+        last = self._db.last_round(Record.KIND)
+        since = next((number + 1 for number in range(last, 0, -1) if self.anchored_record(number) is not None), 1)
+        self._terms += [Term(name, since) for name in coordinators]
+        with self._db.transaction():
+            self._db.set_meta("coordinators", " ".join(f"{term.coordinator}:{term.since}" for term in self._terms))
+            self._db.read_logs_again()
+
+    # --- whose rounds ------------------------------------------------------------------------------------------------
+
+    @property
+    def coordinator(self) -> str:
+        """Who is in charge (lower case)."""
+        return self._terms[-1].coordinator
+
+    def follows(self, signer: str) -> bool:
+        """Whether plans and records by this signer count, or have counted."""
+        return any(term.coordinator == signer for term in self._terms)
+
+    def _first(self, term: Term) -> int | None:
+        """With which round a term has begun: that of the coordinator's first plan in it."""
+        return self._db.first_round(Plan.KIND, term.coordinator, term.since)
+
+    def _who(self, round_: int) -> str | None:
+        """In whose term a round is."""
+        for term in reversed(self._terms):
+            first = self._first(term)
+            if first is not None and first <= round_:
+                return term.coordinator
+        return None
+
+    def fits(self, round_: int, coordinator: str) -> bool | None:
+        """Whether a coordinator can plan this round next: it follows the one that it has planned last, or for the first
+        of its term any that has a plan. True for what is before its term, too; None where a plan is missing that may
+        still come. Were a round left without a plan, nothing that goes round by round would ever pass it.
+        """
+        term = next(term for term in reversed(self._terms) if term.coordinator == coordinator)
+        first = self._first(term)
+        if first is not None and term.since <= round_ < first:
+            return False
+        own = first is not None and round_ > first
+        before = self._plan(round_ - 1, coordinator) if own else self.plan(round_ - 1)
+        return True if round_ == 1 or before is not None else None
 
     # --- one document ------------------------------------------------------------------------------------------------
 
@@ -81,35 +141,36 @@ class Rounds:
     # --- by round ----------------------------------------------------------------------------------------------------
 
     def plan(self, round_: int) -> Doc[Plan] | None:
-        """The plan of a round: the one that its anchored record names, else the coordinator's, else the first kept."""
-        record = self.record(round_)
-        if record is not None and (named := self.by_digest(Plan, record.body.plan)) is not None:
-            return named
-        plans = self._all(Plan, round_)
-        return next((p for p in plans if p.signer == self.coordinator), plans[0] if plans else None)
+        """The plan of a round, by the coordinator in whose term it is."""
+        coordinator = self._who(round_)
+        return None if coordinator is None else self._plan(round_, coordinator)
+
+    def _plan(self, round_: int, coordinator: str) -> Doc[Plan] | None:
+        return next(iter(self._all(Plan, round_, signer=coordinator)), None)
 
     def last_plan(self) -> Doc[Plan] | None:
-        """The plan with the highest round."""
-        last = self._db.last_round(Plan.KIND)
-        return self.plan(last) if last else None
+        """The newest plan: of the coordinator in charge, or while it has none of the one before."""
+        for term in reversed(self._terms):
+            if self._first(term) is not None:
+                return self._plan(self._db.last_round(Plan.KIND, term.coordinator), term.coordinator)
+        return None
 
     def record(self, round_: int) -> Doc[Record] | None:
-        """The record of a round: the anchored one if it is known, else the coordinator's, else an earlier one's."""
-        anchored = self.anchored_record(round_)
-        if anchored is not None:
-            return anchored
-        records = self._all(Record, round_)
-        return next((r for r in records if r.signer == self.coordinator), records[0] if records else None)
+        """The record of a round, by the coordinator in whose term it is."""
+        coordinator = self._who(round_)
+        return None if coordinator is None else next(iter(self._all(Record, round_, signer=coordinator)), None)
 
     def anchored_record(self, round_: int) -> Doc[Record] | None:
-        """The record of this round whose digest was anchored first; None if no such record is known here."""
-        named = (self.by_digest(Record, hex32(anchor.record_hash)) for anchor in self._db.record_anchors(round_))
-        return next((record for record in named if record is not None and record.body.round == round_), None)
+        """The same if its digest is on chain. What else was anchored for the round, by whomever, is not looked at."""
+        record = self.record(round_)
+        hashes = {hex32(anchor.record_hash) for anchor in self._db.record_anchors(round_)}
+        return record if record is not None and record.digest in hashes else None
 
     def last_record(self) -> Doc[Record] | None:
-        """The record with the highest round."""
-        last = self._db.last_round(Record.KIND)
-        return self.record(last) if last else None
+        """The newest record, up to the newest plan."""
+        last = self.last_plan()
+        numbers = range(0 if last is None else last.body.round, 0, -1)
+        return next((record for number in numbers if (record := self.record(number)) is not None), None)
 
     def commitments(self, plan: Doc[Plan], *, member: int | None = None) -> dict[str, Doc[Commitment]]:
         """Commitments to this plan by digest, of one member or of all. A round may have been planned by two

@@ -15,12 +15,12 @@ class OracleSettings:
     `campaign` names the run; `store` is a folder or the address of an IPFS node; `keystore` signs and `transmitter`
     pays for gas, both encrypted under the password in `password_file` (None: COMMONWEIGHT_PASSWORD_FILE or a prompt).
     `listen` and `metrics` are host:port. `peers` maps signers' addresses to host:port and overrides run.json.
-    `coordinator` is the signer who plans the rounds (None: the first of the set). `confirmations` None trusts the
-    node's `finalized` block. `pin_service` is the address of a pinning service, `pin_token_file` holds its token (None:
-    the environment). `collect_garbage` lets the service delete from a folder store what the run no longer needs.
-    With `p2p` (libp2p addresses of relays) or `p2p_listen` (where to be one, such as /ip4/0.0.0.0/tcp/4001) members are
-    reached through libp2p too. Any other chain than `chain_id` is refused; one that does not answer is tried again for
-    `patience_s`.
+    `coordinators` are who has planned the rounds, oldest first; the last one does now (none: the first of the set), and
+    those that this signer has followed need no name. `confirmations` None trusts the node's `finalized` block.
+    `pin_service` is the address of a pinning service, `pin_token_file` holds its token (None: the environment).
+    `collect_garbage` lets the service delete from a folder store what the run no longer needs. With `p2p` (libp2p
+    addresses of relays) or `p2p_listen` (where to be one, such as /ip4/0.0.0.0/tcp/4001) members are reached through
+    libp2p too. Any other chain than `chain_id` is refused; one that does not answer is tried again for `patience_s`.
     """
 
     campaign: str
@@ -33,7 +33,7 @@ class OracleSettings:
     password_file: Path | None = None
     transmitter_password_file: Path | None = None
     peers: Mapping[str, str] = field(default_factory=dict)
-    coordinator: str | None = None
+    coordinators: tuple[str, ...] = ()
     metrics: str | None = None
     log_level: str = "info"
     confirmations: int | None = None
@@ -52,5 +52,4 @@ class OracleSettings:
             raise UsageError("No RPC address was given", "", "name one by --rpc")
         object.__setattr__(self, "campaign", lower_address(self.campaign))
         object.__setattr__(self, "peers", {lower_address(a): p for a, p in self.peers.items()})
-        if self.coordinator is not None:
-            object.__setattr__(self, "coordinator", lower_address(self.coordinator))
+        object.__setattr__(self, "coordinators", tuple(map(lower_address, self.coordinators)))

@@ -15,6 +15,11 @@ def checked_address(text: str | None) -> str | None:
     return None if text is None else parse_address(text)
 
 
+def checked_addresses(text: str | None) -> str | None:
+    """The same for several, separated by commas."""
+    return None if text is None else ",".join(parse_address(part.strip()) for part in text.split(","))
+
+
 RunOption = Annotated[str | None, typer.Option("--run", help="The run: its campaign's address.", metavar="ADDRESS")]
 RpcOption = Annotated[
     str | None, typer.Option("--rpc", help="RPC addresses of the chain, separated by commas.", metavar="URL")

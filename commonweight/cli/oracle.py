@@ -27,6 +27,7 @@ from commonweight.cli.options import (
     UnsignedOption,
     YesOption,
     checked_address,
+    checked_addresses,
 )
 from commonweight.cli.provider import read_peers, relays
 from commonweight.cli.session import Session
@@ -50,9 +51,10 @@ CoordinatorOption = Annotated[
     str | None,
     typer.Option(
         "--coordinator",
-        help="Signer who plans the rounds (default: the first).",
-        metavar="ADDRESS",
-        callback=checked_address,
+        help="Signer who plans the rounds (default: the first); behind those who did before and whom this signer did "
+        "not follow, oldest first.",
+        metavar="[OLD,...]ADDRESS",
+        callback=checked_addresses,
     ),
 ]
 PinServiceOption = Annotated[
@@ -275,7 +277,7 @@ def _settings(session: Session, peers: Path | None, coordinator: str | None) -> 
         data_dir=s.data_dir,
         listen=s.listen or _listen_of(session),
         peers=read_peers(peers),
-        coordinator=coordinator,
+        coordinators=tuple(coordinator.split(",")) if coordinator else (),
         metrics=s.metrics,
         p2p=relays(s.p2p),
         p2p_listen=s.p2p_listen,

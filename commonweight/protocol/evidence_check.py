@@ -184,6 +184,8 @@ def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Fact
     record = _by_signer(Record, files.record, facts)
     if files.record.digest not in facts.records_of(number):
         raise RuleBroken("wrong-record", f"The record of round {number} is not anchored")
+    if recover(files.record, facts.domain) != recover(files.plan, facts.domain):
+        raise RuleBroken("wrong-record", f"The record of round {number} is not signed by whoever planned it")
     check_record(record, plan, files.plan.digest, facts.config, commitments, anchored)
     _check_receipts(files, plan, record, facts)
     _check_links(files, plan, record, facts)

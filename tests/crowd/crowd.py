@@ -187,7 +187,7 @@ class Signer:
         folder = crowd.folder / f"signer-{position}"
         settings = OracleSettings(
             RUN, ("http://nowhere",), str(crowd.folder / "store"), Path("k"), Path("t"), folder,
-            f"signer-{position}:1", coordinator=crowd.ledger.in_office[0],
+            f"signer-{position}:1", coordinators=(crowd.ledger.in_office[0],),
             peers={address: f"signer-{place}:1" for place, address in enumerate(crowd.ledger.in_office)},
         )  # fmt: skip
         seat = Seat(

@@ -166,6 +166,7 @@ class Office:
     ) -> None:
         self.folder, self.chain, self.position, self.member_count = folder, chain, position, members
         self.leader, self.offices = SIGNERS[coordinator], Offices(((0, SIGNERS),))
+        self.earlier: tuple[str, ...] = ()
         self.new_keys: dict[int, bytes] = {}
         self.config = make_config(**config)
         self.params = replace(
@@ -192,8 +193,9 @@ class Office:
             Database(settings.data_dir, run=RUN, signer=address_of(key)), FolderStore(self.folder / "store"),
             address_of(key), key, lambda: self.chain.now_ms / 1000,
         )  # fmt: skip
+        rounds = Rounds(seat.db, *self.earlier, self.leader)
         self.desk = Desk(
-            seat, Rounds(seat.db, self.leader), Payloads(seat), Checkpoints(seat), Blobs(seat.folder("files")),
+            seat, rounds, Payloads(seat), Checkpoints(seat), Blobs(seat.folder("files")),
             Dialer(Identity(key, RUN, DOMAIN, "signer")),
         )  # fmt: skip
         self.desk.seen = self.view()

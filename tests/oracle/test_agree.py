@@ -22,7 +22,7 @@ from oracle.judging import Judging
 from oracle.phases import Finish
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
-from oracle.rounds import Doc
+from oracle.rounds import Doc, Rounds
 from oracle.standings import Standings
 from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
 from tests.oracle.test_coordinator import play, until
@@ -166,7 +166,7 @@ async def test_work_for_another_plan_of_the_round_holds_up_no_report(clerks: lis
     chain.anchors.append(AnchorRow(block, 9, 2, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32)))
     anchor = sign_body(Anchor(plan.body.run, 2, plan.body.deadline_s, leaves, hex32(root)), SIGNER_KEYS[1], DOMAIN)
     for clerk in clerks:
-        clerk.office.desk.rounds.followed |= {SIGNERS[1]}
+        clerk.office.desk.rounds = Rounds(clerk.office.seat.db, SIGNERS[1], SIGNERS[0])
         for signed in (other, double, anchor):
             assert clerk.office.intake.accept(signed)
         clerk.office.look()
@@ -322,6 +322,37 @@ async def test_a_report_on_older_rounds_attests_again_what_was_attested(clerks: 
     made = await clerk.evaluating.of([1], 1)
     assert (made.round, made.checkpoint, made.checkpoint_cid) == (2, second.checkpoint, second.checkpoint_cid)
     assert (await clerk.evaluating.of([1], 0)).round == 1
+
+
+async def test_a_report_is_on_the_records_that_were_recomputed_here(clerks: list[Clerk]) -> None:
+    """A coordinator has signed and anchored two records of a round, and shows one of them in its evidence alone."""
+    first = clerks[0].office
+    other = sign_body(replace(first.record(1), checkpoint_cid=first.record(2).checkpoint_cid), SIGNER_KEYS[0], DOMAIN)
+    block = next(row.block for row in first.chain.anchors if row.record_round == 1)
+    first.chain.anchors.append(
+        AnchorRow(block, 9, 2, 0, 1, bytes(32), 1, digest_bytes(other.digest), bytes(32)),
+    )  # fmt: skip
+    first.seat.db.write("DELETE FROM documents WHERE kind='record' AND round=1")
+    first.crash()
+    corrupt = Clerk(first)
+    assert first.intake.accept(other)
+    for clerk in (*clerks[1:], corrupt):
+        clerk.office.look()
+    made = await proposed(corrupt)
+    assert made.evidence.rounds[1].record.digest == other.digest
+    with pytest.raises(RuleBroken) as broken:
+        await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+    assert broken.value.rule == "wrong-record"
+
+
+async def test_a_record_is_signed_by_who_planned_the_round(clerks: list[Clerk]) -> None:
+    first = await proposed(clerks[0])
+    again = sign_body(clerks[0].office.record(1), SIGNER_KEYS[2], DOMAIN)
+    rounds = {**first.evidence.rounds, 1: replace(first.evidence.rounds[1], record=again)}
+    forged = replace(first.evidence, rounds=rounds)
+    with pytest.raises(RuleBroken, match="whoever planned it") as broken:
+        await votes(clerks[1], SIGNERS[0], first.report, Evidence.load(forged.files))
+    assert broken.value.rule == "wrong-record"
 
 
 async def test_a_verdict_of_this_signer_must_not_be_left_out(clerks: list[Clerk]) -> None:

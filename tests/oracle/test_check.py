@@ -56,7 +56,7 @@ def test_a_signer_that_is_ready_has_nothing_to_mend(settings: OracleSettings) ->
         ({"password_file": Path("/nowhere/password")}, "The keystores open", "Check its name"),
         ({"store": "/proc/nowhere"}, "The content store at /proc/nowhere opens", ""),
         ({"data_dir": Path("/proc/nowhere")}, "/proc/nowhere can be written", "Choose another --data-dir"),
-        ({"coordinator": "0x" + "12" * 20}, "The coordinator is a signer", "--coordinator"),
+        ({"coordinators": ("0x" + "12" * 20,)}, "The coordinator is a signer", "--coordinator"),
         ({"listen": "no address"}, "no address is free to listen on", "--listen"),
     ],
 )

@@ -1,18 +1,20 @@
 """The coordinator over its whole life: rounds in order, a crash after every single step, and what members do wrong."""
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from commonweight.errors import PeerRefused, RuleBroken
+from commonweight.errors import PeerRefused, RuleBroken, SignatureError
 from commonweight.exact.copies import Copy
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
-from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Result, sign_body
+from commonweight.protocol.records import Anchor, Commitment, LeftOut, Plan, Receipt, Record, Result, sign_body
 from commonweight.protocol.structure import check_successor
+from oracle.intake import NotYetError
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
 from oracle.report import Reporting
 from oracle.standings import Standings
@@ -374,30 +376,128 @@ async def test_work_that_does_not_continue_the_members_last_state_is_not_counted
     assert office.seat.db.offences() == []
 
 
-async def test_another_signer_takes_over_and_the_open_round_is_given_up(tmp_path: Path, crew: dict[int, Crew]) -> None:
+async def taken_over(tmp_path: Path, crew: dict[int, Crew]) -> tuple[Office, Office]:
+    """The first coordinator has played round 1 and planned round 2; then the second one is in charge."""
     chain = Chain()
     first = Office(tmp_path, chain, max_rounds=3)
     second = Office(tmp_path, chain, position=1, max_rounds=3)
     await play(first, crew)
-    await gather(first, crew)  # round 2 is planned, and then the coordinator is gone for good
+    await gather(first, crew)
     second.look()
-    for row in first.seat.db.documents_after(0, 1000):
-        second.intake.accept(Signed.from_bytes(row.signed))
+    copy(first, second)
     second.leader = SIGNERS[1]
     second.crash()
     chain.now_ms += 30_000
+    return first, second
+
+
+async def recounted(office: Office) -> list[str | None]:
+    """What this signer finds of the rounds up to its last record."""
+    office.chain.now_ms += 5000
+    office.look()
+    while await office.recount.step():
+        pass
+    last = office.desk.rounds.last_record()
+    assert last is not None
+    return [office.recount.result(number) for number in range(1, last.body.round + 1)]
+
+
+async def test_another_signer_takes_over_and_the_open_round_is_given_up(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    first, second = await taken_over(tmp_path, crew)
     for _ in range(2):
         await play(second, crew)
     _, plan = second.plan()
     assert plan.round == 4
     assert [c.index for c in second.record(3).counted] == [0, 1, 2]
-    assert second.desk.rounds.plan(3).body.base == first.record(1).checkpoint  # type: ignore[union-attr]
+    assert second.planned(3).body.base == first.record(1).checkpoint
     await until(second, Finish)
-    chain.now_ms += 5000
-    second.look()
-    while await second.recount.step():
-        pass
-    assert [second.recount.result(n) for n in (1, 2, 3, 4)] == ["ok", "lost", "ok", "ok"]
+    assert await recounted(second) == ["ok", "lost", "ok", "ok"]
+
+
+async def test_a_coordinator_that_was_replaced_stops_nobody(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    """It goes on planning and recording, with nobody, and anchors its hashes before those of the one in charge."""
+    first, second = await taken_over(tmp_path, crew)
+
+    def sign(document: Plan | Record) -> Signed:
+        return sign_body(document, SIGNER_KEYS[0], DOMAIN)
+
+    def go_on(round_: int) -> None:
+        """Round by round it may: plans have to follow each other."""
+        true, base = second.planned(3).body, first.record(1)
+        plan = sign(replace(true, round=round_, previous_record=None, exchange_by_ms=true.exchange_by_ms + 1))
+        nobody = tuple(LeftOut(i, None, "no-commitment", None) for i in true.indices)
+        names = {"epoch": true.epoch, "plan": plan.digest, "base": true.base, "checkpoint": true.base}
+        empty = replace(base, counted=(), refused=(), missing=nobody, results=(), links=())
+        record = sign(replace(empty, round=round_, **names))
+        assert second.intake.accept(plan)
+        assert second.intake.accept(record)
+        second.chain.send(("anchorRound", round_, 1, bytes(32), round_, digest_bytes(record.digest)), gas=1)
+
+    await gather(second, crew)
+    for number in (3, 4, 5):
+        go_on(number)
+    with pytest.raises(NotYetError, match="round 7"):
+        second.intake.accept(sign(replace(second.planned(3).body, round=7)))
+    about_theirs = replace(first.record(1), round=3, plan=second.planned(3).digest)
+    with pytest.raises(RuleBroken, match="another signer"):
+        second.intake.accept(sign(about_theirs))
+    for member in crew.values():
+        await commit(second, member)
+    await until(second, SendAnchor)
+    second.chain.now_ms = second.planned(3).body.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(second, member)
+    await reduce(second, crew, (0, 1, 2))
+    await until(second, Close)
+    assert await recounted(second) == ["ok", "lost", None], "its own record is not on chain yet"
+    await play(second, crew)
+    await until(second, Finish)
+    assert await recounted(second) == ["ok", "lost", "ok", "ok"]
+    for number in (3, 4):
+        assert [c.index for c in second.record(number).counted] == [0, 1, 2]
+
+
+async def test_who_follows_another_coordinator_reads_what_it_had_refused(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    _, second = await taken_over(tmp_path, crew)
+    third = Office(tmp_path, second.chain, position=2, max_rounds=3)
+    await play(second, crew)
+    for row in second.seat.db.documents_after(0, 1000):
+        with suppress(SignatureError, NotYetError):
+            third.intake.accept(Signed.from_bytes(row.signed))
+    third.seat.db.set_meta(f"log/{SIGNERS[1]}", "abc 77")
+    assert third.desk.rounds.plan(3) is None
+    third.leader = SIGNERS[1]
+    third.crash()
+    third.look()
+    assert third.seat.db.get_meta(f"log/{SIGNERS[1]}") == "abc 0"
+    copy(second, third)
+    await play(second, crew)
+    await until(second, Finish)
+    copy(second, third)
+    assert await recounted(third) == ["ok", "lost", "ok", "ok"]
+    third.crash()
+    assert third.seat.db.get_meta(f"log/{SIGNERS[1]}") == "abc 0", "once"
+
+
+async def test_a_new_signer_follows_whoever_has_coordinated_if_they_are_named(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    _, second = await taken_over(tmp_path, crew)
+    await play(second, crew)
+    await play(second, crew)
+    await until(second, Finish)
+    third = Office(tmp_path, second.chain, position=2, coordinator=1, max_rounds=3)
+    third.look()
+    with pytest.raises(NotYetError, match="OLD,NEW"):
+        third.intake.accept(second.planned(3).signed)
+    third.seat.db.close()
+    for name in (tmp_path / "2").glob("*.sqlite*"):
+        name.unlink()
+    third.earlier = (SIGNERS[0],)
+    third.open()
+    third.look()
+    copy(second, third)
+    assert await recounted(third) == ["ok", "lost", "ok", "ok"]
 
 
 async def test_a_record_that_an_anchor_should_have_carried_is_not_forgotten(
@@ -511,7 +611,6 @@ async def test_a_coordinator_that_is_new_leaves_out_work_for_a_plan_that_it_did_
     await gather(first, crew)
     await commit(first, crew[0])
     second.leader = SIGNERS[1]
-    second.desk.seat.db.set_meta("coordinators", SIGNERS[0])
     second.crash()
     await gather(second, crew)
     assert second.plan()[1].round == first.plan()[1].round == 1

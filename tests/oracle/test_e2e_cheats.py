@@ -8,7 +8,7 @@ import pytest
 
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.protocol.canonical import loads_object
-from commonweight.protocol.records import Verdict
+from commonweight.protocol.records import Commitment, Verdict
 from tests.adversaries.cheating import CHEATS
 from tests.oracle.network import Network
 from tests.oracle.test_e2e_run import evidence_of
@@ -61,13 +61,16 @@ def paid_for_nothing(net: Network, liars: dict[int, str]) -> None:
     for epoch in net.credited():
         evidence = evidence_of(net, net.reports()[epoch][0].report.evidence_cid)
         verdicts = [Verdict.from_body(s.body) for files in evidence.rounds.values() for s in files.verdicts]
+        signed = [s for files in evidence.rounds.values() for s in files.commitments]
+        leaves = {s.digest: Commitment.from_body(s.body).trace.leaves for s in signed}
         lines = loads_object(evidence.credits)["lines"]
         assert isinstance(lines, list)
         for index, name in liars.items():
             own = [v for v in verdicts if v.index == index and v.check == "replay"]
             against = [v for v in own if v.outcome != "pass"]
-            if name not in (*LAST_ONLY, LATE, OUT_OF_ORDER) and name not in NEEDS_A_PAST:
-                assert len(against) == len(own), (name, own)
+            if name not in (*LAST_ONLY, LATE) and name not in NEEDS_A_PAST:
+                false = [v for v in own if leaves[v.commitment] > HONEST_UP_TO.get(name, 0)]
+                assert all(v.outcome != "pass" for v in false), (name, [(v.segment, v.outcome) for v in own])
             if against:
                 caught.add(index)
                 earned = [line for line in lines if isinstance(line, dict) and line["index"] == index]
@@ -75,8 +78,10 @@ def paid_for_nothing(net: Network, liars: dict[int, str]) -> None:
     assert caught
 
 
-OUT_OF_ORDER = "states out of order"
-"""A round that was cut short has one state between its ends, which has no other order: there it is honest."""
+HONEST_UP_TO = {"forged trace": 2, "states out of order": 3}
+"""A round that was cut short may have no state between its ends, or one, which has no other order: so many states that
+there is nothing false.
+"""
 NEEDS_A_PAST = {cheat.name for cheat in CHEATS if cheat.needs}
 """Their first round, or one in which the accomplice was late, is honest."""
 
