@@ -130,7 +130,12 @@ def test_a_lost_member_costs_a_round_no_more_than_its_deadline(disk: Path, phase
         weather, victim = Weather(crowd, 0.0), crowd.members[1]
         books = Books(crowd, weather)
         hit: asyncio.Future[None] = loop.create_future()
-        victim.lines.on_phase.append(lambda r, p: hit.set_result(None) if (r, p) == (2, phase) and not hit.done() else None)
+
+        def reached(round_: int, name: str) -> None:
+            if (round_, name) == (2, phase) and not hit.done():
+                hit.set_result(None)
+
+        victim.lines.on_phase.append(reached)
         crowd.start()
         following = asyncio.ensure_future(books.follow(4))
         await hit
