@@ -80,18 +80,26 @@ class Reporting:
         return ready, later
 
     def omitted(self, number: int) -> list[int]:
-        """Members whom the record of a round does not name with the commitment that a signer has receipted in time and
-        that is anchored on the finalised chain: what everybody finds who has the same documents.
+        """Members whom the record of a round does not name with the commitment that it owed them: anchored on the
+        finalised chain, and receipted in time by the coordinator or by more than half of the signers in office at the
+        draw. So everybody finds who has the same documents; a single signer, which may have shown its receipt when the
+        record was out, decides nothing.
         """
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
         if record is None or plan is None:
             return []
         entries: list[Counted | LeftOut] = [*record.body.counted, *record.body.refused, *record.body.missing]
         named = {entry.commitment for entry in entries}
-        receipts = self._desk.rounds.receipts(number)
-        due = {r.body.commitment for r in receipts if receipt_in_time(r.body, plan.body)} - named
+        in_time = [r for r in self._desk.rounds.receipts(number) if receipt_in_time(r.body, plan.body)]
+        seed, view = kept_seed(self._seat.db, plan.body), self._desk.view
+        office = set(view.offices.at(view.finalized.number if seed is None else seed.block))
+
+        def owed(commitment: str) -> bool:
+            by = {receipt.signer for receipt in in_time if receipt.body.commitment == commitment}
+            return plan.signer in by or 2 * len(by & office) > len(office)
+
         anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
-        return sorted({c.body.index for digest, c in anchored.items() if digest in due})
+        return sorted({c.body.index for digest, c in anchored.items() if digest not in named and owed(digest)})
 
     def stands(self, number: int) -> bool:
         """Whether a recomputed round's record can be credited: it leaves out nobody, and its links were measured."""

@@ -250,16 +250,21 @@ def _wrong_record(case: _Case) -> None:
 
 
 def _omission(case: _Case) -> None:
-    """A coordinator signed a record that leaves out a member's commitment, though it was receipted in time."""
+    """A coordinator signed a record that leaves out a member's commitment, though it had receipted it itself in time.
+
+    The receipt of another signer proves nothing: it may have been signed, or shown, when the record was out.
+    """
     digest, plan = _plan(case)
     signed, record = case.one(Record)
     _accuses_signer(case, signed, record)
     signed_commitment, commitment = case.one(Commitment)
-    receipt = case.one(Receipt)[1]
+    signed_receipt, receipt = case.one(Receipt)
     if record.plan != digest or commitment.plan != digest or commitment.index not in plan.indices:
         raise OffenceError("An offence proves nothing", "its documents are about different plans")
     if receipt.commitment != signed_commitment.digest or not receipt_in_time(receipt, plan):
         raise OffenceError("An offence proves nothing", "the receipt is for another commitment, or late")
+    if case.author(signed_receipt, receipt) != case.offence.signer:
+        raise OffenceError("An offence proves nothing", "the receipt is another signer's than the record")
     entries: list[Counted | LeftOut] = [*record.counted, *record.refused, *record.missing]
     named = [entry.commitment for entry in entries if entry.index == commitment.index]
     if named and named[0] is not None:

@@ -18,14 +18,16 @@ from tests.golden import make
 pytestmark = pytest.mark.unit
 
 COORDINATOR = address_of(g.COORDINATOR_KEY)
+OTHER_SIGNER_KEY = b"\x51" * 32
 OTHER = "0x" + "77" * 32
 
 
 @pytest.fixture
 def context(made: g.GoldenRound) -> Context:
     return Context(
-        g.DOMAIN, g.RUN, made.config, made.layout.numel, lambda i: {address_of(g.member_key(i))}, {COORDINATOR}
-    )
+        g.DOMAIN, g.RUN, made.config, made.layout.numel, lambda i: {address_of(g.member_key(i))},
+        {COORDINATOR, address_of(OTHER_SIGNER_KEY)},
+    )  # fmt: skip
 
 
 def offence(
@@ -209,7 +211,9 @@ def test_leaving_out_a_receipted_commitment_is_proven(made: g.GoldenRound, conte
     late = by_coordinator(
         replace(Receipt.from_body(made.receipts[2].body), received_ms=made.plan_body.commit_by_ms + 1)
     )
+    another = sign_body(Receipt.from_body(made.receipts[2].body), OTHER_SIGNER_KEY, g.DOMAIN)
     for record, receipt, proven in (
+        (without, another, False),
         (without, made.receipts[2], True),
         (denied, made.receipts[2], True),
         (named, made.receipts[2], False),

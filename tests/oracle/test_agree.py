@@ -19,13 +19,13 @@ from oracle.agree import Agreement
 from oracle.db import AnchorRow, EquivocationError
 from oracle.evaluating import Evaluating
 from oracle.judging import Judging
-from oracle.phases import Finish
+from oracle.phases import Finish, SendAnchor
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
 from oracle.rounds import Doc, Rounds
 from oracle.standings import Standings
-from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
-from tests.oracle.test_coordinator import play, until
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, reduce, upload
+from tests.oracle.test_coordinator import copy, gather, play, until
 
 pytestmark = pytest.mark.unit
 
@@ -175,6 +175,43 @@ async def test_work_for_another_plan_of_the_round_holds_up_no_report(clerks: lis
     made = await proposed(clerks[0])
     assert made.rounds == [1, 2]
     assert {signed.digest for signed in made.evidence.rounds[2].commitments} == set(honest)
+    await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
+
+
+async def test_a_signer_and_a_member_who_show_late_that_it_was_anchored_cost_nobody_the_round(tmp_path: Path) -> None:
+    chain, crew = Chain(), {i: Crew(i) for i in range(3)}
+    offices = [Office(tmp_path, chain, position, max_rounds=1) for position in range(3)]
+    first, corrupt = offices[0], offices[2]
+    await gather(first, crew)
+    copy(first, corrupt)
+    corrupt.look()
+    for index, office in ((0, first), (1, first), (2, corrupt)):
+        await commit(office, crew[index])
+    await until(first, SendAnchor)
+    chain.now_ms = first.plan()[1].commit_by_ms + 2600
+    assert await corrupt.collecting.anchor_own()
+    chain.now_ms = first.plan()[1].anchor_by_ms + 1100
+    for index in (0, 1):
+        await upload(first, crew[index])
+    await reduce(first, crew, (0, 1))
+    await until(first, Finish)
+    chain.now_ms += 4000
+    clerks = [Clerk(office) for office in offices]
+    for clerk in clerks:
+        clerk.office.look()
+        for other in offices:
+            clerk.copy_from(other)
+    for clerk in clerks:
+        await clerk.verify(rounds=1)
+    chain.now_ms = first.params.epoch_end(0) * 1000 + 5000
+    for clerk in clerks:
+        for other in offices:
+            clerk.copy_from(other)
+        clerk.office.look()
+    made = await proposed(clerks[0])
+    assert made.rounds == [1]
+    assert [entry.index for entry in first.record(1).counted] == [0, 1]
+    assert len(made.evidence.rounds[1].commitments) == 3, "evidence shows what the record left out"
     await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
 
 

@@ -571,12 +571,23 @@ async def test_a_root_that_nobody_explains_holds_no_round_up_for_long(tmp_path: 
     assert first.chain.now_ms < began_ms + 20_000
     assert [m.index for m in first.record(1).missing] == [0, 1, 2]
 
+    third = Office(tmp_path, first.chain, position=2, max_rounds=2)
+    copy(second, third)
     copy(first, second)
-    copy(second, first)  # the record omits what was receipted and anchored: every signer finds the same
+    copy(second, first)
+    copy(first, third)
     first.chain.now_ms += 5000
-    for office in (first, second):
+
+    def omitted(office: Office) -> list[int]:
         office.look()
-        assert Reporting(office.desk, office.recount, Standings(office.desk)).omitted(1) == [0, 1, 2]
+        return Reporting(office.desk, office.recount, Standings(office.desk)).omitted(1)
+
+    assert [omitted(office) for office in (first, second, third)] == [[], [], []], "one signer's word, which came late"
+    for index in (1, 2):
+        given = second.desk.rounds.receipts(1, member=index)[0]
+        for office in (first, second, third):
+            office.intake.accept(sign_body(given.body, SIGNER_KEYS[2], DOMAIN))
+    assert [omitted(office) for office in (first, second, third)] == [[1, 2]] * 3, "most signers had it in time"
 
 
 async def test_an_anchor_that_says_nothing_covers_nobodys_work(tmp_path: Path, crew: dict[int, Crew]) -> None:
