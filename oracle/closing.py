@@ -13,16 +13,15 @@ from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
 from commonweight.protocol.evidence import measured_links
 from commonweight.protocol.offences import part_blob
 from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record, reduced_from
-from commonweight.protocol.structure import check_trace, counted_tokens
+from commonweight.protocol.structure import WRONG_START, check_trace, counted_tokens
 from oracle.checkpoints import Held
 from oracle.desk import Desk
 from oracle.offending import Offending
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 
-BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED, DISCONTINUOUS = (
+BELOW, TWO, LOST, LATE, ABSENT, UNANCHORED = (
     "below-minimum", "two-commitments", "payload-missing", "late", "no-commitment", "not-anchored",
-    "wrong-first-state",
 )  # fmt: skip
 
 
@@ -110,8 +109,8 @@ class Closing:
                 missing.append(LeftOut(index, unanchored[index], UNANCHORED, None))
             elif not own:
                 missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
-            elif not self._continues(own[0].body, base):
-                refused.append(LeftOut(index, digest, DISCONTINUOUS, None))
+            elif not self._continues(own[0].body, plan.body, base):
+                refused.append(LeftOut(index, digest, WRONG_START, None))
             elif not self._desk.payloads.holds(own[0].body):
                 missing.append(LeftOut(index, digest, LOST, None))
             else:
@@ -121,9 +120,9 @@ class Closing:
             counted = []
         return Sorted(tuple(counted), tuple(refused), tuple(sorted(missing, key=lambda m: m.index)))
 
-    def _continues(self, commitment: Commitment, base: Held) -> bool:
+    def _continues(self, commitment: Commitment, plan: Plan, base: Held) -> bool:
         """Whether a trace starts from the base with the member's last counted state, or with zeros."""
-        previous = self._desk.rounds.previous_counted(commitment.index, commitment.round)
+        previous = self._desk.rounds.previous_counted(commitment.index, plan)
         try:
             check_trace(commitment, base.checkpoint.weights_digest, self._seat.config, previous)
         except RuleBroken:

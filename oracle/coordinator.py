@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 
 from commonweight.chain.events import RoundAnchored
 from commonweight.errors import CommonweightError
@@ -21,6 +22,7 @@ from oracle.logs import logger
 from oracle.offending import Offending
 from oracle.phases import AnchorRecord, Close, Decide, Facts, Finish, Open, SendAnchor, Step, Wait, decide
 from oracle.planning import bounds, make_plan, ready_members
+from oracle.recount import OK, Recount
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 from oracle.uploads import Uploads
@@ -29,16 +31,19 @@ _ANCHOR_GAS = 250_000
 _TICK_S = 0.25
 _ALONE_MS = 3_000
 _EXPLAIN_MS = 10_000
+_GIVE_UP_MS, _ASK_AGAIN_S = 60_000, 2.0
 
 
 class Coordinator:
     """Plans rounds, anchors them, collects payloads and signs records. One per run; restart it at any time."""
 
-    def __init__(self, desk: Desk, offending: Offending, uploads: Uploads) -> None:
+    def __init__(self, desk: Desk, offending: Offending, uploads: Uploads, recount: Recount) -> None:
         self._desk = desk
         self._seat = desk.seat
         self._uploads = uploads
         self._closing = Closing(desk, offending)
+        self._recount = recount
+        self._ground: str | None = None
         self.learning = Learning(desk)
         self._log = logger("coordinator")
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -53,9 +58,10 @@ class Coordinator:
         """Rounds until the training is over. A step that fails is logged and tried again."""
         while True:
             try:
+                await self.take_over()
                 facts = await self.facts()
                 step = decide(facts)
-                self._enter(step, facts)
+                self._enter(step.phase, facts.plan.round if facts.plan else None)
                 if isinstance(step, Finish):
                     return
                 await self._do(step, facts)
@@ -64,10 +70,10 @@ class Coordinator:
                 self._log.warning("step failed", error=str(error))
                 await asyncio.sleep(_TICK_S)
 
-    def _enter(self, step: Step, facts: Facts) -> None:
-        if step.phase != self.phase:
-            self._log.info("phase", phase=step.phase, round=facts.plan.round if facts.plan else None)
-            self.phase = step.phase
+    def _enter(self, phase: str, round_: int | None) -> None:
+        if phase != self.phase:
+            self._log.info("phase", phase=phase, round=round_)
+            self.phase = phase
             self._desk.bell.ring()
 
     # --- facts -------------------------------------------------------------------------------------------------------
@@ -75,7 +81,7 @@ class Coordinator:
     async def facts(self) -> Facts:
         """What is known now, from disk, chain and clock."""
         seat, rounds, now = self._seat, self._desk.rounds, self._seat.now_ms()
-        plan, record = self.open_plan(), rounds.last_record()
+        plan, record = self.open_plan(), self._last_record()
         pending = self._pending_records()
         members = seat.db.members()
         ready = ready_members(members, self._desk.view, self._offenders(), self._absent(record), now)
@@ -106,10 +112,9 @@ class Coordinator:
     def made(self) -> int:
         """How many rounds have made a checkpoint."""
         if self._made is None:
-            last = self._desk.rounds.last_record()
-            numbers = range(1, 1 if last is None else last.body.round + 1)
-            records = [self._desk.rounds.record(number) for number in numbers]
-            self._made = sum(1 for record in records if record is not None and record.body.counted)
+            last = self._last_record()
+            lineage = () if last is None else self._desk.rounds.lineage(last.digest)
+            self._made = sum(1 for record in lineage if record.body.counted)
         return self._made
 
     def _offenders(self) -> frozenset[int]:
@@ -132,9 +137,11 @@ class Coordinator:
         """
         db, found = self._seat.db, []
         settled = before = int(db.get_meta("records_final") or "0")
-        last = self._desk.rounds.last_record()
-        for number in range(settled + 1, 1 if last is None else last.body.round + 1):
-            record = self._desk.rounds.record(number)
+        last, rounds = self._last_record(), self._desk.rounds
+        line = iter(()) if last is None else rounds.lineage(last.digest)
+        known = {r.body.round: r for r in takewhile(lambda r: r.body.round > settled, line)}
+        for number in range(settled + 1, max(known, default=0) + 1):
+            record = known.get(number)
             if record is not None and not self._record_anchored(record):
                 found.append(record)
             elif not found and number == settled + 1 and (record is None or self._desk.rounds.anchored_record(number)):
@@ -156,6 +163,48 @@ class Coordinator:
             return plan.body.epoch > record.epoch
         last = self._desk.rounds.plan(record.round)
         return last is not None and now_ms > last.body.record_by_ms + _ALONE_MS
+
+    # --- taking over -------------------------------------------------------------------------------------------------
+
+    async def take_over(self) -> None:
+        """Find the last record of other coordinators that is right, before anything is built on it.
+
+        Whoever is replaced may have been replaced because it lies. A record whose payloads cannot be had is given up
+        after a minute: nobody could ever check what goes on from it.
+        """
+        last, rounds = self._desk.rounds.last_record(), self._desk.rounds
+        if last is None or last.signer == self._seat.address or self._ground is not None:
+            return
+        self._enter("checking", last.body.round)
+        unknown: list[Doc[Record]] = []
+        ground = ""
+        for record in rounds.lineage(last.digest):
+            if record.signer == self._seat.address or self._recount.result(record.body.round) == OK:
+                ground = record.digest
+                break
+            unknown.append(record)
+        for record in reversed(unknown):
+            if self._recount.result(record.body.round) is not None or not await self._is_right(record):
+                self._log.warning("a record is passed over", round=record.body.round, signer=record.signer)
+                break
+            ground = record.digest
+        self._ground = ground
+
+    async def _is_right(self, record: Doc[Record]) -> bool:
+        plan = self._desk.rounds.by_digest(Plan, record.body.plan)
+        until_ms, found = self._seat.now_ms() + _GIVE_UP_MS, None
+        while plan is not None and found is None and self._seat.now_ms() < until_ms:
+            found = await self._recount.holds(plan, record)
+            if found is None:
+                await asyncio.sleep(_ASK_AGAIN_S)
+        return bool(found)
+
+    def _last_record(self) -> Doc[Record] | None:
+        """What this coordinator goes on from: its own newest record, or one of those before that it has found right."""
+        last = self._desk.rounds.last_record()
+        if last is None or last.signer == self._seat.address:
+            return last
+        return self._desk.rounds.by_digest(Record, self._ground) if self._ground else None
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +229,7 @@ class Coordinator:
 
     async def _open(self, members: tuple[int, ...]) -> None:
         seat, rounds = self._seat, self._desk.rounds
-        record, previous = rounds.last_record(), rounds.last_plan()
+        record, previous = self._last_record(), rounds.last_plan()
         if record is None:
             genesis = await in_thread(self._desk.checkpoints.genesis)
             base, base_cid = genesis.sha256, genesis.cid
@@ -228,7 +277,7 @@ class Coordinator:
         plan, anchor = facts.plan, facts.anchor
         assert plan is not None
         assert anchor is not None
-        record = self._desk.rounds.last_record()
+        record = self._last_record()
         if record is not None and self._record_anchored(record):
             record = None
         self._start(f"anchor/{plan.round}", lambda: self._anchor(anchor, record))

@@ -37,7 +37,7 @@ class Learning:
         for receipt in self._desk.rounds.receipts(number, signer=self._seat.address):
             if receipt.body.commitment in receipted and receipt.body.index not in taken:
                 taken[receipt.body.index] = receipt.body.received_ms - began
-                steps[receipt.body.index] = self._steps_since(receipted[receipt.body.commitment].body)
+                steps[receipt.body.index] = self._steps_since(receipted[receipt.body.commitment].body, plan.body)
         late = {index: at - began for index, at in db.late(number).items() if index not in taken}
         exchanged_ms = db.last_payload_ms(number)
         measured = Measured(
@@ -58,10 +58,10 @@ class Learning:
             elif index in taken and strikes:
                 db.member_slow(index, strikes - 1, 0)
 
-    def _steps_since(self, commitment: Commitment) -> int:
+    def _steps_since(self, commitment: Commitment, plan: Plan) -> int:
         """Steps that a member has taken since the plan: those that it took ahead cost it nothing of the time."""
         overlap = self._seat.config.training.overlap
-        previous = self._desk.rounds.previous_counted(commitment.index, commitment.round) if overlap else None
+        previous = self._desk.rounds.previous_counted(commitment.index, plan) if overlap else None
         return commitment.steps - (overlap if went_ahead(commitment, previous, overlap) else 0)
 
     def _silent(self, plan: Plan, record: Record) -> set[int]:

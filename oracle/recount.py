@@ -6,7 +6,7 @@ so does what becomes of payloads that are like others (oracle.judging).
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -62,8 +62,8 @@ class Recount:
         number = int(self._seat.db.get_meta("recounted") or "0") + 1
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
         anchored = self._desk.rounds.anchored_record(number)
-        if plan is not None and self._abandoned(number):
-            self._log.warning("a round was given up by another coordinator", round=number)
+        if plan is not None and self._desk.rounds.passed_over(number):
+            self._log.warning("a round was passed over by another coordinator", round=number)
             self._settle(number, {}, LOST)
             return True
         if record is None or plan is None or not self._seat.db.record_anchors(number):
@@ -75,7 +75,8 @@ class Recount:
             self._settle(number, {}, WRONG)
             return True
         try:
-            findings = await self._recompute(plan, record)
+            roots = self._desk.rounds.finalized_roots(number)
+            findings = await self._recompute(plan, record, set(self._desk.rounds.anchored(number, roots)))
             alike = await self._copies(plan, record)
             verdict = OK
         except (ContentUnavailable, ContentMismatch) as missing:
@@ -90,12 +91,6 @@ class Recount:
             self._alarm(number, str(wrong))
         self._settle(number, findings, verdict, alike)
         return True
-
-    def _abandoned(self, number: int) -> bool:
-        """Whether the next round goes on from an earlier record than this round's: another coordinator took over."""
-        record, following = self._desk.rounds.record(number), self._desk.rounds.plan(number + 1)
-        digest = None if record is None else record.digest
-        return following is not None and following.body.previous_record != digest
 
     def _settle(
         self, number: int, findings: Mapping[int, str], verdict: str, alike: Mapping[int, Copy] | None = None
@@ -112,16 +107,30 @@ class Recount:
         self._desk.metrics.failures.labels("recount").inc()
         self._log.error("a record is wrong", round=number, error=why)
 
-    async def _recompute(self, plan: Doc[Plan], record: Doc[Record]) -> dict[int, str]:
+    async def holds(self, plan: Doc[Plan], record: Doc[Record]) -> bool | None:
+        """Whether a record follows from its payloads, though the chain may not have it yet; None while one of them
+        cannot be had. One that does has its checkpoint here.
+        """
+        try:
+            await self._recompute(plan, record, {entry.commitment for entry in record.body.counted})
+        except (ContentUnavailable, ContentMismatch) as missing:
+            self._log.warning("payload not to be had, asking its members", round=plan.body.round, error=str(missing))
+            await self._pull(record)
+            return None
+        except (FormatError, ReplayMismatch) as wrong:
+            self._alarm(plan.body.round, str(wrong))
+            return False
+        return True
+
+    async def _recompute(self, plan: Doc[Plan], record: Doc[Record], anchored: Collection[str]) -> dict[int, str]:
         """Raises when the record is wrong; returns what is wrong with its members."""
         rounds, body = self._desk.rounds, record.body
-        anchored = rounds.anchored(body.round, rounds.finalized_roots(body.round))
         commitments = {digest: c.body for digest, c in rounds.commitments(plan).items()}
-        check_record(body, plan.body, plan.digest, self._seat.config, commitments, set(anchored))
+        check_record(body, plan.body, plan.digest, self._seat.config, commitments, anchored)
         base = await in_thread(lambda: self._desk.checkpoints.get(plan.body.base, plan.body.base_cid))
         findings: dict[int, str] = {}
         for entry in body.counted:
-            previous = rounds.previous_counted(entry.index, body.round)
+            previous = rounds.previous_counted(entry.index, plan.body)
             try:
                 check_trace(
                     commitments[entry.commitment], base.checkpoint.weights_digest, self._seat.config, previous

@@ -5,7 +5,7 @@ are cached by digest: a document never changes.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -53,6 +53,7 @@ class Rounds:
         """`coordinators` (lower case), oldest first; the last is in charge. Those known from before need no name."""
         self._db = db
         self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
+        self._lines: dict[str, frozenset[str]] = {}
         kept = (text.split(":") for text in (db.get_meta("coordinators") or "").split())
         self._terms = [Term(name, int(since)) for name, since in kept]
         known = tuple(term.coordinator for term in self._terms)
@@ -226,11 +227,39 @@ class Rounds:
                 leaves.update(anchor.body.commitments)
         return {digest: c for digest, c in self.commitments(plan).items() if digest in leaves}
 
-    def previous_counted(self, index: int, before: int) -> Previous | None:
-        """A member's last counted commitment before a round: what its next trace has to continue."""
-        for number in range(before - 1, 0, -1):
-            record = self.record(number)
-            entry = None if record is None else record.body.counted_member(index)
+    def lineage(self, digest: str | None) -> Iterator[Doc[Record]]:
+        """The record with this digest and those that it goes on from, newest first, as far as they are known here."""
+        while digest is not None and (record := self.by_digest(Record, digest)) is not None:
+            yield record
+            plan = self.by_digest(Plan, record.body.plan)
+            digest = None if plan is None else plan.body.previous_record
+
+    def passed_over(self, number: int) -> bool:
+        """Whether the rounds go on from earlier than this one: the next plan is of the same coordinator without this
+        record (or there is none), or whoever took over has begun from an earlier record.
+        """
+        record, following = self.record(number), self.plan(number + 1)
+        digest = None if record is None else record.digest
+        if following is not None and following.body.previous_record != digest:
+            return True
+        begun = [(first, term) for term in self._terms if (first := self._first(term)) is not None and first > number]
+        later = None if not begun else self._plan(begun[0][0], begun[0][1].coordinator)
+        return later is not None and digest not in self._line(later)
+
+    def _line(self, plan: Doc[Plan]) -> frozenset[str]:
+        """The digests of the records that a term's first plan goes on from."""
+        known = self._lines.get(plan.digest)
+        if known is None:
+            line = list(self.lineage(plan.body.previous_record))
+            known = frozenset(record.digest for record in line)
+            if line and (last := self.by_digest(Plan, line[-1].body.plan)) and last.body.previous_record is None:
+                self._lines[plan.digest] = known  # to the beginning: there is nothing to come
+        return known
+
+    def previous_counted(self, index: int, plan: Plan) -> Previous | None:
+        """A member's last commitment that is counted in what a plan goes on from: its next trace has to continue it."""
+        for record in self.lineage(plan.previous_record):
+            entry = record.body.counted_member(index)
             if entry is not None:
                 found = self.by_digest(Commitment, entry.commitment)
                 return None if found is None else (found.digest, found.body)

@@ -83,7 +83,7 @@ class Service:
         self.collecting = Collecting(desk, self.intake, self.offending)
         self.submitting = Submitting(desk)
         desk.may_send = False
-        self.coordinator = Coordinator(desk, self.offending, uploads) if desk.coordinates else None
+        self.coordinator = Coordinator(desk, self.offending, uploads, self.recount) if desk.coordinates else None
         self.disputing = Disputing(desk)
         service = seat.settings.pin_service
         self._pins = None if service is None else open_pinning(service, seat.settings.pin_token_file)

@@ -16,6 +16,7 @@ from commonweight.errors import FormatError, PeerError, RuleBroken
 from commonweight.exact.checkpoint import Checkpoint
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.records import Plan, Record
+from commonweight.protocol.structure import WRONG_START
 from trainer.allreduce import Exchange
 from trainer.checkpoint import Base, Held
 from trainer.journal import Position, RoundFolder
@@ -80,10 +81,15 @@ def _tainted(member: Member, plan: Plan, record: Signed) -> bool:
 
 
 def note_counted(member: Member, folder: RoundFolder, record: Record) -> None:
-    """Move on from our commitment when the record counts it."""
+    """Move on from our commitment when the record counts it. One that is refused because our trace continues another
+    commitment than the last that counts (a record on the way was passed over) leaves us without a history.
+    """
     commitment, entry = folder.commitment, record.counted_member(member.index)
     if commitment is not None and entry is not None and entry.commitment == commitment.digest:
         member.journal.counted(commitment)
+    if any((left.index, left.reason) == (member.index, WRONG_START) for left in record.refused):
+        member.journal.move(None)
+        _log.warning("round %d: the optimizer begins anew: its state is not the one that counts", record.round)
     folder.settle()
 
 

@@ -16,6 +16,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.trace import StateDigests, zero_state
 
 __all__ = [
+    "WRONG_START",
     "Previous",
     "check_commitment",
     "check_deadline",
@@ -31,6 +32,9 @@ __all__ = [
     "receipt_in_time",
     "went_ahead",
 ]
+
+WRONG_START = "wrong-first-state"
+"""The rule that a trace breaks which continues nothing that counts; a record's reason to refuse it, too."""
 
 Previous = tuple[str, Commitment]
 """A member's last counted commitment: its digest and its body."""
@@ -146,7 +150,7 @@ def check_trace(commitment: Commitment, base_weights: str, config: RunConfig, pr
         return
     if not went_ahead(commitment, previous, config.training.overlap):
         raise RuleBroken(
-            "wrong-first-state",
+            WRONG_START,
             f"The trace of provider {commitment.index} does not start where it must",
             "its first state is neither the base with its last counted optimizer state and residual, nor with zeros, "
             "nor where its work of the round before ended",

@@ -205,7 +205,7 @@ class Signer:
         uploads = Uploads(self.desk, self.offending)
         self.recount = Recount(self.desk, uploads)
         self.collecting = Collecting(self.desk, self.intake, self.offending)
-        self.coordinator = Coordinator(self.desk, self.offending, uploads)
+        self.coordinator = Coordinator(self.desk, self.offending, uploads, self.recount)
         self.banning = Banning(self.desk, self.offending)
 
         async def no_vote(*_: object) -> bytes:

@@ -27,7 +27,8 @@ async def take_over(crowd: Crowd) -> Signer:
     second = crowd.signers[1]
     for signer in crowd.signers[1:]:
         signer.desk.rounds = Rounds(signer.desk.seat.db, second.address)
-    second.coordinator = Coordinator(second.desk, second.offending, Uploads(second.desk, second.offending))
+    uploads = Uploads(second.desk, second.offending)
+    second.coordinator = Coordinator(second.desk, second.offending, uploads, second.recount)
     crowd.loop.start(second.process, second.coordinator.run())
     return second
 

@@ -203,7 +203,7 @@ class Office:
         uploads = Uploads(self.desk, self.offending)
         self.recount = Recount(self.desk, uploads)
         self.collecting = Collecting(self.desk, self.intake, self.offending)
-        self.coordinator = Coordinator(self.desk, self.offending, uploads)
+        self.coordinator = Coordinator(self.desk, self.offending, uploads, self.recount)
 
         async def no_vote(*_: object) -> bytes:
             raise AssertionError("nobody votes here")
@@ -255,6 +255,7 @@ class Office:
     async def step(self) -> Step:
         """One look, one decision, one deed of the coordinator; a wait moves the clock to its end."""
         self.look()
+        await self.coordinator.take_over()
         facts = await self.coordinator.facts()
         step = decide(facts)
         if isinstance(step, Wait):
