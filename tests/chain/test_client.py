@@ -29,7 +29,8 @@ from commonweight.errors import (
     UsageError,
     WrongChain,
 )
-from tests.chain.scenario import ETHER, KEYS, World
+from tests.chain.scenario import ETHER, KEYS, World, make_world
+from tests.web.tokens import deploy_token
 
 pytestmark = pytest.mark.chain
 GWEI = 10**9
@@ -362,3 +363,14 @@ def test_an_rpc_that_fails_while_a_transaction_waits_is_waited_for(tmp_path: Pat
         with start_local("anvil", directory=tmp_path / "b", state=state, port=port):
             assert sent.result(timeout=60).block_number > 0
             assert chain.balance(RECEIVER) == 3
+
+
+def test_an_allowance_that_falls_short_is_taken_back_first(anvil_url: str, tmp_path: Path) -> None:
+    """Where it is not, a token that changes an allowance from nothing only can never be paid again."""
+    token = deploy_token(anvil_url, "ZeroFirstToken", KEYS[0].address)
+    world = make_world(anvil_url, tmp_path / "nonces", asset=token)
+    asset = world.run.asset
+    asset.allow(world.run.address, ETHER)
+    world.run.campaign.deposit(3 * ETHER)
+    assert world.run.campaign.contribution_of(KEYS[0].address) == 3 * ETHER
+    assert asset.chain.call(asset.make_call("allowance", KEYS[0].address, world.run.address)) == (0,)

@@ -76,3 +76,65 @@ contract OldToken is ERC20("Old", "OLD") {
         _mint(holder, 1_000e18);
     }
 }
+
+/// @notice A token that changes an allowance to zero or from zero only, as the first large dollar token does.
+contract ZeroFirstToken is ERC20("Zero First", "ZERO") {
+    constructor(address holder) {
+        _mint(holder, 1_000e18);
+    }
+
+    function approve(address spender, uint256 value) public override returns (bool) {
+        require(value == 0 || allowance(msg.sender, spender) == 0, "zero first");
+        return super.approve(spender, value);
+    }
+}
+
+/// @notice A token with neither symbol nor decimals, which EIP-20 leaves open.
+contract BareToken {
+    mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    constructor(address holder) {
+        balanceOf[holder] = 1_000;
+    }
+
+    function approve(address spender, uint256 value) external returns (bool) {
+        allowance[msg.sender][spender] = value;
+        return true;
+    }
+
+    function transfer(address to, uint256 value) external returns (bool) {
+        balanceOf[msg.sender] -= value;
+        balanceOf[to] += value;
+        return true;
+    }
+
+    function transferFrom(address from, address to, uint256 value) external returns (bool) {
+        allowance[from][msg.sender] -= value;
+        balanceOf[from] -= value;
+        balanceOf[to] += value;
+        return true;
+    }
+}
+
+/// @notice A token whose symbol is a word and not a text, as those of the first years.
+contract WordToken is BareToken {
+    bytes32 public constant symbol = "WORD";
+    uint8 public constant decimals = 2;
+
+    constructor(address holder) BareToken(holder) {}
+}
+
+/// @notice A token that calls itself by the coin's name.
+contract FalseEther is ERC20("Ether", "ETH") {
+    constructor(address holder) {
+        _mint(holder, 1_000e18);
+    }
+}
+
+/// @notice A token whose symbol turns what follows around.
+contract TurningToken is ERC20("Turning", string(hex"e280ae444c4f")) {
+    constructor(address holder) {
+        _mint(holder, 1_000e18);
+    }
+}

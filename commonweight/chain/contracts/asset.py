@@ -56,9 +56,15 @@ class Asset(Contract):
         return self.chain.transfer(to, amount) if self.native else self._send("transfer", to, amount)
 
     def allow(self, spender: str, amount: int) -> Receipt | None:
-        """Let `spender` take `amount` of a token, if it may not take that much yet. Native ether needs none: None."""
-        if self.native or self._one(int, "allowance", self.chain.address, spender, block="latest") >= amount:
+        """Let `spender` take `amount` of a token, if it may not take that much yet. Native ether needs none: None.
+
+        What it may take already is taken back first: there are tokens that change an allowance from nothing only.
+        """
+        allowed = 0 if self.native else self._one(int, "allowance", self.chain.address, spender, block="latest")
+        if self.native or allowed >= amount:
             return None
+        if allowed:
+            self._send("approve", spender, 0)
         return self._send("approve", spender, amount)
 
 
