@@ -102,6 +102,24 @@ contract DisputesEnforceVerdictTest is CreditDisputeSteps, EventLog {
         eq(distributor.debtOf(1), 500 + 3_000, "wages, and a third of the second payment's compute half");
     }
 
+    /// Wages and revenue are summed before they are rounded: here 713784.86 and 3000.19 units make 716785.
+    function test_debtIsRoundedOnce() public eachAsset {
+        finalizeNow(0);
+        list(0, 500_001);
+        list(1, 499_998);
+        close(1);
+        good = honestReport(1);
+        goodList = packedList();
+        submit(good);
+        finalizeNow(1);
+        pay(10_001);
+        close(2);
+        _challenge(1, 1);
+        _judge(1, 1, true);
+        disputes.enforceVerdict(good, goodList, 1);
+        eq(distributor.debtOf(1), 716_785, "one rounding");
+    }
+
     /// A false list that nobody contested cannot make a conviction take more than the epoch credited in all.
     function test_convictionTakesNoMoreThanTheEpochsCredits() public eachAsset {
         finalizeNow(0);

@@ -20,6 +20,23 @@ contract PaymentsDepositTest is PaymentSteps {
         ok(_deposit(payer, 51, 1) != id, "another delay is another channel");
     }
 
+    /// Anyone may pay in for a payer, and can so put off no withdrawal.
+    function test_depositMovesNoWithdrawal() public eachAsset {
+        bytes32 id = _deposit(payer, 50, 1_000);
+        vm.prank(payer);
+        payments.requestWithdrawal(id, 900);
+        uint256 at = block.timestamp + 50;
+        vm.warp(at - 1);
+        _deposit(payer, 50, 1);
+        Channel memory c = payments.channel(id);
+        eq(c.withdrawalAt, at, "due when it was");
+        eq(c.withdrawalAmount, 900, "as much as was asked for");
+        vm.warp(at);
+        vm.prank(payer);
+        payments.withdraw(id);
+        eq(balance(payer), 900, "paid");
+    }
+
     function test_depositRefuses() public eachAsset {
         vm.expectRevert(IInferencePayments.ZeroAmount.selector);
         payments.deposit(payer, server, 50, 0);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Base} from "../support/Base.sol";
 import {ICampaign} from "../../../contracts/interfaces/ICampaign.sol";
-import {Leaf, RunParams, Sibling} from "../../../contracts/interfaces/Types.sol";
+import {Leaf, RunParams, Sibling, VoucherClaim} from "../../../contracts/interfaces/Types.sol";
 import {ForceEther} from "../../../contracts/mocks/Receivers.sol";
 
 /// @notice Attacks on the pools and the escrow.
@@ -42,6 +43,25 @@ contract MoneyAttackTest is Base {
         uint256 acc = (distributor.capitalReceived() << 64) / 1_500_001;
         eq(balance(alice), (acc * 1_000_000) >> 64, "alice has what one claim would give");
         eq(balance(bob), (acc * 500_001) >> 64, "bob too");
+    }
+
+    /// What moves between the contracts of a run is allowed to the unit, so that the distributor can take nothing else from them.
+    function test_attack_allowancesLeftOver() public eachAsset {
+        launch(1);
+        list(0, 100);
+        runEpoch(0);
+        address server = address(0x5E44E4);
+        uint256 value = ready(alice, address(payments), 1_000);
+        vm.prank(alice);
+        bytes32 id = payments.deposit{value: value}(vm.addr(0xFACE), server, 50, 1_000);
+        VoucherClaim[] memory claims = new VoucherClaim[](1);
+        claims[0] = VoucherClaim(id, 900, 900, signWith(0xFACE, payments.voucherHash(id, 900)));
+        vm.prank(server);
+        payments.settle(claims);
+        eq(distributor.computeReceived(), 1_000 + 432, "wages, and three fifths of what the server left of 900");
+        if (asset == address(0)) return;
+        eq(IERC20(asset).allowance(address(campaign), address(distributor)), 0, "left over from wages");
+        eq(IERC20(asset).allowance(address(payments), address(distributor)), 0, "left over from revenue");
     }
 
     function test_attack_lateCredit() public eachAsset {
