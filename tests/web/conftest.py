@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import http.server
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from commonweight.chain.local import LocalChain, start_local
-from commonweight.cli.dashboard import Live, Site, make_server
+from commonweight.cli.dashboard import PAGE, Live, Site, make_server
 from commonweight.store import ContentStore, FolderStore
 from tests.audit.staging import Staged, stage
 from tests.chain.scenario import ETHER, KEYS, World, make_world
@@ -124,6 +125,23 @@ def open_site(stage_now: Stage, sites: Sites, tmp_path: Path) -> Served:
 def staged_site(stage_now: Stage, sites: Sites) -> Served:
     """The page of the run that trains, with its content store."""
     return sites.serve(stage_now.staged.world, stage_now.staged.store)
+
+
+@pytest.fixture
+def plain_site() -> Iterator[str]:
+    """The same files from a web server that knows nothing of them."""
+    handler = functools.partial(Quiet, directory=str(PAGE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
 
 
 @pytest.fixture(scope="session")

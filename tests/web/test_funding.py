@@ -35,7 +35,7 @@ async def test_from_deposit_to_claim(open_site: Served, visit: Visit, mine: Call
     await visit.page.wait_for_selector("#review .primary")
     assert await visit.page.input_value("#amount") == "4.5"
     review = await visit.text("#review")
-    assert "4500000000000000000 capital shares" in review
+    assert "4\u202f500\u202f000\u202f000\u202f000\u202f000\u202f000 capital shares" in review
     assert "you take back exactly 4.5 ETH after" in review
     assert "gas" in review
     shown = await visit.page.get_attribute("#review .copy", "title")

@@ -139,6 +139,26 @@ def test_amounts_are_shortened_for_reading_and_never_made_larger() -> None:
     ]  # fmt: skip
 
 
+def test_times_beyond_all_dates_are_told() -> None:
+    script = """
+    const { span, when } = await page('views/parts.js');
+    console.log(show([when(2n ** 64n - 1n), when(8640000000000n), when(0n), when(1700000000), span(2n ** 64n - 1n)]));
+    """
+    never, last, first, plain, long = node(script, None)  # a ban may end with the last number there is
+    assert never == "the end of time"
+    assert last == "13 Sept 275760, 00:00 UTC"
+    assert first == "1 Jan 1970, 00:00 UTC"
+    assert plain == "14 Nov 2023, 22:13 UTC"
+    assert long.endswith(" days")
+
+
+def test_marks_that_nobody_sees_are_shown_and_joined_letters_stay_joined() -> None:
+    plain = ["tab\tand\nline", "می\u200cروم", "👩\u200d🚀", "1\u202f000\u00a0kB"]
+    unseen = ["a\u202eb", "\u200bx", "\u0000", "\u2028", "\U000e0041"]
+    script = "const { visible } = await page('dom.js'); console.log(show(data.map(visible)));"
+    assert node(script, plain + unseen) == [*plain, "a\\u202eb", "\\u200bx", "\\u0000", "\\u2028", "\\ue0041"]
+
+
 def test_credits_that_move_between_epochs_are_told_for_whom_they_move() -> None:
     script = """
     const { movedOf } = await page('views/rounds.js');

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import http.server
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +12,6 @@ from urllib.parse import urlencode
 import pytest
 from playwright.async_api import Route
 
-from commonweight.cli.dashboard import PAGE
 from commonweight.store import FolderStore
 from tests.chain.scenario import KEYS, make_world
 from tests.web.conftest import ROOT, Served, Sites, Stage, Visit
@@ -221,23 +217,6 @@ async def test_the_page_follows_the_chain_and_keeps_what_is_typed(
     await visit.page.reload()
     await visit.page.wait_for_selector("#amount")
     assert await visit.page.input_value("#amount") == "0.25"
-
-
-@pytest.fixture
-def plain_site() -> Iterator[str]:
-    """The same files from a web server that knows nothing of them."""
-    handler = functools.partial(Quiet, directory=str(PAGE))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and logs nothing."""
-
-    def log_message(self, *words: object) -> None:
-        """Nothing."""
 
 
 async def test_any_web_server_will_do(plain_site: str, staged_site: Served, visit: Visit) -> None:

@@ -22,7 +22,10 @@ class Refusal(Exception):
 
 @dataclass
 class Wallet:
-    """What the page's provider answers. The person refuses each of `declines` once; `unable` are missing methods."""
+    """What the page's provider answers. The person refuses each of `declines` once; `unable` are missing methods.
+
+    One that `loses` takes transactions and sends none.
+    """
 
     url: str
     accounts: list[str]
@@ -30,6 +33,7 @@ class Wallet:
     known_chains: set[int] = field(default_factory=set)
     declines: list[str] = field(default_factory=list)
     unable: set[str] = field(default_factory=set)
+    loses: bool = False
     connected: bool = False
     asked: list[str] = field(default_factory=list)
     added: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +64,8 @@ class Wallet:
                 raise Refusal(4001, "User rejected the request.")
             if method in self.unable:
                 raise Refusal(4200, "The wallet does not support this method.")
+            if method == "eth_sendTransaction" and self.loses:
+                return json.dumps({"result": f"0x{'1057' * 16}"})
             result = await (self._own(method, params) if method in OWN else self._forward(method, params))
         except Refusal as refusal:
             return json.dumps({"error": refusal.body})

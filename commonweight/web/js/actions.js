@@ -4,7 +4,7 @@ import { encodeCall } from "./abi.js";
 import { checksum } from "./crypto.js";
 import { copyable, definitions, find, h, say } from "./dom.js";
 import { declined, explain } from "./errors.js";
-import { exact } from "./money.js";
+import { readable } from "./money.js";
 import { chainName } from "./run.js";
 
 /**
@@ -12,13 +12,14 @@ import { chainName } from "./run.js";
  *
  * `action` has a `title`, `rows` for the person ([name, value]), what it calls ({to, name, values, value}), and perhaps
  * `first`: steps before it, each {label, doing, run(context)} that may return another call to make in its place, named by `calls`.
+ * `account` is whose it is, where that was settled before; no other pays for it.
  */
 export async function review(app, action) {
   const dialog = find("review");
   const body = h("div", { class: "review" });
   dialog.replaceChildren(body);
-  dialog.showModal();
-  const context = { app, dialog, body, action, account: app.wallet.account };
+  if (!dialog.open) dialog.showModal();
+  const context = { app, dialog, body, action, account: action.account ?? app.wallet.account };
   context.show = (rows, buttons, message) => draw(context, rows, buttons, message);
   try {
     await present(context);
@@ -45,13 +46,15 @@ async function present(context) {
   const { run, wallet } = app;
   if (wallet.chainId !== run.chainId) return wrongChain(context);
   context.show(null, [back(dialog)], "Reading the network fee…");
-  const [contract, from, same] = await Promise.all([checksum(action.call.to), checksum(wallet.account), confirmed(wallet, run)]);
+  const [contract, from, same] = await Promise.all([checksum(action.call.to), checksum(context.account), confirmed(wallet, run)]);
   if (same === false) return disagreement(context);
   const rows = [
     ...action.rows,
     ["Contract", copyable(contract, "contract address", true), (action.calls ?? action.call.name).replace(".", ", function ")],
     ["From", copyable(from, "your address", true)],
-    ["Chain", `${chainName(run.chainId)} (${run.chainId})`, same ? "your wallet's own node names the same contracts for this run" : "your wallet's node could not be asked about this run: check the contract yourself"],
+    ["Chain", `${chainName(run.chainId)} (${run.chainId})`, !same ? "your wallet's node could not be asked about this run: check the contract yourself"
+      : wallet.toldOf(run.chainId) ? "your wallet was told of this chain by this page, and so asks the same node: check the contract yourself"
+      : "your wallet's own node names the same contracts for this run"],
   ];
   let fee = ["Network fee", "known after the first step"];
   if (!action.first?.length) {
@@ -63,10 +66,13 @@ async function present(context) {
 }
 
 /** Whether the wallet's own node tells the same of the run as the page's, which may lie about where money goes; null where it cannot be asked. */
-async function confirmed(wallet, { campaign, told }) {
+async function confirmed(wallet, { told }) {
   try {
-    const answers = await Promise.all(Object.keys(told).map((name) => wallet.request("eth_call", [{ to: campaign, data: encodeCall(name) }, "latest"])));
-    return Object.values(told).every((answer, place) => answer.toLowerCase() === answers[place].toLowerCase());
+    const answers = await Promise.all(told.map(async ([to, name, answer]) => {
+      const asked = wallet.request("eth_call", [{ to, data: encodeCall(name) }, "latest"]);
+      return answer === null ? asked.then((one) => one === "0x", () => true) : (await asked).toLowerCase() === answer.toLowerCase();
+    }));
+    return answers.every(Boolean);
   } catch {
     return null;
   }
@@ -79,16 +85,15 @@ function disagreement(context) {
     h("p", {}, "Open the page with an RPC address that you trust, or ask whoever runs this site.")));
 }
 
-async function feeRow({ app }, call) {
-  const [gas, price] = await Promise.all([
-    app.wallet.request("eth_estimateGas", [transaction(app, call)]), app.wallet.request("eth_gasPrice"),
-  ]);
+async function feeRow(context, call) {
+  const { wallet } = context.app;
+  const [gas, price] = await Promise.all([wallet.request("eth_estimateGas", [transaction(context, call)]), wallet.request("eth_gasPrice")]);
   call.gas = (BigInt(gas) * 5n) / 4n;  // another transaction may come first and make this one dearer
-  return ["Network fee", `about ${exact(BigInt(gas) * BigInt(price), 18).slice(0, 12)} ETH`, `${BigInt(gas)} gas`];
+  return ["Network fee", `about ${readable(BigInt(gas) * BigInt(price), 18, 10)} ETH`, `${BigInt(gas)} gas`];
 }
 
-const transaction = (app, { to, name, values, value }) => ({
-  from: app.wallet.account, to, data: encodeCall(name, values), ...(value ? { value: `0x${value.toString(16)}` } : {}),
+const transaction = ({ account }, { to, name, values, value }) => ({
+  from: account, to, data: encodeCall(name, values), ...(value ? { value: `0x${value.toString(16)}` } : {}),
 });
 
 function wrongChain(context) {
@@ -106,46 +111,63 @@ function wrongChain(context) {
     [back(dialog), button("Switch the wallet", ask, "primary")], "Nothing has been sent.");
 }
 
+/** The person has closed the review, or opened another. */
+class Closed extends Error {}
+class WrongChain extends Error {}
+
+/** Before each question to the wallet: throws where what the person read holds no longer. */
+export async function stands({ app, dialog, body, account }) {
+  const { wallet, run } = app;
+  const there = wallet.connected ? BigInt(await wallet.request("eth_chainId")) : null;
+  if (!dialog.open || !body.isConnected) throw new Closed();
+  if (wallet.account !== account) throw new Error("The wallet has changed to another account since you read this.");
+  if (there === run.chainId) return;
+  await wallet.refreshChain();
+  throw new WrongChain();
+}
+
 async function carryOut(context, rows) {
+  if (context.busy) return;
+  context.busy = true;
   const { app, dialog, action } = context;
-  const { wallet, run, transactions } = app;
   context.tell = (message) => context.show(rows, [back(dialog, "Close")], message);
   try {
-    if (wallet.account !== context.account) throw new Error("The wallet has changed to another account since you read this.");
     let { call } = action;
     for (const step of action.first ?? []) {
+      await stands(context);
       context.tell(step.doing);
       call = (await step.run(context)) ?? call;
     }
-    if (BigInt(await wallet.request("eth_chainId")) !== run.chainId) {
-      await wallet.refreshChain();
-      return wrongChain(context);
-    }
+    await stands(context);
     if (action.first?.length) await feeRow(context, call);
     context.tell("Your wallet asks you to confirm.");
-    const hash = await sendCall(app, call);
-    transactions.add({ hash, from: wallet.account, title: action.title, call: plain(app, call) });
+    await sendCall(context, call, action.title);
     action.sent?.();
-    dialog.close();
+    if (context.body.isConnected) dialog.close();
     say(`Sent: ${action.title}. Waiting to be mined.`);
     app.look();
   } catch (error) {
-    if (declined(error)) {
+    if (error instanceof Closed) say("You closed it: nothing further was sent.");
+    else if (error instanceof WrongChain) wrongChain(context);
+    else if (declined(error)) {
       context.show(rows, [back(dialog), button("Confirm in your wallet", () => carryOut(context, rows), "primary")],
         "You declined in the wallet. Nothing was sent.");
     } else await problem(context, error);
+  } finally {
+    context.busy = false;
   }
 }
 
-export function sendCall(app, call) {
+/** Have the wallet send a call, and note it under a title; its hash. */
+export async function sendCall(context, call, title) {
+  const { app: { wallet, transactions, snapshot }, account } = context;
+  const sent = transaction(context, call);
   const gas = call.gas ? { gas: `0x${call.gas.toString(16)}` } : {};
-  return app.wallet.request("eth_sendTransaction", [{ ...transaction(app, call), ...gas }]);
+  const hash = await wallet.request("eth_sendTransaction", [{ ...sent, ...gas }]);
+  const { from, ...plain } = sent;
+  transactions.add({ hash, from: account, title, call: plain, since: snapshot.number });
+  return hash;
 }
-
-export const plain = (app, call) => {
-  const { to, data, value } = transaction(app, call);
-  return { to, data, ...(value ? { value } : {}) };
-};
 
 async function problem(context, error) {
   const { title, why, fix } = await explain(error);

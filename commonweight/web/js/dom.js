@@ -1,15 +1,21 @@
-// Elements without innerHTML: text from chain, store and wallets is only ever text.
+// Elements without innerHTML: text from chain, store and wallets is only ever text, and marks in it that nobody sees are shown.
 
 const SVG = "http://www.w3.org/2000/svg";
+const UNSEEN = /[^\P{C}\n\t\p{Cn}\p{Co}\p{Cs}\u200c\u200d]|[\u2028\u2029]/gu;  // the two that are spared join letters or part them
+
+/** Text with control characters, and marks that turn text around or take no place, as escapes: names on chain can hold any. */
+export const visible = (text) => text.replace(UNSEEN, (mark) => `\\u${mark.codePointAt(0).toString(16).padStart(4, "0")}`);
+
+const piece = (child) => (typeof child === "string" ? visible(child) : child);
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "value") element.value = value;
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, value === true ? "" : visible(String(value)));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map(piece));
   return element;
 }
 
@@ -66,7 +72,7 @@ export function copyable(value, name, whole = false) {
 export function say(text) {
   const place = find("spoken");
   place.textContent = "";
-  requestAnimationFrame(() => { place.textContent = text; });
+  requestAnimationFrame(() => { place.textContent = visible(text); });
 }
 
 /** Empty places by name, for `columns` to lay out and `region` to fill. */

@@ -1,16 +1,17 @@
 // The page from top to bottom: the run and the first look, begun in opening.js; then the visitor's side, and a look at every new block.
 
-import { applyWidths, find, h, region } from "./dom.js";
+import { applyWidths, find, h, region, visible } from "./dom.js";
 import { ledgerKey, rebuild } from "./ledger.js";
 import { opening } from "./opening.js";
-import { NoRun, chainName, stateOf } from "./run.js";
+import { NoRun, chainName, standsStill, stateOf } from "./run.js";
 import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
-import { relative, when } from "./views/parts.js";
+import { relative, span, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const SLOW_MS = 5_000;
 const AGE_MS = 1_000;
+const LATE_S = 900n;  // no block for so long, and the node is taken to have fallen behind
 const TABS = {
   overview: async () => overview,
   funding: async () => (await import("./views/funding.js")).funding,
@@ -128,7 +129,7 @@ async function redraw() {
 
 function heading() {
   const { run, snapshot, state } = app;
-  const name = run.params.name || "A run without a name";
+  const name = visible(run.params.name) || "A run without a name";
   find("run-name").textContent = name;
   document.title = `${name} · Commonweight`;
   region(find("run-line"), [state], () => [h("span", { class: `state ${state}` }, STATES[state]), ` on ${chainName(run.chainId)}`]);
@@ -139,10 +140,14 @@ function notices() {
   const { wallet, run, trouble, config, snapshot } = app;
   const wrong = Boolean(run && wallet?.connected && wallet.chainId !== run.chainId);
   const sent = app.transactions?.list ?? [];
-  region(find("notices"), [trouble, config.foreign, wrong, wallet?.chainId, sent, snapshot && trouble ? snapshot.number : 0], () => [
+  const old = snapshot && !trouble && !standsStill(run.chainId) ? clock() - snapshot.time : 0n;
+  const late = old > LATE_S && span(old);
+  region(find("notices"), [trouble, config.foreign, wrong, wallet?.chainId, sent, late, snapshot && trouble ? snapshot.number : 0], () => [
     trouble && h("div", { class: "notice bad", id: "trouble" },
       h("div", { role: "alert" }, h("strong", {}, `${trouble.title}.`), ` ${trouble.why} ${trouble.fix}`),
       snapshot && h("p", { id: "age" })),
+    late && h("div", { class: "notice warn", id: "late" }, h("strong", {}, `The newest block that the node knows is ${late} old.`),
+      " The node has fallen behind, or this computer's clock is wrong. More may have happened since than is shown here."),
     config.foreign.length > 0 && h("div", { class: "notice warn" }, h("strong", {}, "This link brings its own settings."),
       ` The ${config.foreign.join(" and ")} come from the link and are not what this site serves. Check where you got it before you send money.`),
     wrong && h("div", { class: "notice warn", id: "wrong-chain" }, h("strong", {}, "Your wallet is on another chain."),
@@ -153,12 +158,14 @@ function notices() {
   age();
 }
 
+const clock = () => BigInt(Math.floor(Date.now() / 1000));
+
 // Outside the alert: it goes on without being read out each time.
 function age() {
   const place = document.getElementById("age");
   if (!place) return;
   const { number, time } = app.snapshot;
-  place.textContent = `What you see is as of block ${number}, ${relative(time, BigInt(Math.floor(Date.now() / 1000)))}.`;
+  place.textContent = `What you see is as of block ${number}, ${relative(time, clock())}.`;
 }
 
 // --- no run named -----------------------------------------------------------------------------------------------------
@@ -166,8 +173,9 @@ function age() {
 function ask() {
   find("run-line").textContent = "Which run do you want to see?";
   const { rpc, givenRun } = app.config;
-  const field = (id, label, hint, value) => h("div", { class: "field" }, h("label", { for: id }, label),
-    h("input", { id, name: id, value, autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": `${id}-hint` }),
+  const wrong = givenRun && !/^0x[0-9a-fA-F]{40}$/.test(givenRun);
+  const field = (id, label, hint, value, note) => h("div", { class: "field" }, h("label", { for: id }, label),
+    h("input", { id, name: id, value, autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": [`${id}-hint`, note].filter(Boolean).join(" "), "aria-invalid": note && "true" }),
     h("p", { class: "hint", id: `${id}-hint` }, hint));
   const form = h("form", { class: "card", onsubmit: (event) => {
     event.preventDefault();
@@ -175,9 +183,9 @@ function ask() {
     location.search = query.toString();
   } },
     h("h2", {}, "Name a run"),
-    givenRun && !/^0x[0-9a-fA-F]{40}$/.test(givenRun) && h("p", { class: "problem", role: "alert" }, `“${givenRun.slice(0, 60)}” is not an address: that is 0x and 40 hex digits.`),
+    wrong && h("p", { class: "problem", role: "alert", id: "run-note" }, `“${givenRun.slice(0, 60)}” is not an address: that is 0x and 40 hex digits.`),
     field("rpc", "RPC address of the chain", "The page reads everything from it, for example http://127.0.0.1:8545.", rpc.join(",")),
-    field("run", "The run", "The address of its campaign; `commonweight run list` shows the runs.", givenRun),
+    field("run", "The run", "The address of its campaign; `commonweight run list` shows the runs.", givenRun, wrong && "run-note"),
     h("div", { class: "buttons" }, h("button", { class: "primary" }, "Show this run")));
   find("main").replaceChildren(form);
 }

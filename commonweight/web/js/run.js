@@ -1,6 +1,6 @@
 // The run as the chain has it: what never changes, a snapshot at one block, and all events up to it.
 
-import { decodeLog, decodeResult, encodeCall } from "./abi.js";
+import { decodeLog, decodeResult, encodeCall, fromHex } from "./abi.js";
 import { Nonsense, RpcError, masked } from "./rpc.js";
 
 const CHAINS = new Map([
@@ -11,6 +11,8 @@ const ZERO = `0x${"0".repeat(40)}`;
 const LATEST = ["eth_getBlockByNumber", ["latest", false]];
 
 export const chainName = (id) => CHAINS.get(id) ?? `chain ${id}`;
+/** Whether a chain is one for development, which stands still where nobody sends anything. */
+export const standsStill = (id) => [1337n, 31337n].includes(id);
 
 /** The run is not there, in words for people. */
 export class NoRun extends Error {}
@@ -46,13 +48,29 @@ async function openRun(rpc, campaign) {
     decodeResult(["Campaign.addresses", "Campaign.params", "Campaign.createdBlock"][place], one));
   if (addresses.campaign !== campaign) throw new NoRun(`The contract at ${campaign} is not a run's campaign.`);
   const asset = params.asset === ZERO ? { address: ZERO, native: true, symbol: "ETH", decimals: 18 } : null;
-  const told = { "Campaign.addresses": rest[0], "Campaign.params": rest[1] };  // as the node gave it, for the wallet's node to confirm
+  const told = [[campaign, "Campaign.addresses", rest[0]], [campaign, "Campaign.params", rest[1]]];  // as the node gave it, for the wallet's node to confirm
   return { head, run: { chainId: BigInt(chainId), campaign, addresses, params, createdBlock, asset, told } };
 }
 
+/** A token, and what was told of it. EIP-20 leaves name and decimal places open: without them it goes by its address, and by smallest units. */
 async function readToken(rpc, address) {
-  const [symbol, decimals] = await views(rpc, [[address, "ERC20.symbol"], [address, "ERC20.decimals"]], "latest");
-  return { address, native: false, symbol: symbol.slice(0, 12), decimals };
+  const names = ["ERC20.symbol", "ERC20.decimals"];
+  const answers = await rpc.batch(names.map((name) => request(address, name, [], "latest")), { settle: true });
+  const [symbol, decimals] = answers.map((answer) => {
+    if (answer instanceof RpcError && !reverted(answer)) throw answer;
+    return answer instanceof RpcError || answer === "0x" ? null : answer;
+  });
+  const asset = { address, native: false, symbol: symbolOf(symbol, address), decimals: decimals === null ? 0 : decodeResult("ERC20.decimals", decimals) };
+  if (asset.decimals > 255) throw new RangeError("a token has at most 255 decimal places");
+  return { asset, told: names.map((name, place) => [address, name, [symbol, decimals][place]]) };
+}
+
+/** Whether it is the contract that refused, and not the node. */
+export const reverted = ({ code, message }) => code === 3 || /revert/i.test(message);
+
+function symbolOf(answer, address) {
+  const text = (answer?.length === 66 ? new TextDecoder().decode(fromHex(answer)).replace(/\0+$/, "") : answer && decodeResult("ERC20.symbol", answer)) || `token ${address.slice(0, 6)}`;
+  return text.trim().toUpperCase() === "ETH" ? `${text.trim()} (a token)` : text.slice(0, 12);
 }
 
 /** Reads one run again and again: two questions to the chain at first, the second with what the first told; then one or two. */
@@ -91,11 +109,14 @@ export class Reading {
       throw new Nonsense(`${masked(urls[last])} knows blocks up to ${BigInt(head.number)} only; block ${this.#final} was final before.`);
     }
     const run = this.#opened;
-    const [snapshot, logs, asset] = await Promise.all([
-      readSnapshot(this.rpc, run, head), this.log.read(BigInt(head.number)), run.asset ?? readToken(this.rpc, run.params.asset),
+    const [snapshot, logs, token] = await Promise.all([
+      readSnapshot(this.rpc, run, head), this.log.read(BigInt(head.number)), run.asset ? null : readToken(this.rpc, run.params.asset),
     ]);
     this.log.take(logs, snapshot);
-    run.asset = asset;
+    if (token !== null) {
+      run.asset = token.asset;
+      run.told.push(...token.told);
+    }
     this.run = run;
     this.#hash = head.hash;
     if (snapshot.finalNumber > this.#final) this.#final = snapshot.finalNumber;

@@ -5,6 +5,7 @@ import { explain } from "./errors.js";
 import { RpcError } from "./rpc.js";
 
 const KEPT = 20;
+const hex = (number) => `0x${number.toString(16)}`;
 
 export class Transactions {
   #key; #rpc; #list; #listeners = [];
@@ -27,9 +28,9 @@ export class Transactions {
     this.#listeners.push(listener);
   }
 
-  /** Note a transaction that the wallet has sent. */
-  add({ hash, from, title, call }) {
-    this.#list = [{ hash, from, title, call, state: "waiting" }, ...this.#list.filter((t) => t.hash !== hash)].slice(0, KEPT);
+  /** Note a transaction that the wallet has sent, after block `since`. */
+  add({ hash, from, title, call, since }) {
+    this.#list = [{ hash, from, title, call, since: since.toString(), state: "waiting" }, ...this.#list.filter((t) => t.hash !== hash)].slice(0, KEPT);
     this.#save();
   }
 
@@ -49,8 +50,9 @@ export class Transactions {
   /** Until a transaction is mined. Throws when the contract refused it or another took its place. */
   async mined(hash, wait) {
     for (;;) {
-      const one = this.#list.find((t) => t.hash === hash);
-      if (one === undefined || one.state === "replaced") throw new Error("Another transaction took its place.");
+      const one = this.#list.find((t) => t.hash === hash || t.was === hash);
+      if (one === undefined) throw new Error("It was put away before it was mined.");
+      if (one.state === "replaced") throw new Error("Another transaction took its place.");
       if (one.failed) throw new Error(one.reason);
       if (one.state !== "waiting") return;
       await wait();
@@ -70,12 +72,34 @@ export class Transactions {
       }
       return { ...place, state: final ? "final" : "mined", failed: false, reason: undefined };
     }
-    if (sent !== null) return { state: "waiting", block: undefined, nonce: sent.nonce, again: one.block !== undefined || one.again };
+    if (sent !== null) return { state: "waiting", block: undefined, nonce: sent.nonce, unseen: 0, again: one.block !== undefined || one.again };
     if (one.nonce !== undefined) {
-      const used = BigInt(await this.#rpc.call("eth_getTransactionCount", [one.from, `0x${finalNumber.toString(16)}`]));
-      if (used > BigInt(one.nonce)) return { state: "replaced" };
+      const used = BigInt(await this.#rpc.call("eth_getTransactionCount", [one.from, hex(finalNumber)]));
+      if (used > BigInt(one.nonce)) {
+        const hash = await this.#spedUp(one, finalNumber);
+        return hash === null ? { state: "replaced" } : { ...(await this.#stateOf({ ...one, hash }, number, finalNumber)), hash, was: one.was ?? one.hash };
+      }
     }
-    return { state: "waiting", block: undefined, again: one.block !== undefined || one.again };
+    const unseen = one.nonce === undefined ? (one.unseen ?? 0) + 1 : 0;
+    return { state: "waiting", block: undefined, unseen, again: one.block !== undefined || one.again };
+  }
+
+  /** The transaction that took one's place, where it does the same for another fee; null where it does not or cannot be found. */
+  async #spedUp({ from, nonce, call, since }, finalNumber) {
+    try {
+      let [low, high] = [BigInt(since), finalNumber];  // the first block after which the nonce is used
+      while (low < high) {
+        const middle = (low + high) / 2n;
+        if (BigInt(await this.#rpc.call("eth_getTransactionCount", [from, hex(middle)])) > BigInt(nonce)) high = middle;
+        else low = middle + 1n;
+      }
+      const { transactions } = await this.#rpc.call("eth_getBlockByNumber", [hex(low), true]);
+      const found = transactions.find((t) => t.from.toLowerCase() === from && BigInt(t.nonce) === BigInt(nonce));
+      const same = found.to?.toLowerCase() === call.to && found.input === call.data && BigInt(found.value) === BigInt(call.value ?? 0);
+      return same ? found.hash : null;
+    } catch {
+      return null;
+    }
   }
 
   /** Why a mined transaction was refused: the same call again at its block. */

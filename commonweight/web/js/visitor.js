@@ -6,7 +6,9 @@ import { find, h, region, say, shorten } from "./dom.js";
 import { explain } from "./errors.js";
 import { Evidence } from "./evidence.js";
 import { Transactions } from "./transactions.js";
-import { Wallet } from "./wallet.js";
+import { Wallet, framed } from "./wallet.js";
+
+const UNSEEN_LOOKS = 3;  // a node may be a moment behind the wallet's
 
 let app;
 
@@ -38,15 +40,18 @@ function evidenceOf(epoch) {
 }
 
 function transactionNotice(one) {
+  const unknown = one.unseen >= UNSEEN_LOOKS;
   const short = h("code", { title: one.hash }, shorten(one.hash));
   const words = {
-    waiting: one.again ? "A reorganisation took its block away. It is waiting to be mined again." : "Sent, waiting to be mined.",
+    waiting: one.again ? "A reorganisation took its block away. It is waiting to be mined again."
+      : unknown ? "Your wallet has sent it, it says. The chain's node does not know it: if that stays so, the wallet has dropped it or sends it elsewhere."
+      : one.was ? "Sped up in the wallet, waiting to be mined." : "Sent, waiting to be mined.",
     mined: one.failed ? `Refused. ${one.reason}` : `Mined in block ${one.block}, not final yet.`,
     final: one.failed ? `Refused. ${one.reason}` : `Final, in block ${one.block}.`,
     replaced: "Another transaction of your account took its place, so this one did nothing.",
   }[one.state];
   const kind = one.failed || one.state === "replaced" ? "bad" : one.state === "final" ? "good" : "busy";
-  const over = one.failed || ["final", "replaced"].includes(one.state);
+  const over = unknown || one.failed || ["final", "replaced"].includes(one.state);
   return h("div", { class: `notice transaction ${kind}`, "data-state": one.failed ? "failed" : one.state },
     h("strong", {}, one.title), ` ${words} `, short,
     over && h("button", { type: "button", class: "quiet small", "aria-label": `Dismiss: ${one.title}`, onclick: () => app.transactions.dismiss(one.hash) }, "Dismiss"));
@@ -99,6 +104,8 @@ function pick() {
           h("button", { type: "button", onclick: () => connect(choice) },
             /^data:image\//.test(choice.info.icon ?? "") ? h("img", { src: choice.info.icon, alt: "", width: 28, height: 28 }) : h("span", { class: "no-icon", "aria-hidden": "true" }),
             choice.info.name))))
+      : framed() ? h("p", {}, "This page is shown within another page, which could cover what you should read. Nothing is signed here: ",
+          h("a", { href: location.href, target: "_blank", rel: "noopener" }, "open it by itself"), ".")
       : h("p", {}, "No wallet has announced itself in this browser. Install a wallet extension, or open this page inside a wallet's own browser. ",
           "Without one you can read everything, and fund by ", h("code", {}, "commonweight fund deposit"), "."),
     message,

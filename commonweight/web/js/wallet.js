@@ -4,6 +4,10 @@ import { declined, unknownChain } from "./errors.js";
 import { chainName } from "./run.js";
 
 const REMEMBERED = "commonweight.wallet";
+const ADDED = "commonweight.added.";
+
+/** Whether the page lies within another, which could lay something else over what is to be read before signing. */
+export const framed = () => globalThis.top !== globalThis.self;
 
 export class Wallet {
   #found = new Map(); #provider = null; #listeners = [];
@@ -12,6 +16,7 @@ export class Wallet {
     this.info = null;
     this.account = null;
     this.chainId = null;
+    if (framed()) return;
     globalThis.addEventListener("eip6963:announceProvider", ({ detail }) => {
       if (!detail?.info?.uuid || typeof detail.provider?.request !== "function") return;
       const isNew = !this.#found.has(detail.info.uuid);
@@ -24,6 +29,7 @@ export class Wallet {
 
   /** Wallets to choose from. */
   get choices() {
+    if (framed()) return [];
     if (this.#found.size > 0) return [...this.#found.values()];
     if (!globalThis.ethereum?.request) return [];
     return [{ info: { uuid: "legacy", name: "The browser's wallet", rdns: "legacy", icon: "" }, provider: globalThis.ethereum }];
@@ -56,6 +62,11 @@ export class Wallet {
     this.#changed();
   }
 
+  /** Whether the wallet was told of a chain by this page, so that its node is no other. */
+  toldOf(chainId) {
+    return localStorage.getItem(`${ADDED}${chainId}`) !== null;
+  }
+
   request(method, params = []) {
     return this.#provider.request({ method, params });
   }
@@ -72,6 +83,7 @@ export class Wallet {
           chainId: id, chainName: chainName(chainId), rpcUrls,
           nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
         }]);
+        localStorage.setItem(`${ADDED}${chainId}`, "1");
         await this.request("wallet_switchEthereumChain", [{ chainId: id }]);
       }
     } catch (error) {

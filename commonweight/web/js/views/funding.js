@@ -1,7 +1,7 @@
 // A funder's side: put money in, take it back, be paid. Amounts are exact here.
 
-import { columns, definitions, h, region } from "../dom.js";
-import { exact, parseAmount, percent, readable } from "../money.js";
+import { columns, copyable, definitions, h, region, visible } from "../dom.js";
+import { exact, group, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
 import { Loader, card, exactly, pending, relative, when } from "./parts.js";
 
@@ -13,6 +13,7 @@ export function funding(app) {
   const { form, note, submit, check } = depositForm(app);
   const lookup = lookupForm(app, () => { loader.forget(); update(); });
   const loader = new Loader(() => app.redraw());
+  let drawn = null;  // whose position is on the screen
   const root = columns([depositSlot], [positionSlot, lookup.root]);
 
   function update() {
@@ -24,12 +25,14 @@ export function funding(app) {
     check();
     const owner = lookup.address() ?? wallet.account;
     if (owner === null) {
+      drawn = null;
       region(positionSlot, ["none"], () => card("position", "My position", h("p", {}, "Connect a wallet to see what is yours, or look an address up below.")));
       return;
     }
     const found = loader.get(`${owner} ${s.hash}`, () => readPosition(app, owner));
     if (found !== undefined) region(positionSlot, [owner, found instanceof Error ? found.message : found, state, wallet.account, wallet.chainId], () => [position(app, owner, found)]);
-    else if (positionSlot.childNodes.length === 0) positionSlot.replaceChildren(card("position", "My position", pending("Reading the chain…")));
+    else if (drawn !== owner) region(positionSlot, ["pending", owner], () => [card("position", "My position", pending("Reading the chain…"))]);
+    drawn = owner;
   }
   return { root, update };
 }
@@ -60,7 +63,7 @@ function position(app, owner, found) {
     h("p", { class: "muted" }, h("code", { class: "whole" }, owner)),
     definitions([
       ["Deposited", exactly(run, deposited)],
-      ["Capital shares", s.failed ? "none: the goal was missed" : `${contribution}`, s.failed ? null : `one for each smallest unit of ${run.asset.symbol}; ${percent(contribution, s.raised)} of all so far`],
+      ["Capital shares", s.failed ? "none: the goal was missed" : group(contribution), s.failed ? null : `one for each smallest unit of ${run.asset.symbol}; ${percent(contribution, s.raised)} of all so far`],
     ]),
     s.failed || refundable > 0n || refunded > 0n
       ? row("refund", "Can be taken back", refundable, refunded > 0n ? `${exactly(run, refunded)} taken back already` : "the goal was missed", { label: "Take it back", act: () => refund(app, refundable) })
@@ -154,7 +157,7 @@ function depositForm(app) {
       await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
     } catch (error) {
       const { title, why } = await explain(error);
-      refused = `${title}. ${why}`;
+      refused = visible(`${title}. ${why}`);
       check();
     }
   });
@@ -169,9 +172,10 @@ async function depositAction(app, planDeposit, amount, sent) {
     title: `Deposit ${exactly(run, amount)}`,
     rows: [
       ["You pay", exactly(run, amount)],
-      ["You get", `${amount} capital shares`, `one for each smallest unit; ${percent(amount, s.raised + amount)} of all shares as of now, less as others join`],
+      ["You get", `${group(amount)} capital shares`, `one for each smallest unit; ${percent(amount, s.raised + amount)} of all shares as of now, less as others join`],
       ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
-      ["If it is met", "it cannot be taken back, but for your part of what is not spent", s.raised >= goal ? "the goal is met already" : `${exact(goal - s.raised, run.asset.decimals)} ${run.asset.symbol} are missing to it now`],
+      ["If it is met", "it cannot be taken back, but for your part of what is not spent", s.raised >= goal ? "the goal is met already" : `missing to it now: ${exactly(run, goal - s.raised)}`],
+      !run.asset.native && ["Token", copyable(run.asset.address, "token contract", true)],
       how,
     ].filter(Boolean),
     ...plan, sent,
@@ -180,13 +184,14 @@ async function depositAction(app, planDeposit, amount, sent) {
 
 function lookupForm(app, changed) {
   let chosen = null;
-  const input = h("input", { id: "lookup", name: "lookup", autocomplete: "off", spellcheck: "false", placeholder: "0x…" });
-  const note = h("p", { class: "hint", role: "status" });
+  const input = h("input", { id: "lookup", name: "lookup", autocomplete: "off", spellcheck: "false", placeholder: "0x…", "aria-describedby": "lookup-note" });
+  const note = h("p", { class: "hint", role: "status", id: "lookup-note" });
   const root = h("form", { class: "lookup", onsubmit: (event) => {
     event.preventDefault();
     const text = input.value.trim();
     chosen = /^0x[0-9a-fA-F]{40}$/.test(text) ? text.toLowerCase() : null;
     note.textContent = text === "" || chosen ? "" : "An address is 0x and 40 hex digits.";
+    input.setAttribute("aria-invalid", note.textContent === "" ? "false" : "true");
     changed();
   } },
     h("div", { class: "field" }, h("label", { for: "lookup" }, "Look up another address"), h("div", { class: "row" }, input, h("button", {}, "Look up")), note));

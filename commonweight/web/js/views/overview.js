@@ -1,6 +1,6 @@
 // The first thing people see: where the run stands, where the money is and what may happen to it, in plain words.
 
-import { badge, columns, definitions, h, region, slots, table } from "../dom.js";
+import { badge, columns, copyable, definitions, h, region, slots, table } from "../dom.js";
 import { bps, exact, group, nats, percent, readable, tenths } from "../money.js";
 import { breakdown, card, lossCurve, money, relative, span, when } from "./parts.js";
 
@@ -41,7 +41,7 @@ function progress(app, backers) {
   const { goal, cap, depositDeadline: deadline } = run.params;
   const ahead = deadline > s.time;
   const sentence = {
-    funding: `${readable(goal > s.raised ? goal - s.raised : 0n, run.asset.decimals)} ${run.asset.symbol} are missing to the goal. If it is not reached by the deadline, everyone takes back exactly what they put in.`,
+    funding: `Missing to the goal: ${readable(goal > s.raised ? goal - s.raised : 0n, run.asset.decimals)} ${run.asset.symbol}. If it is not reached by the deadline, everyone takes back exactly what they put in.`,
     "goal-met": "The goal is met, so the model will be trained. Deposits go on until the cap or the deadline.",
     failed: "The goal was not reached. Everyone who put money in takes back exactly that amount, at any time.",
     funded: `Deposits have ended. Training begins ${relative(run.params.epochStart, s.time)}.`,
@@ -167,6 +167,7 @@ function terms(app) {
   const { run, snapshot: s } = app;
   const p = run.params;
   return card("terms", "The terms, fixed for good", definitions([
+    run.asset.native ? ["Money", "ETH, the chain's own coin"] : ["Money", run.asset.symbol, copyable(run.asset.address, "token contract")],
     ["Signers", `${s.quorum} of ${s.signers.length} must agree on a report`],
     ["Epochs", `0 to ${p.lastEpoch}, ${span(p.epochLength)} each`, `and ${p.tailEpochs} more for late work`],
     ["Credits an epoch", `at most ${group(p.maxCreditsPerEpoch)}`],

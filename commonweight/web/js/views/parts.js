@@ -67,7 +67,9 @@ export class Loader {
 // They are the chain's, in seconds: a deadline is compared with the last block and never with this computer's clock.
 const DATE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
 
-export const when = (seconds) => `${DATE.format(new Date(Number(seconds) * 1000))} UTC`;
+const END_OF_DATES = 8_640_000_000_000n;
+
+export const when = (seconds) => (seconds > END_OF_DATES ? "the end of time" : `${DATE.format(new Date(Number(seconds) * 1000))} UTC`);
 
 export function span(seconds) {
   const total = Math.max(0, Number(seconds));

@@ -19,6 +19,7 @@ export function providers(app) {
   const lookup = lookupForm(() => { loader.forget(); app.redraw(); });
   const root = h("div", { class: "stackup" }, mineSlot, lookup.root, newSlot, boardSlot);
   const loader = new Loader(() => app.redraw());
+  let drawn = null;  // whose work is on the screen
   const rounds = new Rounds(app);
   const form = registering(app);
 
@@ -31,14 +32,17 @@ export function providers(app) {
       region(newSlot, [own === null && s.finishedAt === 0n && !s.failed], () => [own === null && s.finishedAt === 0n && !s.failed && form]);
       const index = indexOf(app, lookup.wanted() ?? wallet.account);
       if (index === null) {
+        drawn = null;
         region(mineSlot, ["none", wallet.account, lookup.wanted()], () => nobody(app, lookup.wanted()));
         return;
       }
       const found = loader.get(`${index} ${s.hash}`, () => readProvider(app, index));
       if (found === undefined) {
-        if (mineSlot.childNodes.length === 0) mineSlot.replaceChildren(card("mine", "My work", pending("Reading the chain…")));
+        if (drawn !== index) region(mineSlot, ["pending", index], () => [card("mine", "My work", pending("Reading the chain…"))]);
+        drawn = index;
         return;
       }
+      drawn = index;
       region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, ledger.pending?.report.digest, s.ledger.sum],
         () => mine(app, index, found, rounds));
     },
@@ -157,7 +161,7 @@ const leave = (app, index, stake) => review(app, {
   title: `Leave the run as provider #${index}`,
   rows: [
     ["What ends", "you are planned for no further round; this cannot be undone"],
-    ["Your stake", `${stake} stay locked, and can be taken for a proved offence, until you take them back`],
+    ["Your stake", `${stake}: locked until you take it back, and taken for a proved offence`],
     ["Your credits", "stay yours and go on earning"],
   ],
   call: { to: app.run.addresses.registry, name: "ProviderRegistry.exit", values: [] },

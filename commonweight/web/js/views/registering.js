@@ -3,7 +3,7 @@
 
 import { review } from "../actions.js";
 import { checksum } from "../crypto.js";
-import { copyable, h, say } from "../dom.js";
+import { copyable, h, say, visible } from "../dom.js";
 import { declined, explain } from "../errors.js";
 import { exact, parseAmount } from "../money.js";
 import { planAllowance } from "../paying.js";
@@ -35,8 +35,8 @@ export function registering(app) {
     { type: "file", accept: ".json,application/json", onchange: () => read() });
 
   function tell(id, text) {
-    notes[id].textContent = text;
-    if (id !== "registration") form.elements[id].setAttribute("aria-invalid", text === "" ? "false" : "true");
+    notes[id].textContent = visible(text);
+    form.elements[id].setAttribute("aria-invalid", text === "" ? "false" : "true");
   }
 
   async function read() {
@@ -58,7 +58,8 @@ export function registering(app) {
   /** The first thing that is wrong, told at its field; the four values where nothing is. */
   async function values() {
     const wrong = (input, text) => { tell(input.id, text); input.focus(); return null; };
-    const found = { key: key.value.trim().toLowerCase(), peer: peer.value.trim(), payout: payout.value.trim().toLowerCase() || app.wallet.account };
+    const { account } = app.wallet;
+    const found = { account, key: key.value.trim().toLowerCase(), peer: peer.value.trim(), payout: payout.value.trim().toLowerCase() || account };
     if (!ADDRESS.test(found.key) || BigInt(found.key) === 0n) return wrong(key, "An address is 0x and 40 hex digits.");
     const port = Number(PEER.exec(found.peer)?.[1] ?? 0);
     if (port < 1 || port > 65535 || found.peer.length > MAX_PEER) return wrong(peer, "Write host and port, like gpu.example.org:7700.");
@@ -84,7 +85,7 @@ export function registering(app) {
     } catch (error) {
       if (declined(error)) return;
       const { title, why } = await explain(error);
-      note.textContent = `${title}. ${why}`;
+      note.textContent = visible(`${title}. ${why}`);
     }
   } }, fileField, keyField, peerField, stakeField, more, note,
     h("div", { class: "buttons" }, h("button", { class: "primary", id: "register-button" }, "Review the registration")));
@@ -110,10 +111,10 @@ async function spelledRight(text) {
   return !(/[A-F]/.test(text) && /[a-f]/.test(text)) || (await checksum(text.toLowerCase())) === text;
 }
 
-async function action(app, { key, peer, payout, stake }, sent) {
-  const { run, wallet } = app;
+async function action(app, { account, key, peer, payout, stake }, sent) {
+  const { run } = app;
   const { registry } = run.addresses;
-  const { how, first } = await planAllowance(app, registry, stake, "the registry");
+  const { how, first } = await planAllowance(app, account, registry, stake, "the registry");
   const [signing, paid] = await Promise.all([checksum(key), checksum(payout)]);
   return {
     title: `Register a computer with ${exactly(run, stake)} at stake`,
@@ -121,11 +122,11 @@ async function action(app, { key, peer, payout, stake }, sent) {
       ["You stake", exactly(run, stake), `taken if an offence of this key is proved; else yours again ${span(run.params.disputePeriod)} after its last credited epoch`],
       ["Signing key", copyable(signing, "signing key", true), "compare it with what the computer shows: whoever holds this key puts your stake at risk"],
       ["Others reach it at", peer],
-      ["Paid to", copyable(paid, "payout address", true), payout === wallet.account ? "your account" : "not your account"],
+      ["Paid to", copyable(paid, "payout address", true), payout === account ? "your account" : "not your account"],
       how,
       ["Then", ["run ", h("code", {}, "commonweight provider start"), " on that computer"]],
     ].filter(Boolean),
     call: { to: registry, name: "ProviderRegistry.register", values: [key, payout, peer, stake], value: run.asset.native ? stake : 0n },
-    first, sent,
+    account, first, sent,
   };
 }
