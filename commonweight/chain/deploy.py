@@ -20,7 +20,7 @@ from commonweight.chain.abi import creation_code, interface
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
 from commonweight.chain.structs import RunAddresses
-from commonweight.errors import ChainError, ConfigError
+from commonweight.errors import ChainError, ConfigError, NodeFailed
 
 SCHEMA = "commonweight.deployment.v1"
 COMPILER = "solc 0.8.30, evm shanghai"
@@ -71,10 +71,30 @@ class Deployment:
         }
 
 
+def check_blocks(chain: Chain) -> None:
+    """Raise ChainError where contracts see other blocks than RPC tells: no report could be accepted there."""
+    head = chain.block("latest")
+    if head.number == 0:
+        return
+    # Creation code that returns BLOCKHASH of the block before: PUSH8 number, BLOCKHASH, MSTORE at 0, RETURN 32 bytes.
+    code = "0x67" + (head.number - 1).to_bytes(8, "big").hex() + "4060005260206000f3"
+    try:
+        seen = str(chain.rpc("eth_call", {"data": code}, "latest"))
+    except NodeFailed:
+        return  # this node calls no creation code, and tells nothing by it
+    if seen != "0x" + head.parent_hash.hex():
+        raise ChainError(
+            f"No run can live on chain {chain.chain_id}.",
+            "Its contracts see other blocks than its RPC tells (as on Arbitrum): every report would be refused",
+            "Choose another chain.",
+        )
+
+
 def deploy_factory(chain: Chain, progress: Callable[[str], None] | None = None) -> Deployment:
     """Deploy all implementations and the factory from the chain's key; `progress` gets each contract's name when it is
-    mined.
+    mined. Raises ChainError on a chain where no run can live.
     """
+    check_blocks(chain)
 
     def deploy(contract: str, arguments: tuple[object, ...] = (), shown: tuple[str, ...] = ()) -> Deployed:
         receipt = chain.deploy(creation_code(interface(contract), arguments), contract)

@@ -59,6 +59,7 @@ def create(
 ) -> None:
     """Create a run: puts its configuration into the store and its contracts on the chain."""
     from commonweight.chain.contracts import Asset
+    from commonweight.chain.deploy import check_blocks
     from commonweight.chain.structs import ZERO_ADDRESS
     from commonweight.cli.runfile import read_runfile
 
@@ -67,6 +68,7 @@ def create(
     draft = read_runfile(config)
     chain = session.signing_chain
     maker = session.factory(chain)
+    check_blocks(chain)
     asset = Asset(chain, draft.asset or ZERO_ADDRESS)
     decimals, symbol = asset.decimals(), asset.symbol()
     config_cid = str(session.store.put(draft.config.to_bytes()))

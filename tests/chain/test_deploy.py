@@ -16,9 +16,16 @@ from commonweight.audit.deployed import check_deployments_file
 from commonweight.audit.findings import AuditReport
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
-from commonweight.chain.deploy import IMPLEMENTATIONS, find_factory, read_deployment, write_deployment
+from commonweight.chain.deploy import (
+    IMPLEMENTATIONS,
+    check_blocks,
+    deploy_factory,
+    find_factory,
+    read_deployment,
+    write_deployment,
+)
 from commonweight.chain.keys import create_keystore
-from commonweight.errors import ConfigError, ContractError, WrongChain
+from commonweight.errors import ChainError, ConfigError, ContractError, WrongChain
 from tests.chain.scenario import KEYS, World, make_params
 
 pytestmark = pytest.mark.chain
@@ -160,3 +167,17 @@ def test_arguments_that_were_not_the_factorys_are_refuted(world: World) -> None:
     false = replace(world.deployment, factory=replace(world.deployment.factory, arguments=swapped))
     found = verdicts(check_deployments_file(final_at_once(world), false))
     assert {("transactions", "RunFactory"), ("factory", "")} <= found
+
+
+def test_a_chain_whose_contracts_see_other_blocks_is_refused(
+    chain_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Arbitrum, where a contract's block numbers are those of the chain below: no report could be accepted."""
+    chain = Chain([chain_url], KEYS[0], state_dir=tmp_path)
+    chain.transfer(KEYS[1].address, 1)
+    check_blocks(chain)
+    real = chain.block
+    monkeypatch.setattr(chain, "block", lambda block="latest": replace(real(block), number=300_000_000))
+    with pytest.raises(ChainError, match="No run can live on chain"):
+        deploy_factory(chain)
+    assert chain.transaction_count(KEYS[0].address) == 1

@@ -14,9 +14,10 @@ contract PaymentsRequestWithdrawalTest is PaymentSteps {
         vm.startPrank(payer);
         vm.expectRevert(IInferencePayments.ZeroAmount.selector);
         payments.requestWithdrawal(id, 0);
+        payments.requestWithdrawal(id, 100);
         payments.requestWithdrawal(id, 900);
         vm.stopPrank();
-        eq(payments.channel(id).withdrawalAmount, 900, "amount");
+        eq(payments.channel(id).withdrawalAmount, 900, "in place of the first");
         eq(payments.channel(id).withdrawalAt, block.timestamp + 50, "due");
     }
 }
