@@ -106,7 +106,8 @@ contract RevenueDistributor is IRevenueDistributor {
         uint256 carry = _credited.carry + excess;
         ComputePool memory pool = _loadPool();
         pool.allocated += amount - (carry >> SCALE_BITS);
-        pool.wagesMissing = false;
+        // A token can make another epoch final while these arrive.
+        pool.wagesMissing = ICampaign(msg.sender).wagesDue() != 0;
         _storePool(pool);
         _credited.carry = uint64(carry);
         emit WagesReceived(amount);

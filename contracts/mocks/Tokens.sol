@@ -102,6 +102,9 @@ contract HookToken is ERC20("Hook", "HKT") {
 contract MeddlingToken is ERC20("Meddling", "MDL") {
     address internal _target;
     bytes internal _data;
+    bool internal _alone;
+
+    error Busy();
 
     function mint(address to, uint256 amount) external {
         _mint(to, amount);
@@ -111,13 +114,20 @@ contract MeddlingToken is ERC20("Meddling", "MDL") {
         (_target, _data) = (target, data);
     }
 
+    /// @dev From now on nothing moves within that call. Nor does anything while its target is the token itself.
+    function alone() external {
+        _alone = true;
+    }
+
     function _update(address from, address to, uint256 amount) internal override {
         address target = _target;
+        if (target == address(this)) revert Busy();
         if (target != address(0)) {
             // Once only, or a call that moves the token would go on for ever.
-            delete _target;
+            _target = _alone ? address(this) : address(0);
             (bool ok,) = target.call(_data);
             ok;
+            delete _target;
         }
         super._update(from, to, amount);
     }

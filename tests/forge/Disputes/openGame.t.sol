@@ -30,13 +30,17 @@ contract DisputesOpenGameTest is RootGameSteps {
         uint256 game = _open(bob);
         vm.warp(block.timestamp + 20);
         disputes.timeoutAnswer(game);
-        vm.warp(block.timestamp + 500);
+        vm.warp(block.timestamp + 499);
+        uint256 last = _open(dave);
+        vm.warp(block.timestamp + 1);
         uint256 value = ready(carol, address(disputes), CHALLENGE_BOND);
         vm.prank(carol);
         vm.expectRevert(IDisputes.NotPending.selector);
         disputes.openGame{value: value}(bad);
         disputes.closeGame(game);
         eq(oracle.owedTo(bob), 3 * (BOND / 10), "fraud by default");
+        disputes.closeGame(last);
+        eq(disputes.owedTo(dave), CHALLENGE_BOND, "bond back");
     }
 
     /// Once a default has become fraud nothing is left to ask.

@@ -131,6 +131,29 @@ contract ReuseAttackTest is DisputeSteps {
         eq(balance(payoutAddress(1)), 6_000, "wages");
     }
 
+    /// Wages of an epoch that it makes final in between, and does not let move, stay due, and claims wait for them.
+    function test_attack_tokenFinalisesAnEpochWhileWagesMove() public {
+        MeddlingToken token = _wagesAboutToMove();
+        token.meddle(address(token), "");
+        oracle.finalizeEpoch(accepted);
+        eq(campaign.wagesDue(), 6_000, "held back");
+        close(2);
+        clearList();
+        list(0, 10);
+        submit(honestReport(2));
+        vm.warp(oracle.epochInfo(2).openUntil);
+        token.alone();
+        token.meddle(address(oracle), abi.encodeCall(ICreditOracle.finalizeEpoch, (accepted)));
+        campaign.payWages();
+        eq(campaign.wagesDue(), 100, "those of the third");
+        vm.expectRevert(IRevenueDistributor.WagesMissing.selector);
+        this.claimOfFirst();
+        campaign.payWages();
+        eq(campaign.wagesDue(), 0, "none is lost");
+        claimCompute(0);
+        claimCompute(1);
+    }
+
     function claimOfFirst() external {
         claimCompute(0);
     }
