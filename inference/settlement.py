@@ -20,6 +20,8 @@ from commonweight.errors import ChainError, ContractError
 from inference.metering import Account, Ledger
 
 MAX_CLAIMS = 50
+# What the payments contract finds wrong with a claim; all else (a token that is paused, say) is no fault of the voucher.
+FAULTS = {"NotServer", "VoucherNotNew", "AmountExceedsVoucher", "VoucherExceedsDeposit", "BadSignature"}
 _log = structlog.get_logger("settlement")
 
 
@@ -103,6 +105,8 @@ class Settler:
         try:
             return [self._send_one(claims)]
         except ContractError as error:
+            if error.name not in FAULTS:
+                raise
             if len(claims) == 1:
                 self._refused(claims[0], error)
                 return []

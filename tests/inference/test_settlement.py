@@ -25,9 +25,12 @@ class StubPayments(StubChain):
 
     sent: list[list[VoucherClaim]] = field(default_factory=list)
     refuses: set[bytes] = field(default_factory=set)
+    asset_error: str = ""
     dies: bool = False
 
     def settle(self, claims: Sequence[VoucherClaim]) -> Receipt:
+        if self.asset_error:
+            raise ContractError(self.asset_error, "settle was refused")
         for claim in claims:
             if claim.channel_id in self.refuses or claim.amount <= self.channels[claim.channel_id].settled:
                 raise ContractError("BadSignature", "settle was refused", "BadSignature (position 0)")
@@ -158,6 +161,18 @@ def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> Non
     refused = scene.ledger.account(A)
     assert refused is not None and "BadSignature" in refused.refused
     assert scene.settler.settle_all() == []
+
+
+@pytest.mark.parametrize("name", ["SafeERC20FailedOperation", "EnforcedPause", "DepositsOpen", "PoolFull"])
+def test_what_is_no_fault_of_a_voucher_is_tried_again(scene: Scene, name: str) -> None:
+    """A token that was paused for an hour would else leave everything that was served until then unpaid."""
+    for channel in (A, B):
+        scene.charge(channel, 100, 40)
+    scene.chain.asset_error = name
+    with pytest.raises(ContractError):
+        scene.settler.settle_all()
+    scene.chain.asset_error = ""
+    assert [(s.channels, s.amount) for s in scene.settler.settle_all()] == [(2, 80)]
 
 
 def test_no_more_than_the_deposit_is_asked_for(scene: Scene) -> None:

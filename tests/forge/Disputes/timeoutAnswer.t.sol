@@ -27,6 +27,21 @@ contract DisputesTimeoutAnswerTest is RootGameSteps {
         eq(uint256(oracle.epochInfo(1).state), uint256(EpochState.Void), "void all the same");
     }
 
+    /// The dispute period counts from the void, however late that was called.
+    function test_aLateDefaultLeavesTheWholePeriodToAnswer() public eachAsset {
+        _honest();
+        uint256 game = _open(carol);
+        vm.warp(block.timestamp + 39);
+        disputes.timeoutAnswer(game);
+        vm.warp(block.timestamp + 499);
+        vm.expectRevert(IDisputes.TooEarly.selector);
+        disputes.closeGame(game);
+        _answer(6, 0);
+        vm.warp(block.timestamp + 20);
+        disputes.closeGame(game);
+        eq(oracle.bondOf(vm.addr(signerKeys[0])), BOND, "no fraud");
+    }
+
     /// A question that nobody defaulted on before the report was final costs nobody anything.
     function test_unansweredButFinalReturnsTheBond() public eachAsset {
         _honest();
