@@ -27,6 +27,7 @@ library Assets {
             return;
         }
         if (msg.value != 0) revert WrongValue(0);
+        if (amount == 0) return; // some tokens refuse to move nothing, and a run may ask for no bond
         uint256 before = IERC20(asset).balanceOf(address(this));
         IERC20(asset).safeTransferFrom(from, address(this), amount);
         uint256 received = IERC20(asset).balanceOf(address(this)) - before;

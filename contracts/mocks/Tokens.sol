@@ -133,6 +133,20 @@ contract MeddlingToken is ERC20("Meddling", "MDL") {
     }
 }
 
+/// @notice Refuses to move nothing, as some do.
+contract WholeToken is ERC20("Whole", "WHL") {
+    error Nothing();
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        if (amount == 0) revert Nothing();
+        super._update(from, to, amount);
+    }
+}
+
 /// @notice Changes everybody's balance by one factor, as rebasing tokens do.
 contract RebasingToken {
     uint256 internal _numerator = 1;

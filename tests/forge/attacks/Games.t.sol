@@ -5,7 +5,8 @@ import {RootGameSteps} from "../support/RootGameSteps.sol";
 import {TreeModel} from "../support/TreeModel.sol";
 import {ICreditOracle} from "../../../contracts/interfaces/ICreditOracle.sol";
 import {IDisputes} from "../../../contracts/interfaces/IDisputes.sol";
-import {EpochState, Sibling} from "../../../contracts/interfaces/Types.sol";
+import {EpochState, RunParams, Sibling} from "../../../contracts/interfaces/Types.sol";
+import {WholeToken} from "../../../contracts/mocks/Tokens.sol";
 
 /// @notice Attacks by and on the root game.
 contract GameAttackTest is RootGameSteps {
@@ -31,6 +32,27 @@ contract GameAttackTest is RootGameSteps {
         vm.prank(carol);
         vm.expectRevert(IDisputes.GameOver.selector);
         disputes.descend(game, d, 0);
+    }
+
+    /// In a run that asks for no bonds, a token that refuses to move nothing would put every report beyond doubt.
+    function test_attack_tokenThatMovesNotNothing() public {
+        asset = address(new WholeToken());
+        RunParams memory p = defaultParams();
+        (p.challengeBond, p.disputeBond, p.providerStake) = (0, 0, 0);
+        createRun(p);
+        _hide();
+        vm.startPrank(carol);
+        registry.register(address(0x3999), carol, "", 0);
+        disputes.challengeCredits(1, 0, keccak256("why"));
+        uint256 game = disputes.openGame(bad);
+        vm.stopPrank();
+        _answer(6, 0);
+        _descend(game, 6, 0, 16);
+        _answer(1, 16);
+        _prove(33);
+        _fell();
+        disputes.closeGame(game);
+        disputes.closeChallenge(1, 0);
     }
 
     function test_attack_treeWithheldForGood() public eachAsset {
