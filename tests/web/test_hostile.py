@@ -295,6 +295,62 @@ async def test_marks_that_turn_text_around_are_shown_as_what_they_are(
     assert "\\u202eDLO" in await visit.text("#progress")
 
 
+async def test_the_largest_figures_and_longest_texts_fit_a_phone(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    most = (1 << 127) - 1
+    token = deploy_token(stage_now.chain.url, "BareToken", ME)
+    texts = {"name": "W" * 300, "data_licence": "L" * 90, "weights_licence": "L" * 90, "config_cid": "b" * 90}
+    sums = {"provider_stake": 0, "signer_bond": most, "wage_per_credit": (1 << 80) - 1}
+    world = make_world(stage_now.chain.url, tmp_path / "nonces", asset=token, goal=most - 1, cap=most, **texts, **sums)
+    world.by(2).registry.register(KEYS[3].address, KEYS[3].address, "p" * 300 + ":1", 0)
+    await visit.page.set_viewport_size({"width": 320, "height": 740})
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")))
+    await visit.connect()
+    for tab in ("overview", "funding", "training", "providers", "audit"):
+        await visit.page.evaluate(f"location.hash = '{tab}'")
+        await visit.page.wait_for_selector(f".tabs a[href='#{tab}'][aria-current]")
+        if tab == "providers":
+            await visit.page.fill("#provider-lookup", "#0")
+            await visit.page.press("#provider-lookup", "Enter")
+            await visit.see("ppp", "#mine")
+        await visit.page.wait_for_load_state("networkidle")
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= 320, tab
+    await visit.page.evaluate("location.hash = 'funding'")
+    await review(visit, "1000")
+    assert await visit.page.evaluate("document.querySelector('#review').scrollWidth") <= 320
+
+
+async def test_entries_that_are_wrong_are_marked_and_their_reasons_named(open_site: Served, visit: Visit) -> None:
+    await visit.go(open_site)
+    assert "Missing to the goal: 4 ETH." in await visit.text("#progress")
+    await visit.go(open_site, "funding")
+
+    async def marked(entry: str) -> str:
+        """The texts that describe a wrong entry."""
+        field = visit.page.locator(entry)
+        assert await field.get_attribute("aria-invalid") == "true"
+        names = (await field.get_attribute("aria-describedby") or "").split()
+        return " ".join([await visit.text(f"#{name}") for name in names])
+
+    await visit.page.fill("#amount", "0")
+    assert "above zero" in await marked("#amount")
+    await visit.page.fill("#lookup", "0x12")
+    await visit.page.press("#lookup", "Enter")
+    assert "40 hex digits" in await marked("#lookup")
+    await visit.page.fill("#lookup", ME)
+    await visit.page.press("#lookup", "Enter")
+    assert await visit.page.get_attribute("#lookup", "aria-invalid") == "false"
+    await visit.page.evaluate("location.hash = 'providers'")
+    await visit.page.fill("#provider-lookup", "#77")
+    await visit.page.press("#provider-lookup", "Enter")
+    await visit.see("is no provider of this run", "#mine")
+    assert "no provider of this run" in await marked("#provider-lookup")
+    await visit.page.goto(f"{open_site.url}?run=0x12")
+    await visit.see("is not an address", "main")
+    assert "40 hex digits" in await marked("#run")
+
+
 async def test_a_page_within_a_page_signs_nothing(plain_site: str, open_site: Served, visit: Visit) -> None:
     query = urlencode({"rpc": open_site.world.url, "run": open_site.world.run.address})
     await visit.page.goto(f"{plain_site}config.json")  # a server that sends no policy, and a page that it does not know

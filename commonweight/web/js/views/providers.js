@@ -31,6 +31,7 @@ export function providers(app) {
       const own = wallet.connected ? indexOf(app, wallet.account) : null;
       region(newSlot, [own === null && s.finishedAt === 0n && !s.failed], () => [own === null && s.finishedAt === 0n && !s.failed && form]);
       const index = indexOf(app, lookup.wanted() ?? wallet.account);
+      lookup.mark(lookup.wanted() !== null && index === null);
       if (index === null) {
         drawn = null;
         region(mineSlot, ["none", wallet.account, lookup.wanted()], () => nobody(app, lookup.wanted()));
@@ -61,7 +62,7 @@ function indexOf({ ledger }, wanted) {
 function nobody({ wallet }, wanted) {
   const text = wanted ? `${wanted} is no provider of this run.`
     : wallet.connected ? "Your account is no provider of this run." : "Connect a provider's wallet to see its work, or look a provider up below.";
-  return card("mine", "My work", h("p", {}, text));
+  return card("mine", "My work", h("p", { id: "nobody" }, text));
 }
 
 async function readProvider({ run, rpc, snapshot, ledger }, index) {
@@ -196,12 +197,13 @@ function leaderboard(app) {
 
 function lookupForm(changed) {
   let chosen = null;
-  const input = h("input", { id: "provider-lookup", name: "provider", autocomplete: "off", spellcheck: "false", placeholder: "#0 or 0x…" });
+  const input = h("input", { id: "provider-lookup", name: "provider", autocomplete: "off", spellcheck: "false", placeholder: "#0 or 0x…", "aria-describedby": "nobody" });
   const root = h("form", { class: "lookup", onsubmit: (event) => {
     event.preventDefault();
     chosen = input.value.trim() || null;
     changed();
   } }, h("div", { class: "field" }, h("label", { for: "provider-lookup" }, "Look up a provider by index or account"),
     h("div", { class: "row" }, input, h("button", {}, "Look up"))));
-  return { root, wanted: () => chosen };
+  const mark = (wrong) => input.setAttribute("aria-invalid", wrong ? "true" : "false");
+  return { root, mark, wanted: () => chosen };
 }
