@@ -217,6 +217,31 @@ async def test_a_node_that_moves_a_tokens_decimal_point_is_found_out(
     assert visit.wallet.asked.count("eth_signTypedData_v4") == 0
 
 
+async def test_a_node_whose_clock_is_ahead_makes_no_signature_last(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    url = stage_now.chain.url
+    world = make_world(url, tmp_path / "nonces", asset=deploy_token(url, "DollarToken", ME), goal=10**6, cap=10**13)
+
+    def ahead(call: dict[str, Any], answer: Any) -> Any:
+        if call["method"] != "eth_getBlockByNumber" or answer is None:
+            return answer
+        return {**answer, "timestamp": hex(int(answer["timestamp"], 16) + 10**9)}
+
+    await visit.page.route(f"{url}/**", spoiling(ahead))
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "funding")
+    await visit.connect()
+    await review(visit, "10")
+    await visit.confirm()
+    await visit.until("mined")
+    sent = rpc(url, "eth_getTransactionByHash", visit.wallet.sent[0])
+    head = rpc(url, "eth_getBlockByNumber", "latest", False)
+    assert isinstance(sent, dict)
+    assert isinstance(head, dict)
+    until = int(sent["input"][10 + 3 * 64 : 10 + 4 * 64], 16)  # validBefore
+    assert until - int(head["timestamp"], 16) <= 3600
+
+
 async def test_a_node_that_stands_still_is_said_to(open_site: Served, visit: Visit) -> None:
     def base(call: dict[str, Any], answer: object) -> object:
         return "0x2105" if call["method"] == "eth_chainId" else answer  # a local chain may stand still

@@ -102,9 +102,9 @@ function signed({ kind, calls, domain, how, label, message, values, instead }) {
   const step = {
     label, doing: "Your wallet asks you to sign. It costs nothing.",
     async run(context) {
-      const { snapshot } = context.app;
-      if (ready !== null && snapshot.time + HURRY_S < ready.until) return call(context, ready.until, ready.signature);
-      const until = snapshot.time + LIFE_S;
+      const now = await timeOf(context.app);
+      if (ready !== null && now + HURRY_S < ready.until) return call(context, ready.until, ready.signature);
+      const until = now + LIFE_S;
       const signature = await sign(context, kind, domain, message(context, until));
       if (signature === null) {
         context.tell(`This wallet cannot sign that. ${instead.doing}`);
@@ -115,6 +115,15 @@ function signed({ kind, calls, domain, how, label, message, values, instead }) {
     },
   };
   return { calls, how, first: [step] };
+}
+
+/** The chain's time by the wallet's own node, where that can be asked: the page's may lie, and a signature would outlast what the person was told. */
+async function timeOf({ wallet, snapshot }) {
+  try {
+    return BigInt((await wallet.request("eth_getBlockByNumber", ["latest", false])).timestamp);
+  } catch {
+    return snapshot.time;
+  }
 }
 
 /** [v, r, s] of the account's signature; null where the wallet signs no typed data, or is a contract that signs in its own way. */

@@ -2,7 +2,7 @@
 
 import { Content } from "./content.js";
 import { checksum } from "./crypto.js";
-import { find, h, region, say, shorten } from "./dom.js";
+import { find, h, region, say, shorten, visible } from "./dom.js";
 import { explain } from "./errors.js";
 import { Evidence } from "./evidence.js";
 import { Transactions } from "./transactions.js";
@@ -87,13 +87,13 @@ function pick() {
   const dialog = find("picker");
   const message = h("div", { class: "message", role: "status", "aria-live": "polite" });
   const connect = async (choice) => {
-    message.replaceChildren(`${choice.info.name} asks you whether this page may see your address.`);
+    message.replaceChildren(visible(`${choice.info.name} asks you whether this page may see your address.`));
     try {
       if (await app.wallet.connect(choice)) dialog.close();
       else message.replaceChildren("You declined in the wallet. Nothing has changed.");
     } catch (error) {
       const { title, why, fix } = await explain(error);
-      message.replaceChildren(`${title}. ${why} ${fix}`);
+      message.replaceChildren(visible(`${title}. ${why} ${fix}`));
     }
   };
   const choices = app.wallet.choices;
