@@ -20,7 +20,7 @@ from commonweight.errors import ChainError, ContractError
 from inference.metering import Account, Ledger
 
 MAX_CLAIMS = 50
-# What the payments contract finds wrong with a claim; all else (a token that is paused, say) is no fault of the voucher.
+# What the contract finds wrong with a claim; all else (a token that is paused, say) is no fault of the voucher.
 FAULTS = {"NotServer", "VoucherNotNew", "AmountExceedsVoucher", "VoucherExceedsDeposit", "BadSignature"}
 _log = structlog.get_logger("settlement")
 
