@@ -223,16 +223,15 @@ class Payer:
         missing = needed - (state.deposited - state.withdrawal_amount)
         if missing <= 0:
             return 0
-        if limits.deposit is None:
+        if limits.deposit is None or limits.deposit < missing:
             raise PaymentError(
                 "The channel does not hold enough",
-                f"{missing} smallest units of {self.run.asset.symbol()} are missing for this request",
-                f"pay into it by --deposit AMOUNT, or by commonweight infer channel open {offer.pay_to} AMOUNT",
+                f"{limits.shown(missing)} is missing for this request",
+                f"pay at least that into it by --deposit, or by commonweight infer channel open {offer.pay_to} AMOUNT",
             )
-        amount = max(limits.deposit, missing)
         paying = Run.at(self.run.chain.with_key(self.key), self.run.address)
-        paying.payments.deposit(self.key.address, offer.pay_to, offer.withdraw_delay_s, amount)
-        return amount
+        paying.payments.deposit(self.key.address, offer.pay_to, offer.withdraw_delay_s, limits.deposit)
+        return limits.deposit
 
     # --- paying ------------------------------------------------------------------------------------------------------
 

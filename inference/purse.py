@@ -1,8 +1,9 @@
 """The payer's own ledger: every ceiling that was signed, for which request, and what receipts say was charged for it.
 
 It is what keeps a server honest: a receipt counts only for a request that this purse made, for at most what was
-promised for it, and the receipts of a channel follow each other without gaps. A ceiling is on disk before it is
-signed, so no crash makes a payer sign one twice. Several processes may share a purse.
+promised for it, the receipts of a channel follow each other without gaps, and their sum stays within what was signed.
+A ceiling is on disk before it is signed, so no crash makes a payer sign one twice. Several processes may share a
+purse.
 """
 
 from __future__ import annotations
@@ -183,6 +184,12 @@ def _check(db: sqlite3.Connection, channel: str, standing: Standing, served: Ser
         raise PaymentError(
             "A receipt charges more than the request could cost",
             f"{served.amount}, where at most {row[1]} were promised",
+            _LEAVE,
+        )
+    if served.cumulative > standing.highest:
+        raise PaymentError(
+            "A receipt charges more than was signed",
+            f"it says {served.cumulative} in all, the highest voucher is {standing.highest}",
             _LEAVE,
         )
 

@@ -15,7 +15,7 @@ from commonweight.chain.structs import VoucherClaim
 from commonweight.errors import CommonweightError, InferenceError, PaymentError, PaymentRefused
 from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.vouchers import sign_voucher
-from commonweight.protocol.x402 import HEADER_REQUIRED, PaymentRequired, Reason, Requirements
+from commonweight.protocol.x402 import HEADER_REQUIRED, Payment, PaymentRequired, Reason, Requirements
 from inference.client import Ask, PaidAnswer, Payer
 from inference.purse import Purse
 from inference.wire import Wire
@@ -307,3 +307,51 @@ def test_signed_documents_survive_json(site: Site, payer: Payer, liar: Liar) -> 
     answer = ask(payer, liar)
     again = Signed.from_json(json.loads(json.dumps(answer.signed)))
     assert again.digest == answer.receipt_digest
+
+
+def test_refusing_a_voucher_does_not_make_the_request_cost_twice(site: Site, payer: Payer, liar: Liar) -> None:
+    """The server calls a voucher out of step, gets another, answers that, and charges for both."""
+    ceilings: list[int] = []
+    receipts: list[Any] = []
+
+    def charge(body: dict[str, Any]) -> None:
+        true = body["receipt"]["body"]
+        for number, ceiling in enumerate(dict.fromkeys(ceilings), 1):
+            changed = {
+                **true,
+                "sequence": number,
+                "ceiling": str(ceiling),
+                "cumulative": str(number * int(true["amount"])),
+            }
+            receipts.append(sign("served", changed, SERVER_KEY.private_key, site.run.oracle.domain()).to_json())
+        body["receipt"] = receipts[-1]
+
+    def twice(request: httpx.Request) -> httpx.Response:
+        if "payment-signature" in request.headers:
+            ceilings.append(Payment.from_header(request.headers["payment-signature"]).voucher.cumulative)
+            if len(ceilings) == 1:
+                return httpx.Response(402, json={"error": {"message": "no", "code": Reason.AMOUNT_MISMATCH}})
+        return liar(request)
+
+    def elsewhere(path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        if path.endswith("receipts"):
+            return {"receipts": receipts}
+        if "channelState" in body:
+            body["channelState"] |= {
+                "sequence": len(receipts),
+                "chargedCumulativeAmount": receipts[-1]["body"]["cumulative"],
+            }
+        return None if "error" in body else body
+
+    liar.answer, liar.elsewhere = charge, elsewhere
+    with (
+        Wire("http://liar", httpx.Client(transport=httpx.MockTransport(twice))) as connection,
+        pytest.raises(PaymentError, match="more than was signed"),
+    ):
+        payer.ask(connection, QUESTION, limits())
+    assert max(ceilings) == 14 * PRICE + 1
+
+
+def test_no_more_is_paid_in_than_was_allowed(payer: Payer, liar: Liar) -> None:
+    refused(payer, liar, "does not hold enough", deposit=1)
+    assert liar.paid == 0

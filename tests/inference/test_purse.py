@@ -106,6 +106,16 @@ def test_a_charge_that_was_not_promised_is_refused(purse: Book, lie: Served, mat
     assert purse.standing(CHANNEL) == Standing(0, 0, 100, 100)
 
 
+def test_promises_that_failed_are_never_charged_beyond_what_was_signed(purse: Book) -> None:
+    purse.promise(CHANNEL, REQUEST, 100)
+    purse.fail(CHANNEL, 100)
+    assert purse.promise(CHANNEL, REQUEST, 100) == 101
+    purse.count(receipt(1, 101, 60, 60), "first")
+    with pytest.raises(PaymentError, match="more than was signed"):
+        purse.count(receipt(2, 100, 42, 102), "second")
+    assert purse.count(receipt(2, 100, 41, 101), "second")
+
+
 def test_one_promise_is_charged_once(purse: Book) -> None:
     purse.promise(CHANNEL, REQUEST, 100)
     purse.count(receipt(1, 100, 30, 30), "first")
