@@ -2,7 +2,7 @@
 charged.
 
 A request is reserved at its maximum price before it is answered, and charged at its actual price before the end of
-its answer leaves the server. Both are commits of SQLite with `synchronous=FULL`, so that a crash at any moment loses
+its answer leaves the server. Both are commits that wait for the disk, so that a crash at any moment loses
 neither the highest voucher nor a charge, and no voucher pays twice. Amounts are decimal text, as they may pass 64
 bits. One `Ledger` may be used from many threads; a second process on the same file is refused.
 """
@@ -12,16 +12,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from commonweight.errors import InferenceError, PaymentRefused
 from commonweight.protocol.vouchers import SignedVoucher
 from commonweight.protocol.x402 import Reason
+from inference.database import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS channels (
@@ -129,7 +128,6 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
         self._guard = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,32 +139,15 @@ class Ledger:
                 "stop that one, or use another data directory",
             ) from None
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
+            self._db = Database(path, "ledger", _SCHEMA)
+        except InferenceError:
             os.close(self._guard)
-            raise InferenceError(
-                f"The ledger {path} cannot be opened", str(error), "restore it from a backup"
-            ) from error
+            raise
 
     def close(self) -> None:
         """Close the file and let another process have it."""
-        with self._lock:
-            self._db.close()
-            os.close(self._guard)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        self._db.close()
+        os.close(self._guard)
 
     # --- channels ----------------------------------------------------------------------------------------------------
 
@@ -176,7 +157,7 @@ class Ledger:
         Should the chain have settled more than this ledger charged (a ledger restored from a backup), the chain is
         right.
         """
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute(_OBSERVE, _observed(facts))
             account = _account(db, facts.channel_id)
             if facts.settled > account.charged:
@@ -186,23 +167,23 @@ class Ledger:
 
     def account(self, channel_id: bytes) -> Account | None:
         """The channel, or None if it was never observed."""
-        with self._lock:
-            return _find(self._db, channel_id)
+        with self._db.reading() as db:
+            return _find(db, channel_id)
 
     def accounts(self) -> list[Account]:
         """Every channel in which money is at stake: charged and not settled, or reserved."""
-        with self._lock:
-            rows = self._db.execute(
+        with self._db.reading() as db:
+            rows = db.execute(
                 "SELECT id FROM channels WHERE charged != settled"
                 " OR id IN (SELECT channel FROM requests WHERE state = 'open') ORDER BY id"
             ).fetchall()
-            return [_account(self._db, bytes.fromhex(row[0])) for row in rows]
+            return [_account(db, bytes.fromhex(row[0])) for row in rows]
 
     def refuse(self, channel_id: bytes, reason: str) -> None:
         """Note that the chain refused the channel's voucher: no more requests are taken on it. An empty reason ends
         that.
         """
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute("UPDATE channels SET refused = ? WHERE id = ?", (reason[:500], channel_id.hex()))
 
     # --- requests ----------------------------------------------------------------------------------------------------
@@ -215,7 +196,7 @@ class Ledger:
         it, at no further charge. Raises PaymentRefused. The channel must have been observed.
         """
         channel = voucher.channel_id.hex()
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             account = _account(db, voucher.channel_id)
             earlier = db.execute(
                 "SELECT id, request_sha256, state, receipt, answer FROM requests WHERE channel = ? AND ceiling = ?",
@@ -239,7 +220,7 @@ class Ledger:
 
     def sent(self, request_id: int, tokens: int, answer_sha256: str) -> None:
         """Note, before they leave, that `tokens` of a streamed answer have been sent; `answer_sha256` is of those."""
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute(
                 "UPDATE requests SET sent_tokens = ?, sent_sha256 = ? WHERE id = ? AND state = 'open'",
                 (tokens, answer_sha256, request_id),
@@ -257,7 +238,7 @@ class Ledger:
         if not 0 <= amount <= reservation.maximum:
             raise InferenceError("A charge exceeds what was reserved", f"{amount} of at most {reservation.maximum}")
         channel = reservation.channel_id.hex()
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             account = _account(db, reservation.channel_id)
             before, sequence = account.charged, account.sequence + 1
             signed = receipt(before, sequence)
@@ -275,7 +256,7 @@ class Ledger:
 
     def release(self, reservation: Reservation) -> None:
         """End a request without charging anything. Its voucher stays used."""
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute(
                 "UPDATE requests SET state = 'released', changed_at = ? WHERE id = ? AND state = 'open'",
                 (time.time(), reservation.request_id),
@@ -283,8 +264,8 @@ class Ledger:
 
     def open_requests(self) -> list[Reservation]:
         """Requests that are open: after a start, those that a crash cut off."""
-        with self._lock:
-            rows = self._db.execute(
+        with self._db.reading() as db:
+            rows = db.execute(
                 "SELECT id, channel, ceiling, request_sha256, maximum, note, sent_tokens, sent_sha256 FROM requests"
                 " WHERE state = 'open' ORDER BY id"
             ).fetchall()
@@ -292,8 +273,8 @@ class Ledger:
 
     def receipts(self, channel_id: bytes, after: int, limit: int) -> list[bytes]:
         """Signed receipts of a channel whose sequence is above `after`, in order."""
-        with self._lock:
-            rows = self._db.execute(
+        with self._db.reading() as db:
+            rows = db.execute(
                 "SELECT receipt FROM requests WHERE channel = ? AND sequence > ? ORDER BY sequence LIMIT ?",
                 (channel_id.hex(), after, limit),
             ).fetchall()
@@ -301,7 +282,7 @@ class Ledger:
 
     def forget_answers(self, older_than_s: float) -> None:
         """Drop the text of answers that ended longer ago than this; receipts stay."""
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             db.execute(
                 "UPDATE requests SET answer = NULL WHERE answer IS NOT NULL AND changed_at < ?",
                 (time.time() - older_than_s,),

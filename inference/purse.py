@@ -9,14 +9,13 @@ purse.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from commonweight.errors import PaymentError
 from commonweight.protocol.fields import hex32
+from inference.database import Database
 from inference.receipts import Served
 
 _SCHEMA = """
@@ -48,33 +47,15 @@ class Purse:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise PaymentError(
-                f"The purse {path} cannot be opened", str(error), "restore it, or name another"
-            ) from error
+        self._db = Database(path, "purse", _SCHEMA, PaymentError)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """One transaction on the file, by one thread at a time."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        return self._db.transaction()
 
     def book(self, era: bytes) -> Book:
         """The part of the purse for one chain's past; a development chain that begins anew gets a new one."""

@@ -215,22 +215,22 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     pause_s = max(0.2, min(settings.settle_every_s / 2, opened.serving.till.terms.delay_s / 16, 15.0))
     settle = opened.settler.settle_all
     while not stop.is_set():
-        await _try_settling(settle)
+        await _try("settling", settle)
         settle = opened.settler.settle_due
-        await asyncio.to_thread(opened.ledger.forget_answers, settings.keep_answers_s)
+        await _try("forgetting old answers", partial(opened.ledger.forget_answers, settings.keep_answers_s))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await stop.wait()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.shutdown_s):
-            await _try_settling(opened.settler.settle_all)
+            await _try("settling", opened.settler.settle_all)
 
 
-async def _try_settling(settle: Callable[[], object]) -> None:
+async def _try(what: str, work: Callable[[], object]) -> None:
     try:
-        await asyncio.to_thread(settle)
-    except ChainError as error:
-        _log.error("settling failed and will be tried again", error=str(error))
+        await asyncio.to_thread(work)
+    except (ChainError, InferenceError) as error:
+        _log.error(f"{what} failed and will be tried again", error=str(error))
 
 
 def _announce(settings: ServeSettings, info: ServerInfo, on_ready: Callable[[ServerInfo], None] | None) -> None:

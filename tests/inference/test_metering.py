@@ -255,7 +255,8 @@ def test_a_killed_process_loses_neither_voucher_nor_charge(tmp_path: Path) -> No
 
 def test_commits_wait_for_the_disk(ledger: Ledger, tmp_path: Path) -> None:
     """FULL is 2: SQLite syncs its log at each commit, also against loss of power."""
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    with ledger._db.reading() as db:
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
     other = sqlite3.connect(tmp_path / "ledger.sqlite")
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.close()
@@ -304,3 +305,21 @@ def test_the_lock_is_released_with_the_process(tmp_path: Path) -> None:
     Ledger(path).close()
     Ledger(path).close()
     assert os.access(path, os.R_OK)
+
+
+def pages(ledger: Ledger, most: int) -> None:
+    """Let the file have so many pages at most, as a disk that is full would; 0 for as many as it has."""
+    with ledger._db.reading() as db:
+        db.execute(f"PRAGMA max_page_count = {most or 1}")
+
+
+def test_a_full_disk_is_an_error_by_name_and_leaves_nothing_half_done(ledger: Ledger) -> None:
+    pages(ledger, 0)
+    taken = 0
+    with pytest.raises(InferenceError, match=r"cannot be used.*full"):
+        for taken in range(10_000):
+            reserve(ledger, taken + 1, 0)
+    pages(ledger, 10**6)
+    account = ledger.account(CHANNEL)
+    assert account is not None and (account.ceiling, len(ledger.open_requests())) == (taken, taken)
+    reserve(ledger, taken + 1, 0)

@@ -149,3 +149,13 @@ def test_a_file_that_is_no_purse_is_an_error_by_name(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"something else that is not a database" * 200)
     with pytest.raises(PaymentError, match="cannot be opened"):
         Purse(tmp_path / "other")
+
+
+def test_a_full_disk_is_an_error_by_name_and_promises_nothing(purse: Book) -> None:
+    with purse._purse._db.reading() as db:
+        db.execute("PRAGMA query_only = 1")
+    with pytest.raises(PaymentError, match="cannot be used"):
+        purse.promise(CHANNEL, REQUEST, 100)
+    with purse._purse._db.reading() as db:
+        db.execute("PRAGMA query_only = 0")
+    assert purse.promise(CHANNEL, REQUEST, 100) == 100
