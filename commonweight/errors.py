@@ -232,6 +232,12 @@ class InferenceError(CommonweightError):
     """A model cannot be served, or a request cannot be answered."""
 
 
+class ServerUnreachable(InferenceError):
+    """No connection to an inference server could be made, or it was lost."""
+
+    exit_code = 3
+
+
 class PaymentError(InferenceError):
     """A voucher or channel does not cover what is asked."""
 

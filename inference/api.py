@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -44,6 +45,7 @@ from inference.requests import (
     answer_body,
     chunk_body,
     closing_chunk,
+    opening_chunks,
     read_question,
 )
 from inference.serving import OverloadError, Priced, Serving, Sold
@@ -137,6 +139,8 @@ class _Api:
         assert source is not None
         pieces = self._serving.stream(priced, source) if isinstance(source, Reservation) else _again(source)
         try:
+            for opening in opening_chunks(question, answer_id, created):
+                yield _event(opening)
             async for piece in pieces:
                 if isinstance(piece, Piece):
                     yield _event(chunk_body(question, answer_id, created, piece.text, None))
@@ -254,7 +258,7 @@ def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> 
     app.add_api_route("/v1/completions", api.completions, methods=["POST"], response_model=None)
     app.add_api_route("/v1/chat/completions", api.chat, methods=["POST"], response_model=None)
     app.add_api_route("/v1/models", api.models, methods=["GET"], response_model=None)
-    app.add_api_route("/v1/models/{name}", api.model, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/models/{name:path}", api.model, methods=["GET"], response_model=None)
     app.add_api_route("/v1/channels/{channel}", api.channel, methods=["GET"], response_model=None)
     app.add_api_route("/v1/channels/{channel}/receipts", api.receipts, methods=["GET"], response_model=None)
     app.add_api_route("/healthz", api.health, methods=["GET"], response_model=None)
@@ -262,6 +266,7 @@ def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> 
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(CommonweightError, _refused)
     app.add_exception_handler(HTTPException, _plain_http)
+    app.add_exception_handler(RequestValidationError, _wrong_query)
     app.middleware("http")(_counting(api.metrics))
     return app
 
@@ -330,6 +335,14 @@ async def _failed(_: Request, error: Exception) -> Response:
     _log.error("a request failed", error=repr(error))
     failure = CommonweightError("The server failed to answer", "it has written the cause to its log", "try again later")
     return JSONResponse(_error_body(failure, "server_error", "server_error", ""), 500)
+
+
+async def _wrong_query(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    wrong = RequestError("invalid_request_error", field, f"The request is wrong at {field}", str(first["msg"]))
+    return await _refused(_, wrong)
 
 
 async def _plain_http(_: Request, error: Exception) -> Response:

@@ -45,6 +45,8 @@ class Generator:
             raise InferenceError("The prompt does not fit", f"the context has {self.context} tokens", "shorten it")
         draws = random.Random(sampling.seed)
         writer = _Writer(self.tokenizer, sampling.stop)
+        if stopped():
+            return writer.end(emit, "interrupted")
         with torch.inference_mode():
             cache = self._model.new_cache()
             logits = self._step(prompt, cache)
@@ -69,8 +71,9 @@ def choose(logits: NDArray[np.float32], temperature: float, top_p: float, draw: 
     """The token for logits [vocab] and a draw in [0, 1): nucleus sampling (arXiv 1904.09751), the likeliest at 0."""
     if temperature == 0.0:
         return int(np.argmax(logits))
-    scaled = logits.astype(np.float64) / temperature
-    weights = np.exp(scaled - scaled.max())
+    wide = logits.astype(np.float64)
+    with np.errstate(over="ignore"):  # at the lowest temperatures all but the likeliest are at minus infinity
+        weights = np.exp((wide - wide.max()) / temperature)
     order = np.argsort(-weights, kind="stable")
     total = np.cumsum(weights[order])
     kept = int(np.searchsorted(total, top_p * total[-1])) + 1

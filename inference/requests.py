@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from commonweight.errors import UsageError
 from commonweight.protocol.canonical import Json, JsonObject, sha256_hex
@@ -34,7 +35,7 @@ class _StreamOptions(BaseModel):
 
 class _Common(BaseModel):
     """What both forms share. Parameters that would change the answer and that we do not have are refused, not
-    ignored.
+    ignored; one that is null counts as not given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,6 +50,11 @@ class _Common(BaseModel):
     user: Annotated[str, Field(max_length=200)] | None = None
     presence_penalty: Annotated[float, Field(ge=0.0, le=0.0)] = 0.0
     frequency_penalty: Annotated[float, Field(ge=0.0, le=0.0)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: object) -> object:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
     def stops(self) -> tuple[str, ...]:
         """The stop sequences."""
@@ -147,9 +153,17 @@ def chunk_body(question: Question, answer_id: str, created: int, text: str | Non
     if question.kind == "completion":
         choice["text"] = text or ""
     else:
-        choice["delta"] = {} if text is None else {"role": "assistant", "content": text}
+        choice["delta"] = {} if text is None else {"content": text}
     choices: list[Json] = [choice]
     return _chunk(question, answer_id, created, choices)
+
+
+def opening_chunks(question: Question, answer_id: str, created: int) -> Iterator[JsonObject]:
+    """What comes before the first piece: for a chat, once, who speaks."""
+    if question.kind == "chat":
+        choice: JsonObject = {"index": 0, "finish_reason": None, "logprobs": None}
+        choice["delta"] = {"role": "assistant", "content": ""}
+        yield _chunk(question, answer_id, created, [choice])
 
 
 def closing_chunk(question: Question, answer_id: str, created: int, prompt_tokens: int, tokens: int) -> JsonObject:

@@ -262,7 +262,9 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that gives a connection so long to send a request's head: uvicorn itself would wait for ever."""
+    """HTTP/1.1 that gives a connection so long to send a request's head, or a body that was answered already: uvicorn
+    itself would wait for ever.
+    """
 
     head_s = 15.0
     _timer: asyncio.TimerHandle | None = None
@@ -273,9 +275,9 @@ class _Protocol(H11Protocol):
         self._timer = self.loop.call_later(self.head_s, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Go on waiting while a head is not complete, and no longer when it is."""
+        """Go on waiting while a head or the rest of an answered request is not complete, and no longer when it is."""
         super().data_received(data)
-        incomplete = self.conn.their_state is h11.IDLE
+        incomplete = self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE
         if incomplete and self._timer is None:
             self._timer = self.loop.call_later(self.head_s, self.transport.close)
         elif not incomplete and self._timer is not None:

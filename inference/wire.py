@@ -10,7 +10,7 @@ from typing import Self
 
 import httpx
 
-from commonweight.errors import CanonicalJsonError, FormatError, InferenceError
+from commonweight.errors import CanonicalJsonError, FormatError, InferenceError, ServerUnreachable
 from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32
@@ -54,8 +54,8 @@ class Wire:
     def model(self) -> str:
         """The name of the first model that the server offers."""
         status, _, body = self._exchange("GET", "/v1/models")
-        data = _object(body).get("data")
-        if status != 200 or not isinstance(data, list) or not data or not isinstance(data[0], dict):
+        data = _object(body).get("data") if status == 200 else None
+        if not isinstance(data, list) or not data or not isinstance(data[0], dict):
             raise _unexpected(self._url, status, body)
         return str(data[0].get("id"))
 
@@ -80,8 +80,8 @@ class Wire:
     def receipts(self, channel: bytes, after: int) -> list[Signed]:
         """The next receipts of a channel, not yet checked."""
         status, _, body = self._exchange("GET", f"/v1/channels/{hex32(channel)}/receipts?after={after}")
-        found = _object(body).get("receipts")
-        if status != 200 or not isinstance(found, list):
+        found = _object(body).get("receipts") if status == 200 else None
+        if not isinstance(found, list):
             raise _unexpected(self._url, status, body)
         return [Signed.from_json(receipt) for receipt in found]
 
@@ -97,8 +97,8 @@ class Wire:
                     return _refusal(response.status_code, _read(response), self._url)
                 return _read_stream(response, on_text)
         except httpx.HTTPError as error:
-            raise InferenceError(
-                f"The answer of {self._url} broke off", str(error) or type(error).__name__, "ask again"
+            raise ServerUnreachable(
+                f"The answer of {self._url} broke off", _reason(error), "see that the server runs, and ask again"
             ) from error
 
     def _exchange(
@@ -113,8 +113,11 @@ class Wire:
                     return response.status_code, response.headers, _read(response)
             except httpx.HTTPError as error:
                 failure = error
-        raise InferenceError(
-            f"The server at {self._url} cannot be reached", str(failure) or type(failure).__name__, "check its address"
+        assert failure is not None
+        raise ServerUnreachable(
+            f"The inference server at {self._url} cannot be reached",
+            _reason(failure),
+            "see that it runs, and that --url names it",
         ) from failure
 
 
@@ -137,13 +140,32 @@ def _read_stream(response: httpx.Response, on_text: Callable[[str], None]) -> An
 
 
 def _events(response: httpx.Response) -> Iterator[JsonObject]:
+    """The events of a stream until it says that it is over."""
+    for line in _lines(response):
+        if line == b"data: [DONE]":
+            return
+        if line.startswith(b"data: "):
+            yield _object(line[6:])
+
+
+def _lines(response: httpx.Response) -> Iterator[bytes]:
+    """Lines as they come, of which no more than an answer's bytes are ever held."""
+    waiting = bytearray()
+    for piece in _pieces(response):
+        waiting += piece
+        if b"\n" in piece:
+            *lines, rest = waiting.split(b"\n")
+            waiting = rest
+            yield from (bytes(line).rstrip(b"\r") for line in lines)
+
+
+def _pieces(response: httpx.Response) -> Iterator[bytes]:
     size = 0
-    for line in response.iter_lines():
-        size += len(line)
+    for piece in response.iter_bytes():
+        size += len(piece)
         if size > MAX_ANSWER_BYTES:
             raise InferenceError("The answer is too long", f"more than {MAX_ANSWER_BYTES} bytes", "use another server")
-        if line.startswith("data: ") and line != "data: [DONE]":
-            yield _object(line[6:].encode())
+        yield piece
 
 
 def _answered(body: JsonObject) -> Answered:
@@ -160,23 +182,24 @@ def _text_of(body: JsonObject, holder: str) -> str:
         return ""
     inner = choice.get(holder)
     text = inner.get("content") if isinstance(inner, dict) else choice.get("text")
-    return text if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        return ""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise FormatError("The answer is no text", "it has halves of characters", "use another server")
+    return text
 
 
 def _refusal(status: int, body: bytes, url: str) -> Refusal:
-    error = _object(body).get("error")
-    if status not in (402, 409, 503) or not isinstance(error, dict):
+    error = _error(body)
+    if status == 503 and error is None:  # it did not even look at the request
+        return Refusal("overloaded", body[:200].decode(errors="replace"))
+    if status not in (402, 409, 503) or error is None:
         raise _unexpected(url, status, body)
     return Refusal(str(error.get("code"))[:100], str(error.get("message"))[:500])
 
 
 def _read(response: httpx.Response) -> bytes:
-    body = bytearray()
-    for piece in response.iter_bytes():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise InferenceError("The answer is too long", f"more than {MAX_ANSWER_BYTES} bytes", "use another server")
-    return bytes(body)
+    return b"".join(_pieces(response))
 
 
 def _object(body: bytes) -> JsonObject:
@@ -190,12 +213,22 @@ def _object(body: bytes) -> JsonObject:
 
 
 def _unexpected(url: str, status: int, body: bytes) -> InferenceError:
+    error = _error(body)
+    message = "" if error is None else str(error.get("message"))[:500]
+    return InferenceError(f"The server at {url} answers with status {status}", message, "")
+
+
+def _error(body: bytes) -> JsonObject | None:
+    """The error that a body in OpenAI's form tells of, if it is one."""
     try:
         error = _object(body).get("error")
-        message = str(error.get("message"))[:500] if isinstance(error, dict) else ""
     except FormatError:
-        message = ""
-    return InferenceError(f"The server at {url} answers with status {status}", message, "")
+        return None
+    return error if isinstance(error, dict) else None
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
 
 
 def _json(headers: dict[str, str]) -> dict[str, str]:

@@ -105,6 +105,11 @@ def test_it_stops_when_told_to(generator: Generator) -> None:
     assert answer.finish == "interrupted" and answer.tokens < 60
 
 
+def test_a_prompt_that_nobody_waits_for_is_not_read(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "_step", lambda tokens, cache: pytest.fail("the prompt was read"))
+    assert generator.answer([65], Sampling(5), pytest.fail, lambda: True).tokens == 0
+
+
 def test_a_stop_sequence_ends_the_answer_before_it_and_is_not_charged() -> None:
     answer, pieces = run(Scripted(b"one two END more"), Sampling(16, stop=("END", "never")))
     assert (answer.text, answer.tokens, answer.finish) == ("one two ", 8, "stop")
@@ -167,6 +172,12 @@ def test_low_temperature_sharpens() -> None:
     cold = Counter(choose(logits, 0.1, 1.0, n / 1000) for n in range(1000))
     warm = Counter(choose(logits, 2.0, 1.0, n / 1000) for n in range(1000))
     assert cold[1] > 990 > warm[1] > 500
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-310, 5e-324])
+def test_the_lowest_temperatures_take_the_likeliest(temperature: float) -> None:
+    logits = np.array([1.0, 30.0, -20.0], dtype=np.float32)
+    assert choose(logits, temperature, 1.0, 0.999) == 1
 
 
 @given(

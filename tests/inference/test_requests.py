@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from commonweight.protocol.canonical import sha256_hex
 from inference.answers import Answer, render_chat
 from inference.client import Ask
-from inference.requests import RequestError, answer_body, chunk_body, closing_chunk, read_question
+from inference.requests import RequestError, answer_body, chunk_body, closing_chunk, opening_chunks, read_question
 
 pytestmark = pytest.mark.unit
 
@@ -79,6 +80,14 @@ def test_what_we_do_not_do_is_refused_and_not_ignored(fields: dict[str, object],
     assert error.value.field.startswith(field) and error.value.status == 400
 
 
+@pytest.mark.parametrize("field", ["max_tokens", "temperature", "n", "best_of", "echo", "logprobs", "suffix", "stream"])
+def test_a_field_that_is_null_is_as_if_it_were_not_there(field: str) -> None:
+    plain, null = (read_question("completion", body(seed=1, **more)) for more in ({}, {field: None}))
+    assert replace(null, sha256=plain.sha256) == plain
+    chat = {"model": "m", "messages": [{"role": "user", "content": "x", "name": None}], field: None}
+    assert read_question("chat", json.dumps(chat).encode()).sampling.max_tokens == 16
+
+
 def test_chats_of_other_things_than_text_are_refused() -> None:
     for messages in ([], [{"role": "tool", "content": "x"}], [{"role": "user", "content": [{"type": "image_url"}]}]):
         with pytest.raises(RequestError):
@@ -109,9 +118,11 @@ def test_answers_have_the_form_that_clients_of_openai_read() -> None:
     chat = read_question("chat", json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode())
     answer = answer_body(chat, "c", 5, 2, Answer("text", 4, "stop"))
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "text"}  # type: ignore[index, call-overload]
-    piece = chunk_body(chat, "c", 5, "te", None)
-    assert piece["object"] == "chat.completion.chunk"
-    assert piece["choices"][0]["delta"] == {"role": "assistant", "content": "te"}  # type: ignore[index, call-overload]
+    pieces = [*opening_chunks(chat, "c", 5), chunk_body(chat, "c", 5, "te", None), chunk_body(chat, "c", 5, "xt", None)]
+    assert {piece["object"] for piece in pieces} == {"chat.completion.chunk"}
+    deltas = [piece["choices"][0]["delta"] for piece in pieces]  # type: ignore[index, call-overload]
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": "te"}, {"content": "xt"}], "clients add them up"
+    assert list(opening_chunks(question, "cmpl-1", 5)) == []
     assert chunk_body(chat, "c", 5, None, "stop")["choices"][0]["finish_reason"] == "stop"  # type: ignore[index, call-overload]
     assert closing_chunk(chat, "c", 5, 2, 4)["choices"] == []
 

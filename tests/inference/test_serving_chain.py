@@ -414,10 +414,25 @@ def test_other_paths_and_methods_are_refused_in_json(server: Server) -> None:
         assert http.get("/v1/completions").status_code == 405
         assert http.get("/v1/channels/0x12").status_code == 400
         assert http.get("/v1/channels/0x" + "00" * 32).status_code == 404
+        channel = "/v1/channels/0x" + "00" * 32
+        wrong = http.get(channel + "/receipts?after=soon")
+        assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "after"
+        assert http.get("/v1/models/a/b").json()["error"]["code"] == "model_not_found", "names may have a slash"
         assert http.get("/v1/models").json()["data"][0]["id"] == "tiny"
         assert http.get("/v1/models/tiny").status_code == 200 and http.get("/v1/models/x").status_code == 404
         assert "commonweight_answers_total" in http.get("/metrics").text
         assert http.get("/healthz").json()["status"] == "ok"
+
+
+def drip(connection: socket.socket) -> bool:
+    """Send one more byte of a body; whether the connection was closed instead."""
+    try:
+        connection.sendall(b"x")
+        return connection.recv(4096) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
 
 
 def test_connections_that_dawdle_are_closed_and_hold_nobody_up(site: Site) -> None:
@@ -434,6 +449,11 @@ def test_connections_that_dawdle_are_closed_and_hold_nobody_up(site: Site) -> No
     with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
         slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as dripping:
+        dripping.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert dripping.recv(4096).startswith(b"HTTP/1.1 200")
+        dripping.settimeout(0.05)
+        wait_for(lambda: drip(dripping))
     assert httpx.get(server.url + "/healthz", trust_env=False).status_code == 200
     server.stop()
 
