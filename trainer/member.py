@@ -40,7 +40,7 @@ from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
 from trainer.onchain import ChainView, OnChain
 from trainer.outcome import Outcome
-from trainer.peers import PeerBook, PeerServer, largest_reply
+from trainer.peers import PeerBook, PeerServer, largest_reply, told_at
 from trainer.recall import Recall
 from trainer.recheck import Accused
 from trainer.room import Room
@@ -115,7 +115,7 @@ class Member:
             await require_alone(self.dialer, me.key, me.peer)
         await asyncio.to_thread(self.trainer.warm_up)
         bound = await self.server.start(listen)
-        self.address = self.advertise or bound
+        self.address = self.advertise or told_at(bound, "" if me is None else me.peer)
         if self.libp2p is not None:
             await self.libp2p.serve(self.server.admit)
             self.address = self.advertise or self.libp2p.address

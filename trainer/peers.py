@@ -26,6 +26,7 @@ from commonweight.net import (
     Request,
     Server,
     UploadCap,
+    check_address,
     split_address,
 )
 from commonweight.net.blobs import MAX_BLOBS, read_size, split_blobs
@@ -327,3 +328,15 @@ def _listening(listen: str) -> tuple[str, int]:
     """host:port to listen on, where port 0 takes a free one."""
     host, _, port = listen.rpartition(":")
     return (host.removeprefix("[").removesuffix("]"), 0) if port == "0" else split_address(listen)
+
+
+def told_at(bound: str, registered: str) -> str:
+    """Where others are told to connect: where this process listens or, if that is all of its machine's addresses, where
+    it is registered. Raises PeerUnreachable when nobody could connect there.
+    """
+    try:
+        check_address(bound)
+    except PeerUnreachable:
+        check_address(registered or bound)
+        return registered
+    return bound

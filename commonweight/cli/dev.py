@@ -9,6 +9,7 @@ import json
 import shlex
 import shutil
 import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,9 @@ _RESET = "The state is gone. Wallets that used this chain must forget its transa
 @cli.command()
 def up(
     chain: Annotated[str, typer.Option("--chain", help="anvil or ganache.")] = "anvil",
-    port: Annotated[int | None, typer.Option("--port", help="The chain's port (default: a free one).")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="The chain's port (default: as before, or a free one).")
+    ] = None,
     bare: Annotated[bool, typer.Option("--bare", help="The chain and a factory only: no run, oracle or page.")] = False,
     deposits: Annotated[str, typer.Option("--deposits", help="How long the run takes deposits.")] = "5m",
     signers: Annotated[int, typer.Option("--signers", help="Oracle signers: 1 or 3.")] = 1,
@@ -83,7 +86,7 @@ def up(
         local = start_local(
             "anvil" if chain == "anvil" else "ganache",
             directory=place,
-            port=port,
+            port=_earlier_port(place) if port is None else port,
             accounts=len(NAMES),
             state=place / f"{chain}-state",
             detached=True,
@@ -295,6 +298,22 @@ def _made_by_up(place: Path) -> bool:
     except OSError:
         written = False
     return written or bool(Record.read(place).processes)
+
+
+def _earlier_port(place: Path) -> int | None:
+    """The port of the chain that ran here before, which wallets know, if it is free now."""
+    from urllib.parse import urlsplit
+
+    from commonweight.checks import require_free
+
+    if not _made_by_up(place):
+        return None
+    try:
+        chain = urlsplit(str(tomllib.loads((place / "config.toml").read_text())["rpc"]))
+        require_free(f"127.0.0.1:{chain.port}")
+    except (OSError, ValueError, KeyError, UsageError):
+        return None
+    return chain.port
 
 
 def _command(name: str, folder: Path | None) -> str:

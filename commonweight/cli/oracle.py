@@ -257,6 +257,16 @@ def _listen_of(session: Session) -> str:
     return found
 
 
+def _settled(listen: str) -> str:
+    if listen.endswith(":0"):
+        raise UsageError(
+            f"A signer cannot listen at {listen}.",
+            "Port 0 takes another port each time, and the others ask at the one in the run's configuration",
+            "Name that one by --listen.",
+        )
+    return listen
+
+
 def _settings(session: Session, peers: Path | None, coordinator: str | None) -> OracleSettings:
     s = session.settings
     campaign, key_file = session.campaign, session.keystore
@@ -275,7 +285,7 @@ def _settings(session: Session, peers: Path | None, coordinator: str | None) -> 
         password_file=s.password_file,
         transmitter_password_file=s.transmitter_password_file,
         data_dir=s.data_dir,
-        listen=s.listen or _listen_of(session),
+        listen=_settled(s.listen) if s.listen else _listen_of(session),
         peers=read_peers(peers),
         coordinators=tuple(coordinator.split(",")) if coordinator else (),
         metrics=s.metrics,

@@ -127,7 +127,8 @@ def start(
         typer.Option("--signer-peers", help="JSON file: signer address to HOST:PORT (default: the run's own)."),
     ] = None,
     advertise: Annotated[
-        str | None, typer.Option("--advertise", help="HOST:PORT that others are told (default: --listen).")
+        str | None,
+        typer.Option("--advertise", help="HOST:PORT that others are told (default: --listen, or where registered)."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")] = "cpu",
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")] = False,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from commonweight.addresses import parse_address
 from commonweight.cli.amounts import parse_amount
 from commonweight.cli.durations import parse_duration
-from commonweight.errors import CommonweightError, ConfigError, UsageError
+from commonweight.errors import CommonweightError, ConfigError, PeerError, UsageError
 
 if TYPE_CHECKING:
     from commonweight.chain.structs import Milestone, RunParams
@@ -262,7 +262,7 @@ def _members(body: Mapping[str, object], path: Path) -> list[tuple[str, str, str
         signer, transmitter = str(entry.get("signer")), str(entry.get("transmitter", entry.get("signer")))
         for address in (signer, transmitter):
             _address(address, "signers.members", path)
-        found.append((signer, transmitter, str(entry.get("peer", ""))))
+        found.append((signer, transmitter, _peer(str(entry.get("peer", "")), path)))
     return sorted(found, key=lambda member: int(member[0], 16))
 
 
@@ -271,6 +271,17 @@ def _address(text: str, name: str, path: Path) -> str:
         return parse_address(text)
     except UsageError as error:
         raise ConfigError(f"{name} in {path} cannot be {text!r}.", error.why, error.fix) from None
+
+
+def _peer(text: str, path: Path) -> str:
+    from commonweight.net import check_address
+
+    try:
+        if text:
+            check_address(text)
+    except PeerError as error:
+        raise ConfigError(f"signers.members in {path} cannot be at {text!r}.", error.why, error.fix) from None
+    return text
 
 
 def _table(source: Mapping[str, object], name: str, path: Path) -> Mapping[str, object]:

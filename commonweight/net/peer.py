@@ -1,6 +1,7 @@
 """A client's side: connect to a peer whose key is known, and call its methods, many at once on one connection."""
 
 import asyncio
+import ipaddress
 import itertools
 import time
 from dataclasses import dataclass
@@ -307,11 +308,22 @@ class Dialer:
 
 
 def check_address(address: str) -> None:
-    """Raises PeerUnreachable for what is neither host:port nor a libp2p address."""
+    """Raises PeerUnreachable for what is neither host:port nor a libp2p address, and for what nobody can connect to."""
     if is_multiaddr(address):
-        parse_multiaddr(address)
+        hosts = [value for _, value in parse_multiaddr(address).parts]
     else:
-        split_address(address)
+        hosts = [split_address(address)[0]]
+    if any(_is_any(host) for host in hosts):
+        raise PeerUnreachable(
+            f"Nobody can connect to {address}", "it means all addresses of one machine", "name one of them"
+        )
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def split_address(address: str) -> tuple[str, int]:

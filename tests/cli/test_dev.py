@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -47,9 +48,12 @@ def test_a_chain_with_accounts_and_factory_that_stays_and_resumes(dev: tuple[Use
     assert user.run("dev", "status").code == 1
 
     resumed = user.ok("dev", "up", "--bare", "--chain", kind)
-    assert resumed["factory"] == up["factory"]
+    assert (resumed["factory"], resumed["rpc"]) == (up["factory"], up["rpc"]), "a wallet has the address"
     assert user.run("dev", "reset").code == 2
     user.ok("dev", "down")
+    with socket.create_server(("127.0.0.1", int(up["rpc"].rsplit(":", 1)[1]))):
+        assert user.ok("dev", "up", "--bare", "--chain", kind)["rpc"] != up["rpc"], "another program has the port"
+        user.ok("dev", "down")
     unasked = user.run("dev", "reset")
     assert (unasked.code, "Repeat it with --yes" in unasked.err) == (2, True)
     assert list((user.home / ".local/share/commonweight/dev").glob("*-state*"))

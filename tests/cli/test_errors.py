@@ -27,6 +27,7 @@ from tests.cli.conftest import Crowd, InProcess, User
 from trainer.settings import ProviderSettings
 
 NOBODY = "http://127.0.0.1:1"
+ID = "/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"
 UNKNOWN = "0x00000000000000000000000000000000000A11cE"
 MISTYPED = "0x00000000000000000000000000000000000A11Ce"
 CHECKSUM = "The case of its letters is a checksum, and does not fit: a digit is wrong or missing."
@@ -83,6 +84,22 @@ WRONG = {
         "'foo' is not an address.",
         "it has to be host:port.",
         REACHED,
+    ),
+    **{
+        f"{command} {address}": (f"Nobody can connect to {address}.", "it means all addresses of one machine.", REACHED)
+        for command, address in (
+            (f"provider register --run {UNKNOWN} --keystore none.json --peer", "0.0.0.0:7700"),
+            (f"provider register --run {UNKNOWN} --keystore none.json --peer", "[::]:7700"),
+            (
+                f"provider start --run {UNKNOWN} --keystore none.json --listen h:1 --advertise",
+                f"/ip4/0.0.0.0/tcp/1{ID}",
+            ),
+        )
+    },
+    f"oracle start --run {UNKNOWN} --keystore k.json --transmitter t.json --listen 127.0.0.1:0": (
+        "A signer cannot listen at 127.0.0.1:0.",
+        "Port 0 takes another port each time, and the others ask at the one in the run's configuration.",
+        "Name that one by --listen.",
     ),
     **{
         f"provider start --run {UNKNOWN} --keystore none.json --listen {listen}": (
@@ -296,7 +313,7 @@ def test_another_chain_is_refused(crowd: Crowd) -> None:
     for line in (
         "run show",
         "provider start --keystore 0.json --listen 127.0.0.1:0",
-        "oracle start --keystore 0.json --transmitter 1.json --listen 127.0.0.1:0",
+        "oracle start --keystore 0.json --transmitter 1.json --listen 127.0.0.1:7500",
         "infer serve --keystore 0.json",
         "audit verify",
         "audit proof --funder " + UNKNOWN,

@@ -45,3 +45,13 @@ def test_a_mistyped_address_of_a_token_is_refused(tmp_path: Path) -> None:
 def test_a_preset_that_is_none_is_answered_by_the_list(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"no model preset nona.*known are {', '.join(PRESETS)}"):
         read_runfile(runfile(tmp_path, 'preset = "nano"', 'preset = "nona"'))
+
+
+def test_a_signers_address_that_nobody_can_connect_to_is_refused(tmp_path: Path) -> None:
+    for peer, wrong in (("203.0.113.7:7500", False), ("0.0.0.0:7500", True), ("203.0.113.7", True)):
+        path = runfile(tmp_path, "members = [", f'members = [{{signer = "{GOOD}", peer = "{peer}"}},')
+        if wrong:
+            with pytest.raises(ConfigError, match=f"cannot be at '{peer}'"):
+                read_runfile(path)
+        else:
+            read_runfile(path)

@@ -11,7 +11,14 @@ from typing import Self
 
 import pytest
 
-from commonweight.errors import AuthenticationError, ContentUnavailable, FrameTooLarge, PeerError, PeerRefused
+from commonweight.errors import (
+    AuthenticationError,
+    ContentUnavailable,
+    FrameTooLarge,
+    PeerError,
+    PeerRefused,
+    PeerUnreachable,
+)
 from commonweight.exact.payload import check_part
 from commonweight.exact.trace import State
 from commonweight.net import (
@@ -43,7 +50,7 @@ from tests.trainer.test_round import Bench
 from trainer.checkpoint import Checkpoints, PeerBlocks
 from trainer.data import Corpus
 from trainer.onchain import Provider
-from trainer.peers import PeerBook, PeerServer, largest_reply
+from trainer.peers import PeerBook, PeerServer, largest_reply, told_at
 
 pytestmark = pytest.mark.unit
 SIGNER, STRANGER = KEYS[70], KEYS[71]
@@ -280,3 +287,12 @@ async def test_parts_for_an_unknown_round_are_stale(serving: Serving) -> None:
         with pytest.raises(PeerRefused) as refused:
             await peer.call("part", {"message": message}, b"x")  # type: ignore[dict-item]
         assert refused.value.code in {"stale", "FormatError"}
+
+
+@pytest.mark.parametrize("bound", ["0.0.0.0:7700", "[::]:7700"])
+def test_others_are_never_told_to_connect_to_all_addresses(bound: str) -> None:
+    assert told_at("192.0.2.1:7700", "203.0.113.7:7700") == "192.0.2.1:7700"
+    assert told_at(bound, "203.0.113.7:7700") == "203.0.113.7:7700", "the router or container has the address"
+    for registered in ("", "0.0.0.0:7700"):
+        with pytest.raises(PeerUnreachable, match="Nobody can connect"):
+            told_at(bound, registered)
