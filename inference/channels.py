@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from commonweight.chain.events import Withdrawn, decode_events
 from commonweight.chain.run import Run
 from commonweight.chain.types import Receipt
 from commonweight.errors import PaymentError
@@ -72,6 +73,10 @@ def request_withdrawal(run: Run, channel: ChannelStanding, amount: int | None = 
     return run.payments.request_withdrawal(channel.channel_id, channel.held if amount is None else amount)
 
 
-def withdraw(run: Run, channel: ChannelStanding) -> Receipt:
-    """Take a withdrawal that is due. Raises ContractError WithdrawalNotDue before that, NoWithdrawal without one."""
-    return run.payments.withdraw(channel.channel_id)
+def withdraw(run: Run, channel: ChannelStanding) -> tuple[int, Receipt]:
+    """Take a withdrawal that is due; what was paid out. Raises ContractError WithdrawalNotDue before that, NoWithdrawal
+    without one.
+    """
+    receipt = run.payments.withdraw(channel.channel_id)
+    events = decode_events(receipt.logs, run.contract_names)
+    return sum(event.amount for event in events if isinstance(event, Withdrawn)), receipt

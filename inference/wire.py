@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 
-from commonweight.errors import CanonicalJsonError, FormatError, InferenceError, ServerUnreachable
+from commonweight.errors import CanonicalJsonError, FormatError, InferenceError, ServerUnreachable, UsageError
 from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32
@@ -41,6 +42,9 @@ class Wire:
 
     def __init__(self, url: str, http: httpx.Client | None = None) -> None:
         self._url = url.rstrip("/")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url!r} is not the address of a server", "", "write it like http://127.0.0.1:8402")
         self._http = http or httpx.Client(timeout=httpx.Timeout(30.0, read=300.0))
 
     def __enter__(self) -> Self:

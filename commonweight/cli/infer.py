@@ -26,7 +26,9 @@ from commonweight.cli.options import (
     YesOption,
     checked_address,
 )
+from commonweight.cli.output import readable
 from commonweight.cli.session import Session
+from commonweight.errors import PaymentError
 from commonweight.quantities import when
 
 if TYPE_CHECKING:
@@ -117,8 +119,9 @@ def settle(
             {"tx": "0x" + s.transaction.hex(), "channels": s.channels, "amount": str(s.amount)} for s in settled
         ],
     }
-    rows = [("server's cut paid", format_amount(cut, symbol, decimals)), ("transactions", len(settled))]
-    session.output.result(body, title=f"Settled {format_amount(total, symbol, decimals)}.", rows=rows)
+    rows = [("server's cut, paid out to it", format_amount(cut, symbol, decimals)), ("transactions", len(settled))]
+    title = f"Settled {format_amount(total, symbol, decimals)}." if total else "Nothing was left to settle."
+    session.output.result(body, title=title, rows=rows)
 
 
 @cli.command()
@@ -181,7 +184,8 @@ def ask(
         )
     finally:
         purse.close()
-    served = answer.receipt
+    served, state = answer.receipt, found.payments.channel(answer.channel_id)
+    left = max(0, state.deposited - state.withdrawal_amount - served.cumulative)
     body = {
         "text": answer.text,
         "finish": answer.finish,
@@ -189,6 +193,7 @@ def ask(
         "completion_tokens": served.completion_tokens,
         "paid": str(served.amount),
         "deposited": str(answer.deposited),
+        "left": str(left),
         "checkpoint": "0x" + served.checkpoint.hex(),
         "server": answer.server,
         "channel": "0x" + answer.channel_id.hex(),
@@ -199,8 +204,13 @@ def ask(
         session.output.result(body)
         return
     _write("\n")
-    paid = format_amount(served.amount, symbol, decimals)
-    session.output.note(f"Paid {paid} for {served.completion_tokens} tokens of checkpoint {body['checkpoint']}.")
+    paid, each, rest = (
+        format_amount(amount, symbol, decimals) for amount in (served.amount, served.price_per_token, left)
+    )
+    tokens = f"{served.prompt_tokens} tokens read and {served.completion_tokens} written, {each} each"
+    session.output.note(f"Paid {paid} out of the channel: {tokens}, by checkpoint {body['checkpoint']}.")
+    before = f"{limits.shown(answer.deposited)} was paid into it first; " if answer.deposited else ""
+    session.output.note(f"{before}{rest} is left in it for more answers.")
 
 
 @channels.command("open")
@@ -294,17 +304,35 @@ def withdraw_channel(
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     standing = find_channel(found, found.chain.address, server, delay)
     due = standing.withdrawal_at and standing.withdrawal_at <= found.chain.timestamp()
-    if due and amount is None:
-        receipt = withdraw(found, standing)
+    paid_out = 0
+    if amount is None and standing.withdrawal_at and not due:
+        raise PaymentError(
+            f"The withdrawal is not due before {when(standing.withdrawal_at)}.",
+            "Asking again would begin its delay anew",
+            "Repeat the command then; --amount asks for another amount.",
+        )
+    if amount is None and due:
+        paid_out, receipt = withdraw(found, standing)
     else:
         receipt = request_withdrawal(found, standing, None if amount is None else parse_amount(amount, decimals))
     session.finish_unsigned(f"Withdraw from the channel with {server} in {found.params.name} ({found.address})")
     standing = find_channel(found, found.chain.address, server, delay)
-    _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()})
+    _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()}, {"paid_out": paid_out})
+    if standing.withdrawal_at:
+        from_then = f"From {when(standing.withdrawal_at)} on"
+        session.output.note(f"{from_then} the same command pays it out, less what the server settles until then.")
 
 
-def _show(session: Session, standing: ChannelStanding, symbol: str, decimals: int, more: Mapping[str, object]) -> None:
+def _show(
+    session: Session,
+    standing: ChannelStanding,
+    symbol: str,
+    decimals: int,
+    more: Mapping[str, object],
+    moved: Mapping[str, int] | None = None,
+) -> None:
     amounts = {
+        **(moved or {}),
         "deposited": standing.deposited,
         "settled": standing.settled,
         "held": standing.held,
@@ -333,7 +361,7 @@ def _show(session: Session, standing: ChannelStanding, symbol: str, decimals: in
 def _write(text: str) -> None:
     import sys
 
-    sys.stdout.write(text)
+    sys.stdout.write(readable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 

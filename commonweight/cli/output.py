@@ -7,6 +7,7 @@ is a terminal; without one, each step is a line.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from commonweight.checks import Finding
 
 Row = Sequence[object]
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Report(Protocol):
@@ -45,7 +47,7 @@ class Output:
             return
         console = _stdout()
         if title:
-            console.print(title, style="bold", highlight=False, markup=False)
+            console.print(readable(title), style="bold", highlight=False, markup=False)
         shown = list(body.items()) if rows is None else list(rows)
         width = max((len(str(name)) for name, _ in shown), default=0)
         for name, value in shown:
@@ -76,7 +78,7 @@ class Output:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(*columns, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(*columns, title=readable(title) or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for column in table.columns:
             column.overflow = "fold"
         for row in rows:
@@ -100,7 +102,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """A remark on stderr."""
-        _stderr().print(text, highlight=False, markup=False, soft_wrap=True)
+        _stderr().print(readable(text), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def note_after(self, delay_s: float, text: str) -> Iterator[None]:
@@ -118,14 +120,11 @@ class Output:
         if self.as_json:
             _print_json(error.to_json())
             return
-        console = _stderr()
-        console.print(
-            f"Error: {_sentence(error.what)}", style="bold red", highlight=False, markup=False, soft_wrap=True
-        )
-        if error.why:
-            console.print(f"  Why: {_sentence(error.why)}", highlight=False, markup=False, soft_wrap=True)
-        if error.fix:
-            console.print(f"  What to do: {_sentence(error.fix)}", highlight=False, markup=False, soft_wrap=True)
+        parts = (("Why", error.why), ("What to do", error.fix))
+        said = [(f"Error: {_sentence(error.what)}", "bold red")]
+        said += [(f"  {name}: {_sentence(text)}", "") for name, text in parts if text]
+        for line, style in said:
+            _stderr().print(readable(line), style=style, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self) -> Iterator[Report]:
@@ -172,7 +171,12 @@ def _text(value: object) -> str:
         return " ".join(f"{name} {_text(v)}" for name, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value) or "-"
-    return _printable(str(value))
+    return readable(str(value))
+
+
+def readable(text: str) -> str:
+    """Text for a person at a terminal, with the control characters escaped that it would obey."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _printable(text))
 
 
 def _printable(text: str) -> str:

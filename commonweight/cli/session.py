@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commonweight.cli.output import Output
+from commonweight.cli.output import Output, readable
 from commonweight.errors import UsageError
 from commonweight.settings import Settings, environment, load
 
@@ -197,7 +197,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("This needs a confirmation.", "There is no terminal to ask on", "Repeat it with --yes.")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{readable(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("Nothing was done.", "It was not confirmed", "Answer y, or use --yes.")

@@ -167,8 +167,13 @@ def test_a_payer_opens_looks_at_and_empties_a_channel(crowd: Crowd) -> None:
     assert crowd.ok(8, "infer", "channel", "show", server)["channel"] == opened["channel"]
     asked = crowd.ok(8, "infer", "channel", "withdraw", server)
     assert asked["withdrawal_amount"] == str(ETHER // 2)
+    assert asked["paid_out"] == "0"
+    again = crowd.run(8, "infer", "channel", "withdraw", server)
+    assert (again.code, "is not due before" in again.err) == (1, True), "asking again would begin the delay anew"
+    assert crowd.ok(8, "infer", "channel", "show", server)["withdrawal_at"] == asked["withdrawal_at"]
     crowd.world.warp(asked["withdrawal_at"] + 1)
-    assert crowd.ok(8, "infer", "channel", "withdraw", server)["held"] == "0"
+    paid_out = crowd.ok(8, "infer", "channel", "withdraw", server)
+    assert (paid_out["held"], paid_out["paid_out"]) == ("0", str(ETHER // 2))
     assert run.chain.balance(run.payments.address) == 0
 
 

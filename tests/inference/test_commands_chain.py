@@ -83,6 +83,7 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
         assert answers[0]["text"] == answers[1]["text"] and answers[0]["checkpoint"] == site.checkpoint
         paid = sum(int(str(answer["paid"])) for answer in answers)
         refused = asking.run("ask", "x", "--url", url, "--max-amount", "0.000000000001", status=1)
+        assert [int(str(answer["left"])) for answer in answers] == [10**16 - paid // 2, 10**16 - paid]
         assert "more than you allow" in str(refused)
         assert "the limit is 0.000000000001 ETH" in str(refused) and "--max-amount" in str(refused)
         process.send_signal(signal.SIGKILL)
@@ -91,6 +92,8 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
         if process.poll() is None:
             process.kill()
             process.communicate()
+    assert "cannot be reached" in str(asking.run("ask", "x", "--url", url, status=3))
+    assert "is not the address of a server" in str(asking.run("ask", "x", "--url", "somewhere", status=2))
     assert asking.run("channel", "show", server_address)["settled"] == "0"
     settled = serving.run("settle")
     assert settled["settled"] == str(paid) and int(str(settled["cut"])) == paid // 10

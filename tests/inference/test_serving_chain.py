@@ -475,7 +475,7 @@ def test_a_requested_withdrawal_counts_as_spent_and_is_settled_before_it_is_due(
     assert early.value.name == "WithdrawalNotDue"
     site.world.warp(site.run.chain.timestamp() + DELAY_S)
     before = site.run.chain.balance(payer.key.address)
-    receipt = withdraw(payer.run, channel)
+    _, receipt = withdraw(payer.run, channel)
     assert site.run.chain.balance(payer.key.address) - before + receipt.fee_wei == 10**16 - paid
     server.stop()
 
