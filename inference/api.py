@@ -16,11 +16,12 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from commonweight.errors import CommonweightError, FormatError, PaymentRefused
+from commonweight.metrics import new_registry
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes, hex32
@@ -71,7 +72,7 @@ class Metrics:
     """Prometheus metrics of one server."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self.answers = Counter("commonweight_answers", "Requests by outcome", ["outcome"], registry=self.registry)
         self.tokens = Counter("commonweight_tokens", "Tokens charged", ["kind"], registry=self.registry)
         self.busy = Gauge("commonweight_requests_at_once", "Requests under way", registry=self.registry)

@@ -1,7 +1,8 @@
 """What an operator's monitoring sees: Prometheus metrics of one signer, on a registry of its own."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import Counter, Gauge, start_http_server
 
+from commonweight.metrics import new_registry
 from commonweight.net.peer import split_address
 
 
@@ -9,7 +10,7 @@ class Metrics:
     """The metrics of one process. `serve` opens the port; without it they are only counted."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         r = self.registry
         self.round = Gauge("commonweight_oracle_round", "Round that is planned now", registry=r)
         self.members = Gauge("commonweight_oracle_members", "Members in the last plan", registry=r)

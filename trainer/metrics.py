@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import Counter, Gauge, start_http_server
 
 from commonweight.errors import UsageError
+from commonweight.metrics import new_registry
 from commonweight.net import split_address
 from commonweight.protocol.canonical import Json
 from trainer.earnings import Earned
@@ -22,7 +23,7 @@ class Metrics:
     """The metrics of one process. `hear` takes a status line, `earned` the credits; `serve` opens the port."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         r = self.registry
         self._round = Gauge(_NAME + "round", "Round under way or done last", registry=r)
         self._phase = Gauge(_NAME + "phase", "1 for the phase that it is in", ["phase"], registry=r)

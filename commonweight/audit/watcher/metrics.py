@@ -50,12 +50,14 @@ class Prometheus:
 
     def __init__(self, host: str, port: int) -> None:
         try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+            from prometheus_client import Counter, Gauge, start_http_server
+
+            from commonweight.metrics import new_registry
         except ImportError:
             raise UsageError(
                 "Metrics need a library that is not installed.", "", "pip install 'commonweight[oracle]'"
             ) from None
-        r = CollectorRegistry()
+        self.registry = r = new_registry()
         self._head = Gauge("commonweight_watcher_head_block", "Newest block looked at", registry=r)
         self._head_time = Gauge("commonweight_watcher_head_timestamp_seconds", "Its time", registry=r)
         self._games = Gauge("commonweight_watcher_open_games", "Open root games", registry=r)
