@@ -129,7 +129,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     """Read the chain and the store, load the model, open the ledger and end what a crash cut off."""
     key = _open_key(settings)
     run = _open_run(settings, key)
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         config = load_config(run, store)
         attested = find_attested(run, settings.checkpoint)

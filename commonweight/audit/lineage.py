@@ -43,7 +43,7 @@ COPIES = "copied-work"
 
 def lineage(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
     """Recompute the run's checkpoints. Raises ChainError when no node answers at all."""
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         with opened(settings, progress) as audit:
             findings, books = Findings(), Findings()

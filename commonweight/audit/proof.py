@@ -49,7 +49,7 @@ def provider_proof(settings: AuditSettings, provider: str, epoch: int | None = N
     The evidence of every epoch that credits it is taken from the content store. Raises Incomplete when there are no
     final credits, ContentUnavailable when evidence is missing.
     """
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         with opened(settings) as audit:
             replay = audit.replay(Findings())

@@ -82,7 +82,7 @@ def opened(settings: AuditSettings, progress: Progress = quiet) -> Iterator[Open
 
 def verify(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
     """Check everything. Raises ChainError when no node answers at all, UsageError for a wrong address or store."""
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         with opened(settings, progress) as audit:
             findings = Findings()

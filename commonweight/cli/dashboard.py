@@ -87,7 +87,7 @@ def dashboard(
     if settings.run is not None:
         served.update(run=settings.run, live="live.json")
     named = read_peers(peers)
-    site = Site(served, session.store, Live(lambda: watch(session, named)))
+    site = Site(served, session.own_store, Live(lambda: watch(session, named)))
     server = make_server(site, settings.listen or DEFAULT_LISTEN)
     host, port = str(server.server_address[0]), int(server.server_address[1])
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -72,7 +72,7 @@ def prepare(
         cid = None
         if publish:
             report("Publishing", 0, 1)
-            cid = str(data.publish(session.store, out))
+            cid = str(data.publish(session.own_store, out))
             report("Publishing", 1, 1)
     digest = "0x" + hashlib.sha256((out / data.MANIFEST).read_bytes()).hexdigest()
     body = {"folder": str(out), "manifest_sha256": digest, "manifest_cid": cid}

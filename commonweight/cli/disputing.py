@@ -61,7 +61,7 @@ def challenge(
     found = session.signing_run
     index = index_named(found, provider)
     _require_judgeable(found, epoch, index)
-    files = exhibits(session.store, evidence)
+    files = exhibits(session.own_store, evidence)
     until = found.chain.timestamp() + found.params.dispute_period
     bond = format_amount(found.params.dispute_bond, found.asset.symbol(), found.asset.decimals())
     if not yes and unsigned is None:
@@ -110,7 +110,7 @@ def answer(
     found = session.signing_run
     index = found.registry.index_of(found.chain.address)
     case = _open_case(found, epoch, index)
-    files = exhibits(session.store, evidence)
+    files = exhibits(session.own_store, evidence)
     if not yes and unsigned is None:
         session.output.note(f"Challenged by {case.challenger}; answers count until {when(case.until)}.")
         session.output.note("The signers verify the work again with what is in the store by then.")
@@ -202,7 +202,7 @@ def _file(
 
     account = lower_address(run.chain.address)
     plea = Plea(side, lower_address(run.address), epoch, index, account, statement, files)
-    cid = session.store.put(plea.to_bytes())
+    cid = session.own_store.put(plea.to_bytes())
     return cid_bytes(cid)[-32:], str(cid)
 
 

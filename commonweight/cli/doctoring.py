@@ -135,7 +135,7 @@ def _store(session: Session) -> Iterator[Finding]:
     from commonweight.checks import attempt, folder, round_trip
 
     found: list[Finding] = []
-    store = attempt(found, f"The content store {session.settings.store} opens", lambda: session.store)
+    store = attempt(found, f"The content store {session.settings.store} opens", lambda: session.own_store)
     if store is not None:
         attempt(found, "It takes a file and gives it back", lambda: round_trip(store))
         store.close()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from commonweight.checks import Finding
 
 Row = Sequence[object]
+_LONG_WORD = 12
+_BETWEEN = 3  # columns between two words of neighbours
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -78,11 +80,15 @@ class Output:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
+        cells = [[_text(cell) for cell in row] for row in rows]
+        if _needed(columns, cells) > console.width:
+            _row_by_row(console, title, columns, cells)
+            return
         table = Table(*columns, title=readable(title) or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for column in table.columns:
             column.overflow = "fold"
-        for row in rows:
-            table.add_row(*(_text(cell) for cell in row))
+        for row in cells:
+            table.add_row(*row)
         console.print(table, highlight=False, markup=False)
 
     def findings(self, findings: Sequence[Finding]) -> None:
@@ -156,6 +162,21 @@ class Output:
                 self.note(f"{name} ... done" if finished else f"{name} ...")
 
         return report
+
+
+def _needed(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """The width in which a table breaks no word but long ones, which have to be broken anyway."""
+    words = [" ".join(column).split() for column in zip(columns, *cells, strict=True)]
+    return sum(max((min(len(word), _LONG_WORD) for word in column), default=0) + _BETWEEN for column in words)
+
+
+def _row_by_row(console: Console, title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """A table where there is no room for one: each row as a line of its own, without what is not there."""
+    if title:
+        console.print(readable(title), style="bold", highlight=False, markup=False)
+    for row in cells:
+        told = [f"{name} {cell}".strip() for name, cell in zip(columns, row, strict=True) if cell not in ("", "-")]
+        console.print(", ".join(told), highlight=False, markup=False)
 
 
 def _sentence(text: str) -> str:

@@ -30,7 +30,7 @@ def recheck_credits(
 
     Raises UsageError when the epoch has no report that counts, ChainError when no node answers.
     """
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         with opened(settings, progress) as audit:
             index = index_named(audit.run, provider)

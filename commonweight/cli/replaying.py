@@ -63,7 +63,7 @@ def replay_work(
 
     Raises UsageError when the provider has no such work in final epochs, ChainError when no node answers.
     """
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         with opened(settings, progress) as audit:
             findings = Findings()

@@ -67,7 +67,7 @@ def rescore(
 
     Raises UsageError for an epoch or a round that no report that counts has, ChainError when no node answers.
     """
-    store = open_store(settings.store)
+    store = open_store(settings.store, make=False)
     try:
         with opened(settings, progress) as audit:
             findings, made = Findings(), list[Measured]()

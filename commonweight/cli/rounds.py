@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commonweight.errors import FormatError, StoreError
+from commonweight.errors import FormatError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from commonweight.chain.structs import RunParams
@@ -57,7 +57,7 @@ def itemised(session: Session, index: int, own: Sequence[dict[str, object]], las
             for line in Fields(loads(raw, _MAX_CREDITS_BYTES), "credits.json").items("lines", 0, 1 << 20):
                 if isinstance(line, dict) and line.get("index") == index and isinstance(line.get("round"), int):
                     found.lines[Fields(line, "line").integer("round", 1)] = line
-        except (StoreError, FormatError, OSError) as problem:
+        except (StoreError, FormatError, UsageError, OSError) as problem:
             found.unread.append({"epoch": epoch, "why": str(problem)})
     return found
 

@@ -71,7 +71,7 @@ def create(
     check_blocks(chain)
     asset = Asset(chain, draft.asset or ZERO_ADDRESS)
     decimals, symbol = asset.decimals(), asset.symbol()
-    config_cid = str(session.store.put(draft.config.to_bytes()))
+    config_cid = str(session.own_store.put(draft.config.to_bytes()))
     params = draft.params(chain.timestamp(), decimals, config_cid)
     if not yes:
         for name, value in describe(params, symbol, decimals).items():

@@ -152,7 +152,14 @@ class Session:
 
     @cached_property
     def store(self) -> ContentStore:
-        """The content store."""
+        """The content store, to read from."""
+        from commonweight.store import open_store
+
+        return open_store(self.settings.store, make=False)
+
+    @cached_property
+    def own_store(self) -> ContentStore:
+        """The content store, to write to: a folder is made when it is not there."""
         from commonweight.store import open_store
 
         return open_store(self.settings.store)

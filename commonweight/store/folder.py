@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from commonweight.errors import FormatError, StoreError
+from commonweight.errors import FormatError, StoreError, UsageError
 from commonweight.store.base import MAX_BLOCK_BYTES, ContentStore, sync_file, unavailable
 from commonweight.store.cid import DAG_PB, Block, Cid, codec_of, parse_cid
 from commonweight.store.dagpb import decode
@@ -29,11 +29,18 @@ _SYNC_THREADS = 16
 class FolderStore(ContentStore):
     """A content store in a folder, which is made when it is not there."""
 
-    def __init__(self, folder: Path | str) -> None:
-        """Open the folder; leftovers of writers that died over an hour ago are swept out. Raises StoreError."""
+    def __init__(self, folder: Path | str, *, make: bool = True) -> None:
+        """Open the folder; leftovers of writers that died over an hour ago are swept out. Raises StoreError, and
+        without `make`, for whoever only reads, UsageError when the folder is not there.
+        """
         self.folder = Path(folder).expanduser().absolute()
         self.where = str(self.folder)
         self._serial = itertools.count()
+        if not make:
+            if not self.folder.exists():
+                fix = "name by --store the folder that has the content, or an IPFS node's address"
+                raise UsageError(f"The content store {self.folder} does not exist", "nothing is made to read from", fix)
+            return
         try:
             for name in ("blocks", "pins", "tmp"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,7 @@ def test_a_payload_that_the_own_store_has_damaged_is_unavailable_and_convicts_no
 
 
 def test_without_the_store_nothing_is_verified(run: Staged, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
     report = lineage(settings_of(run, store=tmp_path / "empty"))
     assert report.verdict == "incomplete"
 

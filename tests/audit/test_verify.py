@@ -142,6 +142,7 @@ def test_missing_evidence_is_unavailable_by_name(run: Staged) -> None:
 
 
 def test_an_empty_store_is_incomplete_and_not_refuted(run: Staged, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     report = verify(settings_of(run, store=tmp_path / "empty"))
     assert report.verdict == "incomplete"
     assert {name for name, _ in problems(report)} == {"run-configuration", "evidence-files"}

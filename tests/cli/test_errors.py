@@ -237,6 +237,7 @@ def test_a_node_that_talks_nonsense_refutes_nothing(
     with ThreadingHTTPServer(("127.0.0.1", 0), Mad) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
+        (quick_user.home / "store").mkdir()
         named = ("--run", UNKNOWN, "--rpc", url, "--store", "store", "--json")
         done = quick_user.run("audit", "verify", *named)
         server.shutdown()
@@ -274,6 +275,7 @@ def test_an_unknown_run_is_refused(crowd: Crowd) -> None:
 def test_an_audits_error_is_not_taken_for_a_refutation(crowd: Crowd) -> None:
     """1 is the verdict `refuted`: what kept an audit from a verdict ends with another code."""
     home, run = crowd.user.home, crowd.world.run
+    (home / "store").mkdir()
     (home / "empty.json").write_text("{}")
     (home / "garbage.json").write_text("garbage")
     (home / "cut.json").write_text(json.dumps({"schema": "commonweight.proof.v1", "run": run.address}))
@@ -283,6 +285,8 @@ def test_an_audits_error_is_not_taken_for_a_refutation(crowd: Crowd) -> None:
         (f"verify --run {UNKNOWN}", 2, "There is no run at"),
         (f"verify --run {run.registry.address}", 2, "The contract there is not a campaign"),
         (f"export --out x --run {UNKNOWN}", 2, "There is no run at"),
+        (f"verify --store nowhere --run {run.address}", 2, "nowhere does not exist"),
+        (f"lineage --store nowhere --run {run.address}", 2, "nowhere does not exist"),
         ("check-proof empty.json", 2, "empty.json is not a proof"),
         ("check-proof garbage.json", 2, "garbage.json is not JSON"),
         ("check-proof cut.json", 2, "cut.json is not a proof"),
@@ -292,6 +296,7 @@ def test_an_audits_error_is_not_taken_for_a_refutation(crowd: Crowd) -> None:
     ):
         done = crowd.user.run("audit", *line.split())
         assert (done.code, said in done.err) == (code, True), (line, done.err)
+    assert not (home / "nowhere").exists()
 
 
 @pytest.mark.chain

@@ -271,6 +271,19 @@ def test_a_store_that_cannot_be_made_is_an_error_by_name(tmp_path: Path) -> None
         open_store(tmp_path / "file")
 
 
+def test_who_only_reads_makes_no_folder(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    for place in (nowhere, nowhere.as_uri(), f"{tmp_path / 'kept'},{nowhere}"):
+        with pytest.raises(UsageError, match="nowhere does not exist"):
+            open_store(place, make=False)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ContentUnavailable):
+        open_store(tmp_path / "empty", make=False).get(cid_of(b"never stored"))
+    assert not list((tmp_path / "empty").iterdir())
+    both = open_store(f"{tmp_path / 'first'},{tmp_path / 'empty'}", make=False)
+    assert both.put(b"kept") == cid_of(b"kept"), "the first of several keeps what the others have"
+
+
 WRITER = """
 import sys
 from commonweight.store import FolderStore
