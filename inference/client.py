@@ -86,15 +86,15 @@ class Limits:
 
     `max_amount` bounds what one request may cost. `deposit` is what to pay into a channel that does not hold enough,
     None for nothing. `server` and `checkpoint` (0x-hex), when given, are the only ones to accept. `max_delay_s`
-    bounds how long the channel's money may be tied up; `patience_s` how long to wait for a deposit to be final.
-    `shown` is how messages show an amount.
+    bounds how long the channel's money may be tied up, None by the run's own delay; `patience_s` how long to wait for a
+    deposit to be final. `shown` is how messages show an amount.
     """
 
     max_amount: int
     deposit: int | None = None
     server: str | None = None
     checkpoint: str | None = None
-    max_delay_s: int = 30 * 24 * 3600
+    max_delay_s: int | None = None
     patience_s: float = 120.0
     shown: Callable[[int], str] = str
 
@@ -201,10 +201,10 @@ class Payer:
             raise PaymentError("This is another server", f"it is paid at {offer.pay_to}", "check the address")
         if limits.checkpoint is not None and hex32(offer.checkpoint) != limits.checkpoint:
             raise PaymentError("The server serves another checkpoint", hex32(offer.checkpoint), "use another server")
-        if offer.withdraw_delay_s > limits.max_delay_s:
-            raise PaymentError(
-                "The server wants to tie money up for too long", f"{offer.withdraw_delay_s} s", "allow a longer delay"
-            )
+        longest = self.run.params.withdrawal_delay if limits.max_delay_s is None else limits.max_delay_s
+        if offer.withdraw_delay_s > longest:
+            why = f"for {offer.withdraw_delay_s} s, where {longest} s are allowed"
+            raise PaymentError("The server wants to tie money up for too long", why, "allow more by --max-delay")
         self._check_attested(offer.checkpoint)
 
     def _check_attested(self, checkpoint: bytes) -> None:

@@ -143,6 +143,9 @@ def ask(
         str | None, typer.Option("--server", help="Accept only this server's account.", callback=checked_address)
     ] = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="Accept only this checkpoint (0x...).")] = None,
+    max_delay: Annotated[
+        int | None, typer.Option("--max-delay", help="Longest withdrawal delay in seconds (default: the run's).")
+    ] = None,
     config: ConfigOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -161,6 +164,7 @@ def ask(
         deposit=None if deposit is None else parse_amount(deposit, decimals),
         server=server,
         checkpoint=checkpoint,
+        max_delay_s=max_delay,
         shown=lambda amount: format_amount(amount, symbol, decimals),
     )
     if limits.deposit:

@@ -19,7 +19,7 @@ from commonweight.protocol.x402 import HEADER_REQUIRED, Payment, PaymentRequired
 from inference.client import Ask, PaidAnswer, Payer
 from inference.purse import Purse
 from inference.wire import Wire
-from tests.inference.site import PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
+from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
 QUESTION = Ask("def f(", max_tokens=8, seed=1)
@@ -108,7 +108,7 @@ def refused(payer: Payer, liar: Liar, match: str, **changes: object) -> None:
         (lambda o: replace(o, prompt_tokens=7, amount=15 * PRICE), "more tokens than the prompt has bytes"),
         (lambda o: replace(o, price_per_token=10**15, amount=14 * 10**15), "costs more than you allow"),
         (lambda o: replace(o, checkpoint=b"\x66" * 32), "is not attested"),
-        (lambda o: replace(o, withdraw_delay_s=10**9), "tie money up for too long"),
+        (lambda o: replace(o, withdraw_delay_s=DELAY_S + 1), "tie money up for too long"),
         (lambda o: replace(o, chain_id=5), "does not sell this run"),
         (lambda o: replace(o, run="0x" + "1" * 40), "does not sell this run"),
         (lambda o: replace(o, payments="0x" + "1" * 40), "does not sell this run"),
