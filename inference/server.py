@@ -157,8 +157,9 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         max_at_once=settings.max_concurrent + settings.max_waiting,
     )
     settler = Settler(
-        ledger, till.refresh, view.settle, every_s=settings.settle_every_s, threshold=settings.settle_threshold
-    )
+        ledger, till.refresh, view.settle,
+        every_s=settings.settle_every_s, threshold=settings.settle_threshold, least=settings.settle_least,
+    )  # fmt: skip
     cut_off = serving.recover()
     _log.info("opened", run=terms.run, checkpoint=hex32(attested.manifest_sha256), server=terms.server, cut_off=cut_off)
     info = ServerInfo(

@@ -12,9 +12,10 @@ class ServeSettings:
 
     `checkpoint` is "latest" or the sha256 of an attested manifest (0x-hex); `price_per_token` None takes the run's. A
     transaction settles what is owed every `settle_every_s`, at `settle_threshold` in all, when a payer asks to
-    withdraw, and at the end. `confirmations` None trusts what the node calls final. `url` is the address that clients
-    see, when it is not the one listened on. Any other chain than `chain_id` is refused; one that does not answer is
-    tried again for `patience_s`; `max_fee_gwei` is the most to pay for gas.
+    withdraw, and at the end; a channel that owes less than `settle_least` is left out. `confirmations` None trusts what
+    the node calls final. `url` is the address that clients see, when it is not the one listened on. Any other chain
+    than `chain_id` is refused; one that does not answer is tried again for `patience_s`; `max_fee_gwei` is the most to
+    pay for gas.
     """
 
     campaign: str
@@ -36,6 +37,7 @@ class ServeSettings:
     threads: int = 1
     settle_every_s: float = 600.0
     settle_threshold: int = 10**16
+    settle_least: int = 0
     refresh_s: float = 15.0
     keep_answers_s: float = 600.0
     shutdown_s: float = 60.0

@@ -37,7 +37,8 @@ class Settled:
 class Settler:
     """Settles the ledger's channels. `settle_due` is called often and mostly does nothing; `settle_all` at the end.
 
-    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction. Both block.
+    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction. Both block. A
+    channel that owes less than `least` waits until it owes more: settling it would cost more gas than it brings.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Settler:
         *,
         every_s: float,
         threshold: int,
+        least: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
@@ -55,6 +57,7 @@ class Settler:
         self._send = send
         self._every_s = every_s
         self._threshold = threshold
+        self._least = least
         self._clock = clock
         self._last = clock()
         self._answered: dict[bytes, int] = {}
@@ -95,7 +98,8 @@ class Settler:
         return [account for account in accounts if account is not None]
 
     def _settle(self, accounts: list[Account]) -> list[Settled]:
-        claims = [claim for account in accounts if (claim := claim_of(account)) is not None]
+        worth = [account for account in accounts if account.unsettled >= self._least]
+        claims = [claim for account in worth if (claim := claim_of(account)) is not None]
         done: list[Settled] = []
         for start in range(0, len(claims), MAX_CLAIMS):
             done += self._send_batch(claims[start : start + MAX_CLAIMS])

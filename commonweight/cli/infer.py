@@ -64,6 +64,9 @@ def serve(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Most tokens of one answer.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     settle_every: Annotated[float, typer.Option("--settle-every", help="Seconds between settlements.")] = 600.0,
+    settle_least: Annotated[
+        str, typer.Option("--settle-least", help="Least that a channel must owe to be settled, like 0.001.")
+    ] = "0",
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -74,8 +77,10 @@ def serve(
     session = Session(flags, config=config, role="infer", service=True)
     session.reach()
     more: dict[str, object] = {"url": url, "checkpoint": checkpoint, "threads": threads, "settle_every_s": settle_every}
+    decimals = session.run.asset.decimals()
+    more["settle_least"] = parse_amount(settle_least, decimals)
     if price is not None:
-        more["price_per_token"] = parse_amount(price, session.run.asset.decimals())
+        more["price_per_token"] = parse_amount(price, decimals)
     if max_tokens is not None:
         more["max_completion_tokens"] = max_tokens
     settings = _serve_settings(session, more)

@@ -13,7 +13,7 @@ from commonweight.chain.types import Receipt
 from commonweight.errors import ContractError, RpcUnavailable
 from commonweight.protocol.vouchers import sign_voucher
 from inference.metering import Ledger, Reservation
-from inference.settlement import MAX_CLAIMS, Settler, claim_of
+from inference.settlement import MAX_CLAIMS, Settled, Settler, claim_of
 from tests.inference.parts import DELAY_S, PAYER_KEY, VOUCHERS, StubChain, facts
 
 pytestmark = pytest.mark.unit
@@ -50,6 +50,7 @@ class Scene:
     ledger: Ledger
     chain: StubPayments
     now: float = 0.0
+    least: int = 0
 
     def __post_init__(self) -> None:
         self.settler = self.new_settler()
@@ -59,7 +60,14 @@ class Scene:
             found = self.chain.read(channel)
             return None if found is None else self.ledger.observe(found)
 
-        return Settler(self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, clock=lambda: self.now)  # type: ignore[arg-type]
+        return Settler(
+            self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, least=self.least,  # type: ignore[arg-type]
+            clock=lambda: self.now,
+        )  # fmt: skip
+
+    def sent(self, done: list[Settled]) -> list[list[VoucherClaim]]:
+        """The claims of settlements that were just done."""
+        return self.chain.sent[-len(done) :] if done else []
 
     def charge(self, channel: bytes, ceiling: int, amount: int) -> None:
         """A request that was answered and charged."""
@@ -180,6 +188,17 @@ def test_no_more_than_the_deposit_is_asked_for(scene: Scene) -> None:
     scene.chain.channels[A] = replace(scene.chain.channels[A], deposited=300)
     assert [s.amount for s in scene.settler.settle_all()] == [300]
     assert scene.settler.settle_all() == []
+
+
+def test_crumbs_that_cost_more_gas_than_they_bring_wait(scene: Scene) -> None:
+    """A payer who asks for one token on each of many channels would have the server pay for settling them."""
+    scene.least = 50
+    scene.settler = scene.new_settler()
+    scene.charge(A, 49, 49)
+    scene.charge(B, 50, 50)
+    assert [claim.channel_id for batch in scene.sent(scene.settler.settle_all()) for claim in batch] == [B]
+    scene.charge(A, 50, 1)
+    assert [claim.amount for batch in scene.sent(scene.settler.settle_all()) for claim in batch] == [50]
 
 
 def test_large_batches_are_split(scene: Scene) -> None:
