@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 
 from commonweight.chain.keys import Key
 from commonweight.chain.run import Run
-from commonweight.errors import FormatError, InferenceError, PaymentError, PaymentRefused, SignatureError
+from commonweight.errors import (
+    FormatError,
+    InferenceError,
+    PaymentError,
+    PaymentRefused,
+    SignatureError,
+    UsageError,
+)
 from commonweight.protocol.canonical import JsonObject, sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, hex32, lower_address
@@ -66,7 +73,7 @@ class Ask:
         return render_chat(list(self.messages)) if self.messages else self.prompt
 
     def body(self, model: str, stream: bool) -> bytes:
-        """The request's body."""
+        """The request's body. Raises UsageError when what is asked is no text."""
         given: dict[str, object] = {"model": model, "max_tokens": self.max_tokens, "temperature": self.temperature}
         given |= {"top_p": self.top_p, "stream": stream}
         if self.messages:
@@ -77,7 +84,10 @@ class Ask:
             given["seed"] = self.seed
         if self.stop:
             given["stop"] = list(self.stop)
-        return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("What is asked is no text", "it is not UTF-8", "write it in UTF-8") from error
 
 
 @dataclass(frozen=True)

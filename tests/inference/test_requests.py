@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commonweight.errors import UsageError
 from commonweight.protocol.canonical import sha256_hex
 from inference.answers import Answer, render_chat
 from inference.client import Ask
@@ -108,6 +109,12 @@ def test_the_clients_body_is_one_that_the_server_reads() -> None:
             assert question.prompt == asked.text and question.stream is stream
             assert question.sampling.max_tokens == asked.max_tokens
             assert question.sampling.temperature == asked.temperature and question.sampling.stop == asked.stop
+
+
+def test_a_prompt_that_is_no_text_is_refused_before_anything_is_sent() -> None:
+    for asked in (Ask("\udcff"), Ask(messages=(("user", "\udcff"),)), Ask("a", stop=("\udcff",))):
+        with pytest.raises(UsageError, match="no text"):
+            asked.body("tiny", stream=False)
 
 
 def test_answers_have_the_form_that_clients_of_openai_read() -> None:
