@@ -27,7 +27,7 @@ GAS: Mapping[str, int] = {  # snapshots/gas.json
     "anchor a round": 82_101,
     "close an epoch": 122_169,
     "report, 3 of 4 signers, 10 credited providers": 107_757,
-    "finalise an epoch": 332_983,
+    "finalise an epoch": 333_884,
     "claim by a provider, depth 16, first": 107_060,
     "claim from the capital pool, first": 72_456,
 }

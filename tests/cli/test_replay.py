@@ -81,6 +81,7 @@ def test_work_that_was_never_published_is_said_so(trained: Trained) -> None:
 
 
 def test_what_cannot_be_had_is_incomplete(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     found = replay_work(settings_of(trained, tmp_path / "empty"), "0")
     assert found.exit_code == 3
 
