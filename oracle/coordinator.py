@@ -172,8 +172,11 @@ class Coordinator:
         Whoever is replaced may have been replaced because it lies. A record whose payloads cannot be had is given up
         after a minute: nobody could ever check what goes on from it.
         """
-        last, rounds = self._desk.rounds.last_record(), self._desk.rounds
+        last, rounds, plan = self._desk.rounds.last_record(), self._desk.rounds, self.open_plan()
         if last is None or last.signer == self._seat.address or self._ground is not None:
+            return
+        if plan is not None:  # it was found before, by a process that was killed since
+            self._ground = plan.body.previous_record or ""
             return
         self._enter("checking", last.body.round)
         unknown: list[Doc[Record]] = []

@@ -402,10 +402,13 @@ async def recounted(office: Office) -> list[str | None]:
     return [office.recount.result(number) for number in range(1, last.body.round + 1)]
 
 
-async def test_another_signer_takes_over_and_the_open_round_is_given_up(tmp_path: Path, crew: dict[int, Crew]) -> None:
+@pytest.mark.parametrize("crash", [False, True], ids=["undisturbed", "killed after every step"])
+async def test_another_signer_takes_over_and_the_open_round_is_given_up(
+    tmp_path: Path, crew: dict[int, Crew], crash: bool
+) -> None:
     first, second = await taken_over(tmp_path, crew)
     for _ in range(2):
-        await play(second, crew)
+        await play(second, crew, crash)
     _, plan = second.plan()
     assert plan.round == 4
     assert [c.index for c in second.record(3).counted] == [0, 1, 2]
