@@ -59,6 +59,7 @@ class Collecting:
                     self._log.warning("cannot be followed", peer=peer, error=str(problem))
                 self._reached.discard(peer)
                 self._missed.add(peer)
+                self._desk.heard.add(peer)
                 await asyncio.sleep(_RETRY_S)
             self._desk.metrics.peers.set(len(self._reached))
 
@@ -69,8 +70,9 @@ class Collecting:
             raise PeerError(f"nobody says where signer {peer} listens", "", "name it by --peers or in run.json")
         key = f"log/{peer}"
         log, after = (self._seat.db.get_meta(key) or " 0").split(" ")
+        wait_ms = _POLL_MS if peer in self._desk.heard else 0
         reply = await self._desk.dialer.call(
-            address, peer, "sync", {"after": int(after), "wait_ms": _POLL_MS}, timeout_s=_POLL_MS / 1000 + 10,
+            address, peer, "sync", {"after": int(after), "wait_ms": wait_ms}, timeout_s=_POLL_MS / 1000 + 10,
             max_reply=_PAGE_BYTES,
         )  # fmt: skip
         f = Fields(loads(reply.body, _PAGE_BYTES), "sync")
@@ -80,6 +82,8 @@ class Collecting:
         if log and name != log:  # a new database: from its beginning
             self._seat.db.set_meta(key, f"{name} 0")
             return True
+        if not documents:
+            self._desk.heard.add(peer)
         for seq, signed in documents:
             if not await self._take(signed) and not skip:
                 return False

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import takewhile
 
 from commonweight.chain.events import RoundAnchored
-from commonweight.errors import CommonweightError
+from commonweight.errors import CommonweightError, OracleError
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.records import Anchor, Plan, Record
@@ -44,6 +44,7 @@ class Coordinator:
         self._closing = Closing(desk, offending)
         self._recount = recount
         self._ground: str | None = None
+        self._waiting: dict[str, int] = {}
         self.learning = Learning(desk)
         self._log = logger("coordinator")
         self._sending: dict[str, asyncio.Task[None]] = {}
@@ -170,22 +171,28 @@ class Coordinator:
         """Find the last record of other coordinators that is right, before anything is built on it.
 
         Whoever is replaced may have been replaced because it lies. A record whose payloads cannot be had is given up
-        after a minute: nobody could ever check what goes on from it.
+        after a minute: nobody could ever check what goes on from it. What a report attests was checked by a quorum.
         """
-        last, rounds, plan = self._desk.rounds.last_record(), self._desk.rounds, self.open_plan()
-        if last is None or last.signer == self._seat.address or self._ground is not None:
+        rounds, plan = self._desk.rounds, self._desk.rounds.last_plan()
+        if self._ground is not None:
             return
-        if plan is not None:  # it was found before, by a process that was killed since
+        if plan is not None and plan.signer == self._seat.address:  # it was found before this process began
             self._ground = plan.body.previous_record or ""
             return
-        self._enter("checking", last.body.round)
-        unknown: list[Doc[Record]] = []
-        ground = ""
-        for record in rounds.lineage(last.digest):
-            if record.signer == self._seat.address or self._recount.result(record.body.round) == OK:
+        self._enter("checking", None if plan is None else plan.body.round)
+        await self._hear_all()
+        last, reported = rounds.last_record(), self._desk.view.reported_round
+        unknown, ground = list[Doc[Record]](), ""
+        for record in () if last is None else rounds.lineage(last.digest):
+            if record.body.round <= reported or self._recount.result(record.body.round) == OK:
                 ground = record.digest
                 break
             unknown.append(record)
+        if reported and not ground:
+            raise OracleError(
+                f"round {reported} is reported, and its record is not known here", "",
+                "wait until the others' logs are read, and name all that have coordinated by --coordinator OLD,NEW",
+            )  # fmt: skip
         for record in reversed(unknown):
             if self._recount.result(record.body.round) is not None or not await self._is_right(record):
                 self._log.warning("a record is passed over", round=record.body.round, signer=record.signer)
@@ -193,11 +200,19 @@ class Coordinator:
             ground = record.digest
         self._ground = ground
 
+    async def _hear_all(self) -> None:
+        """Wait until the logs of all signers that answer are read: what is not known here would be passed over."""
+        until_ms = self._seat.now_ms() + _GIVE_UP_MS
+        while set(self._desk.peers) - self._desk.heard and self._seat.now_ms() < until_ms:
+            await self._desk.bell.wait(_TICK_S)
+
     async def _is_right(self, record: Doc[Record]) -> bool:
         plan = self._desk.rounds.by_digest(Plan, record.body.plan)
-        until_ms, found = self._seat.now_ms() + _GIVE_UP_MS, None
+        until_ms = self._waiting.setdefault(record.digest, self._seat.now_ms() + _GIVE_UP_MS)
+        found: bool | None = None
         while plan is not None and found is None and self._seat.now_ms() < until_ms:
-            found = await self._recount.holds(plan, record)
+            roots, _ = await self._roots(plan)
+            found = await self._recount.holds(plan, record, roots)
             if found is None:
                 await asyncio.sleep(_ASK_AGAIN_S)
         return bool(found)

@@ -283,6 +283,11 @@ class Database(DatabaseCore):
             epoch, digest, attempt, ",".join(map(str, rounds)),
         )  # fmt: skip
 
+    def last_reported(self) -> int:
+        """The highest round of the reports that this signer knows, 0 when there is none."""
+        known = [str(rounds).split(",") for (rounds,) in self.read("SELECT rounds FROM reports")]
+        return max((int(number) for rounds in known for number in rounds if number), default=0)
+
     def report_rounds(self, epoch: int, digest: bytes) -> list[int] | None:
         """The rounds of a known report, or None when the report is not known here."""
         rows = self.read("SELECT rounds FROM reports WHERE epoch=? AND digest=?", epoch, digest)

@@ -19,7 +19,8 @@ from oracle.watch import View
 class Desk:
     """The working parts of one signer, for one event loop. `view` is replaced as a whole by the watching step.
 
-    `may_send` is false as long as something that the transmitter sent before this start may still be under way.
+    `may_send` is false as long as something that the transmitter sent before this start may still be under way;
+    `heard` are the signers whose log was read to its end since, or that did not answer.
     """
 
     seat: Seat
@@ -32,6 +33,7 @@ class Desk:
     bell: Bell = field(default_factory=Bell)
     seen: View | None = None
     may_send: bool = True
+    heard: set[str] = field(default_factory=set)
 
     @property
     def view(self) -> View:

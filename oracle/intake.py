@@ -76,14 +76,14 @@ class Intake:
             raise RuleBroken("wrong-deadline", "A plan's deadline is in no epoch of training")
         if self._seat.db.documents(Plan.KIND, round_=plan.round, signer=signer):
             raise RuleBroken("equivocation", f"A second plan of round {plan.round} by {signer}")
-        match self._desk.rounds.fits(plan.round, signer):
+        match self._desk.rounds.fits(plan, signer):
             case None:
                 raise NotYetError(
                     f"A plan is of round {plan.round}, and none of the round before is known here", signer,
                     "who comes into office later names all that have coordinated, oldest first: --coordinator OLD,NEW",
                 )  # fmt: skip
             case False:
-                raise RuleBroken("wrong-round", f"Round {plan.round} is before the first that {signer} has planned")
+                raise RuleBroken("wrong-round", f"Round {plan.round} is in no term of {signer}, or due too early")
         return self._seat.keep(signed, signer, round_=plan.round)
 
     def _commitment(self, signed: Signed, signer: str) -> bool:
@@ -131,7 +131,7 @@ class Intake:
         anchor = Anchor.from_body(signed.body)
         if anchor.run != self._seat.campaign:
             raise RuleBroken("wrong-run", "An anchor is of another run")
-        if self._desk.rounds.plan(anchor.round) is None:
+        if not self._seat.db.document_names(Plan.KIND, round_=anchor.round):
             raise NotYetError("An anchor is for a round that is not known here")
         if self._seat.db.documents(Anchor.KIND, round_=anchor.round, signer=signer):
             raise RuleBroken("equivocation", f"A second anchor of round {anchor.round} by {signer}")

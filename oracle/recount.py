@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch
+from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch, StoreError
 from commonweight.exact.copies import Copy, Shown, coordinates, copies, sampled
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
@@ -40,8 +40,16 @@ class Recount:
         self._log = logger("recount")
 
     def result(self, round_: int) -> str | None:
-        """`ok`, `wrong`, `lost` (no record goes on from it), or None while the round has not been recomputed."""
-        return self._seat.db.get_meta(f"recount/{round_}")
+        """`ok`, `wrong`, `lost` (no record goes on from it), or None while the round has not been recomputed.
+
+        What was right is lost when whoever took over goes on from earlier, or has planned the round anew.
+        """
+        verdict, _, digest = (self._seat.db.get_meta(f"recount/{round_}") or "").partition(" ")
+        if verdict == OK:
+            record = self._desk.rounds.record(round_)
+            counts = record is not None and record.digest == digest and not self._desk.rounds.passed_over(round_)
+            return OK if counts else LOST
+        return verdict or None
 
     def findings(self, round_: int) -> dict[int, str]:
         """What is wrong with members of a recomputed round: index -> reason."""
@@ -79,7 +87,7 @@ class Recount:
             findings = await self._recompute(plan, record, set(self._desk.rounds.anchored(number, roots)))
             alike = await self._copies(plan, record)
             verdict = OK
-        except (ContentUnavailable, ContentMismatch) as missing:
+        except StoreError as missing:
             self._log.warning("payload not to be had, asking its members", round=number, error=str(missing))
             await self._pull(record)
             return False
@@ -99,7 +107,8 @@ class Recount:
         with self._seat.db.transaction():
             self._seat.db.set_meta(f"alike/{number}", "\n".join(doubts))
             self._seat.db.set_meta(f"findings/{number}", "\n".join(f"{i} {why}" for i, why in findings.items()))
-            self._seat.db.set_meta(f"recount/{number}", verdict)
+            record = self._desk.rounds.record(number)
+            self._seat.db.set_meta(f"recount/{number}", f"{verdict} {record.digest}" if record else verdict)
             self._seat.db.set_meta("recounted", str(number))
         self._desk.bell.ring()
 
@@ -107,13 +116,15 @@ class Recount:
         self._desk.metrics.failures.labels("recount").inc()
         self._log.error("a record is wrong", round=number, error=why)
 
-    async def holds(self, plan: Doc[Plan], record: Doc[Record]) -> bool | None:
-        """Whether a record follows from its payloads, though the chain may not have it yet; None while one of them
-        cannot be had. One that does has its checkpoint here.
+    async def holds(self, plan: Doc[Plan], record: Doc[Record], roots: set[bytes]) -> bool | None:
+        """Whether a record follows from its payloads and counts what is anchored under these roots, though the chain
+        may not have it yet; None while something that it needs cannot be had. One that does has its checkpoint here.
         """
+        if not {entry.commitment for entry in record.body.counted} <= set(self._desk.rounds.commitments(plan)):
+            return None
         try:
-            await self._recompute(plan, record, {entry.commitment for entry in record.body.counted})
-        except (ContentUnavailable, ContentMismatch) as missing:
+            await self._recompute(plan, record, set(self._desk.rounds.anchored(plan.body.round, roots)))
+        except StoreError as missing:
             self._log.warning("payload not to be had, asking its members", round=plan.body.round, error=str(missing))
             await self._pull(record)
             return None

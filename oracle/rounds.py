@@ -16,7 +16,7 @@ from commonweight.protocol.structure import Previous
 from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
-_CACHED = 4096
+_CACHED, _TIPS = 4096, 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Doc(Generic[B]):
 
 @dataclass(frozen=True)
 class Term:
-    """A coordinator, and from which round on it could plan: the one after the last record that was on chain then."""
+    """A coordinator, and from which round on its plans can begin the term."""
 
     coordinator: str
     since: int
@@ -53,18 +53,23 @@ class Rounds:
         """`coordinators` (lower case), oldest first; the last is in charge. Those known from before need no name."""
         self._db = db
         self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
-        self._lines: dict[str, frozenset[str]] = {}
-        kept = (text.split(":") for text in (db.get_meta("coordinators") or "").split())
-        self._terms = [Term(name, int(since)) for name, since in kept]
+        self._lines: dict[str, dict[int, str]] = {}
+        self._counted: OrderedDict[str, dict[int, str]] = OrderedDict()
+        kept = (text.partition(":") for text in (db.get_meta("coordinators") or "").split())
+        self._terms = [Term(name, int(since or 1)) for name, _, since in kept]
         known = tuple(term.coordinator for term in self._terms)
         shared = next(n for n in range(len(coordinators), -1, -1) if known[len(known) - n :] == coordinators[:n])
         if new := coordinators[shared:]:
             self._begin(new)
 
     def _begin(self, coordinators: Sequence[str]) -> None:
-        """Follow others from here on. What they had signed before was refused, so that all logs are read again."""
-        last = self._db.last_round(Record.KIND)
-        since = next((number + 1 for number in range(last, 0, -1) if self.anchored_record(number) is not None), 1)
+        """Follow others from here on. What they had signed before was refused, so that all logs are read again.
+
+        A term begins behind the rounds that this signer has signed reports on, and behind the first one recorded in the
+        term before.
+        """
+        first = next((first for _, first in reversed(self._begun())), 1)
+        since = max(self._db.last_reported() + 1, first + (self.record(first) is not None))
         self._terms += [Term(name, since) for name in coordinators]
         with self._db.transaction():
             self._db.set_meta("coordinators", " ".join(f"{term.coordinator}:{term.since}" for term in self._terms))
@@ -82,8 +87,17 @@ class Rounds:
         return any(term.coordinator == signer for term in self._terms)
 
     def _first(self, term: Term) -> int | None:
-        """With which round a term has begun: that of the coordinator's first plan in it."""
+        """With which round a term would begin: that of the coordinator's first plan in it."""
         return self._db.first_round(Plan.KIND, term.coordinator, term.since)
+
+    def _begun(self) -> list[tuple[Term, int]]:
+        """The terms that have begun and their first rounds, both ascending. A later one ends all before it."""
+        found: list[tuple[Term, int]] = []
+        for term in reversed(self._terms):
+            first = self._first(term)
+            if first is not None and (not found or first < found[-1][1]):
+                found.append((term, first))
+        return found[::-1]
 
     def _who(self, round_: int) -> str | None:
         """In whose term a round is."""
@@ -93,17 +107,23 @@ class Rounds:
                 return term.coordinator
         return None
 
-    def fits(self, round_: int, coordinator: str) -> bool | None:
-        """Whether a coordinator can plan this round next: it follows the one that it has planned last, or for the first
-        of its term any that has a plan. True for what is before its term, too; None where a plan is missing that may
-        still come. Were a round left without a plan, nothing that goes round by round would ever pass it.
+    def fits(self, plan: Plan, coordinator: str) -> bool | None:
+        """Whether a plan can stand: behind the one that its coordinator made last, or as the first of a term behind any
+        other, and due later. True for what is before its term, too; None where a plan is missing that may still come.
+        Were a round left without a plan, nothing that goes round by round would ever pass it.
         """
-        term = next(term for term in reversed(self._terms) if term.coordinator == coordinator)
+        place = max(n for n, term in enumerate(self._terms) if term.coordinator == coordinator)
+        term, round_ = self._terms[place], plan.round
         first = self._first(term)
         if first is not None and term.since <= round_ < first:
             return False
+        ended = [begun for later in self._terms[place + 1 :] if (begun := self._first(later)) is not None]
+        if first is None and round_ < min(ended, default=0):
+            return False  # a term that had not begun when it ended would begin now
         own = first is not None and round_ > first
         before = self._plan(round_ - 1, coordinator) if own else self.plan(round_ - 1)
+        if before is not None and before.body.commit_by_ms >= plan.commit_by_ms:
+            return False
         return True if round_ == 1 or before is not None else None
 
     # --- one document ------------------------------------------------------------------------------------------------
@@ -236,34 +256,58 @@ class Rounds:
 
     def passed_over(self, number: int) -> bool:
         """Whether the rounds go on from earlier than this one: the next plan is of the same coordinator without this
-        record (or there is none), or whoever took over has begun from an earlier record.
+        record (or there is none), or whoever took over has begun from an earlier record. False while that is not known.
         """
         record, following = self.record(number), self.plan(number + 1)
         digest = None if record is None else record.digest
         if following is not None and following.body.previous_record != digest:
             return True
-        begun = [(first, term) for term in self._terms if (first := self._first(term)) is not None and first > number]
-        later = None if not begun else self._plan(begun[0][0], begun[0][1].coordinator)
-        return later is not None and digest not in self._line(later)
+        later = next(((term, first) for term, first in self._begun() if first > number), None)
+        plan = None if later is None else self._plan(later[1], later[0].coordinator)
+        return plan is not None and self._goes_on_from(plan, number, digest) is False
 
-    def _line(self, plan: Doc[Plan]) -> frozenset[str]:
-        """The digests of the records that a term's first plan goes on from."""
-        known = self._lines.get(plan.digest)
-        if known is None:
-            line = list(self.lineage(plan.body.previous_record))
-            known = frozenset(record.digest for record in line)
-            if line and (last := self.by_digest(Plan, line[-1].body.plan)) and last.body.previous_record is None:
-                self._lines[plan.digest] = known  # to the beginning: there is nothing to come
-        return known
+    def _goes_on_from(self, plan: Doc[Plan], number: int, digest: str | None) -> bool | None:
+        """Whether a record of a round is among those that a plan goes on from; None while that cannot be told."""
+        line = self._lines.get(plan.digest)
+        if line is None:
+            line, first = {}, plan.body.previous_record is None
+            for record in self.lineage(plan.body.previous_record):
+                line[record.body.round] = record.digest
+                first = self._is_first(record)
+            if first:
+                self._lines[plan.digest] = line
+            elif number not in line and min(line, default=number) >= number:
+                return None  # the way down there has a gap, which may be filled yet
+        return digest is not None and line.get(number) == digest
 
     def previous_counted(self, index: int, plan: Plan) -> Previous | None:
         """A member's last commitment that is counted in what a plan goes on from: its next trace has to continue it."""
-        for record in self.lineage(plan.previous_record):
-            entry = record.body.counted_member(index)
-            if entry is not None:
-                found = self.by_digest(Commitment, entry.commitment)
-                return None if found is None else (found.digest, found.body)
-        return None
+        commitment = None if plan.previous_record is None else self._last_counted(plan.previous_record).get(index)
+        found = None if commitment is None else self.by_digest(Commitment, commitment)
+        return None if found is None else (found.digest, found.body)
+
+    def _last_counted(self, digest: str) -> dict[int, str]:
+        """The last counted commitment of each member, by its digest, in the rounds up to a record."""
+        walked, known = list[Doc[Record]](), dict[int, str]()
+        whole = False
+        for record in self.lineage(digest):
+            if (kept := self._counted.get(record.digest)) is not None:
+                known, whole = dict(kept), True
+                break
+            walked.append(record)
+            whole = self._is_first(record)
+        for record in reversed(walked):
+            known |= {entry.index: entry.commitment for entry in record.body.counted}
+        if whole:
+            self._counted[digest] = known
+            if len(self._counted) > _TIPS:
+                self._counted.popitem(last=False)
+        return known
+
+    def _is_first(self, record: Doc[Record]) -> bool:
+        """Whether a record goes on from none."""
+        plan = self.by_digest(Plan, record.body.plan)
+        return plan is not None and plan.body.previous_record is None
 
     def finalized_roots(self, round_: int) -> set[bytes]:
         """Roots that the finalised chain has for a round's own deadline."""

@@ -215,9 +215,9 @@ class ContentStore(ABC):
         """The pieces of a file in order, each verified before it is handed out; refused when it is over `max_bytes`."""
         info = self.info(cid)
         if info.is_directory:
-            raise StoreError(f"{cid} is a directory, not a file", "", "name the file in it")
+            raise ContentMismatch(f"{cid} is a directory, not a file", "", "name the file in it")
         if info.size > max_bytes:
-            raise StoreError(f"{cid} is too long", f"it has {info.size} bytes, {max_bytes} are allowed here")
+            raise ContentMismatch(f"{cid} is too long", f"it has {info.size} bytes, {max_bytes} are allowed here")
         return self._pieces(cid, info.size, 0, _Budget.of_file(cid, info.size))
 
     def get(self, cid: Cid, max_bytes: int = DEFAULT_MAX_BYTES, sha256: str | None = None) -> bytes:

@@ -113,8 +113,9 @@ def test_another_coordinator_goes_on_from_the_last_right_record(
     simulate(work)
 
 
+@pytest.mark.parametrize("named", ["nothing", "a folder"])
 def test_another_coordinator_gives_up_a_round_whose_payload_nobody_shows(
-    disk: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     """The coordinator and a member keep one to themselves: the round could never be recomputed by anybody else."""
 
@@ -128,7 +129,10 @@ def test_another_coordinator_gives_up_a_round_whose_payload_nobody_shows(
             known = payloads.read(tuple(map(sha256_hex, parts)))
             of = crowd.lead.desk.seat.db.payload(2, hidden)
             mine = known is not None and {bytes.fromhex(sha256_hex(part)[2:]) for part in parts} == set(of.values())
-            return cid_of(b"".join(parts) + b"!") if mine else publish(parts)
+            if not mine:
+                return str(publish(parts))
+            store = crowd.lead.desk.seat.store
+            return str(cid_of(b"!") if named == "nothing" else store.put_directory({"payload": b"".join(parts)}))
 
         async def nothing(uploads: Uploads, commitment: Any) -> None:
             if commitment.index != hidden:

@@ -147,7 +147,7 @@ class Chain:
             kind(
                 round=a.round, epoch=a.epoch, deadline=a.deadline, commitments_root=a.root,
                 record_round=a.record_round, record_hash=a.record_hash, anchorer="", address=RUN, block=a.block,
-                block_hash=bytes(32), tx=a.tx, log_index=a.log_index,
+                block_hash=bytes(32), tx=a.tx, log_index=a.log,
             )
             for a in self.anchors
             if from_block <= a.block <= to_block

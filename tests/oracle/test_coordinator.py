@@ -1,9 +1,11 @@
 """The coordinator over its whole life: rounds in order, a crash after every single step, and what members do wrong."""
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from oracle.standings import Standings
 from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
 
 pytestmark = pytest.mark.unit
+TIMES = ("commit_by_ms", "anchor_by_ms", "exchange_by_ms", "record_by_ms")
 
 
 @pytest.fixture
@@ -376,18 +379,21 @@ async def test_work_that_does_not_continue_the_members_last_state_is_not_counted
     assert office.seat.db.offences() == []
 
 
-async def taken_over(tmp_path: Path, crew: dict[int, Crew]) -> tuple[Office, Office]:
-    """The first coordinator has played round 1 and planned round 2; then the second one is in charge."""
+async def taken_over(
+    tmp_path: Path, crew: dict[int, Crew], earlier: tuple[str, ...] = (), record: bool = False
+) -> tuple[Office, Office]:
+    """The first coordinator has played round 1 and planned or recorded round 2; then the second one is in charge."""
     chain = Chain()
     first = Office(tmp_path, chain, max_rounds=3)
     second = Office(tmp_path, chain, position=1, max_rounds=3)
     await play(first, crew)
-    await gather(first, crew)
+    await (play if record else gather)(first, crew)
     second.look()
     copy(first, second)
-    second.leader = SIGNERS[1]
+    second.earlier, second.leader = earlier, SIGNERS[1]
     second.crash()
-    chain.now_ms += 30_000
+    if not record:
+        chain.now_ms += 30_000
     return first, second
 
 
@@ -427,7 +433,8 @@ async def test_a_coordinator_that_was_replaced_stops_nobody(tmp_path: Path, crew
     def go_on(round_: int) -> None:
         """Round by round it may: plans have to follow each other."""
         true, base = second.planned(3).body, first.record(1)
-        plan = sign(replace(true, round=round_, previous_record=None, exchange_by_ms=true.exchange_by_ms + 1))
+        ends = {name: getattr(true, name) + 1000 * (round_ - 3) for name in TIMES}
+        plan = sign(replace(true, round=round_, previous_record=None, **ends))
         nobody = tuple(LeftOut(i, None, "no-commitment", None) for i in true.indices)
         names = {"epoch": true.epoch, "plan": plan.digest, "base": true.base, "checkpoint": true.base}
         empty = replace(base, counted=(), refused=(), missing=nobody, results=(), links=())
@@ -439,6 +446,8 @@ async def test_a_coordinator_that_was_replaced_stops_nobody(tmp_path: Path, crew
     await gather(second, crew)
     for number in (3, 4, 5):
         go_on(number)
+    with pytest.raises(RuleBroken, match="due too early"):
+        second.intake.accept(sign(replace(second.planned(3).body, round=6)))
     with pytest.raises(NotYetError, match="round 7"):
         second.intake.accept(sign(replace(second.planned(3).body, round=7)))
     about_theirs = replace(first.record(1), round=3, plan=second.planned(3).digest)
@@ -458,6 +467,126 @@ async def test_a_coordinator_that_was_replaced_stops_nobody(tmp_path: Path, crew
     assert await recounted(second) == ["ok", "lost", "ok", "ok"]
     for number in (3, 4):
         assert [c.index for c in second.record(number).counted] == [0, 1, 2]
+
+
+def moved(plan: Plan, round_: int, **changes: Any) -> Plan:
+    """The plan of a later round after another, a second for each round between them."""
+    ends = {name: getattr(plan, name) + 1000 * (round_ - plan.round) for name in TIMES}
+    return replace(plan, round=round_, **ends, **changes)
+
+
+async def test_a_coordinator_replaced_before_it_planned_ends_nobodys_term(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    """Signer 2 was named and never planned, signer 1 does: one plan of the former leaves all rounds as they are."""
+    first, second = await taken_over(tmp_path, crew, earlier=(SIGNERS[2],))
+    await play(second, crew)
+    await gather(second, crew)
+    last = second.planned(4).body
+    assert second.intake.accept(sign_body(moved(last, 5, previous_record=None), SIGNER_KEYS[2], DOMAIN))
+    with pytest.raises(RuleBroken, match="in no term"):
+        second.intake.accept(sign_body(moved(second.planned(1).body, 2), SIGNER_KEYS[2], DOMAIN))
+    assert second.desk.rounds.plan(5) is None
+    assert [second.desk.rounds.passed_over(number) for number in (1, 2, 3)] == [False, True, False]
+    assert first.record(1).counted
+
+
+async def test_records_far_ahead_shift_no_term(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    """Shown to one signer just before it follows the next coordinator, when that has begun already."""
+    first, second = await taken_over(tmp_path, crew)
+    third = Office(tmp_path, first.chain, position=2, max_rounds=3)
+    third.look()
+    copy(first, third)
+    await play(second, crew)
+    previous, true = first.record(1), first.planned(2).body
+    nobody = tuple(LeftOut(i, None, "no-commitment", None) for i in true.indices)
+    for number in range(3, 20):
+        plan = sign_body(moved(true, number), SIGNER_KEYS[0], DOMAIN)
+        empty = replace(previous, round=number, epoch=true.epoch, plan=plan.digest, counted=(), missing=nobody)
+        rest = {"base": true.base, "checkpoint": true.base, "results": (), "links": ()}
+        record = sign_body(replace(empty, **rest), SIGNER_KEYS[0], DOMAIN)
+        assert third.intake.accept(plan)
+        assert third.intake.accept(record)
+        third.chain.send(("anchorRound", number, 1, bytes(32), number, digest_bytes(record.digest)), gas=1)
+    third.chain.now_ms += 5000
+    third.look()
+    third.leader = SIGNERS[1]
+    third.crash()
+    third.look()
+    copy(second, third)
+    await play(second, crew)
+    await until(second, Finish)
+    copy(second, third)
+    assert await recounted(third) == ["ok", "lost", "ok", "ok"]
+
+
+async def test_nobody_goes_on_from_work_that_was_never_anchored(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    chain = Chain()
+    first, second = (Office(tmp_path, chain, position, max_rounds=3) for position in range(2))
+    await play(first, crew)
+    await gather(first, crew)
+    for member in crew.values():
+        await commit(first, member)
+    await until(first, Decide)
+    plan = first.planned(2)
+    first.chain.now_ms = plan.body.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(first, member)
+    pretended = {digest_bytes(first.desk.rounds.anchors(2)[0].body.root)}
+    false = await first.coordinator._closing.close(plan, pretended)
+    assert [entry.index for entry in false.counted] == [0, 1, 2]
+    second.look()
+    copy(first, second)
+    second.leader = SIGNERS[1]
+    second.crash()
+    chain.now_ms += 30_000
+    fresh = {index: Crew(index) for index in crew}  # what was counted there is no past
+    await play(second, fresh)
+    assert second.planned(3).body.base == first.record(1).checkpoint
+
+
+async def test_what_a_later_term_passes_over_is_lost_for_those_too_who_found_it_right(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    """The next coordinator could not have a payload that another signer has: reports agree all the same."""
+    first, second = await taken_over(tmp_path, crew, record=True)
+    third = Office(tmp_path, first.chain, position=2, max_rounds=3)
+    record = first.desk.rounds.record(2)
+    assert record is not None
+    first.chain.send(("anchorRound", 2, 1, bytes(32), 2, digest_bytes(record.digest)), gas=1)
+    first.chain.now_ms += 5000
+    third.look()
+    copy(first, third)
+    assert await recounted(third) == ["ok", "ok"]
+    second.look()
+    assert await second.recount.step()
+
+    async def nothing(*_: object) -> None:
+        first.chain.now_ms += 60_000
+
+    second.recount.holds = nothing  # type: ignore[method-assign, assignment]
+    second.coordinator._recount = second.recount
+    for office in (second, third):
+        office.leader = SIGNERS[1]
+    await second.coordinator.take_over()
+    third.crash()
+    third.look()
+    fresh = {index: Crew(index) for index in crew}
+    await gather(second, fresh)
+    assert second.planned(3).body.base == first.record(1).checkpoint
+    copy(second, third)
+    assert [third.recount.result(number) for number in (1, 2)] == ["ok", "lost"]
+
+
+async def test_a_coordinator_hears_the_others_before_it_plans(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    _, second = await taken_over(tmp_path, crew)
+    second.seat.settings.peers[SIGNERS[2]] = "127.0.0.1:1"  # type: ignore[index]
+    taking = asyncio.create_task(second.coordinator.take_over())
+    await asyncio.sleep(0.6)
+    assert not taking.done()
+    assert second.coordinator.phase == "checking"
+    second.desk.heard.add(SIGNERS[2])
+    await taking
 
 
 async def test_who_follows_another_coordinator_reads_what_it_had_refused(tmp_path: Path, crew: dict[int, Crew]) -> None:
