@@ -108,8 +108,8 @@ class Rounds:
         return None
 
     def fits(self, plan: Plan, coordinator: str) -> bool | None:
-        """Whether a plan can stand: behind the one that its coordinator made last, or as the first of a term behind any
-        other, and due later. True for what is before its term, too; None where a plan is missing that may still come.
+        """Whether a plan can stand: behind the one that its coordinator made last, and due later, or as the first of a
+        term behind any other. True for what is before its term, too; None where a plan is missing that may still come.
         Were a round left without a plan, nothing that goes round by round would ever pass it.
         """
         place = max(n for n, term in enumerate(self._terms) if term.coordinator == coordinator)
@@ -122,7 +122,7 @@ class Rounds:
             return False  # a term that had not begun when it ended would begin now
         own = first is not None and round_ > first
         before = self._plan(round_ - 1, coordinator) if own else self.plan(round_ - 1)
-        if before is not None and before.body.commit_by_ms >= plan.commit_by_ms:
+        if own and before is not None and before.body.commit_by_ms >= plan.commit_by_ms:
             return False
         return True if round_ == 1 or before is not None else None
 

@@ -73,8 +73,11 @@ def test_a_deadline_in_the_far_future_holds_nobody_longer_than_its_coordinator_i
         await crowd.until("round 3 is planned", lambda: crowd.plan(3))
         await asyncio.sleep(10)
         monkeypatch.setattr(oracle.coordinator, "make_plan", made)
-        await take_over(crowd)
+        second = await take_over(crowd)
         await crowd.until("all are counted again", lambda: counted_by_all(crowd, 3), 300)
+        found = crowd.signers[2].desk.rounds.last_plan()
+        assert found is not None
+        assert found.signer == second.address, "signers follow it too"
         crowd.close()
 
     simulate(work)
