@@ -141,8 +141,10 @@ class Intake:
         self._require_coordinator(signer, "record")
         record = Record.from_body(signed.body)
         plan = self.plan_of(record.plan)
-        if (record.run, record.round, signer) != (self._seat.campaign, plan.body.round, plan.signer):
-            raise RuleBroken("wrong-record", "A record is of another run or round than its plan, or by another signer")
+        if (record.run, record.round) != (self._seat.campaign, plan.body.round):
+            raise RuleBroken("wrong-round", "A record does not fit its plan")
+        if not self._seat.db.has_document(digest_bytes(plan.digest), signer):
+            raise NotYetError("A record is of a plan that its signer is not known to have signed", signer)
         if self._seat.db.documents(Record.KIND, round_=record.round, signer=signer):
             raise RuleBroken("equivocation", f"A second record of round {record.round} by {signer}")
         return self._seat.keep(signed, signer, round_=record.round)

@@ -451,7 +451,7 @@ async def test_a_coordinator_that_was_replaced_stops_nobody(tmp_path: Path, crew
     with pytest.raises(NotYetError, match="round 7"):
         second.intake.accept(sign(replace(second.planned(3).body, round=7)))
     about_theirs = replace(first.record(1), round=3, plan=second.planned(3).digest)
-    with pytest.raises(RuleBroken, match="another signer"):
+    with pytest.raises(NotYetError, match="known to have signed"):
         second.intake.accept(sign(about_theirs))
     for member in crew.values():
         await commit(second, member)
@@ -489,6 +489,24 @@ async def test_a_coordinator_replaced_before_it_planned_ends_nobodys_term(
     assert second.desk.rounds.plan(5) is None
     assert [second.desk.rounds.passed_over(number) for number in (1, 2, 3)] == [False, True, False]
     assert first.record(1).counted
+
+
+async def test_a_plan_that_another_has_signed_first_word_for_word_is_its_coordinators(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    first, second = await taken_over(tmp_path, crew)
+    third = Office(tmp_path, first.chain, position=2, max_rounds=3)
+    third.leader = SIGNERS[1]
+    third.crash()
+    third.look()
+    copy(first, third)
+    await play(second, crew)
+    assert third.intake.accept(sign_body(second.planned(3).body, SIGNER_KEYS[0], DOMAIN))
+    copy(second, third)
+    await play(second, crew)
+    await until(second, Finish)
+    copy(second, third)
+    assert await recounted(third) == ["ok", "lost", "ok", "ok"]
 
 
 async def test_records_far_ahead_shift_no_term(tmp_path: Path, crew: dict[int, Crew]) -> None:
