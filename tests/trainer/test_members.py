@@ -67,7 +67,7 @@ def test_a_frozen_member_delays_nobody_and_catches_up_and_a_leaving_one_finishes
         world.wait("cid is counted again", lambda: [r for r in cid.counted() if r > frozen])
 
         leaving = world.wait("bob trains", in_phase(bob, "train", after=frozen + 1))
-        assert bob.end() == 0
+        assert bob.end(timeout_s=120) == 0, "it ends the round and waits for its draws"
         assert leaving in bob.counted()
         world.wait_round(leaving + 1, ada, cid)
         world.same_checkpoints(ada, bob, cid)
