@@ -14,7 +14,7 @@ from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Anchor, Plan
 from oracle.desk import Desk
-from oracle.intake import Intake, NotYetError, TwoDocumentsError
+from oracle.intake import Intake, NotYetError, OtherPlanError, TwoDocumentsError
 from oracle.logs import logger
 from oracle.offending import Offending
 from oracle.rounds import Doc
@@ -85,13 +85,13 @@ class Collecting:
         if not documents:
             self._desk.heard.add(peer)
         for seq, signed in documents:
-            if not await self._take(signed) and not skip:
+            if not await self._take(signed, peer) and not skip:
                 return False
             self._seat.db.set_meta(key, f"{name} {seq}")
         self._seat.db.set_meta(key, f"{name} {last}")
         return True
 
-    async def _take(self, signed: Signed) -> bool:
+    async def _take(self, signed: Signed, peer: str) -> bool:
         """Accept a document from a log; False when it has to wait."""
         try:
             if signed.kind == Offence.KIND:
@@ -99,15 +99,24 @@ class Collecting:
                 await self._offending.take(offence, await self._offending.blobs_of(offence))
             else:
                 self._intake.accept(signed)
+        except OtherPlanError as other:
+            self._desk.rounds.differ(peer, other.coordinator, other.round)
+            self._refused(signed, other)
+            if peer != other.coordinator == self._desk.rounds.coordinator:
+                self._desk.metrics.failures.labels("divided").inc()
+                self._log.error("told otherwise", peer=peer, round=other.round, error=str(other))
         except (NotYetError, ContentUnavailable):
             return False
         except TwoDocumentsError as two:
             round_ = Fields(dict(signed.body), signed.kind).integer("round", 1)
             await self._offending.accuse("equivocation", round_, two.member, [two.first, two.second])
         except FormatError as refused:
-            self._desk.metrics.refused.labels("copied").inc()
-            self._log.info("refused", kind=signed.kind, digest=signed.digest, error=str(refused))
+            self._refused(signed, refused)
         return True
+
+    def _refused(self, signed: Signed, why: FormatError) -> None:
+        self._desk.metrics.refused.labels("copied").inc()
+        self._log.info("refused", kind=signed.kind, digest=signed.digest, error=str(why))
 
     # --- own anchors -------------------------------------------------------------------------------------------------
 

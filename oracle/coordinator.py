@@ -173,7 +173,7 @@ class Coordinator:
         Whoever is replaced may have been replaced because it lies. A record whose payloads cannot be had is given up
         after a minute: nobody could ever check what goes on from it. What a report attests was checked by a quorum.
         """
-        rounds, plan = self._desk.rounds, self._desk.rounds.last_plan()
+        plan = self._desk.rounds.last_plan()
         if self._ground is not None:
             return
         if plan is not None and plan.signer == self._seat.address:  # it was found before this process began
@@ -181,16 +181,10 @@ class Coordinator:
             return
         self._enter("checking", None if plan is None else plan.body.round)
         await self._hear_all()
-        last, reported = rounds.last_record(), self._desk.view.reported_round
-        unknown, ground = list[Doc[Record]](), ""
-        for record in () if last is None else rounds.lineage(last.digest):
-            if record.body.round <= reported or self._recount.result(record.body.round) == OK:
-                ground = record.digest
-                break
-            unknown.append(record)
-        if reported and not ground:
+        ground, unknown = self._settled()
+        if self._desk.view.reported_round and not ground:
             raise OracleError(
-                f"round {reported} is reported, and its record is not known here", "",
+                f"round {self._desk.view.reported_round} is reported, and its record is not known here", "",
                 "wait until the others' logs are read, and name all that have coordinated by --coordinator OLD,NEW",
             )  # fmt: skip
         for record in reversed(unknown):
@@ -199,6 +193,32 @@ class Coordinator:
                 break
             ground = record.digest
         self._ground = ground
+
+    def _settled(self) -> tuple[str, list[Doc[Record]]]:
+        """The last record that was found right or is reported ("" for none) and those that go on from it, newest first.
+
+        The newest record whose line is known here, and of that line no round that a quorum cannot see alike.
+        """
+        rounds, view = self._desk.rounds, self._desk.view
+        last = rounds.last_record()
+        for number in range(0 if last is None else last.body.round, 0, -1):
+            newest = rounds.record(number)
+            if newest is None:
+                continue
+            ground, unknown = "", list[Doc[Record]]()
+            for record in rounds.lineage(newest.digest):
+                if record.body.round <= view.reported_round:
+                    return ground or record.digest, unknown
+                if not rounds.agreed(record, view.signers, view.quorum):
+                    self._log.warning("signers see a round differently", round=record.body.round, signer=record.signer)
+                    ground, unknown = "", []
+                elif not ground and self._recount.result(record.body.round) == OK:
+                    ground = record.digest
+                elif not ground:
+                    unknown.append(record)
+            if rounds.is_whole(newest.digest):
+                return ground, unknown
+        return "", []
 
     async def _hear_all(self) -> None:
         """Wait until the logs of all signers that answer are read: what is not known here would be passed over."""

@@ -4,7 +4,9 @@ What comes through is verified and kept; what is not is refused by name. A docum
 NotYetError, and its bringer tries again later. What a lie proves becomes an offence (`oracle.offending`).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeVar
 
 from commonweight.errors import FormatError, OracleError, RuleBroken, SignatureError
 from commonweight.protocol.documents import Signed, recover
@@ -13,6 +15,9 @@ from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Rec
 from commonweight.protocol.structure import check_commitment, check_deadline, check_plan, check_result, receipt_in_time
 from oracle.desk import Desk
 from oracle.rounds import Doc
+
+N = TypeVar("N", Plan, Commitment)
+_BROKEN_MOST = 10_000
 
 
 class NotYetError(OracleError):
@@ -29,12 +34,26 @@ class TwoDocumentsError(OracleError):
         self.second = second
 
 
+class OtherPlanError(RuleBroken):
+    """A coordinator's plan or record that cannot stand beside what is kept of it: whoever brings it sees another round
+    than this signer does.
+    """
+
+    def __init__(self, rule: str, what: str, coordinator: str, round_: int) -> None:
+        cure = "replace a coordinator that tells different things to different signers: --coordinator NEW, at all"
+        super().__init__(rule, what, coordinator, cure)
+        self.coordinator = coordinator
+        self.round = round_
+        self.args = (rule, what, coordinator, round_)
+
+
 class Intake:
     """Verifies and keeps documents. Everything here is quick and synchronous."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._seat = desk.seat
+        self._broken: OrderedDict[str, None] = OrderedDict()
         self._doors: dict[str, Callable[[Signed, str], bool]] = {
             Plan.KIND: self._plan, Commitment.KIND: self._commitment, Receipt.KIND: self._receipt,
             Result.KIND: self._result, Anchor.KIND: self._anchor, Record.KIND: self._record,
@@ -53,17 +72,29 @@ class Intake:
         signer = recover(signed, self._seat.domain)
         if self._seat.db.has_document(digest_bytes(signed.digest), signer):
             return False
-        new = door(signed, signer)
+        try:
+            new = door(signed, signer)
+        except RuleBroken:
+            self._broken[signed.digest] = None
+            if len(self._broken) > _BROKEN_MOST:
+                self._broken.popitem(last=False)
+            raise
         if new:
             self._desk.bell.ring()
         return new
 
     def plan_of(self, digest: str) -> Doc[Plan]:
-        """The plan that a document names. Raises NotYetError."""
-        plan = self._desk.rounds.by_digest(Plan, digest)
-        if plan is None:
-            raise NotYetError("A document names a plan that is not known here", digest)
-        return plan
+        """The plan that a document names. Raises NotYetError, or RuleBroken when it was refused."""
+        return self._named(Plan, digest, "plan")
+
+    def _named(self, kind: type[N], digest: str, word: str) -> Doc[N]:
+        """A document that another one names. What was refused will not come, and with it all that belongs to it."""
+        found = self._desk.rounds.by_digest(kind, digest)
+        if found is None and digest in self._broken:
+            raise RuleBroken("refused-before", f"A document belongs to a {word} that is refused here", digest)
+        if found is None:
+            raise NotYetError(f"A document names a {word} that is not known here", digest)
+        return found
 
     # --- by kind -----------------------------------------------------------------------------------------------------
 
@@ -75,7 +106,8 @@ class Intake:
         if not 0 <= plan.epoch <= params.last_epoch:
             raise RuleBroken("wrong-deadline", "A plan's deadline is in no epoch of training")
         if self._seat.db.documents(Plan.KIND, round_=plan.round, signer=signer):
-            raise RuleBroken("equivocation", f"A second plan of round {plan.round} by {signer}")
+            what = f"A second plan of round {plan.round} by its coordinator"
+            raise OtherPlanError("equivocation", what, signer, plan.round)
         match self._desk.rounds.fits(plan, signer):
             case None:
                 raise NotYetError(
@@ -83,7 +115,8 @@ class Intake:
                     "who comes into office later names all that have coordinated, oldest first: --coordinator OLD,NEW",
                 )  # fmt: skip
             case False:
-                raise RuleBroken("wrong-round", f"Round {plan.round} is in no term of {signer}, or due too early")
+                what = f"Round {plan.round} is in no term of who planned it, or due too early"
+                raise OtherPlanError("wrong-round", what, signer, plan.round)
         return self._seat.keep(signed, signer, round_=plan.round)
 
     def _commitment(self, signed: Signed, signer: str) -> bool:
@@ -101,9 +134,7 @@ class Intake:
     def _receipt(self, signed: Signed, signer: str) -> bool:
         self._require_signer(signer, "receipt")
         receipt = Receipt.from_body(signed.body)
-        commitment = self._desk.rounds.by_digest(Commitment, receipt.commitment)
-        if commitment is None:
-            raise NotYetError("A receipt names a commitment that is not known here", receipt.commitment)
+        commitment = self._named(Commitment, receipt.commitment, "commitment")
         plan = self.plan_of(commitment.body.plan)
         if (receipt.index, receipt.round) != (commitment.body.index, commitment.body.round):
             raise RuleBroken("wrong-receipt", "A receipt does not fit its commitment")
@@ -146,7 +177,8 @@ class Intake:
         if not self._seat.db.has_document(digest_bytes(plan.digest), signer):
             raise NotYetError("A record is of a plan that its signer is not known to have signed", signer)
         if self._seat.db.documents(Record.KIND, round_=record.round, signer=signer):
-            raise RuleBroken("equivocation", f"A second record of round {record.round} by {signer}")
+            what = f"A second record of round {record.round} by its coordinator"
+            raise OtherPlanError("equivocation", what, signer, record.round)
         return self._seat.keep(signed, signer, round_=record.round)
 
     def _verdict(self, signed: Signed, signer: str) -> bool:
@@ -154,9 +186,7 @@ class Intake:
         verdict = Verdict.from_body(signed.body)
         if verdict.signer != signer or verdict.run != self._seat.campaign:
             raise RuleBroken("wrong-verdict", "A verdict is signed by another than it names, or of another run")
-        commitment = self._desk.rounds.by_digest(Commitment, verdict.commitment)
-        if commitment is None:
-            raise NotYetError("A verdict names a commitment that is not known here", verdict.commitment)
+        commitment = self._named(Commitment, verdict.commitment, "commitment")
         if (verdict.round, verdict.index) != (commitment.body.round, commitment.body.index):
             raise RuleBroken("wrong-verdict", "A verdict does not fit its commitment")
         said = [v.body for v in self._desk.rounds.verdicts(verdict.round, member=verdict.index) if v.signer == signer]

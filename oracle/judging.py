@@ -38,18 +38,22 @@ class Judging:
         """Judge the next recomputed round, or answer others' doubts. Returns whether there was a next one."""
         number = int(self._seat.db.get_meta("judged") or "0") + 1
         plan, result = self._desk.rounds.plan(number), self._recount.result(number)
-        if plan is None or result is None:
+        if result is None:
             await self._answer_doubts(number)
             return False
-        seed = await self._replaying.seed(plan.body)
-        if seed is None:
-            return False
-        for index, reason in self._recount.findings(number).items():
-            self._sign(plan, seed, index, "fail", reason)
-        if not await self._alike(plan, seed):
+        if plan is not None and not await self._judge(plan):
             return False
         self._seat.db.set_meta("judged", str(number))
         return True
+
+    async def _judge(self, plan: Doc[Plan]) -> bool:
+        """Say all that there is to say about a recomputed round; False while it is too early."""
+        seed = await self._replaying.seed(plan.body)
+        if seed is None:
+            return False
+        for index, reason in self._recount.findings(plan.body.round).items():
+            self._sign(plan, seed, index, "fail", reason)
+        return await self._alike(plan, seed)
 
     async def _alike(self, plan: Doc[Plan], seed: Seed) -> bool:
         """Say of every payload that is like another whether it is a copy; False while a member still has to show.

@@ -68,11 +68,11 @@ class Keeping:
     async def _round(self) -> bool:
         number = int(self._seat.db.get_meta("kept") or "0") + 1
         record = self._desk.rounds.record(number)
-        if self._recount.result(number) is None or record is None:
+        if self._recount.result(number) is None:
             return False
-        body = record.body
-        cids = [c.payload_cid for c in body.counted] + ([body.checkpoint_cid] if body.counted else [])
-        await self._keep(cids, body.epoch)
+        if record is not None and record.body.counted:
+            cids = [entry.payload_cid for entry in record.body.counted]
+            await self._keep([*cids, record.body.checkpoint_cid], record.body.epoch)
         self._seat.db.set_meta("kept", str(number))
         return True
 

@@ -70,8 +70,8 @@ class Recount:
         number = int(self._seat.db.get_meta("recounted") or "0") + 1
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
         anchored = self._desk.rounds.anchored_record(number)
-        if plan is not None and self._desk.rounds.passed_over(number):
-            self._log.warning("a round was passed over by another coordinator", round=number)
+        if self._desk.rounds.passed_over(number):
+            self._log.warning("a round was passed over", round=number)
             self._settle(number, {}, LOST)
             return True
         if record is None or plan is None or not self._seat.db.record_anchors(number):

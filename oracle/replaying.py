@@ -55,7 +55,11 @@ class Replaying:
         """Draw for every round whose seed is final; start to fetch what this signer has to replay."""
         db, view = self._seat.db, self._desk.view
         number = int(db.get_meta("drawn") or "0") + 1
-        while (plan := self._desk.rounds.plan(number)) is not None:
+        while (plan := self._desk.rounds.plan(number)) is not None or self._desk.rounds.passed_over(number):
+            if plan is None:
+                db.set_meta("drawn", str(number))
+                number += 1
+                continue
             seed, waited = await self.seed(plan.body), self._seat.now_ms() > plan.body.anchor_by_ms + _ROOT_WAIT_MS
             if seed is None or not (waited or self._roots_known(plan)):
                 break

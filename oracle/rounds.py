@@ -5,7 +5,7 @@ are cached by digest: a document never changes.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,6 +17,7 @@ from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
 _CACHED, _TIPS = 4096, 16
+_DIFFERS = "differs/"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ class Rounds:
 
     def fits(self, plan: Plan, coordinator: str) -> bool | None:
         """Whether a plan can stand: behind the one that its coordinator made last, and due later, or as the first of a
-        term behind any other. True for what is before its term, too; None where a plan is missing that may still come.
-        Were a round left without a plan, nothing that goes round by round would ever pass it.
+        term behind any other, or where all that it goes on from is known. True for what is before its term, too; None
+        where a plan is missing that may still come. Were a round left without a plan and nobody could tell that it is
+        passed over, nothing that goes round by round would ever pass it.
         """
         place = max(n for n, term in enumerate(self._terms) if term.coordinator == coordinator)
         term, round_ = self._terms[place], plan.round
@@ -124,7 +126,24 @@ class Rounds:
         before = self._plan(round_ - 1, coordinator) if own else self.plan(round_ - 1)
         if own and before is not None and before.body.commit_by_ms >= plan.commit_by_ms:
             return False
-        return True if round_ == 1 or before is not None else None
+        begins = not own and self.is_whole(plan.previous_record)  # what it does not go on from can be missing
+        return True if round_ == 1 or before is not None or begins else None
+
+    # --- who sees the same -------------------------------------------------------------------------------------------
+
+    def differ(self, peer: str, coordinator: str, round_: int) -> None:
+        """Note that another signer holds a plan or record of this round by a coordinator that cannot stand here."""
+        key = _DIFFERS + f"{peer}/{coordinator}"
+        if round_ < int(self._db.get_meta(key) or round_ + 1):
+            self._db.set_meta(key, str(round_))
+
+    def agreed(self, record: Doc[Record], signers: Collection[str], quorum: int) -> bool:
+        """Whether enough signers in office can see a record's round as this one does, without the coordinator that
+        signed it: it may have told each of them something else. Who was not heard to differ is taken to agree.
+        """
+        lowest = {peer: int(self._db.get_meta(_DIFFERS + f"{peer}/{record.signer}") or 2**53) for peer in signers}
+        others = {peer for peer, round_ in lowest.items() if round_ <= record.body.round} - {record.signer}
+        return not others or len(set(signers) - others - {record.signer}) >= quorum
 
     # --- one document ------------------------------------------------------------------------------------------------
 
@@ -279,6 +298,10 @@ class Rounds:
             elif number not in line and min(line, default=number) >= number:
                 return None  # the way down there has a gap, which may be filled yet
         return digest is not None and line.get(number) == digest
+
+    def is_whole(self, digest: str | None) -> bool:
+        """Whether a record and all that it goes on from are known here, down to the first."""
+        return digest is None or any(self._is_first(record) for record in self.lineage(digest))
 
     def previous_counted(self, index: int, plan: Plan) -> Previous | None:
         """A member's last commitment that is counted in what a plan goes on from: its next trace has to continue it."""

@@ -39,11 +39,11 @@ class Scoring:
             result = self._recount.result(number)
             if plan is not None:
                 seed = kept_seed(self._seat.db, plan.body)
-            if plan is None or result is None or (result == OK and seed is None):
+            if result is None or (result == OK and seed is None):
                 break
             open_ = [d for d in drawn_scores(self._desk, number, seed) if result == OK and self._is_open(number, d)]
             for draw in open_:
-                if seed is not None and self._due(plan.body, draw, seed):
+                if plan is not None and seed is not None and self._due(plan.body, draw, seed):
                     return await self._score(plan, draw, seed)
             if not open_ and done == number - 1:
                 done = number

@@ -122,7 +122,7 @@ async def test_work_of_a_member_that_has_another_key_by_now_is_still_copied(tmp_
     second.new_keys[0] = NEW_KEY
     second.look()
     for row in first.seat.db.documents_after(0, 1000):
-        assert await second.collecting._take(Signed.from_bytes(row.signed))
+        assert await second.collecting._take(Signed.from_bytes(row.signed), SIGNERS[0])
     second.look()
     await second.recount.step()
     assert second.recount.result(1) == "ok"
@@ -136,11 +136,11 @@ async def test_a_document_by_a_key_or_signer_not_seen_yet_waits_and_is_not_refus
     by_signer = sign_body(replace(true, signer=address_of(NEW_KEY), check="structure", **NO_REPLAY), NEW_KEY, DOMAIN)
     by_member = sign_body(replace(result, members=result.members[1:]), NEW_KEY, DOMAIN)
     for document in (by_signer, by_member):
-        assert not await office.collecting._take(document)
+        assert not await office.collecting._take(document, SIGNERS[0])
     office.new_keys[result.reducer] = NEW_KEY
     office.rotate(*SIGNERS, address_of(NEW_KEY))
     for document in (by_signer, by_member):
-        assert await office.collecting._take(document)
+        assert await office.collecting._take(document, SIGNERS[0])
     kept = [verdict.digest for verdict in office.desk.rounds.verdicts(2)]
     assert by_signer.digest in kept
 
