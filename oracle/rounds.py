@@ -109,10 +109,10 @@ class Rounds:
         return None
 
     def fits(self, plan: Plan, coordinator: str) -> bool | None:
-        """Whether a plan can stand: behind the one that its coordinator made last, and due later, or as the first of a
-        term behind any other, or where all that it goes on from is known. True for what is before its term, too; None
-        where a plan is missing that may still come. Were a round left without a plan and nobody could tell that it is
-        passed over, nothing that goes round by round would ever pass it.
+        """Whether a plan can stand: behind the one that its coordinator made last, and due later. The first plan of who
+        takes over: where all is known that it goes on from, whatever else is missing: that is passed over, and which
+        terms there were before is settled. True for what is before its term, too; None where something is missing that
+        may still come. Were a round left without a plan, nothing that goes round by round would ever pass it.
         """
         place = max(n for n, term in enumerate(self._terms) if term.coordinator == coordinator)
         term, round_ = self._terms[place], plan.round
@@ -123,11 +123,12 @@ class Rounds:
         if first is None and round_ < min(ended, default=0):
             return False  # a term that had not begun when it ended would begin now
         own = first is not None and round_ > first
+        if first is None and place > 0:
+            return self.is_whole(plan.previous_record) or None
         before = self._plan(round_ - 1, coordinator) if own else self.plan(round_ - 1)
         if own and before is not None and before.body.commit_by_ms >= plan.commit_by_ms:
             return False
-        begins = not own and self.is_whole(plan.previous_record)  # what it does not go on from can be missing
-        return True if round_ == 1 or before is not None or begins else None
+        return True if round_ == 1 or before is not None else None
 
     # --- who sees the same -------------------------------------------------------------------------------------------
 
