@@ -1,4 +1,4 @@
-"""Signers that hold the same documents see the same rounds, in whatever order these came and whenever each was restarted."""
+"""Signers that hold the same documents see the same rounds, however these came and whenever who was restarted."""
 
 import random
 import shutil
