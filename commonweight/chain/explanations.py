@@ -13,7 +13,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     # creating a run
     "BadParameter": (
         "this parameter is outside what the contracts allow",
-        "Correct it in the run's file; docs/protocol.md states the bounds.",
+        "Correct it in the run's file; docs/specification.md, section 4.7, has the bounds.",
     ),
     "NoImplementation": ("an implementation address has no code", "Deploy again with scripts/deploy.py."),
     "FailedDeployment": (

@@ -37,7 +37,7 @@ export const ERRORS = {
   "0x5f2f8928": ["KeyTaken",[["signingKey","address"]],"this signing key belongs to a provider already","Make a new key with `commonweight key new`."],
   "0x61183ef0": ["AlreadyRegistered",[["index","uint32"]],"this account is a provider already","Use its index, or register with another account."],
   "0x612808e6": ["NotChallenged",[],"these credits are not challenged","Nothing is to be done."],
-  "0x61d6acdf": ["BadParameter",[["name","bytes32"]],"this parameter is outside what the contracts allow","Correct it in the run's file; docs/protocol.md states the bounds."],
+  "0x61d6acdf": ["BadParameter",[["name","bytes32"]],"this parameter is outside what the contracts allow","Correct it in the run's file; docs/specification.md, section 4.7, has the bounds."],
   "0x6dcb6ea0": ["NothingToAnchor",[],"neither a root nor a record was given","Give at least one of them."],
   "0x6dfcc650": ["SafeCastOverflowedUintDowncast",[["bits","uint8"],["value","uint256"]],"a value is too large","Give a smaller value."],
   "0x6e892bae": ["AtLeaf",[],"the game stands at a leaf","Prove the wrong leaf itself."],
