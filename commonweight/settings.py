@@ -63,7 +63,8 @@ class Settings:
 
 
 TEMPLATE = """\
-# Settings of Commonweight. Every name here can also be given as a flag, or in the environment as COMMONWEIGHT_NAME.
+# Settings of Commonweight. Every name here can also be given in the environment, as COMMONWEIGHT_ and the name in
+# capitals, and most as a flag: --NAME.
 # Relative paths start at this file's folder. What is commented out shows its default, or an example.
 
 # rpc = ["http://127.0.0.1:8545"]         # RPC addresses of the chain; the next is asked when one does not answer

@@ -67,6 +67,8 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
         findings.append(Finding(False, can_train, "torch is missing", "pip install 'commonweight[train]'"))
     else:
         attempt(findings, can_train, lambda: engine.require())
+    if engine.kind == "cpu" and shutil.which("nvidia-smi") is not None:
+        findings.append(Finding(True, "There is a card that is not trained on", "to train on it: --device cuda"))
     if running:
         findings.append(Finding(True, "A provider's process runs in this data directory"))
     else:
@@ -102,8 +104,9 @@ def _registration(findings: list[Finding], run: Run, key: Key, settings: Provide
     if index is None:
         return None
     entry, needed = run.registry.provider_at(index), run.params.provider_stake
-    why = "" if entry.stake >= needed else f"{entry.stake} of {needed} are there"
-    findings.append(Finding(entry.stake >= needed, "The stake is whole", why, "Add to it, or register anew."))
+    why = "" if entry.stake >= needed else f"Of {needed} smallest units of the asset {entry.stake} are there"
+    fix = "It was slashed or taken back: register with another account."
+    findings.append(Finding(entry.stake >= needed, "The stake is whole", why, fix))
     gone = bool(entry.exit_at)
     why = "It has left the run" if gone else ""
     findings.append(Finding(not gone, "The provider is in the run", why, "Register with another account."))

@@ -10,12 +10,18 @@ import typer
 
 from commonweight.cli.durations import parse_duration
 from commonweight.cli.options import (
+    CompileOption,
     ConfigOption,
     ConfirmationsOption,
     DataDirOption,
+    DeviceOption,
     JsonOption,
+    KeepStatesOption,
     KeystoreOption,
     ListenOption,
+    MaxDiskOption,
+    MaxMemoryOption,
+    P2pOption,
     PasswordFileOption,
     PrivateDataOption,
     RpcOption,
@@ -42,12 +48,20 @@ def doctor(
     advertise: Annotated[
         str | None, typer.Option("--advertise", help="HOST:PORT that others are told (default: the registered one).")
     ] = None,
+    device: DeviceOption = "cpu",
+    compile_: CompileOption = False,
+    keep_states: KeepStatesOption = 1,
     private_data: PrivateDataOption = None,
+    max_memory: MaxMemoryOption = None,
+    max_disk: MaxDiskOption = None,
+    p2p: P2pOption = None,
     confirmations: ConfirmationsOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out what would keep this machine from training, each with its cure. Ends with 1 if anything would."""
+    """Find out what would keep this machine from training, each with its cure; takes what `provider start` is given.
+    Ends with 1 if anything would.
+    """
     flags = {
         "run": run,
         "rpc": rpc,
@@ -56,10 +70,15 @@ def doctor(
         "password_file": password_file,
         "listen": listen,
         "data_dir": data_dir,
+        "max_memory": max_memory,
+        "max_disk": max_disk,
+        "p2p": p2p,
         "confirmations": confirmations,
     }
     session = Session(flags, config=config, as_json=as_json, role="provider")
-    settings = provider_settings(session, signer_peers, advertise, private_data)
+    settings = provider_settings(
+        session, signer_peers, advertise, private_data, device, keep_states=keep_states, compiled=compile_
+    )
     from trainer.doctor import examine
 
     session.output.findings(examine(settings))

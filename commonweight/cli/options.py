@@ -90,6 +90,12 @@ ScheduleOption = Annotated[
         metavar="HH:MM-HH:MM",
     ),
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")]
+CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")]
+KeepStatesOption = Annotated[
+    int,
+    typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),
+]
 FactoryOption = Annotated[str | None, typer.Option("--factory", help="The factory's address.", metavar="ADDRESS")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", metavar="FILE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]

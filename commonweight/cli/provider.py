@@ -12,10 +12,13 @@ import typer
 from commonweight.addresses import parse_address
 from commonweight.cli.amounts import format_amount, parse_amount
 from commonweight.cli.options import (
+    CompileOption,
     ConfigOption,
     ConfirmationsOption,
     DataDirOption,
+    DeviceOption,
     JsonOption,
+    KeepStatesOption,
     KeystoreOption,
     ListenOption,
     LogLevelOption,
@@ -130,13 +133,10 @@ def start(
         str | None,
         typer.Option("--advertise", help="HOST:PORT that others are told (default: --listen, or where registered)."),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")] = "cpu",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")] = False,
+    device: DeviceOption = "cpu",
+    compile_: CompileOption = False,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")] = None,
-    keep_states: Annotated[
-        int,
-        typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),
-    ] = 1,
+    keep_states: KeepStatesOption = 1,
     private_data: PrivateDataOption = None,
     max_upload: MaxUploadOption = None,
     max_memory: MaxMemoryOption = None,

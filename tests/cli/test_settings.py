@@ -15,6 +15,8 @@ from commonweight.errors import ConfigError, UsageError
 from commonweight.quantities import parse_rate, parse_size
 from commonweight.settings import ROLES, TEMPLATE, Settings, load
 from tests.cli.conftest import InProcess, User
+from trainer.engine import Engine
+from trainer.settings import ProviderSettings
 
 pytestmark = pytest.mark.unit
 FILE = """
@@ -180,3 +182,21 @@ def test_the_template_explains_every_name_and_shows_the_defaults(tmp_path: Path,
     for name in ("rpc", "patience_s", "max_fee_gwei", "log_level"):
         told = body[name]
         assert (tuple(told) if isinstance(told, list) else told) == getattr(defaults, name)
+
+
+def test_a_doctor_looks_at_what_a_start_would_be_given(quick_user: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ProviderSettings] = []
+
+    def examine(settings: ProviderSettings) -> tuple[()]:
+        seen.append(settings)
+        return ()
+
+    monkeypatch.setattr("trainer.doctor.examine", examine)
+    relay = "/ip4/203.0.113.7/tcp/4001/p2p/QmRelay"
+    line = f"provider doctor --run 0x{'aa' * 20} --keystore key.json --listen 127.0.0.1:7700 --p2p {relay} --json"
+    assert quick_user.run(*line.split(), "--keep-states", "4", "--max-memory", "8GB", "--max-disk", "50GB").code == 0
+    assert quick_user.run(*line.split(), "--device", "cuda:1", "--compile").code == 0
+    first, second = seen
+    assert (first.keep_states, first.max_memory, first.max_disk) == (4, parse_size("8GB"), parse_size("50GB"))
+    assert (first.engine, first.p2p) == (Engine(), (relay,))
+    assert second.engine == Engine("cuda:1", compiled=True)
