@@ -76,9 +76,41 @@ members = [
 # max_loss = "3.2"            # nats per token
 # tranche_bps = 10000
 
-[config]                      # run.json; docs/protocol.md lists all fields
-model = {preset = "nano"}
+[config]                      # run.json; docs/protocol.md, section 6, explains all fields
+model = {preset = "nano"}     # nano, micro, 25M, 125M, 350M, 1B, 7B, or custom with all sizes
 data = {manifest_cid = "", manifest_sha256 = ""}   # `commonweight data prepare --publish` prints both
+
+# What is left out of [config] has these values; section 6 has the rest.
+# [config.training]
+# h = 30                      # inner steps of a round
+# batch = 8                   # windows a step
+# seq_len = 96                # tokens a window
+# topology = "butterfly"      # members reduce; "star": the coordinator does, for members with thin links
+# codec = "int1"              # of payloads: fp32, fp16, int8, int4, int2, int1, ternary or topk2
+# result_codec = "ternary"    # of what is reduced
+# block = 512                 # elements that share a scale
+# overlap = 0                 # steps that a member may take before a round's base is there
+# trace_every = 5             # steps between states that can be replayed
+# dtype = "float32"           # or "bfloat16"
+# min_members = 2             # with fewer a round makes no checkpoint
+# [config.training.inner]
+# optimizer = "muon"          # or "adamw", "sgd"
+# lr = "3e-3"
+# warmup = 20
+# [config.training.outer]
+# lr = "1.0"
+# momentum = "0.4"
+# [config.timing_ms]          # of the first rounds; later ones follow what rounds take
+# train = 60000
+# exchange = 30000
+# record = 15000
+# [config.verification]
+# replay_rate_bps = 10000     # share of a newcomer's rounds of which a segment is replayed
+# replay_rate_min_bps = 1000  # the least that honest history brings it down to
+# contribution_rate_bps = 1000
+# [config.serving]
+# price_per_token = "1000000000000"   # smallest units of the asset
+# max_completion_tokens = 256
 """
 
 _SHA256 = re.compile(r"0x[0-9a-f]{64}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,14 @@ def test_a_signers_address_that_nobody_can_connect_to_is_refused(tmp_path: Path)
                 read_runfile(path)
         else:
             read_runfile(path)
+
+
+def test_the_template_shows_the_defaults_of_the_configuration(tmp_path: Path) -> None:
+    plain = read_runfile(runfile(tmp_path, "[config]", "[config]")).config
+    shown = runfile(tmp_path, "[config]", "[config]")
+    text, uncommented = shown.read_text(), re.compile(r"^# (?=\[config\.|[a-z_]+ = )", re.MULTILINE)
+    before, after = text.split("\n[config]")
+    shown.write_text(f"{before}\n[config]{uncommented.sub('', after)}")
+    assert "\n[config.verification]\n" in shown.read_text()
+    told = read_runfile(shown).config
+    assert replace(told, genesis_seed=plain.genesis_seed) == plain

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "first-five-minutes"
-ORDER = ("developer", "funder", "provider", "signer", "auditor", "user")  # each goes on with what the last one left
+ORDER = ("developer", "funder", "provider", "signer", "auditor", "user", "creator")  # each goes on where the last ended
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -74,6 +74,7 @@ def run(page: str, work: Path) -> str:
 def test_every_command_of_every_page_works_in_order(folder: Path) -> None:
     said = {page: run(page, folder) for page in ORDER}
     assert "The chain is up." in said["developer"]
+    assert "The run is created." in said["creator"]
     assert re.search(r"contribution +2\.5 ETH", said["funder"])
     assert re.search(r"Claimed 0\.[0-9]+ ETH for provider 0", said["provider"])
     assert "The bond is full." in said["signer"]
