@@ -15,8 +15,11 @@ from commonweight.chain.abi import interface
 from commonweight.cli.amounts import format_amount
 from commonweight.cli.dashboard import PAGE
 from commonweight.protocol.canonical import dumps
+from commonweight.protocol.offences import RULES
+from commonweight.protocol.structure import WRONG_START
 from commonweight.store import Cid, FolderStore, cid_of
 from commonweight.store.dagpb import Link, encode_file
+from oracle import closing
 from tests.conftest import ROOT
 from tests.store import bombs
 
@@ -258,3 +261,26 @@ def test_content_identifiers_are_those_of_the_store() -> None:
     console.log(show(data.map((cid) => { const { codec, digest } = parseCid(cid); return cidOf(codec, digest); })));
     """
     assert node(script, cids) == cids
+
+
+def test_traffic_counts_what_a_runs_members_send() -> None:
+    script = """
+    const { traffic } = await page('evidence.js');
+    const counted = data.map(({ steps, bytes }) => ({ steps, payloadBytes: BigInt(bytes) }));
+    const run = (topology, codec, result_codec) => traffic(counted, 1000n, { topology, codec, result_codec });
+    const [same, coarser] = [run('butterfly', 'int8', 'int8'), run('butterfly', 'int1', 'ternary')];
+    console.log(show([same, coarser, run('star', 'int1', 'ternary')]));
+    """
+    both, out, star = node(script, [{"steps": 10, "bytes": 600}, {"steps": 20, "bytes": 600}])
+    synchronous = 2 * 1 * 4 * 1000 * (10 + 20) // 2
+    assert both == {"ways": "2", "star": False, "sent": "1200", "synchronous": str(synchronous)}
+    assert out == {"ways": "1", "star": False, "sent": "600", "synchronous": str(synchronous // 2)}
+    assert star == {"ways": "2", "star": True, "sent": "1200", "synchronous": str(synchronous)}
+
+
+def test_every_reason_of_a_record_for_not_counting_work_is_in_words() -> None:
+    words = (PAGE / "js" / "views" / "rounds.js").read_text()
+    of_members = set(RULES) - {"omission", "wrong-record"}  # those are coordinators' offences
+    closings = {closing.BELOW, closing.TWO, closing.LOST, closing.LATE, closing.ABSENT, closing.UNANCHORED}
+    reasons = of_members | closings | {WRONG_START}
+    assert {name for name in reasons if f'"{name}": "' not in words and f'  {name}: "' not in words} == set()

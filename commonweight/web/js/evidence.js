@@ -51,19 +51,18 @@ export class Evidence {
   async rounds() {
     const index = await this.index();
     const [{ parameters }, { training }] = await Promise.all([this.json("credits.json"), this.json("config.json")]);
-    const ways = training.result_codec === training.codec ? 2n : 1n;
     const numbers = [...index.keys()].map((path) => /^records\/(\d+)\.json$/.exec(path)?.[1]).filter(Boolean).map(Number);
-    return Promise.all(numbers.sort((a, b) => a - b).map((number) => this.#round(number, BigInt(parameters), ways, index)));
+    return Promise.all(numbers.sort((a, b) => a - b).map((number) => this.#round(number, BigInt(parameters), training, index)));
   }
 
-  async #round(number, parameters, ways, index) {
+  async #round(number, parameters, training, index) {
     const { body: record } = await this.json(`records/${number}.json`);
     const counted = await Promise.all(record.counted.map(async (member) => {
       const path = `commitments/${number}-${member.index}-${member.commitment.slice(2, 18)}.json`;
       const { body } = index.has(path) ? await this.json(path) : { body: null };
       return { ...member, payloadBytes: body === null ? null : BigInt(body.payload_bytes) };
     }));
-    return { number, counted, refused: record.refused, missing: record.missing, traffic: traffic(counted, parameters, ways) };
+    return { number, counted, refused: record.refused, missing: record.missing, traffic: traffic(counted, parameters, training) };
   }
 
   /** The itemised credits of the epoch. */
@@ -73,18 +72,21 @@ export class Evidence {
 }
 
 /**
- * Bytes that members sent each other for one round, and what fp32 synchronous training would have sent for the same steps.
+ * Bytes that members sent for one round, and what fp32 synchronous training would have sent for the same steps.
  * Both count one all-reduce of n members as (n - 1) / n of the vector each and way: the payload once a round on one side, four
  * bytes a parameter at every step on the other. The way back is counted where the parts come back in the payload's own codec;
- * else its length is not published, and both sides leave it out. Null where a commitment is not published.
+ * else its length is not published, and both sides leave it out. In a star a member sends its whole payload, to the coordinator, and
+ * nothing else. Null where a commitment is not published.
  */
-function traffic(counted, parameters, ways) {
+export function traffic(counted, parameters, { topology, codec, result_codec: results }) {
   const members = BigInt(counted.length);
   if (members < 2n || counted.some((member) => member.payloadBytes === null)) return null;
+  const star = topology === "star";
+  const ways = star || results === codec ? 2n : 1n;
   const share = (bytes) => (ways * (members - 1n) * bytes) / members;
   return {
-    ways,
-    sent: counted.reduce((sum, member) => sum + share(member.payloadBytes), 0n),
+    ways, star,
+    sent: counted.reduce((sum, member) => sum + (star ? member.payloadBytes : share(member.payloadBytes)), 0n),
     synchronous: counted.reduce((sum, member) => sum + share(4n * parameters * BigInt(member.steps)), 0n),
   };
 }

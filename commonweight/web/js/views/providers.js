@@ -94,7 +94,7 @@ function mine(app, index, found, rounds) {
       ["Paid to", address(provider.payout, "payout address")],
       ["Signing key", address(provider.signingKey, "signing key")],
       ["Reached at", provider.peer || "no address"],
-      ["Stake", exactly(run, provider.stake), "taken if an offence is proved; paid back a dispute period after the last credited epoch"],
+      ["Stake", exactly(run, provider.stake), "lost if its credits are doubted and convicted; paid back a dispute period after the last credited epoch"],
       ["Final credits", group(leaf?.C ?? 0n), leaf ? `${percent(leaf.C, s.ledger.sum)} of all` : null],
       ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, open to challenge`],
       ["Claimed so far", exactly(run, claimed)],
@@ -162,7 +162,7 @@ const leave = (app, index, stake) => review(app, {
   title: `Leave the run as provider #${index}`,
   rows: [
     ["What ends", "you are planned for no further round; this cannot be undone"],
-    ["Your stake", `${stake}: locked until you take it back, and taken for a proved offence`],
+    ["Your stake", `${stake}: locked until you take it back, and lost if your credits are convicted`],
     ["Your credits", "stay yours and go on earning"],
   ],
   call: { to: app.run.addresses.registry, name: "ProviderRegistry.exit", values: [] },

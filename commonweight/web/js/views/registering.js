@@ -119,7 +119,7 @@ async function action(app, { account, key, peer, payout, stake }, sent) {
   return {
     title: `Register a computer with ${exactly(run, stake)} at stake`,
     rows: [
-      ["You stake", exactly(run, stake), `taken if an offence of this key is proved; else yours again ${span(run.params.disputePeriod)} after its last credited epoch`],
+      ["You stake", exactly(run, stake), `lost if credits for this key's work are doubted and convicted; else yours again ${span(run.params.disputePeriod)} after its last credited epoch`],
       ["Signing key", copyable(signing, "signing key", true), "compare it with what the computer shows: whoever holds this key puts your stake at risk"],
       ["Others reach it at", peer],
       ["Paid to", copyable(paid, "payout address", true), payout === account ? "your account" : "not your account"],

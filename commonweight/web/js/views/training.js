@@ -17,7 +17,7 @@ const STATES = {
   refused: ["✕", "refused", "its work in the last published round was refused"],
   missing: ["–", "missing", "it was planned in the last published round and delivered nothing"],
   silent: ["○", "not there", "registered, in none of the rounds published last"],
-  banned: ["⊘", "banned", "the signers proved an offence, or it was too slow; until the time shown"],
+  banned: ["⊘", "banned", "the signers proved an offence; until the time shown"],
   slashed: ["⊗", "slashed", "it has lost its stake"],
   left: ["→", "left", "it has announced that it leaves"],
 };
@@ -170,8 +170,11 @@ function traffic(rounds) {
   const synchronous = known.reduce((sum, t) => sum + t.synchronous, 0n);
   return [
     h("p", { class: "figure" }, `${exact((synchronous * 10n) / sent, 1)} times less`),
-    h("p", {}, `In ${known.length === 1 ? "one round" : `the last ${known.length} rounds`} published, members sent each other about ${bytes(sent)}. fp32 synchronous data parallel would have sent ${bytes(synchronous)} for the same steps.`),
-    h("p", { class: "note" }, `Both count one all-reduce, ${known[0].ways === 2n ? "2 (n − 1) / n" : "its way out only, (n − 1) / n"} of the vector for each of n members: the committed payload once a round, or four bytes a parameter at every step. Joining, what signers are sent to check the work, and retransmissions are not in it.`),
+    h("p", {}, `In ${known.length === 1 ? "one round" : `the last ${known.length} rounds`} published, members sent ${known[0].star ? "the coordinator" : "each other"} about ${bytes(sent)}. fp32 synchronous data parallel would have sent ${bytes(synchronous)} for the same steps.`),
+    h("p", { class: "note" }, known[0].star
+      ? "Counted is what members send: the committed payload once a round, or both ways of an all-reduce, 2 (n − 1) / n of four bytes a parameter for each of n members, at every step."
+      : `Both count one all-reduce, ${known[0].ways === 2n ? "2 (n − 1) / n" : "its way out only, (n − 1) / n"} of the vector for each of n members: the committed payload once a round, or four bytes a parameter at every step.`,
+      " Joining, what signers are sent to check the work, and retransmissions are not in it."),
   ];
 }
 
