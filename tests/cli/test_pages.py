@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -17,8 +18,9 @@ pytestmark = pytest.mark.unit
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 
 
-def commands() -> dict[tuple[str, ...], bool]:
-    """Every command with whether it takes --json."""
+@cache
+def options() -> dict[tuple[str, ...], set[str]]:
+    """The options of every command, and of every group of them, by its words."""
     spec = importlib.util.spec_from_file_location("export_cli_docs", ROOT / "scripts" / "export_cli_docs.py")
     assert spec is not None
     assert spec.loader is not None
@@ -29,9 +31,15 @@ def commands() -> dict[tuple[str, ...], bool]:
         command = root
         for word in words:
             command = command.commands[word]
-        if not hasattr(command, "commands"):
-            found[words] = any("--json" in p.opts for p in command.params)
+        found[words] = {name for p in command.params for name in p.opts} | {"--help"}
     return found
+
+
+def commands() -> dict[tuple[str, ...], bool]:
+    """Every command with whether it takes --json."""
+    known = options()
+    groups = {words[:place] for words in known for place in range(len(words))}
+    return {words: "--json" in names for words, names in known.items() if words not in groups}
 
 
 def test_help_texts_and_the_errors_page_are_fresh() -> None:
