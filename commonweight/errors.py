@@ -94,11 +94,11 @@ class ReplayMismatch(CommonweightError):
     """A recomputation differs from what was claimed."""
 
 
-# --- content store (commonweight.store) ------------------------------------------------------------------------------
-
-
 class InexactArithmetic(CommonweightError):
     """This thread's floating-point mode would give other bits than everybody else's: no peer is to blame."""
+
+
+# --- content store (commonweight.store) ------------------------------------------------------------------------------
 
 
 class StoreError(CommonweightError):
