@@ -33,7 +33,7 @@ Settle = Callable[[], None]
 def configure_torch(threads: int) -> None:
     """Fix what decides the bits of a step: threads and deterministic kernels. Call it in the thread that trains."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler for seconds
 
 
 def at_once() -> None:
@@ -132,6 +132,7 @@ class InnerOptimizer:
         self.model = Llama(config.model, engine.device)
         self._loss: Callable[[Tensor], Tensor] = self.model.loss
         if engine.compiled:
+            torch.use_deterministic_algorithms(True)  # which tells the compiler too
             self._loss = torch.compile(self.model.loss)
         self.m = torch.zeros_like(self.model.flat)
         self.v = torch.zeros_like(self.model.flat)
