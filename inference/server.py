@@ -29,13 +29,13 @@ from commonweight.chain.keys import Key, load_key, read_password
 from commonweight.chain.run import Run
 from commonweight.chain.sending import Fees
 from commonweight.errors import ChainError, ConfigError, InferenceError
+from commonweight.logs import configure
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.store import open_store
 from inference.api import ServedModel, build_app
 from inference.chainview import ChannelView
 from inference.checkpoint import find_attested, load_config, load_data_manifest, load_weights
 from inference.generation import Generator
-from inference.logs import configure
 from inference.metering import Account, Ledger
 from inference.serving import Serving
 from inference.settings import ServeSettings

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from commonweight.chain.keys import keystore_address
 from commonweight.chain.run import Run
 from commonweight.errors import CommonweightError
+from commonweight.logs import configure
 from commonweight.memory import keep_freed_memory
 from commonweight.net import Identity, connect, split_address
 from commonweight.protocol.canonical import JsonObject
@@ -32,7 +33,7 @@ from oracle.evaluating import Evaluating
 from oracle.intake import Intake
 from oracle.judging import Judging
 from oracle.keeping import Keeping
-from oracle.logs import configure, logger
+from oracle.logs import logger
 from oracle.offending import Offending
 from oracle.recount import Recount
 from oracle.replaying import Replaying

@@ -1,4 +1,7 @@
-"""JSON lines on stderr: time, level, event and its fields. Neither prompts, answers, keys nor vouchers are logged."""
+"""JSON lines on stderr, one event a line: time, level, event and its fields; by the services, in their own extras.
+
+Neither keys, passwords, prompts, answers nor vouchers are ever logged.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Set up structlog, and let the libraries' own warnings through as JSON lines too."""
+    """Set up structlog and the standard library's loggers, of which only warnings count, to write the same lines."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -25,11 +29,11 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
+            foreign_pre_chain=shared,
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
