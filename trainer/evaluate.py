@@ -14,14 +14,12 @@ from trainer.data import Corpus
 from trainer.model import Llama
 
 _BATCH = 16
+Windows = NDArray[np.int64]
 
 
-def windows_loss_micro(model: Llama, windows: NDArray[np.int64]) -> int:
-    """Mean loss over all tokens of windows int64 [n, seq_len + 1], in micro-nats per token, rounded to nearest.
-
-    Losses are float32 per token and summed exactly, so only the model's own arithmetic depends on the machine kind.
-    """
-    losses: list[float] = []
+def token_losses(model: Llama, windows: Windows) -> list[list[float]]:
+    """The loss of each token of each window of int64 [n, seq_len + 1], in nats, as the model's float32 has it."""
+    found: list[list[float]] = []
     with torch.inference_mode():
         for start in range(0, len(windows), _BATCH):
             tokens = torch.from_numpy(windows[start : start + _BATCH])
@@ -29,7 +27,16 @@ def windows_loss_micro(model: Llama, windows: NDArray[np.int64]) -> int:
             each = functional.cross_entropy(
                 logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction="none"
             )
-            losses += each.tolist()
+            found += each.reshape(len(tokens), -1).tolist()
+    return found
+
+
+def windows_loss_micro(model: Llama, windows: Windows) -> int:
+    """Mean loss over all tokens of windows, in micro-nats per token, rounded to nearest.
+
+    Losses are float32 per token and summed exactly, so only the model's own arithmetic depends on the machine kind.
+    """
+    losses = [loss for window in token_losses(model, windows) for loss in window]
     return round(math.fsum(losses) / len(losses) * 1e6)
 
 

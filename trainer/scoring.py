@@ -11,19 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn import functional
 
 from commonweight.exact.arrays import F32
 from commonweight.protocol.contribution import FAR, PrivateScores, Scores, least_share, own_offsets, random_key
 from commonweight.protocol.records import Plan
 from commonweight.protocol.runconfig import RunConfig
 from trainer.data import Corpus
+from trainer.evaluate import Windows, token_losses
 from trainer.model import Llama
-
-_BATCH = 16
-Windows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,18 +81,10 @@ def score_heldout(model: Llama, corpus: Corpus, config: RunConfig, update: Updat
 
 def window_losses(model: Llama, windows: Windows) -> list[float]:
     """The mean loss of each window of int64 [n, seq_len + 1], in nats per token; infinite where it is not a number."""
-    found: list[float] = []
-    with torch.inference_mode():
-        for start in range(0, len(windows), _BATCH):
-            tokens = torch.from_numpy(windows[start : start + _BATCH])
-            logits = model(tokens[:, :-1])
-            each = functional.cross_entropy(
-                logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction="none"
-            )
-            for losses in each.reshape(len(tokens), -1).tolist():
-                mean = math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.inf
-                found.append(mean)
-    return found
+    return [
+        math.fsum(losses) / len(losses) if all(map(math.isfinite, losses)) else math.inf
+        for losses in token_losses(model, windows)
+    ]
 
 
 def _less(before: Sequence[float], after: Sequence[float]) -> list[float]:
