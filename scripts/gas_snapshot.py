@@ -21,21 +21,12 @@ from web3 import Web3
 from web3.contract import Contract
 from web3.types import RPCEndpoint
 
+from commonweight.chain.deploy import IMPLEMENTATIONS
 from commonweight.chain.local import start_anvil
 from commonweight.protocol.sumtree import Leaf, SumTree
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "snapshots" / "gas.json"
-CONTRACTS = {
-    "campaign": "Campaign",
-    "registry": "ProviderRegistry",
-    "oracle": "CreditOracle",
-    "ledger": "CreditLedger",
-    "checkpoints": "CheckpointRegistry",
-    "distributor": "RevenueDistributor",
-    "payments": "InferencePayments",
-    "disputes": "Disputes",
-}
 EPOCH_S = 1_000
 STAKE = BOND = 10**16
 MANY_PROVIDERS = 40_000
@@ -93,12 +84,12 @@ class Meter:
         return str(self.send(factory.constructor(*arguments))["contractAddress"])
 
     def _create(self) -> Mapping[str, Contract]:
-        implementations = tuple(self._deploy(name) for name in CONTRACTS.values())
+        implementations = tuple(self._deploy(name) for name in IMPLEMENTATIONS.values())
         factory = self._at(self._deploy("RunFactory", implementations), "RunFactory")
         receipt = self.send(factory.functions.createRun(self._params()), "create a run")
         (log,) = [entry for entry in receipt["logs"] if entry["address"] == factory.address]
         addresses = factory.events.RunCreated().process_log(log)["args"]["addresses"]
-        return {key: self._at(addresses[key], name) for key, name in CONTRACTS.items()}
+        return {key: self._at(addresses[key], name) for key, name in IMPLEMENTATIONS.items()}
 
     def _at(self, address: str, name: str) -> Contract:
         return self.web3.eth.contract(address=Web3.to_checksum_address(address), abi=self._artifact(name)["abi"])

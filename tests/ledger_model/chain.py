@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from eth_abi.exceptions import DecodingError
 
 from commonweight.chain.abi import Function, all_errors, creation_code, decode_values, interface, parse_interface
+from commonweight.chain.deploy import IMPLEMENTATIONS
 from commonweight.chain.reverts import revert_data
 from commonweight.chain.rpc import RpcReplyError
 from tests.ledger_model.calls import Call
@@ -29,16 +30,6 @@ GAS = 8_000_000
 DEPLOY_GAS = 25_000_000
 GAS_PRICE = 10**10
 BALANCE = 0xFFFF
-PARTS = {
-    "campaign": "Campaign",
-    "registry": "ProviderRegistry",
-    "oracle": "CreditOracle",
-    "ledger": "CreditLedger",
-    "checkpoints": "CheckpointRegistry",
-    "distributor": "RevenueDistributor",
-    "payments": "InferencePayments",
-    "disputes": "Disputes",
-}
 Revert = tuple[str, tuple[object, ...]]
 
 
@@ -203,7 +194,7 @@ class Contracts:
         node.mine(self.time)
         self.crank = node.accounts[0]
         self.reader = self._deploy(made["Batch"][1])
-        implementations = {part: self._deploy(interface(name).bytecode) for part, name in PARTS.items()}
+        implementations = {part: self._deploy(interface(name).bytecode) for part, name in IMPLEMENTATIONS.items()}
         factory = interface("RunFactory")
         self.factory = self._deploy(creation_code(factory, (_Struct(implementations),)))
         self.addresses: dict[str, str] = {}
@@ -238,7 +229,7 @@ class Contracts:
         log = next(e for e in receipt["logs"] if bytes.fromhex(e["topics"][0][2:]) == event.topic)
         topics = [bytes.fromhex(t[2:]) for t in log["topics"]]
         fields = event.decode(topics, bytes.fromhex(log["data"][2:]))
-        self.addresses = {part: str(fields["addresses"][part]).lower() for part in PARTS}
+        self.addresses = {part: str(fields["addresses"][part]).lower() for part in IMPLEMENTATIONS}
 
     def approve(self, holders: Iterable[str], parts: Iterable[str]) -> None:
         """Let these contracts take tokens of these holders."""
@@ -250,7 +241,7 @@ class Contracts:
 
     def encode(self, contract: str, function: str, args: Sequence[object]) -> bytes:
         """Calldata."""
-        return interface(PARTS[contract]).function(function, len(args)).encode(args)
+        return interface(IMPLEMENTATIONS[contract]).function(function, len(args)).encode(args)
 
     def send(self, call: Call, time: int) -> Mapping[str, Any]:
         """Do what the model allows. Raises AssertionError with the contract's reason if it refuses."""
@@ -306,7 +297,7 @@ class Contracts:
     def _cached(self, read: tuple[str, str, tuple[object, ...]]) -> tuple[Function, bytes]:
         if read not in self._encoded:
             contract, name, args = read
-            function = interface(PARTS[contract]).function(name, len(args))
+            function = interface(IMPLEMENTATIONS[contract]).function(name, len(args))
             self._encoded[read] = (function, function.encode(args))
         return self._encoded[read]
 
