@@ -12,10 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,15 +63,6 @@ def marked(mark: str) -> set[int]:
     return found
 
 
-def wait(what: str, condition: object, timeout_s: float) -> None:
-    """Poll a callable until it is true."""
-    deadline = time.monotonic() + timeout_s
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.1)
-
-
 def plays_to_the_end(checkout: Path, mark: str, **environment: str) -> None:
     """Run a whole demo and see it succeed."""
     status = start(checkout, mark, **environment).wait(PATIENCE_S)
@@ -114,7 +106,7 @@ def test_a_second_demo_of_a_checkout_says_why_it_stops(checkout: Path) -> None:
 )
 def test_an_interrupted_demo_leaves_no_process(checkout: Path, moment: str, number: signal.Signals) -> None:
     demo = start(checkout, moment)
-    wait(moment, lambda: moment in (checkout / "demo.out").read_text(), 120)
+    wait_for(lambda: moment in (checkout / "demo.out").read_text(), 120, moment)
     assert len(marked(moment)) > 1
     demo.send_signal(number)
     assert demo.wait(40) == 130
@@ -124,7 +116,7 @@ def test_an_interrupted_demo_leaves_no_process(checkout: Path, moment: str, numb
 @pytest.mark.timeout(180)
 def test_a_demo_killed_without_warning_leaves_no_process(checkout: Path) -> None:
     demo = start(checkout, "killed")
-    wait("the providers to start", lambda: len(marked("killed")) > 8, 120)
+    wait_for(lambda: len(marked("killed")) > 8, 120, "the providers to start")
     demo.kill()
     demo.wait()
-    wait("the children to end", lambda: not marked("killed"), 30)
+    wait_for(lambda: not marked("killed"), 30, "the children to end")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,8 @@ from inference.client import Limits, Payer
 from inference.purse import Purse
 from inference.wire import Wire
 from tests.chain.scenario import ETHER, KEYS, World, make_world
-from tests.inference.launcher import Forked, Launcher
+from tests.launcher import Forked, Launcher
+from tests.waiting import wait_for
 
 PRICE = 10**12
 DELAY_S = 600
@@ -47,8 +47,7 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL, as a crash."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=10)
+        self.process.kill()
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -67,7 +66,7 @@ class Site:
     checkpoint: str
     servers: list[Server] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)
-    launcher: Launcher = field(default_factory=Launcher)
+    launcher: Launcher = field(default_factory=lambda: Launcher("tests.inference.serving:serve"))
     _payers: int = 0
 
     @property
@@ -90,7 +89,7 @@ class Site:
             "listen": "127.0.0.1:0", "settle_every_s": 10_000, "settle_threshold": 10**30, **changes,
         }  # fmt: skip
         log = place / "log"
-        process = self.launcher.serve(given, log)
+        process = self.launcher.start(given, log)
         wait_for(lambda: (place / "server.json").exists() or process.poll() is not None, START_S)
         assert process.poll() is None, log.read_text()
         info = json.loads((place / "server.json").read_text())
@@ -109,7 +108,8 @@ class Site:
 
     def http(self, server: Server) -> httpx.Client:
         """A client for a server that is closed with the site."""
-        return self.closing.enter_context(httpx.Client(trust_env=False, timeout=60.0, base_url=server.url))
+        client = httpx.Client(trust_env=False, verify=False, timeout=60.0, base_url=server.url)
+        return self.closing.enter_context(client)
 
     def world_of(self, key: Key) -> Run:
         """The run as `key` sends to it."""
@@ -127,15 +127,7 @@ def limits(**changes: object) -> Limits:
 
 def wire(server: Server) -> Wire:
     """A connection to a server, whatever proxies the environment names."""
-    return Wire(server.url, httpx.Client(trust_env=False, timeout=60.0))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until a condition holds; the test fails if it does not in time."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "the condition did not come true in time"
-        time.sleep(0.05)
+    return Wire(server.url, httpx.Client(trust_env=False, verify=False, timeout=60.0))
 
 
 @contextmanager

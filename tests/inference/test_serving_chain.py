@@ -36,8 +36,9 @@ from inference.channels import find_channel, request_withdrawal, withdraw
 from inference.client import Ask, PaidAnswer, Payer
 from inference.purse import Purse
 from inference.receipts import Served
-from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, limits, make_site, wait_for, wire
+from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
 from tests.inference.test_till import high_s
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
 SERVER = lower_address(SERVER_KEY.address)
@@ -394,7 +395,7 @@ def test_a_stream_that_is_left_is_charged_as_far_as_it_was_sent(site: Site) -> N
     ],
 )
 def test_a_body_that_makes_no_sense_is_refused_by_name(server: Server, body: bytes, code: str) -> None:
-    answer = httpx.post(server.url + "/v1/completions", content=body, trust_env=False)
+    answer = httpx.post(server.url + "/v1/completions", content=body, trust_env=False, verify=False)
     assert answer.status_code in (400, 404, 413)
     assert answer.json()["error"]["code"] == code and answer.json()["error"]["message"]
 
@@ -409,7 +410,7 @@ def test_a_payment_that_makes_no_sense_is_refused_by_name(raw: Raw, header: str)
 
 
 def test_other_paths_and_methods_are_refused_in_json(server: Server) -> None:
-    with httpx.Client(trust_env=False, base_url=server.url) as http:
+    with httpx.Client(trust_env=False, verify=False, base_url=server.url) as http:
         assert http.get("/v1/nothing").json()["error"]["message"]
         assert http.get("/v1/completions").status_code == 405
         assert http.get("/v1/channels/0x12").status_code == 400
@@ -454,7 +455,7 @@ def test_connections_that_dawdle_are_closed_and_hold_nobody_up(site: Site) -> No
         assert dripping.recv(4096).startswith(b"HTTP/1.1 200")
         dripping.settimeout(0.05)
         wait_for(lambda: drip(dripping))
-    assert httpx.get(server.url + "/healthz", trust_env=False).status_code == 200
+    assert httpx.get(server.url + "/healthz", trust_env=False, verify=False).status_code == 200
     server.stop()
 
 
@@ -577,4 +578,4 @@ def test_two_servers_never_share_a_ledger(site: Site, server: Server) -> None:
     url = json.loads((server.data_dir / "server.json").read_text())["url"]
     with pytest.raises(AssertionError, match="is in use"):
         site.serve(data_dir=server.data_dir)
-    assert httpx.get(url + "/healthz", trust_env=False).status_code == 200
+    assert httpx.get(url + "/healthz", trust_env=False, verify=False).status_code == 200

@@ -1,34 +1,36 @@
 """Servers in processes of their own."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.launcher import Forked, Launcher
 from tests.net.serving import RUN, SERVER_KEY
+from tests.waiting import wait_for
 
 Start = Callable[..., str]
 
 
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """What forks the servers."""
+    found = Launcher("tests.net.serving:serve")
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def serve() -> Iterator[Start]:
+def serve(launcher: Launcher, tmp_path: Path) -> Iterator[Start]:
     """Start a server process with the given limits; returns its host:port."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Forked] = []
 
     def start(key: bytes = SERVER_KEY, run: str = RUN, **limits: object) -> str:
-        root = Path(__file__).parents[2]
-        command = [sys.executable, "-m", "tests.net.serving", key.hex(), run, json.dumps(limits)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root)
-        processes.append(process)
-        assert process.stdout is not None
-        return f"127.0.0.1:{int(process.stdout.readline())}"
+        log = tmp_path / f"server-{len(processes)}.log"
+        processes.append(launcher.start({"key": key.hex(), "run": run, "limits": limits}, log))
+        said = wait_for(lambda: log.exists() and log.read_text(), what="the server's port")
+        return f"127.0.0.1:{int(said)}"
 
     yield start
     for process in processes:
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for the tests of the transport: `python serving.py KEY RUN [LIMITS as JSON]`.
+"""A server in a process of its own, for the tests of the transport.
 
 It prints its port, and serves `echo`, `seen` (for observers, too), `hold` (never answers), `keep` (never answers, with
 a body), `later` and `at_last` (after half a second), `fail`, `refuse`, `big` (a long body), `connections` and `memory`
@@ -7,9 +7,8 @@ The member with index 13 is banned.
 """
 
 import asyncio
-import json
-import sys
 from pathlib import Path
+from typing import Any
 
 from commonweight.errors import ConfigError, PeerRefused
 from commonweight.net import Caller, Identity, Limits, Method, Reply, Request, Server
@@ -84,18 +83,17 @@ METHODS = {
 }
 
 
-async def main() -> None:
-    limits = Limits(**json.loads(sys.argv[3])) if len(sys.argv) > 3 else Limits()
+def serve(given: dict[str, Any]) -> None:
+    """Serve by a key (hex), a run and limits, until a signal ends it."""
+    asyncio.run(_serve(bytes.fromhex(given["key"]), given["run"], Limits(**given["limits"])))
 
+
+async def _serve(key: bytes, run: str, limits: Limits) -> None:
     async def connections(_request: Request) -> Reply:
         return Reply({"open": server.connections})
 
     methods = {**METHODS, "connections": Method(connections)}
-    server = Server(identity(bytes.fromhex(sys.argv[1]), "signer", None, sys.argv[2]), methods, authorise, limits)
+    server = Server(identity(key, "signer", None, run), methods, authorise, limits)
     _, port = await server.start("127.0.0.1", 0)
     print(port, flush=True)
     await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

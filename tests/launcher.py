@@ -1,8 +1,9 @@
-"""Server processes without the seconds that each would spend on importing torch: one process imports it all and forks.
+"""Server processes without the seconds that each would spend on its imports: one process imports it all and forks.
 
-`python -m tests.inference.launcher` takes orders on its standard input, one JSON object a line, and answers each by a
-line: `{"serve": SETTINGS, "log": PATH}` by the new process's id, `{"poll": PID}` by its exit status or null. A child
-has no more from it than the imported modules; all are killed when its input ends.
+`python -m tests.launcher MODULE:FUNCTION` imports the module and takes orders on its standard input, one JSON object a
+line, answering each by a line: `{"call": ARGUMENT, "log": PATH}` by the id of a new process that calls the function,
+`{"poll": PID}` by its exit status or null. A child has no more from it than the imported modules; what it prints goes
+into the log. All are killed when the input ends.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Forked:
         until = time.monotonic() + timeout
         while (status := self.poll()) is None:
             if time.monotonic() > until:
-                raise subprocess.TimeoutExpired(f"server {self.pid}", timeout)
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
             time.sleep(0.01)
         return status
 
@@ -47,16 +50,22 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        """SIGKILL, as a crash, and wait until it is gone."""
+        self.send_signal(signal.SIGKILL)
+        self.wait(timeout=10)
+
 
 class Launcher:
-    """The process that forks; it starts with the first server."""
+    """The process that forks; it starts with the first order."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: str) -> None:
+        self._function = function
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def serve(self, given: dict[str, object], log: Path) -> Forked:
-        pid = self.order(serve=given, log=str(log))
+    def start(self, argument: object, log: Path) -> Forked:
+        pid = self.order(call=argument, log=str(log))
         assert pid is not None
         return Forked(self, pid)
 
@@ -64,7 +73,7 @@ class Launcher:
         with self._lock:
             if self._process is None:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.inference.launcher"], cwd=ROOT, text=True,
+                    [sys.executable, "-m", "tests.launcher", self._function], cwd=ROOT, text=True,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
                 )  # fmt: skip
             assert self._process.stdin is not None
@@ -79,17 +88,13 @@ class Launcher:
             self._process.communicate(timeout=30)
 
 
-def _serve(given: dict[str, object], log: Path) -> None:
-    from inference.server import run
-    from inference.settings import ServeSettings
-
+def _child(function: Callable[[Any], object], argument: object, log: Path) -> None:
     with log.open("ab") as out, Path(os.devnull).open("rb") as nothing:
         for file, descriptor in ((nothing, 0), (out, 1), (out, 2)):
             os.dup2(file.fileno(), descriptor)
     status = 0
     try:
-        paths = {name: Path(str(given[name])) for name in ("keystore", "password_file", "data_dir")}
-        run(ServeSettings(**{**given, **paths, "rpc_urls": tuple(given["rpc_urls"])}))  # type: ignore[arg-type]
+        function(argument)
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -99,15 +104,16 @@ def _serve(given: dict[str, object], log: Path) -> None:
 
 
 def main() -> None:
-    import_module("inference.server")  # what the children shall find imported
+    module, name = sys.argv[1].split(":")
+    function = getattr(import_module(module), name)
     assert threading.active_count() == 1, "a child would lack the other threads"
     children: dict[int, int | None] = {}
     for line in iter(sys.stdin.readline, ""):
         order = json.loads(line)
-        if "serve" in order:
+        if "call" in order:
             answer: int | None = os.fork()
             if answer == 0:
-                _serve(order["serve"], Path(order["log"]))
+                _child(function, order["call"], Path(order["log"]))
             assert answer
             children[answer] = None
         else:
