@@ -23,7 +23,7 @@ class FaultyRpc:
     def __init__(self, upstream: str, lag: int = 20) -> None:
         self.upstream, self.lag, self.fault = upstream, lag, ""
         self.asked = 0
-        self._client = httpx.Client(timeout=30, trust_env=False)
+        self._client = httpx.Client(timeout=30, trust_env=False, verify=False)
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
