@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chain.scenario import World, make_world
+from tests.chain.scenario import World, first_world
 
 
 @pytest.fixture
 def world(chain_url: str, tmp_path: Path) -> World:
     """A new run, on Anvil and on Ganache."""
-    return make_world(chain_url, tmp_path / "nonces")
+    return first_world(chain_url, tmp_path / "nonces")

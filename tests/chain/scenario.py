@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eth_utils.crypto import keccak
+
 from commonweight.chain.client import Chain
 from commonweight.chain.contracts import Factory
 from commonweight.chain.deploy import Deployment, deploy_factory
@@ -179,9 +181,33 @@ class World:
         self.finalize(epoch)
 
 
+_FACTORIES: dict[str, Deployment] = {}
+_FIRST_RUNS: dict[str, World] = {}
+
+
+def factory_on(chain: Chain) -> Deployment:
+    """The factory of a chain, deployed unless it is there: on Ganache that takes seconds."""
+    url = chain.rpc_urls[0]
+    known = _FACTORIES.get(url)
+    if known is None or f"0x{keccak(chain.code(known.factory.address)).hex()}" != known.factory.code_keccak256:
+        known = _FACTORIES[url] = deploy_factory(chain)
+    return known
+
+
 def make_world(url: str, state_dir: Path, **changes: object) -> World:
-    """Deploy everything and create a run; `changes` are run parameters."""
+    """Create a run, on the chain's factory; `changes` are run parameters."""
     chain = Chain([url], KEYS[0], state_dir=state_dir)
-    deployment = deploy_factory(chain)
+    deployment = factory_on(chain)
     created, _ = Factory(chain, deployment.factory.address).create_run(make_params(chain.timestamp(), **changes))
     return World(url, state_dir, deployment, Run.at(chain, created.campaign))
+
+
+def prepare(url: str, state_dir: Path) -> None:
+    """Let a chain have a run, as it is created, for any number of tests that begin with one."""
+    _FIRST_RUNS[url] = make_world(url, state_dir)
+
+
+def first_world(url: str, state_dir: Path) -> World:
+    """The run of a chain that was prepared."""
+    made = _FIRST_RUNS[url]
+    return replace(made, state_dir=state_dir, run=Run.at(Chain([url], KEYS[0], state_dir=state_dir), made.run.address))

@@ -18,7 +18,7 @@ import pytest
 
 from commonweight.chain.keys import create_keystore
 from commonweight.cli.main import execute
-from tests.chain.scenario import KEYS, World, make_world
+from tests.chain.scenario import KEYS, World, first_world, make_world
 from tests.cli.schema import command_of, differences, schemas
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -156,7 +156,7 @@ def make_crowd(world: World, tmp_path: Path) -> Crowd:
 @pytest.fixture
 def crowd(chain_url: str, tmp_path: Path) -> Crowd:
     """A new run with users, on Anvil and on Ganache."""
-    return make_crowd(make_world(chain_url, tmp_path / "nonces"), tmp_path)
+    return make_crowd(first_world(chain_url, tmp_path / "nonces"), tmp_path)
 
 
 @pytest.fixture
