@@ -323,7 +323,7 @@ class Api:
     def _plan_or_refuse(self, digest: str) -> Doc[Plan]:
         try:
             return self._intake.plan_of(digest)
-        except NotYetError as unknown:
+        except (NotYetError, RuleBroken) as unknown:
             raise PeerRefused("wrong-plan", unknown.what, digest, "ask for the newest plan") from None
 
     def _must_be(self, request: Request, index: int) -> None:
