@@ -44,6 +44,10 @@ NAMES = (
 _PASSWORD = "development"  # noqa: S105 - these keys are public knowledge; see chain/local.py
 _READY_S = 120.0
 _WRITTEN = "# Written by `commonweight dev up`."
+_KILLED = (
+    "The chain was not ended by `dev down`: its last minute may be gone, and an audit may then refute what the oracle"
+    " has built on it."
+)
 _RESET = "The state is gone. Wallets that used this chain must forget its transactions: clear activity and nonces."
 
 
@@ -80,6 +84,8 @@ def up(
         record = Record.read(place)
         if _answers(record):
             raise UsageError(f"The chain in {place} runs already.", "", f"`{_command('down', folder)}` stops it.")
+        if "chain" in record.processes:
+            output.note(f"{_KILLED} `{_command('reset', folder)}` begins anew.")
         record.stop()  # what a kill left behind
         data = None if bare else beside.submit(devrun.prepare_data, place)
         report("Starting the chain", 0, 1)

@@ -137,8 +137,9 @@ def _explain(session: Session, view: LedgerView, index: int, owner: str, epochs:
     }
     title = f"Provider {index} of {session.run.params.name}"
     session.output.table(
-        body, explaining.COLUMNS, explaining.rows(told), title=title, empty=f"No report says anything of {index} yet."
-    )
+        body, explaining.COLUMNS, explaining.rows(told), title=title,
+        empty=f"No report says anything of provider {index} yet.",
+    )  # fmt: skip
     if not session.output.as_json:
         for line in explaining.notes(told):
             session.output.plain(line)

@@ -153,3 +153,7 @@ def test_a_stale_record_is_not_taken_for_a_running_chain(dev: tuple[User, str]) 
     record.write_text(kept)
     assert user.run("dev", "status").code == 1
     assert up["rpc"]
+    again = user.run("dev", "up", "--bare", "--chain", kind)  # it looks as after a kill, which may cost the chain's end
+    assert (again.code, "was not ended by `dev down`" in again.err) == (0, True)
+    user.ok("dev", "down")
+    assert "was not ended" not in user.run("dev", "up", "--bare", "--chain", kind).err

@@ -191,7 +191,7 @@ function leaderboard(app) {
     h("p", { class: "muted" }, "By final credits, all epochs together. A credit is a thousand million training FLOPs that the signers verified."),
     rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(rows.length))}; look any other up above.`),
     table("Leaderboard", ["Place", "Provider", "Final credits", "Part", "Open to challenge", "Account"], rows.slice(0, SHOWN).map((r, place) => [
-      `${place + 1}`, `#${r.index}`, group(r.final), percent(r.final, s.ledger.sum), r.pending > 0n ? `+ ${group(r.pending)}` : "–", address(r.account, "account"),
+      `${place + 1}`, `#${r.index}`, group(r.final), h("span", { class: "money" }, percent(r.final, s.ledger.sum)), r.pending > 0n ? `+ ${group(r.pending)}` : "–", address(r.account, "account"),
     ]), "No provider has registered yet."));
 }
 
