@@ -4,7 +4,7 @@
 
 TRAINED is the page of a run with some final epochs, as `commonweight dev up` has after a few minutes with two
 providers; OPEN that of a run that takes deposits. The wallet is a stand-in that knows one account and hands every
-question on to the node that the page reads; nothing is signed and nothing is sent. With a palette of 128 colours,
+question on to the node that the page reads; nothing is signed and nothing is sent. With a palette of 255 colours,
 which any program for pictures makes, the files are a third of their size: commit them so.
 """
 
