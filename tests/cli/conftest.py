@@ -108,11 +108,9 @@ def user(tmp_path: Path) -> User:
 
 
 @pytest.fixture
-def quick_user(tmp_path: Path) -> InProcess:
+def quick_user(user: User) -> InProcess:
     """The same in this process."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return InProcess(home, {})
+    return InProcess(user.home, {})
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,24 @@ from pathlib import Path
 import pytest
 
 from commonweight.chain.local import pid_runs
-from tests.cli.conftest import InProcess, User
+from tests.cli.conftest import Done, InProcess, User
 
 pytestmark = pytest.mark.chain
 
 
+class QuickUser(InProcess):
+    """All in this process but for `dev up`: what it starts outlives it."""
+
+    def run(self, *arguments: object, **environment: str) -> Done:
+        return (User if "up" in arguments else InProcess).run(self, *arguments, **environment)
+
+
 @pytest.fixture(params=["anvil", "ganache"])
-def dev(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[User, str]]:
-    home = tmp_path / "home"
-    home.mkdir()
-    user = User(home, {})
-    yield user, request.param
-    assert user.run("dev", "down").code == 0
+def dev(request: pytest.FixtureRequest, user: User) -> Iterator[tuple[User, str]]:
+    """A user and a kind of chain; on one kind each command is a process of its own."""
+    found = user if request.param == "anvil" else QuickUser(user.home, {})
+    yield found, request.param
+    assert found.run("dev", "down").code == 0
 
 
 def test_a_chain_with_accounts_and_factory_that_stays_and_resumes(dev: tuple[User, str]) -> None:
@@ -83,14 +89,13 @@ def test_the_cure_for_a_running_chain_names_its_folder(
     assert (done.code, "`commonweight dev down --dir 'my chain'`" in done.err) == (2, True)
 
 
-def test_another_programs_process_id_is_left_alone(dev: tuple[User, str], tmp_path: Path) -> None:
-    user, _ = dev
-    place = user.home / ".local/share/commonweight/dev"
+def test_another_programs_process_id_is_left_alone(quick_user: InProcess) -> None:
+    place = quick_user.home / ".local/share/commonweight/dev"
     place.mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
         processes = {"chain": {"pid": stranger.pid, "began": "1"}}  # the number was ours once
         (place / "dev.json").write_text(json.dumps({"rpc": "http://127.0.0.1:1", "processes": processes}))
-        assert user.ok("dev", "down")["processes"] == []
+        assert quick_user.ok("dev", "down")["processes"] == []
         assert stranger.poll() is None
         stranger.kill()
 
@@ -144,14 +149,14 @@ def test_a_whole_run_two_at_once_and_what_kills_leave_behind(tmp_path: Path) -> 
     assert not any(pid_runs(pid) for pid in everything)
 
 
-def test_a_stale_record_is_not_taken_for_a_running_chain(dev: tuple[User, str]) -> None:
-    user, kind = dev
-    up = user.ok("dev", "up", "--bare", "--chain", kind)
+def test_a_stale_record_is_not_taken_for_a_running_chain(user: User) -> None:
+    quick = QuickUser(user.home, {})
+    up = quick.ok("dev", "up", "--bare")
     record = user.home / ".local/share/commonweight/dev/dev.json"
     kept = record.read_text()
-    user.ok("dev", "down")
+    quick.ok("dev", "down")
     record.write_text(kept)
-    assert user.run("dev", "status").code == 1
+    assert quick.run("dev", "status").code == 1
     assert up["rpc"]
     again = user.run("dev", "up", "--bare", "--chain", kind)  # it looks as after a kill, which may cost the chain's end
     assert (again.code, "was not ended by `dev down`" in again.err) == (0, True)

@@ -22,7 +22,7 @@ from commonweight.exact.arrays import F32
 from commonweight.exact.round import recompute_round
 from commonweight.protocol.contribution import judge
 from commonweight.protocol.records import Plan, Record
-from tests.cli.conftest import User
+from tests.cli.conftest import InProcess, User
 from tests.cli.schema import differences, schemas
 from tests.cli.trained import Trained, trained_run
 from trainer.inner import InnerOptimizer
@@ -86,13 +86,13 @@ def test_what_cannot_be_had_is_incomplete(trained: Trained, tmp_path: Path) -> N
     assert found.exit_code == 3
 
 
-def test_as_a_command(trained: Trained, user: User) -> None:
+def test_as_a_command(trained: Trained, user: User, quick_user: InProcess) -> None:
     arguments = ("audit", "replay", "--run", trained.run.address, "--rpc", trained.world.url, "--confirmations", "0")
     arguments += ("--store", str(trained.store.folder))
     done = user.run(*arguments, "--provider", "0", "--round", "1", "--json")
     assert done.code == 0
     assert done.json["verdict"] == "verified"
-    refuted = user.run("audit", "scores", *arguments[2:], "--provider", "2", "--round", "3")
+    refuted = quick_user.run("audit", "scores", *arguments[2:], "--provider", "2", "--round", "3")
     assert refuted.code == 1
     assert "own_gain_micro" in refuted.out
     assert refuted.out.rstrip().endswith("refuted")
