@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -22,6 +20,7 @@ from commonweight.chain.abi import Function, all_errors, creation_code, decode_v
 from commonweight.chain.deploy import IMPLEMENTATIONS
 from commonweight.chain.reverts import revert_data
 from commonweight.chain.rpc import RpcReplyError
+from tests import solidity
 from tests.ledger_model.calls import Call
 from tests.ledger_model.parameters import T0
 
@@ -132,39 +131,13 @@ class Node:
         return str(receipt["contractAddress"]).lower()
 
 
-@cache
 def compiled() -> dict[str, tuple[list[dict[str, Any]], bytes]]:
     """ABI and creation code of the batch reader and of the plain test token."""
-    sources = {"Batch.sol": Path(__file__).with_name("Batch.sol"), "Tokens.sol": ROOT / "contracts/mocks/Tokens.sol"}
-    request = {
-        "language": "Solidity",
-        "sources": {name: {"content": path.read_text()} for name, path in sources.items()},
-        "settings": {
-            "evmVersion": "shanghai",
-            "optimizer": {"enabled": True},
-            "outputSelection": {
-                "*": {"Batch": ["abi", "evm.bytecode.object"], "PlainToken": ["abi", "evm.bytecode.object"]}
-            },
-        },
-    }
-    for path in (ROOT / "node_modules/@openzeppelin/contracts").glob("**/*.sol"):
-        name = str(path.relative_to(ROOT / "node_modules"))
-        if any(
-            part in name
-            for part in ("ERC20/ERC20.sol", "IERC20.sol", "IERC20Metadata.sol", "Context.sol", "draft-IERC6093.sol")
-        ):
-            cast(dict[str, Any], request["sources"])[name] = {"content": path.read_text()}
-    compiler = ROOT / "tools/solc/solc-v0.8.30"
-    done = subprocess.run(
-        [str(compiler), "--standard-json"], input=json.dumps(request), capture_output=True, text=True, check=True
+    made = solidity.compiled(
+        Path(__file__).with_name("Batch.sol"), ROOT / "contracts" / "mocks" / "Tokens.sol", optimized=True
     )
-    found = json.loads(done.stdout)["contracts"]
-    pairs = {name: contract for file in found.values() for name, contract in file.items()}
-    return {
-        n: (c["abi"], bytes.fromhex(c["evm"]["bytecode"]["object"]))
-        for n, c in pairs.items()
-        if n in ("Batch", "PlainToken")
-    }
+    names = ("Batch", "PlainToken")
+    return {name: (made[name]["abi"], bytes.fromhex(made[name]["evm"]["bytecode"]["object"])) for name in names}
 
 
 def decode_revert(data: bytes) -> Revert:
