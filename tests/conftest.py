@@ -28,7 +28,7 @@ from commonweight.chain.local import Kind, LocalChain, start_local
 
 ROOT = Path(__file__).resolve().parent.parent
 IPFS_NODE = ROOT / "tools" / "ipfs-node"
-IPFS_START_S = 60.0
+IPFS_START_S = 150.0
 IPFS_STOP_S = 10.0
 
 # Both frameworks bring their own pytest and run these in their own environments: `make brownie-test`, `make ape-test`.

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 120.0, what: str = "the condition") -> T:
     """Wait until a condition holds, and give what it gives; the test fails if it does not in time."""
     until = time.monotonic() + seconds
     while not (value := condition()):

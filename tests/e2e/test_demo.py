@@ -90,33 +90,33 @@ def test_demo_with_an_ipfs_node(checkout: Path, ipfs_url: str) -> None:
     plays_to_the_end(checkout, "ipfs", IPFS=ipfs_url)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_second_demo_of_a_checkout_says_why_it_stops(checkout: Path) -> None:
     (checkout / "build" / "demo").mkdir(parents=True)
     with (checkout / "build" / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert start(checkout, "second").wait(50) == 1
+        assert start(checkout, "second").wait(150) == 1
     assert "Another demo runs" in (checkout / "demo.out").read_text()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("moment", "number"),
     [("Funding", signal.SIGINT), pytest.param("is banned", signal.SIGTERM, marks=pytest.mark.slow)],
 )
 def test_an_interrupted_demo_leaves_no_process(checkout: Path, moment: str, number: signal.Signals) -> None:
     demo = start(checkout, moment)
-    wait_for(lambda: moment in (checkout / "demo.out").read_text(), 120, moment)
+    wait_for(lambda: moment in (checkout / "demo.out").read_text(), 240, moment)
     assert len(marked(moment)) > 1
     demo.send_signal(number)
-    assert demo.wait(40) == 130
+    assert demo.wait(120) == 130
     assert not marked(moment)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_demo_killed_without_warning_leaves_no_process(checkout: Path) -> None:
     demo = start(checkout, "killed")
-    wait_for(lambda: len(marked("killed")) > 8, 120, "the providers to start")
+    wait_for(lambda: len(marked("killed")) > 8, 240, "the providers to start")
     demo.kill()
     demo.wait()
-    wait_for(lambda: not marked("killed"), 30, "the children to end")
+    wait_for(lambda: not marked("killed"), 120, "the children to end")

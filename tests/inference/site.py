@@ -33,7 +33,7 @@ PRICE = 10**12
 DELAY_S = 600
 PASSWORD = "a password for tests"
 SERVER_KEY = KEYS[4]
-START_S = 60.0
+START_S = 200.0
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Server:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=120)
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Site:
 
 def limits(**changes: object) -> Limits:
     """Ample limits with a deposit on demand."""
-    return Limits(**{"max_amount": 10**15, "deposit": 10**16, "patience_s": 30.0, **changes})  # type: ignore[arg-type]
+    return Limits(**{"max_amount": 10**15, "deposit": 10**16, "patience_s": 120.0, **changes})  # type: ignore[arg-type]
 
 
 def wire(server: Server) -> Wire:

@@ -21,7 +21,7 @@ from inference.purse import Purse
 from inference.wire import Wire
 from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
 QUESTION = Ask("def f(", max_tokens=8, seed=1)
 Change = Callable[[dict[str, Any]], None]
 

@@ -16,7 +16,7 @@ from commonweight.chain.keys import create_keystore
 from tests.inference.site import DELAY_S, PASSWORD, SERVER_KEY, START_S, Site, make_site
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
 _COMMAND = [sys.executable, "-c", "from commonweight.cli.main import app; app()"]
 
 

@@ -33,7 +33,7 @@ from tests.inference.parts import (
 )
 
 pytestmark = pytest.mark.unit
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class StubGenerator:

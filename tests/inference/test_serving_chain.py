@@ -40,7 +40,7 @@ from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, limit
 from tests.inference.test_till import high_s
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
 SERVER = lower_address(SERVER_KEY.address)
 
 

@@ -1,8 +1,8 @@
 """A server in a process of its own, for the tests of the transport.
 
 It prints its port, and serves `echo`, `seen` (for observers, too), `hold` (never answers), `keep` (never answers, with
-a body), `later` and `at_last` (after half a second), `fail`, `refuse`, `big` (a long body), `connections` and `memory`
-(its peak in KiB).
+a body), `later` and `at_last` (after a second and a half), `fail`, `refuse`, `big` (a long body), `connections` and
+`memory` (its peak in KiB).
 The member with index 13 is banned.
 """
 
@@ -35,7 +35,7 @@ async def hold(request: Request) -> Reply:
 
 
 async def later(request: Request) -> Reply:
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.5)
     return Reply(request.params)
 
 

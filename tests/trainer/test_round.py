@@ -332,7 +332,7 @@ class WorkerProcess:
         self.process.stdin.close()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 def test_the_worker_replays_evaluates_and_survives_bad_requests(bench: Bench, data_dir: Path, tmp_path: Path) -> None:
