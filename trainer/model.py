@@ -118,8 +118,9 @@ class Decoder(nn.Module):
 
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
-        # Embedding() would draw weights that nobody keeps; on "meta" that imports the compiler, for seconds
-        self.embed_tokens = nn.Embedding.from_pretrained(torch.empty(model.vocab_size, model.hidden_size), freeze=False)
+        # Without weights, Embedding() draws some that nobody keeps; on "meta" that imports the compiler, for seconds.
+        weights = torch.empty(model.vocab_size, model.hidden_size)
+        self.embed_tokens = nn.Embedding(model.vocab_size, model.hidden_size, _weight=weights)
         self.layers = nn.ModuleList(Block(model, layer) for layer in range(model.num_layers))
         self.norm = RMSNorm(model.hidden_size, float(model.rms_eps))
 
