@@ -6,6 +6,7 @@ Epochs are long and the chain's clock is turned, so that no test waits for a blo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,7 +183,8 @@ class World:
 
 
 _FACTORIES: dict[str, Deployment] = {}
-_FIRST_RUNS: dict[str, World] = {}
+_FIRST_RUNS: dict[str, tuple[World, float]] = {}
+_FRESH_S = 1200.0
 
 
 def factory_on(chain: Chain) -> Deployment:
@@ -204,10 +206,12 @@ def make_world(url: str, state_dir: Path, **changes: object) -> World:
 
 def prepare(url: str, state_dir: Path) -> None:
     """Let a chain have a run, as it is created, for any number of tests that begin with one."""
-    _FIRST_RUNS[url] = make_world(url, state_dir)
+    _FIRST_RUNS[url] = make_world(url, state_dir), time.monotonic()
 
 
 def first_world(url: str, state_dir: Path) -> World:
-    """The run of a chain that was prepared."""
-    made = _FIRST_RUNS[url]
+    """The run of a chain that was prepared; another one when that is so old that its deposits might end in a test."""
+    made, at_s = _FIRST_RUNS[url]
+    if time.monotonic() - at_s > _FRESH_S:
+        return make_world(url, state_dir)
     return replace(made, state_dir=state_dir, run=Run.at(Chain([url], KEYS[0], state_dir=state_dir), made.run.address))

@@ -12,7 +12,6 @@ import pytest
 from commonweight.errors import ConfigError
 from commonweight.protocol.runconfig import RunConfig
 from tests.trainer.world import ROOT, free_port
-from trainer.sharded import ShardedOptimizer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -58,6 +57,8 @@ def test_a_rank_that_is_killed_ends_the_member_with_a_clear_error(data_dir: Path
 
 
 def test_ranks_that_cannot_share_a_batch_are_refused(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer.sharded import ShardedOptimizer  # seconds, in each process that collects this file
+
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="3 ranks cannot share"):
         ShardedOptimizer(config)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from tensorboardX.proto.event_pb2 import Event
 
 from commonweight.errors import UsageError
 from trainer.board import Board
@@ -220,6 +219,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def curves(folder: Path) -> dict[str, dict[int, float]]:
     """Read event files: frames of a little-endian length, its check, the event and its check (tf record files)."""
+    from tensorboardX.proto.event_pb2 import Event  # a second, in each process that collects this file
+
     found: dict[str, dict[int, float]] = {}
     for path in sorted(folder.iterdir()):
         data, at = path.read_bytes(), 0
