@@ -9,7 +9,7 @@ import pytest
 from commonweight.errors import ContentMismatch, StoreError
 from commonweight.store import FolderStore
 from commonweight.store.cid import DAG_PB, RAW, cid_of
-from commonweight.store.dagpb import Link, encode_file
+from commonweight.store.dagpb import Link, encode_directory, encode_file
 from tests.store.bombs import directories, empty_files, file_of, put, shards
 
 pytestmark = pytest.mark.unit
@@ -60,5 +60,10 @@ def test_files_that_others_have_cut_are_read(store: FolderStore, chunk: int, lin
 
 
 def test_a_directory_of_as_many_files_as_evidence_can_have_is_read(store: FolderStore) -> None:
-    files = {f"rounds/{i % 100}/{i:064x}.json": b"x" for i in range(100_000)}
-    assert sum(1 for _ in store.walk(store.put_directory(files))) == 100_000
+    file = put(store, b"x", RAW)
+    folders = [
+        put(store, encode_directory([Link(file, f"{first + n:064x}.json", 1) for n in range(1000)]))
+        for first in range(0, 100_000, 1000)
+    ]
+    rounds = encode_directory([Link(folder, f"{i:02}", 0) for i, folder in enumerate(folders)])
+    assert sum(1 for _ in store.walk(put(store, rounds))) == 100_000
