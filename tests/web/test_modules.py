@@ -278,6 +278,17 @@ def test_traffic_counts_what_a_runs_members_send() -> None:
     assert star == {"ways": "2", "star": True, "sent": "1200", "synchronous": str(synchronous)}
 
 
+def test_rounds_that_counted_nobody_are_looked_for_where_work_was_anchored() -> None:
+    script = """
+    const { epochsWithRounds } = await page('evidence.js');
+    const anchored = data.map(([epoch, commitmentsRoot]) => ({ epoch: BigInt(epoch), commitmentsRoot }));
+    console.log(show(epochsWithRounds([[4, 5n], [0, 0n], [1, 3n], [2, 3n], [3, 3n]], anchored)));
+    """
+    root, none = "0x" + "ab" * 32, "0x" + "00" * 32
+    assert node(script, []) == [4, 1]
+    assert node(script, [[1, root], [2, root], [3, none], [9, root]]) == [4, 2, 1]
+
+
 def test_every_reason_of_a_record_for_not_counting_work_is_in_words() -> None:
     words = (PAGE / "js" / "views" / "rounds.js").read_text()
     of_members = set(RULES) - {"omission", "wrong-record"}  # those are coordinators' offences

@@ -72,6 +72,17 @@ export class Evidence {
 }
 
 /**
+ * The epochs whose reports have rounds, newest first, of [epoch, attested round] pairs and what was anchored: the attested round went on,
+ * or work was anchored in the epoch, though perhaps nobody was counted. Another report repeats what the one before attests.
+ */
+export function epochsWithRounds(reports, anchored) {
+  const worked = new Set(anchored.filter(({ commitmentsRoot }) => BigInt(commitmentsRoot) > 0n).map(({ epoch }) => Number(epoch)));
+  const sorted = [...reports].sort(([a], [b]) => a - b);
+  return sorted.filter(([epoch, round], place) => worked.has(epoch) || round > (place === 0 ? 0n : sorted[place - 1][1]))
+    .map(([epoch]) => epoch).reverse();
+}
+
+/**
  * Bytes that members sent for one round, and what fp32 synchronous training would have sent for the same steps.
  * Both count one all-reduce of n members as (n - 1) / n of the vector each and way: the payload once a round on one side, four
  * bytes a parameter at every step on the other. The way back is counted where the parts come back in the payload's own codec;

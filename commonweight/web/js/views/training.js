@@ -1,6 +1,7 @@
 // The training: rounds, who takes part and how they stand, what the exchange costs, and the chain of checkpoints.
 
 import { columns, copyable, h, region, slots, table } from "../dom.js";
+import { epochsWithRounds } from "../evidence.js";
 import { bytes, exact, group, nats } from "../money.js";
 import { lossPoints } from "./overview.js";
 import { Newest, spread } from "./newest.js";
@@ -27,7 +28,7 @@ export function training(app) {
   const root = h("div", { class: "stackup" }, places.now,
     columns([places.members, places.rounds], [places.loss, places.traffic, places.lineage]));
   const newest = new Newest(app, {
-    id: "older", step: READ, epochs: () => withRounds(app.ledger), load: (epoch) => app.evidence(epoch).rounds(),
+    id: "older", step: READ, epochs: () => withRounds(app), load: (epoch) => app.evidence(epoch).rounds(),
   });
   const live = new Live(app);
 
@@ -36,7 +37,7 @@ export function training(app) {
     update() {
       const { snapshot: s, log, ledger } = app;
       const { read, underWay } = newest.look();
-      const looked = underWay.includes(withRounds(ledger)[0]) ? undefined : read;  // how members stand is told by the newest
+      const looked = underWay.includes(withRounds(app)[0]) ? undefined : read;  // how members stand is told by the newest
       const status = live.status();
       const { key } = newest;
       region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
@@ -49,12 +50,9 @@ export function training(app) {
   };
 }
 
-/** The epochs whose report brought rounds, newest first: one without any repeats the round of the report before. */
-function withRounds(ledger) {
-  const reports = [...ledger.reports].sort(([a], [b]) => a - b);
-  const brought = reports.filter(([, { report }], place) => report.round > (place === 0 ? 0n : reports[place - 1][1].report.round));
-  return brought.map(([epoch]) => epoch).reverse();
-}
+const withRounds = ({ ledger, log }) => epochsWithRounds(
+  [...ledger.reports].map(([epoch, { report }]) => [epoch, report.round]), log.of("CreditOracle.RoundAnchored").map((e) => e.args),
+);
 
 /** What a signer says of itself when this site passes it on; null where it does not. */
 class Live {
