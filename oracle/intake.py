@@ -74,14 +74,20 @@ class Intake:
             return False
         try:
             new = door(signed, signer)
-        except RuleBroken:
-            self._broken[signed.digest] = None
-            if len(self._broken) > _BROKEN_MOST:
-                self._broken.popitem(last=False)
+        except RuleBroken as broken:
+            self._remember(signed.digest, broken)
             raise
         if new:
             self._desk.bell.ring()
         return new
+
+    def _remember(self, digest: str, broken: RuleBroken) -> None:
+        """Note what is refused for good; not a plan that may still come by whose round it is: others can sign it too."""
+        theirs = isinstance(broken, OtherPlanError) and broken.coordinator != self._desk.rounds.whose(broken.round)
+        if not theirs:
+            self._broken[digest] = None
+        if len(self._broken) > _BROKEN_MOST:
+            self._broken.popitem(last=False)
 
     def plan_of(self, digest: str) -> Doc[Plan]:
         """The plan that a document names. Raises NotYetError, or RuleBroken when it was refused."""

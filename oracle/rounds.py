@@ -100,7 +100,7 @@ class Rounds:
                 found.append((term, first))
         return found[::-1]
 
-    def _who(self, round_: int) -> str | None:
+    def whose(self, round_: int) -> str | None:
         """In whose term a round is."""
         for term in reversed(self._terms):
             first = self._first(term)
@@ -183,7 +183,7 @@ class Rounds:
 
     def plan(self, round_: int) -> Doc[Plan] | None:
         """The plan of a round, by the coordinator in whose term it is."""
-        coordinator = self._who(round_)
+        coordinator = self.whose(round_)
         return None if coordinator is None else self._plan(round_, coordinator)
 
     def _plan(self, round_: int, coordinator: str) -> Doc[Plan] | None:
@@ -198,7 +198,7 @@ class Rounds:
 
     def record(self, round_: int) -> Doc[Record] | None:
         """The record of a round, by the coordinator in whose term it is."""
-        coordinator = self._who(round_)
+        coordinator = self.whose(round_)
         return None if coordinator is None else next(iter(self._all(Record, round_, signer=coordinator)), None)
 
     def anchored_record(self, round_: int) -> Doc[Record] | None:

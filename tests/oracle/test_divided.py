@@ -12,13 +12,14 @@ from commonweight.errors import PeerRefused, RuleBroken
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import sign_body
+from oracle.intake import NotYetError, OtherPlanError
 from oracle.judging import Judging
 from oracle.keeping import Keeping
 from oracle.replaying import Replaying
 from oracle.rounds import Doc, Rounds
 from oracle.scoring import Scoring
 from oracle.standings import Standings
-from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit
 from tests.oracle.test_coordinator import TIMES, gather, play
 
 pytestmark = pytest.mark.unit
@@ -192,6 +193,30 @@ async def test_what_belongs_to_a_refused_plan_is_refused_at_once(divided: Divide
     with pytest.raises(PeerRefused) as told:
         await d.other.api.commit(crew[0].request("commit", {"commitment": theirs.signed.to_json()}))
     assert told.value.code == "wrong-plan"
+
+
+async def test_the_words_of_a_plan_are_awaited_from_its_coordinator_though_the_replaced_one_signs_them_first(
+    divided: Divided,
+) -> None:
+    d, crew = divided, copy.deepcopy(divided.crew)
+    d.replace()
+    await play(d.next, crew)
+    await d.hear(d.next, d.other)
+    true = d.next.planned(2).body
+    for number in (2, 3):  # the replaced one has a plan of its own for the round
+        ends = {name: getattr(true, name) + 1000 * number for name in TIMES}
+        other = replace(true, round=number, previous_record=None, **ends)
+        d.other.intake.accept(sign_body(other, SIGNER_KEYS[0], DOMAIN))
+    await gather(d.next, crew)
+    await commit(d.next, crew[0])
+    plan = d.next.planned(3)
+    theirs = next(iter(d.next.desk.rounds.commitments(plan).values())).signed
+    with pytest.raises(OtherPlanError):
+        d.other.intake.accept(sign_body(plan.body, SIGNER_KEYS[0], DOMAIN))
+    with pytest.raises(NotYetError):
+        d.other.intake.accept(theirs)
+    assert d.other.intake.accept(plan.signed)
+    assert d.other.intake.accept(theirs)
 
 
 def test_a_quorum_that_agrees_is_enough(divided: Divided) -> None:
