@@ -82,7 +82,7 @@ class Intake:
         return new
 
     def _remember(self, digest: str, broken: RuleBroken) -> None:
-        """Note what is refused for good; not a plan that may still come by whose round it is: others can sign it too."""
+        """Note what is refused for good; not a plan that may still come by whose round it is: others can sign it."""
         theirs = isinstance(broken, OtherPlanError) and broken.coordinator != self._desk.rounds.whose(broken.round)
         if not theirs:
             self._broken[digest] = None
