@@ -1,5 +1,7 @@
 """Payload parts on their way in: uploaded by members, or pulled from those who were slow to send."""
 
+import asyncio
+
 from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken
 from commonweight.net import Reply
 from commonweight.protocol.canonical import JsonObject, sha256_hex
@@ -45,7 +47,7 @@ class Uploads:
         self, plan: Doc[Plan], own: Doc[Commitment], message: PartMessage, signed: Signed, data: bytes
     ) -> None:
         documents, round_ = [plan.signed, own.signed, signed], plan.body.round
-        if sha256_hex(data) != message.digest:
+        if await asyncio.to_thread(sha256_hex, data) != message.digest:
             raise PeerRefused("damaged", "The bytes are not those of the message", "nobody has signed them")
         try:
             check_part_message(message, plan.body, plan.digest, own.body)

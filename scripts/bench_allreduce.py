@@ -3,8 +3,8 @@
 Every engine reduces the same vectors: healthy; with a process killed as the exchange begins; with one frozen. Timed is
 the slowest survivor, from the start of the exchange until it holds the decoded mean of the whole vector. What the
 engines guarantee differs, and the table says so: whether the survivors held one and the same result, and how far it is
-from the exact mean. Rounds of the engines alternate, so that they meet the same machine. Without options it takes
-some eighteen minutes, most of it for processes to start.
+from the exact mean. Rounds of the engines alternate, so that they meet the same machine. Most of the time goes into
+processes that start; what twenty minutes do not suffice for is not played.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import re
 import statistics
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
+from benches.budget import MINUTES, Budget, add_minutes
 from benches.engines.lockstep import Message
 from benches.engines.team import FROZEN, HEALTHY, KILLED, PATIENCE_S, TIMEOUT_S, WORKERS, Engine, GoneError, Team
 from benches.results import ROOT, Figures, machine, publish
@@ -30,6 +33,7 @@ TIMED = ("micro", "25M")
 OURS, BESIDE = "commonweight int8", "gloo int8"
 """The two whose times are compared."""
 _BRACKETS = re.compile(r"\s*\[[^\]]*\]:?[0-9]*")
+_FEWEST = 3
 SPANS = 8
 """The plan of a round with a fault gives the exchange this many times what a healthy round took."""
 _DIED: Message = {
@@ -54,40 +58,50 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="healthy rounds of each engine and size")
     parser.add_argument("--faults", type=int, default=1, help="rounds with each fault")
     parser.add_argument("--engine", action="append", help="only these, by name")
+    add_minutes(parser, f"no fault is played, and no healthy round after the first {_FEWEST}")
     options = parser.parse_args()
+    budget, longest = Budget(options.minutes or MINUTES), 0.0
     console = Console(stderr=True)
     engines = [engine for engine in ENGINES if options.engine is None or engine.name in options.engine]
     missing = [engine.name for engine in engines if not engine.python.exists()]
     if missing:
         console.print(f"Not there: {', '.join(missing)}. `make bench-allreduce` makes the environment.")
-    rows: list[JsonObject] = []
-    total = len(TIMED) * len(engines) * (options.rounds + 2 * options.faults)
+    known = [engine for engine in engines if engine.python.exists()]
+    rows: dict[tuple[str, str], JsonObject] = {
+        (preset, engine.name): {
+            "engine": engine.name, "promise": engine.promise, "preset": preset,
+            "parameters": PRESETS[preset].parameters(), **({} if engine in known else {"problem": "not installed"}),
+        }
+        for preset, engine in product(TIMED, engines)
+    }  # fmt: skip
+    span_ms: dict[tuple[str, str], int] = {}
+    total = len(TIMED) * len(known) * (options.rounds + 2 * options.faults)
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
         task = progress.add_task("rounds", total=total)
-        for preset in TIMED:
-            healthy = _healthy(
-                [e for e in engines if e.python.exists()], preset, Path(folder), options.rounds, progress, task
+        for number, preset in enumerate(TIMED):
+            share = Budget(budget.left_s() / 60 / 2 / (len(TIMED) - number))  # as much is for the faults
+            found = _healthy(known, preset, Path(folder), options.rounds, share, progress, task)
+            for name, healthy in found.items():
+                rows[preset, name][HEALTHY] = healthy
+                span_ms[preset, name] = max(1000, SPANS * int(str(healthy["us"])) // 1000)
+        for preset, engine, fault in product(TIMED, known, (KILLED, FROZEN)):
+            began = time.monotonic()
+            if not budget.has(longest):
+                console.print(f"No time for {engine.name} at {preset}, {fault}; --minutes gives more.")
+                continue
+            rows[preset, engine.name][fault] = _faulty(
+                engine, preset, Path(folder), fault, span_ms[preset, engine.name], options.faults
             )
-            for engine in engines:
-                row: JsonObject = {"engine": engine.name, "promise": engine.promise, "preset": preset,
-                                   "parameters": PRESETS[preset].parameters()}  # fmt: skip
-                rows.append(row)
-                if engine.name not in healthy:
-                    row["problem"] = "not installed"
-                    continue
-                row[HEALTHY] = healthy[engine.name]
-                span_ms = max(1000, SPANS * int(str(healthy[engine.name]["us"])) // 1000)
-                for fault in (KILLED, FROZEN):
-                    row[fault] = _faulty(engine, preset, Path(folder), fault, span_ms, options.faults)
-                    progress.advance(task, options.faults)
+            progress.advance(task, options.faults)
+            longest = max(longest, time.monotonic() - began)
     setting: JsonObject = {"workers": WORKERS, "rounds": options.rounds, "faults": options.faults, "spans": SPANS,
                            "timeout_s": int(TIMEOUT_S), "threads": 1}  # fmt: skip
-    publish("allreduce", table, {"machine": machine(), "setting": setting, "rows": list(rows)})
+    publish("allreduce", table, {"machine": machine(), "setting": setting, "rows": list(rows.values())})
     return 0
 
 
 def _healthy(
-    engines: list[Engine], preset: str, folder: Path, rounds: int, progress: Progress, task: TaskID
+    engines: list[Engine], preset: str, folder: Path, rounds: int, budget: Budget, progress: Progress, task: TaskID
 ) -> dict[str, JsonObject]:
     """Rounds of all engines in turn: medians by engine. One round of each warms up."""
     played: dict[str, list[Message]] = {engine.name: [] for engine in engines}
@@ -96,7 +110,11 @@ def _healthy(
             stack.enter_context(Team(engine, PRESETS[preset], folder / f"{engine.module}-{preset}-{engine.codec}"))
             for engine in engines
         ]
+        turn = 0.0
         for number in range(rounds + 1):
+            if number > min(_FEWEST, rounds) and not budget.has(turn):
+                break
+            began = time.monotonic()
             for team in list(teams):
                 try:
                     one = team.play()
@@ -106,6 +124,7 @@ def _healthy(
                 if number or one["problem"]:
                     played[team.engine.name].append(one)
                     progress.advance(task)
+            turn = time.monotonic() - began
     found = {name: _summary(ones) for name, ones in played.items()}
     if OURS in found and BESIDE in found:
         found[OURS]["beside_milli"] = round(1000 * statistics.median(
@@ -167,7 +186,8 @@ def table(body: Figures) -> str:
             # hivemind does not say what it sends
             sent = f"{healthy['bytes_sent'] / 1e6:.1f}" if healthy["bytes_sent"] else "-"
             off = "-" if healthy["error_ppm"] is None else f"{healthy['error_ppm'] / 1e6:.4f}"
-        cells = (_cell(healthy), sent, off, _cell(row.get(KILLED)), _cell(row.get(FROZEN)), row["promise"])
+        faults = (_cell(row[fault]) if fault in row else "not played" for fault in (KILLED, FROZEN))
+        cells = (_cell(healthy), sent, off, *faults, row["promise"])
         lines.append(f"| {row['parameters'] / 1e6:.1f}M | {row['engine']} | {' | '.join(cells)} |")
         if healthy is not None and "beside_milli" in healthy:
             beside.append(f"{healthy['beside_milli'] / 1000:.2f} at {row['parameters'] / 1e6:.1f}M")

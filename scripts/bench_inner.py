@@ -5,6 +5,7 @@ kept, the payload made and what it commits to. The plain loop is what one writes
 parameters of their own, autocast where the run says bfloat16, torch.optim.AdamW as it comes and with `fused=True`,
 clip_grad_norm_, no determinism asked for, no hash; where a run has Muon, torch.optim.Muon, whose iterations are always
 in bfloat16, beside that. Rounds of all take turns, so that what else the machine does strikes all; the medians count.
+In twenty minutes a slow machine takes fewer turns, three at least.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import partial
 from itertools import product
 
 import torch
+from benches.budget import MINUTES, Budget, add_minutes
 from benches.member import EmptyRound, TracedRound, round_config
 from benches.results import WORKING, Figures, machine, publish
 from torch import nn
@@ -39,6 +41,7 @@ _FOLDER = WORKING / "inner"
 _OURS, _PLAINS = "ours", {"plain": False, "fused": True}
 _CPU, _GPU = ("nano", "micro"), ("124M", "1B")
 _OPTIMIZERS = ("adamw", "muon")
+_FEWEST = 3
 _GPU_TRAINING: JsonObject = {"batch": 8, "seq_len": 1024, "dtype": "bfloat16"}
 
 
@@ -51,7 +54,9 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true", help="torch.compile on both sides")
     parser.add_argument("--steps", type=int, default=30, help="inner steps of a round (default: a new run's own)")
     parser.add_argument("--repeats", type=int, default=7)
+    add_minutes(parser, f"a row takes fewer turns than that, if {_FEWEST} at least")
     options = parser.parse_args()
+    budget = Budget(options.minutes or MINUTES)
     keep_freed_memory()  # as a member does; the plain loops have it, too
     engine = Engine(options.device, options.compile)
     engine.require()
@@ -59,10 +64,13 @@ def main() -> int:
         prepare(None, _FOLDER / "data", max_bytes=4 << 20)
     corpus, rows = Corpus.open(_FOLDER / "data"), list[JsonObject]()
     presets = options.preset or (_CPU if engine.kind == "cpu" else _GPU)
-    for preset, optimizer in product(presets, options.optimizer or _OPTIMIZERS):
+    kinds = list(product(presets, options.optimizer or _OPTIMIZERS))
+    for number, (preset, optimizer) in enumerate(kinds):
         steps: JsonObject = {"inner": {"optimizer": optimizer}, "h": options.steps}
         training = {**steps, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
-        row = _compare(round_config("inner", preset, corpus.manifest.sha256, training), corpus, engine, options.repeats)
+        share = Budget(budget.left_s() / 60 / (len(kinds) - number))
+        config = round_config("inner", preset, corpus.manifest.sha256, training)
+        row = _compare(config, corpus, engine, options.repeats, share)
         rows.append({"preset": preset, "optimizer": optimizer, **row})
     setting: JsonObject = {
         "device": options.device, "device_name": _name(engine), "compiled": engine.compiled,
@@ -90,25 +98,30 @@ def table(body: Figures) -> str:
     return "\n".join([*lines, "", f"{how}, states hashed every {body['rows'][0]['trace_every']} steps."])
 
 
-def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int) -> JsonObject:
+def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, budget: Budget) -> JsonObject:
     """Tokens a second of all, ours as thousandths of theirs, and thousandths of the device's peak."""
     played: dict[str, TracedRound | _Plain] = {
         _OURS: TracedRound(config, corpus, _FOLDER / "ours", make=partial(InnerOptimizer, engine=engine)),
         **{who: _Plain(config, corpus, engine, fused) for who, fused in _PLAINS.items()},
     }
     times: dict[str, list[float]] = {who: [] for who in played}
+    turn = 0.0
     for number in range(repeats + 1):
+        if number > min(_FEWEST, repeats) and not budget.has(turn):
+            break
+        began = time.monotonic()
         for who, each in played.items():
             took = _timed(each)
             if number:
                 times[who].append(took)
+        turn = time.monotonic() - began
     tokens = config.tokens(config.training.h)
     speeds = {who: tokens / statistics.median(took) for who, took in times.items()}
     peak = next((gpu.peak_flops for name, gpu in GPUS.items() if name in _name(engine).lower()), None)
     flops = flops_per_token(Shape.of(config.model), config.training.seq_len)
     return {
         "parameters": config.model.parameters(), "batch": config.training.batch, "seq_len": config.training.seq_len,
-        "dtype": config.training.dtype, "trace_every": config.training.trace_every,
+        "dtype": config.training.dtype, "trace_every": config.training.trace_every, "turns": len(times[_OURS]),
         "tokens_per_s": {who: round(speed) for who, speed in speeds.items()},
         "ratio_milli": {
             who: round(1000 * statistics.median(b / a for a, b in zip(times[_OURS], times[who], strict=True)))

@@ -2,8 +2,8 @@
 
 Writes bench-results/loss.json, the tables of docs/traffic.md and docs/images/traffic.svg. Rows and seeds that are not
 played yet are played, one thread each; what is done lies in bench-results/tmp/loss, so it can be stopped and started
-again. The default tier plays the first seed of the rows marked `first`; `--full` plays all rows with three seeds. What
-is published of a machine and versions like these stays published until it is played again.
+again. The default tier plays the first seed of the rows marked `first`, as far as twenty minutes go; `--full` plays all
+rows with three seeds. What is published of a machine and versions like these stays published until it is played again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import multiprocessing
 import os
 import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from benches.block import write_block
+from benches.budget import MINUTES, Budget, add_minutes
 from benches.loss import ALONE, BATCH, MEMBERS, MODEL, ROWS, SEQ_LEN, START_STEPS, STEPS, SYNCHRONOUS, Race, Row
 from benches.loss_picture import picture
 from benches.results import RESULTS, ROOT, WORKING, machine, write_result
@@ -51,7 +54,10 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--show", action="store_true", help="play nothing, write what was played so far")
     parser.add_argument("--again", action="store_true", help="forget what was played before")
+    add_minutes(parser, "no row begins, nor one that would end later; with --full: never")
     options = parser.parse_args()
+    minutes = options.minutes or (None if options.full else MINUTES)
+    budget = Budget(minutes)
     if not (_FOLDER / "data" / "manifest.json").exists():
         prepare(None, _FOLDER / "data")
     if options.again:
@@ -68,10 +74,7 @@ def main() -> int:
     race = Race(_FOLDER)
     for inner, seed in sorted({(row.inner, seed) for row, seed in missing}):
         race.start(inner, seed)
-    pool = ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn"))
-    with Progress(console=Console(stderr=True)) as progress, pool:
-        for _ in progress.track(pool.map(_play, missing), len(missing), description="rows"):
-            pass
+    left = _play_all(sorted(missing, key=_turn), options.processes, budget)
     setting: JsonObject = {
         "members": MEMBERS, "steps": STEPS, "start_steps": START_STEPS, "batch": BATCH, "seq_len": SEQ_LEN,
         "model": MODEL, "parameters": _parameters(),
@@ -83,7 +86,34 @@ def main() -> int:
     write_block(DOCUMENT, "goals", goals(lines))
     PICTURE.write_text(picture(points(lines), GOALS))
     print(table(lines) + "\n\n" + goals(lines))
+    if left:
+        names = "; ".join(f"{row.name} (seed {seed})" for row, seed in left)
+        print(f"{minutes:g} minutes were too few for {names}. The same command goes on with them.", file=sys.stderr)
     return 0
+
+
+def _turn(each: tuple[Row, int]) -> tuple[int, bool, bool]:
+    """What is played first: without both ends of its optimizer's gain a row says nothing; new runs have Muon."""
+    row, seed = each
+    return seed, row.inner != "muon", row.how not in (ALONE, SYNCHRONOUS)
+
+
+def _play_all(rows: list[tuple[Row, int]], processes: int, budget: Budget) -> list[tuple[Row, int]]:
+    """Play these in turn while the time suffices, as far as those before tell. Returns those it did not suffice for."""
+    waiting, running, pace = deque(rows), dict[Future[float], Row](), 0.0
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    with Progress(console=Console(stderr=True)) as progress, pool:
+        task = progress.add_task("rows", total=len(rows))
+        while waiting or running:
+            while waiting and len(running) < processes and budget.has(pace * waiting[0][0].worker_steps):
+                row, seed = waiting.popleft()
+                running[pool.submit(_play, row, seed)] = row
+            if not running:
+                break
+            for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                pace = max(pace, ended.result() / running.pop(ended).worker_steps)
+                progress.advance(task)
+    return list(waiting)
 
 
 def _played_so_far(conditions: JsonObject) -> dict[Row, list[dict[str, int | str]]]:
@@ -115,17 +145,19 @@ def _parameters() -> int:
     return ModelConfig(**MODEL).parameters()  # type: ignore[arg-type]
 
 
-def _play(each: tuple[Row, int]) -> None:
-    """One row and seed, in a process of the pool."""
+def _play(row: Row, seed: int) -> float:
+    """One row and seed, in a process of the pool. Returns the seconds it took."""
     global _race
+    began = time.monotonic()
     parent = multiprocessing.parent_process()
     if parent is None or os.getppid() != parent.pid:
         os._exit(1)  # whoever asked for this was killed
     _race = _race or Race(_FOLDER)
-    played = _race.play(*each)
-    aside = _place(*each).with_suffix(".part")
-    aside.write_text(json.dumps({"seed": each[1], **played.to_json()}))
-    aside.replace(_place(*each))
+    played = _race.play(row, seed)
+    aside = _place(row, seed).with_suffix(".part")
+    aside.write_text(json.dumps({"seed": seed, **played.to_json()}))
+    aside.replace(_place(row, seed))
+    return time.monotonic() - began
 
 
 def _place(row: Row, seed: int) -> Path:

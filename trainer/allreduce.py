@@ -206,7 +206,7 @@ class Exchange:
         if own_part is not None and self._seat.index not in arrivals.decoded and not arrivals.closed:
             commitment = self._commitments[self._seat.index][1]
             try:
-                data = own_part(part)[1]
+                data = (await asyncio.to_thread(own_part, part))[1]
                 decoded = await asyncio.to_thread(self._decoded, part, data, commitment, True)
                 arrivals.decoded[self._seat.index] = decoded
                 arrivals.encoded[self._seat.index] = data
@@ -222,7 +222,7 @@ class Exchange:
                 params: JsonObject = {"round": self.plan.round, "part": part}
                 reply = await self._transport.call(place, "result", params, b"", timeout_s)
             else:
-                message, data = own_part(part)
+                message, data = await asyncio.to_thread(own_part, part)
                 params = {"message": message.to_json()}
                 reply = await self._transport.call(place, "part", params, data, timeout_s)
             await self._keep(part, Signed.from_json(reply.params.get("result")), reply.body, place)
@@ -233,7 +233,8 @@ class Exchange:
         """Take over a result; FormatError when it is not signed by the reducer, for this part, over these bytes."""
         body = open_signed(Result, result, self._seat.domain, self._key(reducer))
         check_result(body, self.plan, self.signed_plan.digest)
-        if (body.part, body.reducer, body.digest) != (part, reducer, sha256_hex(data)):
+        digest = await asyncio.to_thread(sha256_hex, data)  # a large part takes seconds, in which others call here
+        if (body.part, body.reducer, body.digest) != (part, reducer, digest):
             raise PayloadError("A result is not what its reducer signed", f"part {part} of reducer {reducer}")
         if not set(body.members) <= set(self._commitments) or self._reduced_from(body.members) != body.commitments:
             raise PayloadError("A result is of other commitments than were seen anchored", f"reducer {reducer}")

@@ -177,9 +177,9 @@ async def canonical_part(member: Member, record: Record, part: int, exchange: Ex
     training = member.config.training
     size = part_range(member.config.model.parameters(), training.block, len(record.results), part).size
     data = exchange.results[part].data if exchange is not None and part in exchange.results else b""
-    if sha256_hex(data) != record.results[part]:
+    if await asyncio.to_thread(sha256_hex, data) != record.results[part]:
         encoded = encoded_size(size, training.result_codec, training.block)
         data = await member.signers.part(record.round, part, encoded)
-        if sha256_hex(data) != record.results[part]:
+        if await asyncio.to_thread(sha256_hex, data) != record.results[part]:
             raise FormatError(f"A signer gave a wrong part {part} of round {record.round}", "it is asked again")
-    return decode(data, size, training.result_codec, training.block)
+    return await asyncio.to_thread(decode, data, size, training.result_codec, training.block)

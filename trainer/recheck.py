@@ -109,10 +109,10 @@ class Recheck:
             data = (await asyncio.to_thread(self._own, part))[1]
         else:
             data = self._exchange.received(part).get(entry.index, b"")
-        if sha256_hex(data) != entry.parts[part]:
+        if await asyncio.to_thread(sha256_hex, data) != entry.parts[part]:
             params: JsonObject = {"round": self._plan.round, "part": part}
             data = (await self._member.book.call(entry.index, "payload", params, b"", _PATIENCE_S)).body
-        if sha256_hex(data) != entry.parts[part]:
+        if await asyncio.to_thread(sha256_hex, data) != entry.parts[part]:
             raise PayloadError(f"Member {entry.index} shows another part {part} than the record counts")
         return data
 

@@ -63,6 +63,11 @@ class Row:
         told = repr((self.how, self.inner, sorted(self.training.items(), key=str)))
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
+    @property
+    def worker_steps(self) -> int:
+        """Inner steps of all workers, in batches of one: what playing it costs."""
+        return STEPS if self.how == ALONE else MEMBERS * STEPS
+
 
 @dataclass(frozen=True)
 class Played:
