@@ -26,7 +26,11 @@ RpcOption = Annotated[
 ]
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", help="Content store: a folder or an IPFS node's RPC address.", metavar="PATH|URL"),
+    typer.Option(
+        "--store",
+        help="Content store: a folder or an IPFS node's RPC address; several, separated by commas.",
+        metavar="PATH|URL",
+    ),
 ]
 KeystoreOption = Annotated[
     Path | None, typer.Option("--keystore", help="Encrypted keystore that signs.", metavar="FILE")

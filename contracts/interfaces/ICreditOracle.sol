@@ -80,8 +80,8 @@ interface ICreditOracle {
     //////////////////////////////////////////////////////////////*/
 
     /// @notice Anchors the receipted commitments of a round, the record of an earlier one, or both, within the window after
-    /// `deadline`. By a signer or transmitter of the current set. The record of a round is the first of those anchored for it that is
-    /// the digest of a signed record: no signer can take the place of one with something else.
+    /// `deadline`. By a signer or transmitter of the current set. Several may be anchored for a round, and none takes another's place:
+    /// its record is that of the coordinator who planned it, whoever anchors it (docs/protocol.md, section 12).
     /// @param commitmentsRoot zero: only a record is anchored, which may happen after the last epoch too
     /// @param recordHash zero: no record
     function anchorRound(uint64 round, uint64 deadline, bytes32 commitmentsRoot, uint64 recordRound, bytes32 recordHash) external;
