@@ -36,6 +36,7 @@ CONTRACTS = (
 # The asset of a run may be any ERC-20: its ABI only, under the name that callers look for.
 TOKEN_SOURCE = "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol"
 TOKEN_CONTRACT, TOKEN_FILE = "IERC20Metadata", "ERC20"
+TESTS_PROFILE = re.compile(r"^additional_compiler_profiles.*?^\]\n", re.MULTILINE | re.DOTALL)
 IMPORT = re.compile(r'import\s+(?:[^"\';]*\sfrom\s+)?["\']([^"\']+)["\']\s*;')
 
 Settings = dict[str, object]
@@ -44,6 +45,15 @@ Settings = dict[str, object]
 def canonical(value: object) -> str:
     """JSON with sorted keys and no white space: RFC 8785 for the ASCII strings and small integers used here."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def optimized_throughout() -> str:
+    """foundry.toml without the profile that leaves tests unoptimized, for those whose tests hold what is looked at: a
+    library's code is in the contract that tests it.
+    """
+    config, found = TESTS_PROFILE.subn("", (ROOT / "foundry.toml").read_text())
+    assert found == 1
+    return config
 
 
 def load_profile() -> tuple[Path, Settings]:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from export_abi import closure, load_profile
+from export_abi import closure, load_profile, optimized_throughout
 from mutants.compiler import Compiler
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def halmos() -> bool:
         (folder / "tests" / "formal").mkdir(parents=True)
         for source in FORMAL.glob("*Checks.sol"):
             shutil.copy(source, folder / "tests" / "formal")
-        config = (ROOT / "foundry.toml").read_text()
+        config = optimized_throughout()
         config = config.replace('src = "contracts"', 'src = "tests/formal"').replace("tests/forge", "tests/formal")
         (folder / "foundry.toml").write_text(config)
         shutil.copy(ROOT / "remappings.txt", folder)

@@ -18,6 +18,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from export_abi import optimized_throughout
+
 from mutants.compiler import ROOT, Bytecodes
 
 FORGE = ROOT / "tools" / "forge.sh"
@@ -55,8 +57,8 @@ class Workshop:
             shutil.rmtree(folder / name, ignore_errors=True)
         shutil.copytree(ROOT / "contracts", folder / "contracts", ignore=shutil.ignore_patterns(".cache"))
         shutil.copytree(ROOT / "tests" / "forge", folder / "tests" / "forge")
-        for name in ("foundry.toml", "remappings.txt"):
-            shutil.copy(ROOT / name, folder)
+        (folder / "foundry.toml").write_text(optimized_throughout())
+        shutil.copy(ROOT / "remappings.txt", folder)
         for name in ("node_modules", "tools"):
             if not (folder / name).is_symlink():
                 (folder / name).symlink_to(ROOT / name, target_is_directory=True)
