@@ -21,8 +21,8 @@ class Budget:
         return float("inf") if self._ends is None else max(0.0, self._ends - self._clock())
 
     def has(self, seconds: float) -> bool:
-        """Whether that much is left."""
-        return seconds <= self.left_s()
+        """Whether more than that is left."""
+        return seconds < self.left_s()
 
 
 def add_minutes(parser: ArgumentParser, otherwise: str) -> None:
