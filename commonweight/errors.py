@@ -220,6 +220,14 @@ class TrainingError(CommonweightError):
     """Training cannot go on."""
 
 
+class Dismissed(TrainingError):
+    """The registry ends a process's part in a run; `reason` is the status file's word: `banned` or `replaced`."""
+
+    def __init__(self, reason: str, what: str, why: str, fix: str) -> None:
+        super().__init__(what, why, fix)
+        self.reason = reason
+
+
 class DataError(TrainingError):
     """A data shard or manifest is missing, altered or too small."""
 

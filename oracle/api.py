@@ -1,7 +1,8 @@
 """What a signer answers to members, over `commonweight.net`; other signers are answered by `oracle.signers_api`.
 
 Every parameter is read by type and bounds, every body has a limit, every caller is proven and speaks for itself only:
-a member for its index. A refusal has a code: `late`, `wrong-plan`, `unknown-member`, and the slugs of the rules.
+a member for its index. A refusal has a code: `late`, `wrong-plan`, `unknown-member`, `replaced-key`, and the slugs of
+the rules.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 from commonweight.errors import CommonweightError, PeerRefused, RuleBroken, SignatureError
 from commonweight.exact.codecs import encoded_size
-from commonweight.net import Caller, Limits, Method, Reply, Request, Server, connect
+from commonweight.net import MAX_ADDRESS, Caller, Limits, Method, Reply, Request, Server, connect
 from commonweight.net.blobs import BODY_LIMIT, read_size, split_blobs
 from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.documents import Signed, recover
@@ -76,6 +77,9 @@ class Api:
         if caller.role == "member":
             provider = view.provider(-1 if caller.index is None else caller.index)
             if provider is None or provider.signing_key.lower() != caller.address:
+                if provider is not None and caller.address in view.keys.get(caller.index or 0, frozenset()):
+                    why = f"provider {caller.index} signs by {provider.signing_key} now"
+                    raise PeerRefused("replaced-key", "This key does not count any more", why, "start with that one")
                 why = "the registry at the finalised block does not have this key at this index"
                 raise PeerRefused("unknown-member", "This member is not known", why, "wait for finality, or register")
             if provider.banned_until > view.latest.timestamp:
@@ -108,7 +112,7 @@ class Api:
     async def join(self, request: Request) -> Reply:
         """A member is ready, or still is."""
         f = Fields(request.params, "join")
-        index, have, peer = f.integer("index", 0, U32), f.optional_digest("have"), f.text("peer", 256)
+        index, have, peer = f.integer("index", 0, U32), f.optional_digest("have"), f.text("peer", MAX_ADDRESS)
         f.done()
         self._must_be(request, index)
         known, now = self._seat.db.members().get(index), self._seat.now_ms()
@@ -135,7 +139,7 @@ class Api:
         The answer is yes or no, and rare, so that nobody looks around our network through us.
         """
         f = Fields(request.params, "reach")
-        address = f.text("peer", 256)
+        address = f.text("peer", MAX_ADDRESS)
         f.done()
         now = asyncio.get_running_loop().time()
         if request.caller.role != "member":

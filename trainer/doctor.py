@@ -107,6 +107,9 @@ def _registration(findings: list[Finding], run: Run, key: Key, settings: Provide
     why = "" if entry.stake >= needed else f"Of {needed} smallest units of the asset {entry.stake} are there"
     fix = "It was slashed or taken back: register with another account."
     findings.append(Finding(entry.stake >= needed, "The stake is whole", why, fix))
+    present = lower_address(entry.signing_key) == lower_address(key.address)
+    why = "" if present else f"Its account registered {entry.signing_key} instead"
+    findings.append(Finding(present, "The key is the one that signs now", why, "Use the keystore of that key."))
     gone = bool(entry.exit_at)
     why = "It has left the run" if gone else ""
     findings.append(Finding(not gone, "The provider is in the run", why, "Register with another account."))

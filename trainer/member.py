@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from commonweight.checks import enough_memory
-from commonweight.errors import ConfigError, PeerError, TrainingError, UsageError
+from commonweight.errors import ConfigError, Dismissed, PeerError, TrainingError, UsageError
 from commonweight.estimate import training_memory
 from commonweight.net import Dialer, Identity, Limits, Server, UploadCap
 from commonweight.protocol.canonical import sha256_hex
@@ -38,7 +38,7 @@ from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.finishing import Finishing
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
-from trainer.onchain import ChainView, OnChain
+from trainer.onchain import ChainView, OnChain, Provider
 from trainer.outcome import Outcome
 from trainer.peers import PeerBook, PeerServer, largest_reply, told_at
 from trainer.recall import Recall
@@ -110,7 +110,7 @@ class Member:
 
     async def start(self, listen: str) -> None:
         """Serve, and say to the signers that this member is ready; they are asked until one answers."""
-        me = await asyncio.to_thread(self.chain.provider, self.index)
+        me = await self._registered()
         if me is not None:
             await require_alone(self.dialer, me.key, me.peer)
         await asyncio.to_thread(self.trainer.warm_up)
@@ -141,12 +141,13 @@ class Member:
     async def join(self) -> int | None:
         """Tell the signers that this member is there; the highest planned round, None when nobody answers.
 
-        Raises TrainingError when this provider is banned.
+        Raises Dismissed when this provider is banned, or another key signs for it by now.
         """
         self.signers.in_office(await asyncio.to_thread(self.chain.signers))
-        me = await asyncio.to_thread(self.chain.provider, self.index)
+        me = await self._registered()
         if me is not None and me.banned_until > await asyncio.to_thread(self.chain.time_s):
-            raise TrainingError(
+            raise Dismissed(
+                "banned",
                 f"Provider {self.index} is banned until {when(me.banned_until)}",
                 "the signers recorded evidence against it on chain",
                 "`commonweight provider credits --explain` names the evidence; start again when the ban is over",
@@ -156,6 +157,22 @@ class Member:
         except PeerError as problem:
             _log.warning("no signer can be joined: %s", problem)
             return None
+
+    async def _registered(self) -> Provider | None:
+        """This provider's entry. Raises Dismissed when another key has taken the place of the one that is used here."""
+        me = await asyncio.to_thread(self.chain.provider, self.index)
+        own = self.identity.address
+        if me is not None and me.key != own:
+            successor = await asyncio.to_thread(self.chain.successor, self.index, own)
+            if successor is not None:
+                raise Dismissed(
+                    "replaced",
+                    f"{own} does not sign for provider {self.index} any more",
+                    f"its account registered {successor} instead",
+                    "start with the keystore of that key; if nobody of yours did that, the account itself is in other"
+                    " hands",
+                )
+        return me
 
     async def close(self) -> None:
         """Stop serving and give everything back."""

@@ -41,6 +41,9 @@ class ChainView(Protocol):
     def index_of_key(self, key: str) -> int:
         """The index that a signing key is registered for; TrainingError when there is none."""
 
+    def successor(self, index: int, key: str) -> str | None:
+        """The key that has taken the place of this one of an index; None where none has, by what is known here."""
+
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         """Whether this root of commitments is on chain."""
 
@@ -103,6 +106,21 @@ class OnChain:
                     "register first with `commonweight provider register`, or use the registered keystore",
                 ) from None
             raise
+
+    def successor(self, index: int, key: str) -> str | None:
+        """The key that has taken the place of this one of an index. None while this one is registered, and where the
+        node is behind and does not know it yet.
+        """
+        registry, block = self._run.registry, self._run.chain.block_number()
+        try:
+            if registry.index_of_key(key, block=block) != index:
+                return None
+            present = lower_address(registry.provider_at(index, block=block).signing_key)
+        except ContractError as problem:
+            if problem.name == "UnknownProvider":
+                return None
+            raise
+        return None if present == key else present
 
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         """Whether this root of commitments is on chain, at the latest block."""

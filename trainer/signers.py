@@ -17,7 +17,7 @@ from commonweight.errors import (
     PeerUnreachable,
     SignatureError,
 )
-from commonweight.net import DEFAULT_MAX_REPLY, Dialer, Reply
+from commonweight.net import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Reply
 from commonweight.net.blobs import sizes_of
 from commonweight.protocol.canonical import JsonObject, loads
 from commonweight.protocol.documents import Signed, recover, verify
@@ -319,4 +319,4 @@ def _problem(answers: Mapping[str, Reply | CommonweightError]) -> CommonweightEr
 
 
 def _read_peer(f: Fields) -> Peer:
-    return Peer(f.integer("index", 0, U32), f.address("key"), f.text("peer", 256))
+    return Peer(f.integer("index", 0, U32), f.address("key"), f.text("peer", MAX_ADDRESS))

@@ -8,14 +8,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from commonweight.errors import CommonweightError
+from commonweight.errors import Dismissed
 
 T = TypeVar("T")
 
 
 @dataclass
 class Stop:
-    """How the process is asked to end: `soon` after this round, `now` at once; `why` when it is by an error.
+    """How the process is asked to end: `soon` after this round, `now` at once; `why` when the registry asks.
 
     `resting` is set while a pause holds, `awake` when it has ended; `speaking` is held by who tells the signers that
     this member is there or not, so that the last word is the true one. Read by the training thread too.
@@ -26,7 +26,7 @@ class Stop:
     awake: asyncio.Event = field(default_factory=asyncio.Event)
     speaking: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: threading.Event = field(default_factory=threading.Event)
-    why: CommonweightError | None = None
+    why: Dismissed | None = None
 
     @property
     def leaving(self) -> bool:

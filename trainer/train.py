@@ -22,6 +22,7 @@ from typing import TypeVar
 from commonweight.errors import (
     ChainError,
     CommonweightError,
+    Dismissed,
     FormatError,
     PeerError,
     PeerRefused,
@@ -118,23 +119,23 @@ async def live(member: Member, listen: str, stop: Stop) -> None:
     finally:
         if heartbeat is not None:
             heartbeat.cancel()
-        why, banned = ("", "") if stop.why is None else (str(stop.why), "banned")
-        member.status.say("stopped", member.round, refused=banned, why=why)
+        why, reason = ("", "") if stop.why is None else (str(stop.why), stop.why.reason)
+        member.status.say("stopped", member.round, refused=reason, why=why)
         await member.close()
     if stop.why is not None:
         raise stop.why
 
 
 async def _heartbeat(member: Member, stop: Stop) -> None:
-    """Tell the signers again and again that this member is there; a ban ends the process after the round."""
+    """Tell the signers again and again that this member is there; who is dismissed ends after the round."""
     while True:
         await asyncio.sleep(_HEARTBEAT_S)
         try:
             async with stop.speaking:
                 if not stop.resting.is_set() and not member.room.short:
                     await member.join()
-        except TrainingError as banned:
-            stop.why = banned
+        except Dismissed as dismissed:
+            stop.why = dismissed
             stop.soon.set()
             return
         except CommonweightError as problem:

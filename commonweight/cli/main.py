@@ -16,6 +16,7 @@ import typer
 from commonweight import __version__
 from commonweight.cli import (
     audit,
+    changing,
     config,
     dashboard,
     data,
@@ -64,6 +65,7 @@ oracle.cli.command()(disputing.challenge)
 audit.cli.command()(disputing.challenges)
 for command in (
     *(earning.credits, earning.claim, preparing.prepare, lending.doctor, lending.pause, lending.resume),
+    changing.change,
     disputing.answer,
 ):
     provider.cli.command()(command)

@@ -4,7 +4,7 @@ bounded.
 
 from commonweight.net.identity import Caller, Identity
 from commonweight.net.limits import Limits
-from commonweight.net.peer import DEFAULT_MAX_REPLY, Dialer, Peer, check_address, connect, split_address
+from commonweight.net.peer import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Peer, check_address, connect, split_address
 from commonweight.net.server import Handler, Method, Reply, Request, Server
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic, TrafficTotals
 from commonweight.net.tunnel import Admit, Multiaddr, Tunnel, is_multiaddr, parse_multiaddr
@@ -12,6 +12,7 @@ from commonweight.net.upload import UploadCap
 
 __all__ = [
     "DEFAULT_MAX_REPLY",
+    "MAX_ADDRESS",
     "PROCESS_TRAFFIC",
     "Admit",
     "Caller",

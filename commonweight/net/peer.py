@@ -32,6 +32,8 @@ from commonweight.net.wire import Frame, Wire
 from commonweight.protocol.canonical import JsonObject
 
 DEFAULT_MAX_REPLY = 1 << 26
+MAX_ADDRESS = 256
+"""Characters of a peer's address; the registry takes more."""
 _MAX_ABANDONED = 4096
 _BULK_BYTES = 1 << 16
 
@@ -308,7 +310,13 @@ class Dialer:
 
 
 def check_address(address: str) -> None:
-    """Raises PeerUnreachable for what is neither host:port nor a libp2p address, and for what nobody can connect to."""
+    """Raises PeerUnreachable for what is neither host:port nor a libp2p address, is longer than MAX_ADDRESS characters,
+    or cannot be connected to by anybody.
+    """
+    if len(address) > MAX_ADDRESS:
+        raise PeerUnreachable(
+            f"{address[:100]!r} and so on is too long", f"{MAX_ADDRESS} characters is the most", "name a shorter one"
+        )
     if is_multiaddr(address):
         hosts = [value for _, value in parse_multiaddr(address).parts]
     else:

@@ -13,7 +13,7 @@ import pytest
 
 from commonweight.chain.contracts import Campaign
 from commonweight.chain.local import CHAIN_IDS
-from commonweight.chain.structs import Milestone
+from commonweight.chain.structs import ZERO_ADDRESS, Milestone
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import open_store
 from tests.chain.scenario import ETHER, KEYS
@@ -158,6 +158,58 @@ def test_a_wallet_stakes_for_the_key_of_another_computer(crowd_with: Callable[..
     status = crowd.ok(3, "provider", "status")  # the computer has the key, the wallet the account
     assert (status["account"], status["signing_key"]) == (account, KEYS[3].address)
     assert crowd.ok(3, "provider", "credits")["index"] == status["index"]
+
+
+def test_a_provider_changes_what_it_registered_but_its_computer_cannot(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    run, minimum = crowd.world.run, crowd.world.run.params.provider_stake
+    crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--signing-key", KEYS[3].address, "--yes")
+    registry, before = run.registry, run.registry.provider_at(0)
+
+    nothing = crowd.run(1, "provider", "change", "--yes")
+    assert (nothing.code, "What shall change?" in nothing.err) == (2, True)
+    assert crowd.run(1, "provider", "change", "--payout", KEYS[9].address).code == 2, "it asks first"
+    stranger = crowd.run(4, "provider", "change", "--payout", KEYS[4].address, "--yes")
+    assert (stranger.code, "is not a provider" in stranger.err) == (2, True)
+    computer = crowd.run(3, "provider", "change", "--payout", KEYS[3].address, "--yes")
+    assert (computer.code, before.account in computer.err) == (2, True)
+    for words, why in (
+        (["--signing-key", KEYS[3].address[:-1] + "z"], "address"),
+        (["--payout", ZERO_ADDRESS], "nobody's"),
+        (["--signing-key", ZERO_ADDRESS], "nobody's"),
+        (["--peer", "nowhere"], "host:port"),
+        (["--peer", "0.0.0.0:7001"], "Nobody can connect"),
+        (["--peer", "h" * 300 + ":1"], "too long"),
+        (["--add-stake", "0"], "nothing"),
+        (["--add-stake", "much"], "not an amount"),
+    ):
+        refused = crowd.run(1, "provider", "change", "--peer", "127.0.0.1:7009", *words, "--yes")
+        assert (refused.code, why in refused.err) == (2, True), refused.err
+    assert registry.provider_at(0) == before, "what is wrong in one place changes nothing in another"
+
+    words = ["--signing-key", KEYS[8].address, "--payout", KEYS[9].address, "--peer", "127.0.0.1:7101"]
+    changed = crowd.ok(1, "provider", "change", *words, "--add-stake", "0.25", "--yes")
+    assert [each["what"] for each in changed["changed"]] == ["peer", "payout", "signing_key", "stake"]
+    now = registry.provider_at(0)
+    assert (now.signing_key, now.payout, now.peer) == (KEYS[8].address, KEYS[9].address, "127.0.0.1:7101")
+    assert now.stake == minimum + ETHER // 4
+    assert (now.account, now.registered_at) == (before.account, before.registered_at)
+    again = crowd.ok(1, "provider", "change", *words, "--yes")
+    assert (again["changed"], again["stake"]) == ([], str(now.stake)), "what is so already is not sent"
+
+    own = crowd.run(1, "provider", "change", "--signing-key", KEYS[3].address, "--yes")
+    assert (own.code, "own before" in own.err) == (2, True)
+    crowd.ok(2, "provider", "register", "--peer", "127.0.0.1:7002", "--yes")
+    theirs = crowd.run(1, "provider", "change", "--signing-key", KEYS[2].address, "--yes")
+    assert (theirs.code, "provider 1's" in theirs.err) == (2, True)
+
+    drafted = crowd.ok(1, "provider", "change", "--payout", KEYS[1].address, "--unsigned", "change.json")
+    assert drafted["transactions"][0]["calls"] == f"ProviderRegistry.setPayout(payout={KEYS[1].address})"
+    assert registry.provider_at(0) == now
+    crowd.ok(1, "provider", "exit", "--yes")
+    left = crowd.run(1, "provider", "change", "--add-stake", "1", "--yes")
+    assert (left.code, "has left" in left.err) == (2, True)
+    assert crowd.ok(1, "provider", "change", "--payout", KEYS[1].address, "--yes")["payout"] == KEYS[1].address
 
 
 def test_a_payer_opens_looks_at_and_empties_a_channel(crowd: Crowd) -> None:

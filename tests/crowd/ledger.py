@@ -148,6 +148,9 @@ class MemberView:
     def index_of_key(self, key: str) -> int:
         return self._ledger.keys.index(key)
 
+    def successor(self, index: int, key: str) -> str | None:
+        return None
+
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         return self._ledger.is_anchored(round_, deadline_s, root)
 

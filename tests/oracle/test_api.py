@@ -91,6 +91,18 @@ async def test_strangers_are_turned_away(desk: Desk, role: str, index: int | Non
     assert refused.value.code == code
 
 
+async def test_a_key_that_was_replaced_is_told_so(desk: Desk) -> None:
+    desk.office.new_keys[0] = b"\x77" * 32
+    desk.office.look()
+    with pytest.raises(PeerRefused) as refused:
+        await connect(desk.address, SIGNERS[0], Identity(member_key(0), RUN, DOMAIN, "member", 0))
+    assert (refused.value.code, address_of(b"\x77" * 32) in refused.value.why.lower()) == ("replaced-key", True)
+    for key, index in ((b"\x77" * 32, 1), (member_key(0), 1)):
+        with pytest.raises(PeerRefused) as refused:
+            await connect(desk.address, SIGNERS[0], Identity(key, RUN, DOMAIN, "member", index))
+        assert refused.value.code == "unknown-member"
+
+
 async def test_a_server_with_another_key_is_not_believed(desk: Desk) -> None:
     with pytest.raises(AuthenticationError):
         await connect(desk.address, SIGNERS[1], Identity(member_key(0), RUN, DOMAIN, "member", 0))

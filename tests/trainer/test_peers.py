@@ -69,6 +69,9 @@ class FakeChain:
     def index_of_key(self, key: str) -> int:
         return next(i for i in range(4) if address_of(KEYS[i]) == key)
 
+    def successor(self, index: int, key: str) -> str | None:
+        return None
+
     def anchored(self, round_: int, deadline_s: int, root: bytes) -> bool:
         return True
 
