@@ -27,7 +27,8 @@ from commonweight.exact.trace import State
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.records import Plan
 from commonweight.protocol.runconfig import Verification
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
+from trainer.preparation import prepare
 from trainer.replay import compare
 
 SETTINGS: Mapping[int, Sequence[int]] = {5: (2, 6), 20: (1, 3)}

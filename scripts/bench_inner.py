@@ -3,9 +3,10 @@
 Writes bench-results/inner.json. Ours is a member's round as it is: deterministic kernels, every trace state hashed and
 kept, the payload made and what it commits to. The plain loop is what one writes without us: the same modules with
 parameters of their own, autocast where the run says bfloat16, torch.optim.AdamW as it comes and with `fused=True`,
-clip_grad_norm_, no determinism asked for, no hash; where a run has Muon, torch.optim.Muon, whose iterations are always
-in bfloat16, beside that. Rounds of all take turns, so that what else the machine does strikes all; the medians count.
-A slow machine takes fewer turns, so that all of it ends in twenty minutes.
+clip_grad_norm_, no determinism asked for, no hash. Where a run has Muon, torch.optim.Muon stands beside that, whose
+iterations are always in bfloat16, and its authors' few lines with iterations in float32, as a run in float32 has them.
+Rounds of all take turns, so that what else the machine does strikes all; the medians count. A slow machine takes fewer
+turns, so that all of it ends in twenty minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 from benches.budget import MINUTES, Budget, add_minutes
@@ -30,15 +32,16 @@ from commonweight.estimate import GPUS, Shape, flops_per_token
 from commonweight.memory import keep_freed_memory
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.runconfig import RunConfig
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
 from trainer.diloco import batch_of
 from trainer.engine import Engine
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.model import Llama
-from trainer.muon import turns
+from trainer.muon import POLYNOMIALS, turns
+from trainer.preparation import prepare
 
 _FOLDER = WORKING / "inner"
-_OURS, _PLAINS = "ours", {"plain": False, "fused": True}
+_OURS, _PLAIN, _FUSED, _EXACT = "ours", "plain", "fused", "float32"
 _CPU, _GPU = ("nano", "micro"), ("124M", "1B")
 _OPTIMIZERS = ("adamw", "muon")
 _GPU_TRAINING: JsonObject = {"batch": 8, "seq_len": 1024, "dtype": "bfloat16"}
@@ -82,14 +85,14 @@ def main() -> int:
 def table(body: Figures) -> str:
     """Markdown: tokens a second of all, and of a GPU's peak."""
     lines = [
-        "| model | parameters | optimizer | tokens/s, ours | plain loop | fused AdamW | ours to each | of peak: each |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| model | parameters | optimizer | tokens/s, ours | plain | fused AdamW | in float32 | ours to each | peak |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in body["rows"]:
-        speed, peak = row["tokens_per_s"], row["mfu_milli"]
-        speeds = " | ".join(f"{speed[who]:,}" for who in (_OURS, *_PLAINS))
-        ratios = ", ".join(f"{row['ratio_milli'][who] / 1000:.3f}" for who in _PLAINS)
-        of_peak = "-" if peak is None else ", ".join(f"{peak[who] / 10:.1f} %" for who in (_OURS, *_PLAINS))
+        speed, peak, ratio = row["tokens_per_s"], row["mfu_milli"], row["ratio_milli"]
+        speeds = " | ".join(f"{speed[who]:,}" if who in speed else "-" for who in (_OURS, _PLAIN, _FUSED, _EXACT))
+        ratios = ", ".join(f"{ratio[who] / 1000:.3f}" for who in (_PLAIN, _FUSED, _EXACT) if who in ratio)
+        of_peak = "-" if peak is None else ", ".join(f"{each / 10:.1f} %" for each in peak.values())
         what = f"{row['preset']} | {row['parameters']:,} | {row['optimizer']}"
         lines.append(f"| {what} | {speeds} | {ratios} | {of_peak} |")
     setting = body["setting"]
@@ -101,9 +104,11 @@ def table(body: Figures) -> str:
 
 def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, budget: Budget) -> JsonObject:
     """Tokens a second of all, ours as thousandths of theirs, and thousandths of the device's peak."""
+    muon = config.training.inner.optimizer == "muon"
+    plains = [_PLAIN, _FUSED, *([_EXACT] if muon and config.training.dtype == "float32" else [])]
     played: dict[str, TracedRound | _Plain] = {
         _OURS: TracedRound(config, corpus, _FOLDER / "ours", make=partial(InnerOptimizer, engine=engine)),
-        **{who: _Plain(config, corpus, engine, fused) for who, fused in _PLAINS.items()},
+        **{who: _Plain(config, corpus, engine, who) for who in plains},
     }
     times: dict[str, list[float]] = {who: [] for who in played}
     turn = 0.0
@@ -126,7 +131,7 @@ def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, bu
         "tokens_per_s": {who: round(speed) for who, speed in speeds.items()},
         "ratio_milli": {
             who: round(1000 * statistics.median(b / a for a, b in zip(times[_OURS], times[who], strict=True)))
-            for who in _PLAINS
+            for who in plains
         },
         "mfu_milli": None if peak is None else {
             who: round(1000 * speed * flops / peak) for who, speed in speeds.items()
@@ -137,7 +142,7 @@ def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, bu
 class _Plain(EmptyRound):
     """The loop that one writes without us."""
 
-    def __init__(self, config: RunConfig, corpus: Corpus, engine: Engine, fused: bool) -> None:
+    def __init__(self, config: RunConfig, corpus: Corpus, engine: Engine, kind: str) -> None:
         super().__init__(config, corpus, _FOLDER / "plain")
         self.engine = engine
         self.model = Llama(config.model, engine.device)
@@ -155,9 +160,12 @@ class _Plain(EmptyRound):
                 {"params": [p for p in others if p.ndim > 1], "weight_decay": decay},
                 {"params": [p for p in others if p.ndim == 1], "weight_decay": 0.0},
             ],
-            lr=lr, betas=(float(inner.betas[0]), float(inner.betas[1])), eps=float(inner.eps), fused=fused or None,
+            lr=lr, betas=(float(inner.betas[0]), float(inner.betas[1])), eps=float(inner.eps),
+            fused=kind == _FUSED or None,
         )]  # fmt: skip
-        if turned:
+        if turned and kind == _EXACT:
+            self.optimizers.append(_Float32Muon(turned, lr, decay, float(inner.momentum)))
+        elif turned:
             self.optimizers.append(torch.optim.Muon(
                 turned, lr=lr, weight_decay=decay, momentum=float(inner.momentum), adjust_lr_fn="match_rms_adamw",
             ))  # fmt: skip
@@ -181,6 +189,30 @@ class _Plain(EmptyRound):
                 optimizer.step()
         if self.engine.kind == "cuda":
             torch.cuda.synchronize()
+
+
+class _Float32Muon(torch.optim.Optimizer):
+    """Muon as its authors write it down, with iterations in float32."""
+
+    def __init__(self, matrices: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step on every matrix."""
+        assert closure is None
+        for group in self.param_groups:
+            for w in group["params"]:
+                m = self.state[w].setdefault("momentum", torch.zeros_like(w))
+                m.lerp_(w.grad, 1 - group["momentum"])
+                x = w.grad.lerp(m, group["momentum"])
+                x = x.T if x.shape[0] > x.shape[1] else x
+                x = x / (x.norm() + 1e-7)
+                for a, b, c in POLYNOMIALS:
+                    gram = x @ x.T
+                    x = a * x + (b * gram + c * gram @ gram) @ x
+                w.mul_(1 - group["lr"] * group["weight_decay"])
+                w.add_(x if x.shape == w.shape else x.T, alpha=-group["lr"] * 0.2 * max(w.shape) ** 0.5)
 
 
 def _own_parameters(model: Llama) -> None:

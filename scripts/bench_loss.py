@@ -34,7 +34,7 @@ from rich.progress import Progress
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.modelconfig import ModelConfig
-from trainer.data import prepare
+from trainer.preparation import prepare
 
 DOCUMENT, PICTURE = ROOT / "docs" / "traffic.md", ROOT / "docs" / "images" / "traffic.svg"
 SEEDS = 3

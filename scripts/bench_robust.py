@@ -27,7 +27,7 @@ from rich.progress import Progress
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.runconfig import METHODS
-from trainer.data import prepare
+from trainer.preparation import prepare
 
 GOAL_MICRO = 10_000
 DOCUMENT = ROOT / "docs" / "robustness.md"

@@ -35,9 +35,10 @@ from commonweight.protocol.contribution import PrivateScores, Scores, judge
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import CODECS, RunConfig
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
 from trainer.diloco import payload_of, setting_out
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.preparation import prepare
 from trainer.scoring import Update, score
 
 DOCUMENT = ROOT / "docs" / "verification.md"

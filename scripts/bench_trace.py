@@ -18,9 +18,10 @@ from benches.results import WORKING, machine, write_result
 from commonweight.exact.trace import State
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.runconfig import RunConfig
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
 from trainer.diloco import batch_of, payload_of
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.preparation import prepare
 
 GOAL_BPS = 300
 _FOLDER = WORKING / "trace"

@@ -40,8 +40,9 @@ from commonweight.protocol.draws import draw_round
 from commonweight.protocol.modelconfig import PRESETS
 from commonweight.protocol.records import sign_body
 from commonweight.protocol.runconfig import RunConfig
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.preparation import prepare
 
 DOCUMENT = ROOT / "docs" / "verification.md"
 GOAL_ROUNDS = 10_000

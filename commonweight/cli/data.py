@@ -10,6 +10,7 @@ import typer
 from commonweight.cli.options import ConfigOption, JsonOption, StoreOption
 from commonweight.cli.session import Session
 from commonweight.errors import UsageError
+from commonweight.quantities import parse_size, show_size
 
 cli = typer.Typer(help="Prepare training data.", no_args_is_help=True)
 
@@ -35,8 +36,18 @@ def prepare(
     tokenizer: Annotated[
         Path | None, typer.Option("--tokenizer", help="A tokenizers JSON file (default: bytes).", metavar="FILE")
     ] = None,
-    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1, help="Most text to take.")] = 8 << 20,
-    shard_tokens: Annotated[int, typer.Option("--shard-tokens", min=1, help="Tokens of one shard.")] = 1 << 20,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes",
+            help="Most text to take, like 300000 or 40GB (default: all of named files; else 8 MiB).",
+            metavar="SIZE",
+        ),
+    ] = None,
+    shard_tokens: Annotated[
+        int | None,
+        typer.Option("--shard-tokens", min=1, help="Tokens of one shard (default: 1 Mi; more where text is much)."),
+    ] = None,
     heldout_bps: Annotated[
         int,
         typer.Option(
@@ -49,31 +60,43 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Turn text into hashed shards with a manifest, the same for the same text everywhere."""
-    import hashlib
-
     from trainer import data, streams
+    from trainer.preparation import prepare as prepare_text
 
     if dataset is not None and sources:
         raise UsageError("The text comes from two places", "--dataset and files are both named", "name one of them")
     stream = None if dataset is None else streams.documents(dataset, split, column)
     session = Session({"store": store}, config=config, as_json=as_json)
     with session.output.progress() as report:
-        report("Preparing shards", 0, 1)
-        data.prepare(
+        done = prepare_text(
             sources or None,
             out,
             stream=stream,
             tokenizer=tokenizer,
-            max_bytes=max_bytes,
+            max_bytes=None if max_bytes is None else _bytes(max_bytes),
             shard_tokens=shard_tokens,
             heldout_bps=heldout_bps,
+            told=report,
         )
-        report("Preparing shards", 1, 1)
-        cid = None
-        if publish:
-            report("Publishing", 0, 1)
-            cid = str(data.publish(session.own_store, out))
-            report("Publishing", 1, 1)
-    digest = "0x" + hashlib.sha256((out / data.MANIFEST).read_bytes()).hexdigest()
-    body = {"folder": str(out), "manifest_sha256": digest, "manifest_cid": cid}
+        cid = str(data.publish(session.own_store, out, report)) if publish else None
+    manifest, taken, left = done.manifest, done.taken, done.left
+    body = {
+        "folder": str(out),
+        "manifest_sha256": manifest.sha256,
+        "manifest_cid": cid,
+        "documents": taken.documents,
+        "bytes": taken.bytes,
+        "train_tokens": manifest.train.tokens,
+        "heldout_tokens": manifest.heldout.tokens,
+        "left_out_documents": left.documents,
+        "ended": done.ended,
+    }
     session.output.result(body, title="The data is prepared.")
+    if left.documents or not done.ended:
+        more = f"{left.documents} documents ({show_size(left.bytes)}) more" if left.documents else "More text"
+        session.output.note(f"{more} was there and is left out: --max-bytes says how much to take.")
+
+
+def _bytes(text: str) -> int:
+    """Bytes out of a number alone, or a size. Raises UsageError."""
+    return int(text) if text.isascii() and text.isdigit() and int(text) else parse_size(text)

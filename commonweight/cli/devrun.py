@@ -45,9 +45,10 @@ def still_open(chain: Chain, address: str) -> Run | None:
 
 def prepare_data(place: Path) -> tuple[str, str]:
     """Python's own source as training data, in the store: its manifest's CID and SHA-256."""
-    from trainer.data import prepare, publish
+    from trainer.data import publish
+    from trainer.preparation import prepare
 
-    manifest = prepare(None, place / "data" / "prepared", max_bytes=DATA_BYTES)
+    manifest = prepare(None, place / "data" / "prepared", max_bytes=DATA_BYTES).manifest
     store = open_store(str(place / "store"))
     try:
         return str(publish(store, place / "data" / "prepared")), manifest.sha256

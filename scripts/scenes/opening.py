@@ -27,12 +27,13 @@ DATA_BYTES = 6_000_000
 
 def create_run(demo: Demo) -> Run:
     """Prepare the data, publish the run's configuration, deploy the factory and let it make the run."""
-    from trainer.data import Corpus, prepare, publish
+    from trainer.data import Corpus, publish
+    from trainer.preparation import prepare
 
     screen, cast = demo.screen, demo.cast
     store = open_store(demo.store)
     data_dir = demo.directory / "data"
-    manifest = prepare(None, data_dir, max_bytes=DATA_BYTES)
+    manifest = prepare(None, data_dir, max_bytes=DATA_BYTES).manifest
     entropy = Corpus.open(data_dir).unigram_entropy()
     screen.say(
         f"text of this machine's Python library: {manifest.train.tokens:,} bytes to train on,"

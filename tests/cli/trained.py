@@ -23,6 +23,7 @@ from trainer import data
 from trainer.diloco import batch_of, payload_of
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
+from trainer.preparation import prepare
 from trainer.scoring import Update, score
 
 Cheats = dict[tuple[int, int], str]
@@ -121,7 +122,7 @@ def private(folder: Path, index: int) -> data.Corpus:
     """A member's own shards, with words that nobody else has."""
     name = f"owner-{index}"
     words(folder / name, f"The {name} keeps {' '.join(chr(97 + index + k) * 5 for k in range(8))}.")
-    data.prepare([folder / name], folder / f"{name}-shards", heldout_bps=0)
+    prepare([folder / name], folder / f"{name}-shards", heldout_bps=0)
     return data.Corpus.open_private(folder / f"{name}-shards", data.Corpus.open(folder / "data").manifest)
 
 
@@ -136,7 +137,7 @@ def trained_run(
     With `private_bps` each member trains on shards of its own, for that share of a credit.
     """
     words(folder / "text", "The quick brown fox jumps over it.")
-    data.prepare([folder / "text"], folder / "data", heldout_bps=500 if private_bps is None else 10_000)
+    prepare([folder / "text"], folder / "data", heldout_bps=500 if private_bps is None else 10_000)
     store = FolderStore(folder / "store")
     cid = data.publish(store, folder / "data")
     corpus = data.Corpus.open(folder / "data")

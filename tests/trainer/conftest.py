@@ -9,7 +9,8 @@ from commonweight.protocol.data import data_seed
 from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
+from trainer.preparation import prepare
 
 TINY: JsonObject = {
     "preset": "custom", "vocab_size": 256, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2,

@@ -16,8 +16,9 @@ from tests.trainer.conftest import KEYS, make_plan
 from tests.trainer.test_peers import SIGNER, Serving
 from tests.trainer.test_round import Bench
 from trainer import diloco
-from trainer.data import Corpus, own_shards, prepare, publish
+from trainer.data import Corpus, own_shards, publish
 from trainer.inner import InnerOptimizer
+from trainer.preparation import prepare
 from trainer.scoring import Update, score, window_losses
 
 pytestmark = pytest.mark.unit
@@ -41,9 +42,9 @@ def private(config: RunConfig) -> RunConfig:
 
 def test_nothing_or_everything_can_be_held_out(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some text")
-    own = prepare([tmp_path / "a.txt"], tmp_path / "own", heldout_bps=0)
+    own = prepare([tmp_path / "a.txt"], tmp_path / "own", heldout_bps=0).manifest
     assert (own.train.tokens, own.heldout.shards) == (10, ())
-    run = prepare([tmp_path / "a.txt"], tmp_path / "run", heldout_bps=10_000)
+    run = prepare([tmp_path / "a.txt"], tmp_path / "run", heldout_bps=10_000).manifest
     assert (run.train.shards, run.heldout.tokens) == ((), 10)
     assert Corpus.open(tmp_path / "run", run.sha256).manifest == run
     with pytest.raises(DataError, match="too little text"):
@@ -57,7 +58,7 @@ def test_shards_are_asked_for_and_taken_where_the_run_wants_them_and_fit(
 ) -> None:
     store, published = open_store(tmp_path / "store"), tmp_path / "published"
     (tmp_path / "public.txt").write_text("held out " * 30)
-    manifest = prepare([tmp_path / "public.txt"], published, heldout_bps=10_000)
+    manifest = prepare([tmp_path / "public.txt"], published, heldout_bps=10_000).manifest
     source = replace(config.data, manifest_cid=str(publish(store, published)), manifest_sha256=manifest.sha256)
     private = replace(config, data=replace(source, private_credit_bps=0))
     with pytest.raises(UsageError, match="stay with their owners"):

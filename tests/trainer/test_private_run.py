@@ -10,7 +10,8 @@ import pytest
 
 from commonweight.store.cid import parse_cid
 from tests.trainer.world import WORTH, Provider, World, command
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
+from trainer.preparation import prepare
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1800)]
 

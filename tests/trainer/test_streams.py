@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from commonweight.errors import DataError
-from trainer.data import Corpus, prepare
+from trainer.data import Corpus
+from trainer.preparation import prepare
 from trainer.streams import documents
 
 pytestmark = pytest.mark.unit
@@ -43,16 +44,18 @@ def test_a_stream_is_prepared_like_files_of_the_same_text(library: Library, tmp_
     folder.mkdir()
     for number, text in enumerate(TEXTS):
         (folder / f"{number}.txt").write_text(text)
-    from_files = prepare([folder], tmp_path / "files")
-    from_stream = prepare(None, tmp_path / "stream", stream=documents("some/texts", "train", "text"))
+    from_files = prepare([folder], tmp_path / "files").manifest
+    from_stream = prepare(None, tmp_path / "stream", stream=documents("some/texts", "train", "text")).manifest
     assert from_stream.to_bytes() == from_files.to_bytes()
     assert Corpus.open(tmp_path / "stream", from_stream.sha256).manifest == from_stream
 
 
 def test_no_more_of_a_stream_is_read_than_is_wanted(library: Library, tmp_path: Path) -> None:
     size = len(TEXTS[0]) * 10
-    manifest = prepare(None, tmp_path / "some", stream=documents("some/texts", "train", "text"), max_bytes=size)
+    done = prepare(None, tmp_path / "some", stream=documents("some/texts", "train", "text"), max_bytes=size)
+    manifest = done.manifest
     assert library.read <= 11
+    assert (done.ended, done.left.documents) == (False, 0)
     assert 0 < manifest.train.tokens + manifest.heldout.tokens <= size + 10
 
 
@@ -74,7 +77,7 @@ def test_the_library_itself_streams_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "train.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
-    manifest = prepare(None, tmp_path / "out", stream=documents(str(folder), "train", "text"))
+    manifest = prepare(None, tmp_path / "out", stream=documents(str(folder), "train", "text")).manifest
     texts = b"".join((tmp_path / "out" / shard.name).read_bytes() for shard in manifest.train.shards)
     assert TEXTS[0].encode() in texts or manifest.heldout.tokens > 0
     assert manifest.train.tokens + manifest.heldout.tokens == sum(len(text) + 1 for text in TEXTS)
