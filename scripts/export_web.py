@@ -29,7 +29,10 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
         "milestonesMet", "unlockedEscrow", "reserved", "released", "wagesDue", "ended", "returnable", "unspentOf",
         "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent",
     ),
-    "ProviderRegistry": ("providerCount", "providerAt", "indexOf", "indexOfKey", "register", "exit", "withdrawStake"),
+    "ProviderRegistry": (
+        "providerCount", "providerAt", "indexOf", "indexOfKey", "register", "rotateKey", "setPayout", "setPeer",
+        "addStake", "exit", "withdrawStake",
+    ),
     "CreditOracle": (
         "epochInfo", "nextEpoch", "finishedAt", "signers", "signersAt", "quorum", "rotation", "configDigest", "bondOf",
     ),

@@ -14,6 +14,8 @@ from eth_abi.abi import encode
 from commonweight.chain.abi import interface
 from commonweight.cli.amounts import format_amount
 from commonweight.cli.dashboard import PAGE
+from commonweight.errors import PeerError
+from commonweight.net import check_address
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.offences import RULES
 from commonweight.protocol.structure import WRONG_START
@@ -170,6 +172,30 @@ def test_credits_that_move_between_epochs_are_told_for_whom_they_move() -> None:
     told = node(script, [3, 4, 5])
     assert [[words.split(" credits ")[0] for words in mine] for mine in told] == [["12", "1\u202f500"], ["1"], []]
     assert "of earlier epochs" in told[0][0]
+
+
+def test_a_place_that_the_page_takes_is_one_that_a_provider_takes() -> None:
+    peer = "12D3KooWGRUNhUHAdTfVmM3mN9AbVyvZ2qpTyZRNRjmoKWJJzTQm"
+    good = [
+        "gpu.example.org:7700", "203.0.113.7:1", "[2001:db8::7]:65535",
+        f"/p2p/{peer}", f"/ip6/2001:db8::7/tcp/1/p2p/{peer}", f"/dns4/a.org/tcp/1/p2p/{peer}/p2p-circuit/p2p/{peer}",
+    ]  # fmt: skip
+    bad = [
+        "", ":7700", "host", "host:", "host:0", "host:65536", "host:7e3", "0.0.0.0:7700", "[::]:7700",
+        "/", "/p2p/", f"p2p/{peer}", f"/p2p/{peer[:30]}", f"/p2p/{peer}/", f"/p2p/{peer}/p2p-circuit",
+        "/ip4/203.0.113.7/tcp/4001", f"/ip4/2001:db8::7/tcp/1/p2p/{peer}", f"/ip4/203.0.113.7/tcp/0/p2p/{peer}",
+        f"/tcp/65536/p2p/{peer}", f"/udp/1/p2p/{peer}", f"/ip4/0.0.0.0/tcp/1/p2p/{peer}", f"/ip6/::/tcp/1/p2p/{peer}",
+    ]  # fmt: skip
+    script = "const { peerProblem } = await page('views/entries.js'); console.log(show(data.map(peerProblem)));"
+    told = node(script, [*good, *bad, f"{'a' * 252}:700", f"{'a' * 253}:700"])
+    assert [place for place, problem in zip(good, told, strict=False) if problem] == []
+    assert [place for place, problem in zip(bad, told[len(good) :], strict=False) if not problem] == []
+    assert told[-2:] == ["", "It is longer than 256 bytes."]
+    for place in good:
+        check_address(place)
+    for place in bad:
+        with pytest.raises(PeerError):
+            check_address(place)
 
 
 def test_epochs_are_named_as_people_do() -> None:

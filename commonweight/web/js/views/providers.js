@@ -6,7 +6,7 @@ import { badge, definitions, h, region, table } from "../dom.js";
 import { hasher, makeTree } from "../ledger.js";
 import { group, percent } from "../money.js";
 import { views } from "../run.js";
-import { Loader, address, card, exactly, money, pending, when } from "./parts.js";
+import { Loader, address, card, exactly, money, pending, unavailable, when } from "./parts.js";
 import { registering } from "./registering.js";
 import { Rounds } from "./rounds.js";
 
@@ -16,12 +16,20 @@ export function providers(app) {
   const mineSlot = h("div", { class: "slot" });
   const boardSlot = h("div", { class: "slot" });
   const newSlot = h("div", { class: "slot" });
+  const changeSlot = h("div", { class: "slot" });
   const lookup = lookupForm(() => { loader.forget(); app.redraw(); });
-  const root = h("div", { class: "stackup" }, mineSlot, lookup.root, newSlot, boardSlot);
+  const root = h("div", { class: "stackup" }, mineSlot, changeSlot, lookup.root, newSlot, boardSlot);
   const loader = new Loader(() => app.redraw());
   let drawn = null;  // whose work is on the screen
   const rounds = new Rounds(app);
   const form = registering(app);
+  const changes = new Loader(() => app.redraw());  // most visitors are no providers
+
+  function drawChanges(own) {
+    const found = own === null ? undefined : changes.get("changing", () => import("./changing.js"));
+    region(changeSlot, [found && own, found instanceof Error && found.message],
+      () => [found instanceof Error ? unavailable("What can be changed", found) : found?.changing(app, own)]);
+  }
 
   return {
     root,
@@ -30,6 +38,7 @@ export function providers(app) {
       region(boardSlot, [s.ledger.sum, ledger.accounts.size, ledger.pending?.report.digest], () => leaderboard(app));
       const own = wallet.connected ? indexOf(app, wallet.account) : null;
       region(newSlot, [own === null && s.finishedAt === 0n && !s.failed], () => [own === null && s.finishedAt === 0n && !s.failed && form]);
+      drawChanges(own);
       const index = indexOf(app, lookup.wanted() ?? wallet.account);
       lookup.mark(lookup.wanted() !== null && index === null);
       if (index === null) {
