@@ -5,7 +5,7 @@ attempt, whatever crashes: the signature is on disk before anybody sees it, and 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -37,7 +37,8 @@ from oracle.standings import Standings
 from oracle.votes import ask_vote
 from oracle.watch import View
 
-_VOTE_S = 30.0
+_VOTE_S, _FILE_S = 30.0, 0.01
+"""How long a vote may take, and how much longer for each document of the evidence: a vote verifies all of them."""
 _BLOCK_AGE = 200
 _FEW_BLOCKS = 2
 _FRESH_MS = 5_000
@@ -66,6 +67,7 @@ class Agreement:
         self._offending = offending
         self._evaluating = evaluating
         self._standings = standings
+        self._credited: dict[bytes, list[int]] = {}
         self._log = logger("agree")
 
     # --- proposing -----------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ class Agreement:
             return None
         return Agreed(proposal, tuple(votes[signer] for signer in sorted(votes)))
 
-    def _rounds(self, view: View, attempt: int, credited: list[int]) -> list[int] | None:
+    def _rounds(self, view: View, attempt: int, credited: Collection[int]) -> list[int] | None:
         """The rounds to report, or None while it is worth waiting for more: half of this attempt at most."""
         ready, later = self._reporting.waiting(view.open_epoch, credited)
         info = view.open_info
@@ -148,9 +150,11 @@ class Agreement:
 
     async def _ask(self, peer: str, proposal: Proposal, digest: bytes) -> tuple[str, bytes] | None:
         """A peer's vote, checked; None when it gives none."""
-        index_size, packed = pack(proposal.evidence.files)
+        files = proposal.evidence.files
+        index_size, packed = pack(files)
         params: JsonObject = {"report": proposal.report.to_body(), "index_size": index_size}
-        return await ask_vote(self._desk, peer, "propose", params, digest, timeout_s=_VOTE_S, body=packed)
+        timeout_s = _VOTE_S + _FILE_S * len(files)
+        return await ask_vote(self._desk, peer, "propose", params, digest, timeout_s=timeout_s, body=packed)
 
     # --- voting --------------------------------------------------------------------------------------------------
 
@@ -207,6 +211,7 @@ class Agreement:
         """
         present = {s.digest for s in evidence.offences}
         for number in rounds:
+            await asyncio.sleep(0)  # many documents are read for each, and members wait for answers
             if self._recount.result(number) != OK:
                 raise RuleBroken("not-recounted", f"Round {number} has not been recomputed here, or is wrong")
             record, shown = self._desk.rounds.record(number), evidence.rounds[number].record.digest
@@ -235,8 +240,10 @@ class Agreement:
         """No round that stands here is passed over: the checkpoints of later ones follow from it."""
         known = {*rounds, *await self.credited(view)}
         for number in range(1, max(rounds, default=0)):
-            stands = self._recount.result(number) == OK and self._reporting.stands(number)
-            if number not in known and stands:
+            if number in known or self._recount.result(number) != OK:
+                continue
+            await asyncio.sleep(0)
+            if self._reporting.stands(number):
                 raise RuleBroken("gap", f"Round {number} is passed over", f"round {max(rounds)} is reported")
 
     def _own_or_failing(self, number: int) -> Iterable[str]:
@@ -273,19 +280,20 @@ class Agreement:
         self._seat.db.add_report(report.epoch, report.attempt, digest, sorted(evidence.rounds))
         self._standings.keep(digest, evidence.standing)
 
-    async def credited(self, view: View) -> list[int]:
+    async def credited(self, view: View) -> frozenset[int]:
         """Rounds of all reports that are final or pending. Reports that this signer has not seen are fetched."""
         rounds: list[int] = []
         for epoch, event in view.reports.items():
             if view.final.get(epoch, True) and epoch < view.open_epoch:
-                known = self._seat.db.report_rounds(epoch, event.digest)
+                known = self._credited.get(event.digest) or self._seat.db.report_rounds(epoch, event.digest)
                 if known is None:
                     work = partial(read_directory, self._desk.seat.store, event.report.evidence_cid)
                     files = await in_thread(work)
                     known = sorted(Evidence.load(files).rounds)
                     self._seat.db.add_report(epoch, event.attempt, event.digest, known)
+                self._credited[event.digest] = known
                 rounds += known
-        return sorted(set(rounds))
+        return frozenset(rounds)
 
     async def _seeds(self, rounds: Iterable[int]) -> dict[int, Seed]:
         seeds: dict[int, Seed] = {}

@@ -95,7 +95,7 @@ class Api:
                 "run": self._seat.campaign, "signer": self._seat.address, "coordinator": self._desk.rounds.coordinator,
                 "round": last.body.round if last else 0, "phase": self._phase(),
                 "finalized_block": self._desk.view.finalized.number, "closed_epoch": self._desk.view.open_epoch,
-                "waiting_draws": len(self._seat.db.draws(state="wanted")), "members": self._members(),
+                "waiting_draws": len(self._seat.db.open_draws("wanted")), "members": self._members(),
             }
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 Every write is idempotent. What is promised and how the file survives a crash is in `oracle.db_core`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from oracle.db_core import DatabaseCore, EquivocationError, Slot
 from oracle.db_rows import AnchorRow, Draw, Member, OffenceRow, Row, Shown, as_bytes, as_int, row_of
@@ -54,6 +54,22 @@ class Database(DatabaseCore):
                 values.append(value)
         sql = f"SELECT {columns} FROM documents WHERE {' AND '.join(where)} ORDER BY seq"  # noqa: S608 (ours alone)
         return self.read(sql, *values)
+
+    def newest_documents(self, kind: str, member: int, limit: int) -> list[Row]:
+        """At most `limit` of a member's documents of one kind, those of the last rounds first."""
+        rows = self.read(
+            "SELECT * FROM documents WHERE kind=? AND member=? ORDER BY round DESC, seq DESC LIMIT ?",
+            kind, member, limit,
+        )  # fmt: skip
+        return [row_of(Row, r) for r in rows]
+
+    def verdict_counts(self, since: int) -> dict[tuple[int, int], int]:
+        """How many verdicts are kept from a round on, by round and member."""
+        rows = self.read(
+            "SELECT round, member, count(*) FROM documents WHERE kind='verdict' AND round>=? GROUP BY round, member",
+            since,
+        )
+        return {(as_int(round_), as_int(member)): as_int(count) for round_, member, count in rows}
 
     def document(self, digest: bytes) -> Row | None:
         """The document with this digest (the first signer's, where several signed the same body), or None."""
@@ -195,7 +211,7 @@ class Database(DatabaseCore):
 
     def keep_draws(self, round_: int, drawn: Collection[tuple[int, int, int]]) -> None:
         """Forget a round's draws but for these, by member, segment and position."""
-        for draw in self.draws(round_=round_):
+        for draw in self.draws(round_):
             if (draw.member, draw.segment, draw.position) not in drawn:
                 self.write(
                     "DELETE FROM draws WHERE round=? AND member=? AND segment=? AND position=?",
@@ -209,13 +225,16 @@ class Database(DatabaseCore):
             state, draw.round, draw.member, draw.segment, draw.position,
         )  # fmt: skip
 
-    def draws(self, *, round_: int | None = None, state: str | None = None) -> list[Draw]:
-        """Draws in order of round, member, narrowed by what is given."""
+    def draws(self, round_: int) -> list[Draw]:
+        """A round's draws in order of member, segment and position."""
+        rows = self.read("SELECT * FROM draws WHERE round=? ORDER BY member, segment, position", round_)
+        return [row_of(Draw, r) for r in rows]
+
+    def open_draws(self, state: str) -> list[Draw]:
+        """Draws in a state that is not the last one, in order of round, member, segment and position."""
         rows = self.read(
-            "SELECT * FROM draws WHERE (?1 IS NULL OR round=?1) AND (?2 IS NULL OR state=?2) "
-            "ORDER BY round, member, segment, position",
-            round_, state,
-        )  # fmt: skip
+            "SELECT * FROM draws WHERE state=? AND state<>'done' ORDER BY round, member, segment, position", state
+        )
         return [row_of(Draw, r) for r in rows]
 
     def set_shown(self, draw: Draw, shown: Shown) -> None:
@@ -255,6 +274,52 @@ class Database(DatabaseCore):
             for number in rounds:
                 self.write("UPDATE draws SET state='done' WHERE round=?", number)
                 self.write("DELETE FROM states WHERE round=?", number)
+
+    # --- pins ------------------------------------------------------------------------------------------------------
+
+    def add_pins(self, cids: Iterable[str], epoch: int) -> None:
+        """Note that these are pinned here, for an epoch or a later one that is noted already."""
+        with self.transaction():
+            for cid in cids:
+                self.write(
+                    "INSERT INTO pins VALUES (?1,?2,NULL) "
+                    "ON CONFLICT (cid) DO UPDATE SET epoch=max(coalesce(epoch, ?2), ?2)",
+                    cid, epoch,
+                )  # fmt: skip
+
+    def pins(self) -> list[str]:
+        """All that is pinned here."""
+        return [str(cid) for (cid,) in self.read("SELECT cid FROM pins WHERE epoch IS NOT NULL ORDER BY cid")]
+
+    def pins_upto(self, epoch: int, but: Collection[int], limit: int) -> list[str]:
+        """At most `limit` of what is pinned for epochs up to this one, but for some; the oldest first."""
+        marks = ",".join("?" * len(but))
+        sql = f"SELECT cid FROM pins WHERE epoch<=? AND epoch NOT IN ({marks}) ORDER BY epoch LIMIT ?"  # noqa: S608
+        return [str(cid) for (cid,) in self.read(sql, epoch, *but, limit)]
+
+    def drop_pin(self, cid: str) -> None:
+        """Note that something is not pinned here any more."""
+        with self.transaction():
+            self.write("DELETE FROM pins WHERE cid=? AND request IS NULL", cid)
+            self.write("UPDATE pins SET epoch=NULL WHERE cid=?", cid)
+
+    def pin_to_ask_for(self) -> str | None:
+        """Something that is pinned here and not at the pinning service."""
+        rows = self.read("SELECT cid FROM pins WHERE request IS NULL AND epoch IS NOT NULL ORDER BY cid LIMIT 1")
+        return str(rows[0][0]) if rows else None
+
+    def pin_to_give_up(self) -> tuple[str, str] | None:
+        """(CID, request) of something that is pinned at the pinning service and not here."""
+        rows = self.read(
+            "SELECT cid, request FROM pins WHERE request IS NOT NULL AND epoch IS NULL ORDER BY cid LIMIT 1"
+        )
+        return (str(rows[0][0]), str(rows[0][1])) if rows else None
+
+    def set_pin_request(self, cid: str, request: str | None) -> None:
+        """Note what the pinning service calls its pin; None when it has let go."""
+        with self.transaction():
+            self.write("UPDATE pins SET request=? WHERE cid=?", request, cid)
+            self.write("DELETE FROM pins WHERE cid=? AND request IS NULL AND epoch IS NULL", cid)
 
     # --- offences --------------------------------------------------------------------------------------------------
 

@@ -140,15 +140,6 @@ class DatabaseCore:
         """Store a fact, over an older one."""
         self.write("INSERT INTO meta VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value=excluded.value", key, value)
 
-    def metas(self, prefix: str) -> dict[str, str]:
-        """Stored facts whose key begins with `prefix`, by the rest of their key."""
-        rows = self.read("SELECT key, value FROM meta WHERE substr(key,1,?)=? ORDER BY key", len(prefix), prefix)
-        return {str(key)[len(prefix) :]: str(value) for key, value in rows}
-
-    def drop_meta(self, key: str) -> None:
-        """Forget a stored fact."""
-        self.write("DELETE FROM meta WHERE key=?", key)
-
     # --- promises --------------------------------------------------------------------------------------------------
 
     def promise(self, slot: Slot, digest: bytes, sign: Callable[[], bytes]) -> bytes:

@@ -40,4 +40,18 @@ MIGRATIONS: tuple[str, ...] = (
         purpose TEXT PRIMARY KEY, tx BLOB NOT NULL, block INTEGER NOT NULL) WITHOUT ROWID;
     """,
     "ALTER TABLE states ADD COLUMN first TEXT NOT NULL DEFAULT '';",
+    # What is asked at every turn has an index without what is past. Pins were in `meta`, under pin/ and remote/.
+    """
+    CREATE INDEX open_draws ON draws (state, round, member, segment, position) WHERE state <> 'done';
+    CREATE INDEX anchors_by_round ON anchors (round);
+    CREATE INDEX anchors_by_record ON anchors (record_round);
+    CREATE TABLE pins (cid TEXT PRIMARY KEY, epoch INTEGER, request TEXT) WITHOUT ROWID;
+    CREATE INDEX pins_by_epoch ON pins (epoch) WHERE epoch IS NOT NULL;
+    CREATE INDEX pins_to_ask_for ON pins (cid) WHERE request IS NULL AND epoch IS NOT NULL;
+    CREATE INDEX pins_to_give_up ON pins (cid) WHERE request IS NOT NULL AND epoch IS NULL;
+    INSERT INTO pins SELECT substr(key, 5), CAST(value AS INTEGER), NULL FROM meta WHERE key >= 'pin/' AND key < 'pin0';
+    INSERT INTO pins SELECT substr(key, 8), NULL, value FROM meta WHERE key >= 'remote/' AND key < 'remote0'
+        ON CONFLICT (cid) DO UPDATE SET request = excluded.request;
+    DELETE FROM meta WHERE (key >= 'pin/' AND key < 'pin0') OR (key >= 'remote/' AND key < 'remote0');
+    """,
 )

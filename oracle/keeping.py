@@ -18,7 +18,6 @@ from oracle.recount import Recount
 from oracle.seat import in_thread
 from oracle.watch import View
 
-_PIN, _REMOTE = "pin/", "remote/"
 _AGAIN_MS = 30_000
 _AT_ONCE = 16
 _YOUNG_S = 3600.0
@@ -46,22 +45,19 @@ class Keeping:
         service, now_ms = self._service, self._seat.now_ms()
         if service is None or now_ms < self._not_before_ms:
             return False
-        known, here = self._seat.db.metas(_REMOTE), self._seat.db.metas(_PIN)
-        missing, over = sorted(set(here) - set(known)), sorted(set(known) - set(here))
+        missing, over = self._seat.db.pin_to_ask_for(), self._seat.db.pin_to_give_up()
         try:
-            if missing:
-                cid = parse_cid(missing[0])
-                store = self._seat.store
+            if missing is not None:
+                cid, store = parse_cid(missing), self._seat.store
                 pin = await in_thread(lambda: service.keep(cid, self._seat.campaign, store.origins()))
-                self._seat.db.set_meta(_REMOTE + cid, pin.request)
-            elif over:
-                request = known[over[0]]
-                await in_thread(lambda: service.remove(request))
-                self._seat.db.drop_meta(_REMOTE + over[0])
+                self._seat.db.set_pin_request(cid, pin.request)
+            elif over is not None:
+                await in_thread(lambda: service.remove(over[1]))
+                self._seat.db.set_pin_request(over[0], None)
         except CommonweightError:
             self._not_before_ms = now_ms + _AGAIN_MS
             raise
-        return bool(missing or over)
+        return missing is not None or over is not None
 
     # --- what to keep ------------------------------------------------------------------------------------------------
 
@@ -86,41 +82,39 @@ class Keeping:
         return False
 
     async def _keep(self, cids: Iterable[str], epoch: int) -> None:
-        store, db = self._seat.store, self._seat.db
-        for text in cids:
-            cid = parse_cid(text)
+        store, pinned = self._seat.store, [parse_cid(text) for text in cids]
+        for cid in pinned:
             await in_thread(lambda cid=cid: store.pin(cid))  # type: ignore[misc]
-            before = db.get_meta(_PIN + cid)
-            db.set_meta(_PIN + cid, str(max(epoch, int(before or epoch))))
+        self._seat.db.add_pins(pinned, epoch)
 
     # --- what to let go ----------------------------------------------------------------------------------------------
 
     async def _let_go(self, view: View) -> bool:
-        over = [cid for cid, epoch in self._seat.db.metas(_PIN).items() if self._is_over(view, cid, int(epoch))]
-        for cid in over[:_AT_ONCE]:
+        over = self._over(view)
+        for cid in over:
             await in_thread(lambda cid=cid: self._seat.store.unpin(parse_cid(cid)))  # type: ignore[misc]
-            self._seat.db.drop_meta(_PIN + cid)
+            self._seat.db.drop_pin(cid)
         if over:
-            self._log.info("let go", objects=len(over[:_AT_ONCE]))
+            self._log.info("let go", objects=len(over))
         elif self._seat.settings.collect_garbage and self._swept < view.open_epoch:
             self._swept = view.open_epoch
             await self._sweep()
         return bool(over)
 
-    def _is_over(self, view: View, cid: str, epoch: int) -> bool:
-        """Whether nobody needs it: its retention is over, no challenge of its epoch is open, it is not the newest."""
-        if view.latest.timestamp < kept_until(self._seat.params, epoch):
-            return False
-        if any(not case.closed and case.epoch == epoch for case in view.cases):
-            return False
+    def _over(self, view: View) -> list[str]:
+        """Some of what nobody needs: its retention is over, no challenge of its epoch is open, it is not the newest."""
+        params, challenged = self._seat.params, {case.epoch for case in view.cases if not case.closed}
+        last = params.epoch_of(view.latest.timestamp - _retention_s(params)) - 1
         newest = max((n for n in view.reports if view.final.get(n, True)), default=None)
         report = None if newest is None else view.reports[newest].report
-        return report is None or cid not in (report.checkpoint_cid, report.evidence_cid)
+        needed = () if report is None else (report.checkpoint_cid, report.evidence_cid)
+        oldest = self._seat.db.pins_upto(last, challenged, _AT_ONCE + len(needed))
+        return [cid for cid in oldest if cid not in needed][:_AT_ONCE]
 
     async def _sweep(self) -> None:
         """Delete what nobody needs: not what is pinned, not what every start needs, not what is young."""
         described = {self._seat.params.config_cid, self._seat.config.data.manifest_cid}
-        roots = [parse_cid(cid) for cid in (*self._seat.db.metas(_PIN), *described) if cid]
+        roots = [parse_cid(cid) for cid in (*self._seat.db.pins(), *described) if cid]
         store, config = self._seat.store, self._seat.config
         freed = await in_thread(lambda: store.sweep([*roots, *files_of(store, config)], _YOUNG_S))
         self._log.info("swept", bytes=freed)
@@ -130,4 +124,8 @@ def kept_until(params: RunParams, epoch: int) -> int:
     """The Unix time up to which an epoch's evidence must be had: the retention time, and never less than the time in
     which its credits can be challenged and judged.
     """
-    return params.epoch_end(epoch) + max(params.evidence_retention, 3 * params.dispute_period)
+    return params.epoch_end(epoch) + _retention_s(params)
+
+
+def _retention_s(params: RunParams) -> int:
+    return max(params.evidence_retention, 3 * params.dispute_period)

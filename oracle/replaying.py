@@ -33,6 +33,8 @@ _TAKE_OVER_MS = 20_000
 _STATE_SLACK = 1 << 20
 _ROOT_WAIT_MS = 10_000
 _SWEEP_MS = 60_000
+_ANEW_MS = 10_000
+_LAST_VERDICTS = 64
 _UNEXPLAINED, _LATE_ROUNDS, _LOOK_AGAIN_MS = "unexplained", 256, 2_000
 
 
@@ -46,7 +48,8 @@ class Replaying:
         self._standings = standings
         self._states = Blobs(desk.seat.folder("states"))
         self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
-        self._again_ms = self._sweep_ms = 0
+        self._passed: dict[tuple[int, int, int], int] = {}  # others' draws, and of how many verdicts most pass them
+        self._again_ms = self._sweep_ms = self._anew_ms = 0
         self._log = logger("replay")
 
     # --- drawing -----------------------------------------------------------------------------------------------------
@@ -69,9 +72,9 @@ class Replaying:
         await self._draw_again(view)
         self._take_over()
         self._sweep()
-        for draw in db.draws(state="wanted"):
+        for draw in db.open_draws("wanted"):
             self._start_fetch(draw)
-        self._desk.metrics.waiting_draws.set(len(db.draws(state="wanted")))
+        self._desk.metrics.waiting_draws.set(len(db.open_draws("wanted")))
 
     async def _draw_round(self, plan: Doc[Plan], seed: Seed, view: View) -> None:
         """Draw among what is anchored as far as it is known here; noted as unexplained where that may not be all.
@@ -128,8 +131,16 @@ class Replaying:
 
     def _take_over(self) -> None:
         """Make draws of others mine: those that stay undone, and those that not more signers passed than failed."""
-        view = self._desk.view
-        for draw in self._seat.db.draws(state="other"):
+        view, others = self._desk.view, self._seat.db.open_draws("other")
+        known = self._seat.db.verdict_counts(others[0].round) if others else {}
+        passed_before, self._passed = self._passed, {}
+        if self._seat.now_ms() >= self._anew_ms:  # whether a verdict stands can change with the round's record, too
+            passed_before, self._anew_ms = {}, self._seat.now_ms() + _ANEW_MS
+        for draw in others:
+            key, count = (draw.round, draw.member, draw.segment), known.get((draw.round, draw.member), 0)
+            if passed_before.get(key) == count:  # nobody has said anything since
+                self._passed[key] = count
+                continue
             plan = self._desk.rounds.plan(draw.round)
             if plan is None:
                 continue
@@ -137,6 +148,7 @@ class Replaying:
             made = [v for v in made if v.segment is not None and v.segment.start == draw.segment]
             passed = sum(v.outcome == "pass" for v in made)
             if passed > len(made) - passed:
+                self._passed[key] = count
                 continue
             turns = view.turns(self._seat.address, draw.position, draw.seed_block)
             silent_ms = self._seat.now_ms() - plan.body.anchor_by_ms
@@ -151,7 +163,7 @@ class Replaying:
         if now_ms < self._sweep_ms or not all(task.done() for task in self._fetching.values()):
             return
         self._sweep_ms = now_ms + _SWEEP_MS
-        wanted = {(draw.round, draw.member, draw.segment) for draw in self._seat.db.draws(state="wanted")}
+        wanted = {(draw.round, draw.member, draw.segment) for draw in self._seat.db.open_draws("wanted")}
         self._fetching = {key: task for key, task in self._fetching.items() if key in wanted}
         self._states.keep_only(self._seat.db.all_shown())
 
@@ -224,8 +236,8 @@ class Replaying:
 
     def _exact_before(self, draw: Draw) -> bool:
         """Whether the last verdict on this member that anybody has given was an exact replay."""
-        kept = self._seat.db.documents(Verdict.KIND, member=draw.member)
-        found = (Verdict.from_body(Signed.from_bytes(row.signed).body) for row in reversed(kept))
+        kept = self._seat.db.newest_documents(Verdict.KIND, draw.member, _LAST_VERDICTS)
+        found = (Verdict.from_body(Signed.from_bytes(row.signed).body) for row in kept)
         last = next((verdict for verdict in found if verdict.check == "replay"), None)
         return last is not None and last.exact
 
@@ -253,7 +265,7 @@ class Replaying:
 
     async def step(self) -> bool:
         """Do one draw whose states are here, or cannot be had. Returns whether there was one."""
-        for draw in self._seat.db.draws(state="wanted"):
+        for draw in self._seat.db.open_draws("wanted"):
             key = (draw.round, draw.member, draw.segment)
             task = self._fetching.get(key)
             if task is None or not task.done():
@@ -289,7 +301,7 @@ class Replaying:
         own = (v for v in said if v.signer == self._seat.address and v.segment == Segment(start, start + 1))
         if (made := next(own, None)) is not None:
             return made
-        wanted = self._seat.db.draws(round_=draw.round, state="wanted")
+        wanted = (other for other in self._seat.db.draws(draw.round) if other.state == "wanted")
         if any((other.member, other.segment) == (draw.member, start) for other in wanted):
             return None  # to be replayed in any case
         self._start_fetch(draw)

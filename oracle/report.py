@@ -4,7 +4,7 @@ Everything is a function of documents, the finalised chain and the credit rule o
 the same documents builds the same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from commonweight.chain.structs import EpochInfo
@@ -55,7 +55,7 @@ class Reporting:
 
     # --- which rounds ------------------------------------------------------------------------------------------------
 
-    def waiting(self, epoch: int, credited: Sequence[int]) -> tuple[list[int], list[int]]:
+    def waiting(self, epoch: int, credited: Collection[int]) -> tuple[list[int], list[int]]:
         """(ready, not yet) of the rounds up to an epoch that no report has credited.
 
         Reports take rounds in order: one that is not ready holds back those after it, so that a report's checkpoint
@@ -66,8 +66,8 @@ class Reporting:
         later: list[int] = []
         last = self._seat.db.last_round(Plan.KIND)
         for number in range(1, last + 1):
-            plan = self._desk.rounds.plan(number)
-            if plan is None or plan.body.epoch > epoch or number in credited:
+            plan = None if number in credited else self._desk.rounds.plan(number)
+            if plan is None or plan.body.epoch > epoch:
                 continue
             result = self._recount.result(number)
             if result == OK and self._checked(plan) and not later:
@@ -118,7 +118,7 @@ class Reporting:
         if min(int(self._seat.db.get_meta(step) or "0") for step in ("drawn", "judged")) < number:
             return False
         verdicts = [v.body for v in fitting(self._desk, number)]
-        for draw in self._seat.db.draws(round_=number):
+        for draw in self._seat.db.draws(number):
             made = {
                 v.signer: v.outcome
                 for v in verdicts
@@ -134,7 +134,7 @@ class Reporting:
     # --- evidence ----------------------------------------------------------------------------------------------------
 
     async def facts(
-        self, view: View, epoch: int, rounds: Sequence[int], credited: Sequence[int], seeds: Mapping[int, Seed]
+        self, view: View, epoch: int, rounds: Sequence[int], credited: Collection[int], seeds: Mapping[int, Seed]
     ) -> Facts:
         """What the chain says about these rounds, for `check_evidence`, copied out of the database.
 
@@ -208,7 +208,7 @@ class Reporting:
         """Verdicts that belong into a report: on structure, drawn replays and drawn scores, if they can stand there."""
         plan = self._desk.rounds.plan(number)
         seed = None if plan is None else kept_seed(self._seat.db, plan.body)
-        drawn = {(draw.member, draw.segment) for draw in self._seat.db.draws(round_=number)}
+        drawn = {(draw.member, draw.segment) for draw in self._seat.db.draws(number)}
         scored = {draw.index for draw in drawn_scores(self._desk, number, seed)}
         return [
             v

@@ -11,6 +11,7 @@ import pytest
 
 from commonweight.errors import OracleError
 from oracle.db import AnchorRow, Database, Draw, EquivocationError, Slot
+from oracle.db_schema import MIGRATIONS
 
 pytestmark = pytest.mark.unit
 RUN, SIGNER = "0x" + "11" * 20, "0x" + "22" * 20
@@ -92,8 +93,8 @@ def test_a_draw_keeps_its_state_when_it_is_added_again(tmp_path: Path) -> None:
     db.add_draw(draw)
     db.set_draw(draw, "done")
     db.add_draw(draw)
-    assert [d.state for d in db.draws(round_=1)] == ["done"]
-    assert db.draws(state="wanted") == []
+    assert [d.state for d in db.draws(1)] == ["done"]
+    assert db.open_draws("wanted") == []
 
 
 def test_a_second_process_a_foreign_key_and_a_newer_schema_are_refused(tmp_path: Path) -> None:
@@ -160,3 +161,55 @@ def test_kill_nine_at_any_moment_loses_no_promise_that_was_released(tmp_path: Pa
         assert {r.round for r in db.documents("verdict")} >= set(range(start, told))
         db.close()
     assert told >= 4000
+
+
+def test_pins_of_an_older_database_are_taken_over(tmp_path: Path) -> None:
+    raw = sqlite3.connect(tmp_path / "oracle.sqlite3")
+    raw.executescript(f"{MIGRATIONS[0]} {MIGRATIONS[1]} PRAGMA user_version=2;")
+    kept = {"pin/a": "3", "pin/b": "4", "remote/b": "request of b", "remote/c": "request of c", "kept": "7"}
+    raw.executemany("INSERT INTO meta VALUES (?,?)", kept.items())
+    raw.commit()
+    raw.close()
+    db = open_db(tmp_path)
+    assert db.pins() == ["a", "b"]
+    assert (db.pins_upto(3, (), 9), db.pins_upto(4, {3}, 9), db.pins_upto(4, (), 1)) == (["a"], ["b"], ["a"])
+    assert (db.pin_to_ask_for(), db.pin_to_give_up()) == ("a", ("c", "request of c"))
+    assert [db.get_meta(key) for key in ("pin/a", "remote/c", "kept")] == [None, None, "7"]
+
+
+def test_a_pin_is_noted_until_it_is_gone_here_and_at_the_service(tmp_path: Path) -> None:
+    db = open_db(tmp_path)
+    db.add_pins(["a", "b"], 3)
+    db.add_pins(["a"], 2)
+    assert db.pins_upto(2, (), 9) == [], "for the later epoch"
+    db.set_pin_request("a", "request of a")
+    assert db.pin_to_ask_for() == "b"
+    db.drop_pin("a")
+    db.drop_pin("b")
+    assert (db.pins(), db.pin_to_ask_for(), db.pin_to_give_up()) == ([], None, ("a", "request of a"))
+    db.add_pins(["a"], 5)
+    assert (db.pin_to_ask_for(), db.pin_to_give_up()) == (None, None), "it is still there"
+    db.drop_pin("a")
+    db.set_pin_request("a", None)
+    assert db.read("SELECT * FROM pins") == []
+
+
+def test_what_is_asked_at_every_turn_goes_through_nothing_of_the_past(tmp_path: Path) -> None:
+    db = open_db(tmp_path)
+    asked: list[str] = []
+    db._connection.set_trace_callback(asked.append)
+    db.draws(1)
+    db.open_draws("wanted")
+    db.verdict_counts(1)
+    db.newest_documents("verdict", 1, 9)
+    db.pins_upto(3, {1, 2}, 9)
+    db.pin_to_ask_for()
+    db.pin_to_give_up()
+    db.documents("plan", round_=1)
+    db.record_anchors(1)
+    db.anchors(round_=1)
+    db.last_round("plan")
+    db._connection.set_trace_callback(None)
+    for sql in asked:
+        plan = " ".join(str(row[3]) for row in db.read(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "SCAN" not in plan or "USING INDEX pins_to_" in plan, f"{sql}: {plan}"

@@ -94,7 +94,7 @@ async def test_a_draw_of_the_same_segment_is_replayed_once(tmp_path: Path) -> No
         replaying = scene.replaying(worker)
         office.look()
         await replaying.draw()
-        drawn = next(draw for draw in office.seat.db.draws() if draw.member == 1)
+        drawn = next(draw for draw in office.seat.db.draws(1) if draw.member == 1)
         await asyncio.wait(replaying._fetching.values())
         assert await replaying.aside(drawn) is None, "the draw comes first"
         await scene.finish(replaying)

@@ -71,7 +71,7 @@ def measure(scorer: Scorer) -> None:
 
 async def test_an_epoch_is_credited_by_share_with_scores_alone(scorers: list[Scorer]) -> None:
     first = scorers[0]
-    assert first.office.seat.db.draws() == [], "nobody can be asked to show a state"
+    assert first.office.seat.db.draws(1) == [], "nobody can be asked to show a state"
     made = await proposed(first)
     said = [Verdict.from_body(v.body) for v in made.evidence.rounds[1].verdicts]
     assert {(v.check, v.index, v.outcome) for v in said} == {

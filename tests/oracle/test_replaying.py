@@ -104,7 +104,7 @@ class Scene:
             await replaying.draw()
             while await replaying.step():
                 pass
-            if self.office.seat.db.get_meta("drawn") == "1" and not self.office.seat.db.draws(state="wanted"):
+            if self.office.seat.db.get_meta("drawn") == "1" and not self.office.seat.db.open_draws("wanted"):
                 break
             await asyncio.wait(replaying._fetching.values(), timeout=0.5)
             if any(served.silent or served.halts for served in self.served.values()):
@@ -155,19 +155,19 @@ async def test_a_root_that_is_explained_late_is_drawn_again(scene: Scene, monkey
         scene.office.look()
         await replaying.draw()
         assert scene.office.seat.db.get_meta("drawn") == "1"
-        assert scene.office.seat.db.draws() == []
+        assert scene.office.seat.db.draws(1) == []
     again = scene.replaying(Worker(scene.office))
     assert await scene.finish(again) == [(i, "pass", True) for i in range(3)]
-    drawn = scene.office.seat.db.draws()
+    drawn = scene.office.seat.db.draws(1)
     await again.draw()
-    assert scene.office.seat.db.draws() == drawn
+    assert scene.office.seat.db.draws(1) == drawn
 
 
 async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) -> None:
     replaying = scene.replaying(Worker(scene.office))
     scene.office.look()
     await replaying.draw()
-    draw = scene.office.seat.db.draws()[0]
+    draw = scene.office.seat.db.draws(1)[0]
     commitment = replaying._commitment(draw)
     assert commitment is not None
     first = await replaying._show(draw, commitment.body, 5.0, {})

@@ -63,14 +63,14 @@ async def test_rounds_of_a_coordinator_that_left_office_are_reported(clerks: lis
 async def test_draws_stay_those_of_the_signers_in_office_when_they_were_drawn(clerks: list[Clerk]) -> None:
     """Two more signers take office after the rounds: their checks were dealt among three."""
     for clerk in clerks:
-        before = clerk.office.seat.db.draws(round_=2)
+        before = clerk.office.seat.db.draws(2)
         clerk.office.rotate(*SIGNERS, "0x" + "fe" * 20, "0x" + "ff" * 20)
         plan = clerk.office.desk.rounds.plan(2)
         assert plan is not None
         seed = await clerk.replaying.seed(plan.body)
         assert seed is not None
         await clerk.replaying._draw_round(plan, seed, clerk.office.desk.view)
-        assert clerk.office.seat.db.draws(round_=2) == before
+        assert clerk.office.seat.db.draws(2) == before
     made = await proposed(clerks[0])
     assert made.rounds == [1, 2]
     await votes(clerks[1], SIGNERS[0], made.report, made.evidence)
