@@ -129,6 +129,7 @@ class Agreement:
         if not ledger_holds(view):
             raise OracleError("the last final root does not follow from the published lists", "", "see docs/alerts.md")
         assert view.open_info is not None
+        rounds = self._reporting.as_many_as_fit(rounds)
         seeds = await self._seeds(rounds)
         evaluation = await self._evaluating.of(rounds, view.open_epoch)
         facts = await self._reporting.facts(view, view.open_epoch, rounds, credited, seeds)

@@ -277,13 +277,13 @@ class Coordinator:
             campaign=seat.campaign, config=seat.config, params=seat.params, pace=self.learning.pace(),
             previous=None if previous is None else previous.body, base=base, base_cid=base_cid,
             previous_record=None if record is None else record.digest, members=members, step_us=self.learning.speeds(),
-            now_ms=seat.now_ms(),
+            signers=len(self._desk.view.signers), now_ms=seat.now_ms(),
         )  # fmt: skip
         signed = seat.promise(f"plan/{plan.round}", Plan.KIND, plan.to_body())
         seat.keep(signed, seat.address, round_=plan.round)
         self._desk.metrics.round.set(plan.round)
-        self._desk.metrics.members.set(len(members))
-        self._log.info("planned", round=plan.round, epoch=plan.epoch, members=list(members), by=plan.commit_by_ms)
+        self._desk.metrics.members.set(len(plan.members))
+        self._log.info("planned", round=plan.round, epoch=plan.epoch, members=list(plan.indices), by=plan.commit_by_ms)
         self._desk.bell.ring()
 
     def _decide(self) -> None:

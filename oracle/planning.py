@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from commonweight.chain.structs import RunParams
+from commonweight.protocol.canonical import MAX_BYTES
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.parts import block_count
-from commonweight.protocol.records import Plan, PlanMember
+from commonweight.protocol.records import MAX_MEMBERS, Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import next_data_start
 from oracle.db import Member
@@ -17,6 +18,11 @@ from oracle.watch import View
 HEARTBEAT_MS = 15_000
 GATHER_MS = 3_000
 _BLOCK_MS = 1_500
+_DOCUMENT_BYTES = MAX_BYTES - (1 << 20)
+_MEMBER_BYTES, _RECEIPT_BYTES, _PART_BYTES = 2560, 576, 192
+"""At the most of a round's record and roster: for each member, with each signer's receipt, and with each part, which
+means a digest, a norm, and the link by which its reducer had it.
+"""
 
 
 def bounds(params: RunParams, config: RunConfig) -> Bounds:
@@ -45,12 +51,25 @@ def ready_members(
     )
 
 
+def most_members(signers: int) -> int:
+    """How many members a round can have so that its record and its roster can be read."""
+    return min(MAX_MEMBERS, _DOCUMENT_BYTES // (_MEMBER_BYTES + _RECEIPT_BYTES * signers + _PART_BYTES))
+
+
+def part_count(members: int, signers: int, blocks: int) -> int:
+    """Into how many parts the vector is cut: one for each member, as far as record and roster can be read."""
+    room = _DOCUMENT_BYTES // members - _MEMBER_BYTES - _RECEIPT_BYTES * signers
+    return max(1, min(members, blocks, room // _PART_BYTES))
+
+
 def make_plan(
     *, campaign: str, config: RunConfig, params: RunParams, pace: Pace, previous: Plan | None, base: str, base_cid: str,
-    previous_record: str | None, members: Sequence[int], step_us: Mapping[int, int], now_ms: int,
+    previous_record: str | None, members: Sequence[int], step_us: Mapping[int, int], signers: int,
+    now_ms: int,
 ) -> Plan:  # fmt: skip
     """The plan of the next round. Data positions go on where the previous plan's end, so that nothing repeats; where
-    rounds overlap, a member's own follow from what the previous plan has reserved for it.
+    rounds overlap, a member's own follow from what the previous plan has reserved for it. Of more members than a round
+    can have, those who are planned change from round to round.
 
     `step_us` has measured speeds, of others than these members too; they do not count here.
     """
@@ -59,7 +78,10 @@ def make_plan(
     anchor_by_ms = commit_by_ms + params.anchor_window * 1000
     exchange_by_ms = anchor_by_ms + _BLOCK_MS + pace.exchange_ms
     number = 1 if previous is None else previous.round + 1
-    parts = min(len(members), block_count(config.model.parameters(), config.training.block))
+    if len(members) > (most := most_members(signers)):
+        first = number * most % len(members)
+        members = [*members[first:], *members[:first]][:most]
+    parts = part_count(len(members), signers, block_count(config.model.parameters(), config.training.block))
     position = 0 if previous is None else next_data_start(previous, config.training.batch)
     shares = []
     speeds = {index: step_us[index] for index in members if index in step_us}

@@ -14,7 +14,7 @@ from commonweight.protocol import creditslist
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.documents import Report, Signed
-from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
+from commonweight.protocol.evidence import MAX_BYTES, MAX_FILES, AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
@@ -28,6 +28,9 @@ from oracle.scoring import drawn_scores, scores_settled
 from oracle.standings import Standings
 from oracle.verdicts import fitting, kept_seed
 from oracle.watch import View
+
+_MOST = 0.8
+"""Of what evidence can hold, how much is for the rounds' documents; the rest is for offences, leaves and anchors."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,16 @@ class Reporting:
                 return False
         seed = kept_seed(self._seat.db, plan.body)
         return seed is not None and scores_settled(self._desk, number, seed)
+
+    def as_many_as_fit(self, rounds: list[int]) -> list[int]:
+        """The first of these rounds, as many as one report's evidence can hold; the others are for the next report."""
+        files = size = 0
+        for place, number in enumerate(rounds):
+            more = self._round(number).size
+            files, size = files + more[0], size + more[1]
+            if place and (files > _MOST * MAX_FILES or size > _MOST * MAX_BYTES):
+                return rounds[:place]
+        return rounds
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from commonweight.chain.run import Run
 from commonweight.chain.sending import Fees
 from commonweight.chain.structs import RunParams
 from commonweight.errors import ConfigError, OracleError
-from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.canonical import MAX_BYTES, JsonObject
 from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
@@ -87,6 +87,8 @@ class Seat:
         if known is not None:
             return Signed.from_bytes(known[1])
         fresh = self.sign(signed_kind, body)
+        if (size := len(fresh.to_bytes())) > MAX_BYTES:
+            raise OracleError(f"The {signed_kind} for {slot} is not signed", f"nobody could read its {size} bytes")
         return Signed.from_bytes(self.db.promise(Slot(slot), digest_bytes(fresh.digest), fresh.to_bytes))
 
     def promised(self, slot: str) -> Signed | None:

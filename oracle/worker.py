@@ -2,7 +2,8 @@
 
 The service itself never imports torch. Requests go as one JSON object a line to the worker's stdin and come back as one
 a line on its stdout, matched by "id"; arrays travel as files named by path. Requests are served in the order of their
-arrival; a worker that answers nothing in time, or rubbish, is killed and the next request starts a new one.
+arrival. A request may take as long as the worker computes; one that neither answers nor computes for a while, or
+answers rubbish, is killed and the next request starts a new one.
 """
 
 import asyncio
@@ -118,11 +119,12 @@ class Worker:
         async with self._lock:
             self._next_id += 1
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    answer = await self._exchange({"id": self._next_id, "op": op, **self._common, **params})
+                async with asyncio.timeout(self._timeout_s) as limit:
+                    answer = await self._exchange({"id": self._next_id, "op": op, **self._common, **params}, limit)
             except TimeoutError as error:
                 await self._stop()
-                raise WorkerError(f"the replay worker gave no answer to {op} in {self._timeout_s:.0f} s") from error
+                why = f"it gave no answer and computed nothing for {self._timeout_s:.0f} s"
+                raise WorkerError(f"the replay worker hung at {op}", why, f"see {self._log}") from error
             except (OSError, ValueError, CommonweightError) as error:
                 await self._stop()
                 raise WorkerError(f"the replay worker failed at {op}", str(error), f"see {self._log}") from error
@@ -134,19 +136,25 @@ class Worker:
         why = json.dumps(answer.take("error"))[:500]
         raise WorkerError(f"the replay worker refused {op}", why, f"see {self._log}")
 
-    async def _exchange(self, request: Mapping[str, Json]) -> Fields:
+    async def _exchange(self, request: Mapping[str, Json], limit: asyncio.Timeout) -> Fields:
+        """The answer; `limit` is put off whenever the worker has taken processor time."""
         process = await self._running()
         if process.stdin is None or process.stdout is None:
             raise OSError("the worker has no pipes")
         process.stdin.write(json.dumps(request).encode() + b"\n")
         await process.stdin.drain()
-        line = await process.stdout.readline()
-        if not line:
-            raise OSError("the worker ended")
-        answer = Fields(json.loads(line), "worker answer")
-        if answer.integer("id") != request["id"]:
-            raise ValueError("the worker answered another request")
-        return answer
+        busy_ms = -1
+        while line := await process.stdout.readline():
+            body = json.loads(line)
+            answer = Fields(body, "worker answer")
+            if answer.integer("id") != request["id"]:
+                raise ValueError("the worker answered another request")
+            if "busy_ms" not in body:
+                return answer
+            if (so_far := answer.integer("busy_ms")) > busy_ms:
+                busy_ms = so_far
+                limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+        raise OSError("the worker ended")
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:

@@ -2,7 +2,9 @@
 
 `python -m trainer.replay` is the worker that the oracle keeps in a process of its own: one JSON object a line on stdin,
 one a line on stdout with the same "id", until stdin ends. Operations: `replay`, `evaluate`, `contribution`. What is
-wrong with a request comes back as {"ok": false, "error": {...}}; the worker goes on.
+wrong with a request comes back as {"ok": false, "error": {...}}; the worker goes on. Before an answer that takes longer
+there is every few seconds a line {"id": ..., "busy_ms": ...}: the processor time that this process has taken so far, so
+that whoever waits can tell much work from none.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -40,6 +46,7 @@ from trainer.scoring import Update, score
 
 FAR = 1e9
 """What stands for a difference beyond all comparison, as verdicts hold finite numbers only."""
+_BUSY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -228,7 +235,8 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         try:
             request = json.loads(line)
             number = request.get("id") if isinstance(request, dict) else None
-            answer: JsonObject = {"id": number, "ok": True} | worker.answer(request)
+            with _telling(number, answers):
+                answer: JsonObject = {"id": number, "ok": True} | worker.answer(request)
         except CommonweightError as problem:
             answer = {"id": number, "ok": False, "error": {**problem.to_json()}}
         except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -236,6 +244,25 @@ def serve(requests: TextIO, answers: TextIO) -> None:
             answer = {"id": number, "ok": False, "error": error | {"fix": "see the worker's protocol"}}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+@contextmanager
+def _telling(number: Json, answers: TextIO) -> Iterator[None]:
+    """Tell every few seconds how much processor time has gone by, until the block ends."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_BUSY_S):
+            answers.write(json.dumps({"id": number, "busy_ms": round(time.process_time() * 1000)}) + "\n")
+            answers.flush()
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
 
 
 def _verdict(result: Comparison, reason: str, reached: State | None, payload: Payload | None) -> JsonObject:

@@ -53,6 +53,8 @@ INDEX = "index.json"
 STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
 MAX_FILES = 100_000
+MAX_BYTES = 1 << 28
+"""What a report's evidence can have at the most; signers send it to each other as one body."""
 _MOST_CHOICES = 4096
 
 
@@ -125,6 +127,14 @@ class RoundFiles:
     results: tuple[Signed, ...]
     verdicts: tuple[Signed, ...]
     manifest: bytes | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many files this round has, and how many bytes."""
+        receipts = (signed for _, signed in self.receipts)
+        signed = (self.plan, self.record, *self.commitments, *receipts, *self.results, *self.verdicts)
+        sizes = [*(len(each.to_bytes()) for each in signed), *(() if self.manifest is None else (len(self.manifest),))]
+        return len(sizes), sum(sizes)
 
 
 @dataclass(frozen=True)

@@ -273,6 +273,20 @@ async def test_links_that_nobody_measured_hold_up_a_round_and_not_the_rounds_of_
     assert clerk.reporting.waiting(0, []) == (whole.rounds, [])
 
 
+async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
+    clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = await proposed(clerks[0])
+    files = both.evidence.rounds[1].size[0]
+    assert sum(path.split("/")[-1].startswith(("1-", "1.")) for path in both.evidence.files) == files
+    monkeypatch.setattr("oracle.report.MAX_FILES", files + 1)
+    one = await proposed(clerks[1])
+    assert (both.rounds, one.rounds) == ([1, 2], [1])
+    await votes(clerks[2], SIGNERS[0], one.report, one.evidence)
+    monkeypatch.setattr("oracle.report.MAX_FILES", 1)
+    assert (await proposed(clerks[1])).rounds == [1], "one at the least"
+
+
 async def test_rounds_that_are_reported_are_not_gone_through_again(
     clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
 ) -> None:

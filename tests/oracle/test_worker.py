@@ -16,6 +16,10 @@ for line in sys.stdin:
     weights = request.get("weights", "")
     if weights.endswith("die"): sys.exit(3)
     if weights.endswith("hang"): time.sleep(60)
+    for turn in range(8):
+        if weights.endswith("slow") or weights.endswith("idle"):
+            busy = turn if weights.endswith("slow") else 7
+            print(json.dumps({"id": request["id"], "busy_ms": busy}), flush=True); time.sleep(0.25)
     if weights.endswith("rubbish"): print("not json", flush=True); continue
     if weights.endswith("other"): print(json.dumps({"id": 999, "ok": True}), flush=True); continue
     if weights.endswith("refuse"):
@@ -42,10 +46,20 @@ async def test_a_worker_that_hangs_is_killed(tmp_path: Path) -> None:
     worker = make(tmp_path)
     await worker.evaluate(Path("fine"))
     worker._timeout_s = 0.3
-    with pytest.raises(WorkerError, match="no answer"):
+    with pytest.raises(WorkerError, match="hung at evaluate"):
         await worker.evaluate(Path("hang"))
     worker._timeout_s = 60.0
     assert (await worker.evaluate(Path("fine"))).tokens == 64
+    await worker.close()
+
+
+async def test_a_worker_that_computes_may_take_its_time(tmp_path: Path) -> None:
+    worker = make(tmp_path)
+    await worker.evaluate(Path("fine"))
+    worker._timeout_s = 1.5
+    assert (await worker.evaluate(Path("slow"))).tokens == 64, "eight quarters of a second"
+    with pytest.raises(WorkerError, match="computed nothing"):
+        await worker.evaluate(Path("idle"))
     await worker.close()
 
 

@@ -1,6 +1,7 @@
 """A member's round: trace, payload and commitment; interrupted and resumed; and its replay by somebody else."""
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from commonweight.exact.checkpoint import genesis_checkpoint
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import check_part
 from commonweight.exact.trace import State
+from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.documents import Domain
 from commonweight.protocol.fields import from_f64_hex
 from commonweight.protocol.parts import part_ranges
@@ -28,7 +30,7 @@ from trainer.data import Corpus
 from trainer.diloco import RoundTrainer, Work, setting_out
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
-from trainer.replay import compare, replay_segment
+from trainer.replay import Worker, compare, replay_segment, serve
 
 pytestmark = pytest.mark.unit
 
@@ -299,6 +301,25 @@ def test_rounding_noise_is_within_the_tolerance(bench: Bench) -> None:
     result = compare(start, noisy, honest)
     assert not result.exact
     assert result.within(bench.config)
+
+
+def test_a_worker_tells_how_long_it_has_computed_before_a_late_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(_: Worker, request: Json) -> JsonObject:
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            sum(range(1000))
+        return {"asked": request}
+
+    monkeypatch.setattr("trainer.replay._BUSY_S", 0.02)
+    monkeypatch.setattr(Worker, "answer", compute)
+    answers = io.StringIO()
+    serve(io.StringIO('{"id": 7}\n'), answers)
+    *told, last = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert last == {"id": 7, "ok": True, "asked": {"id": 7}}
+    assert all(set(line) == {"id", "busy_ms"} and line["id"] == 7 for line in told)
+    busy = [line["busy_ms"] for line in told]
+    assert busy[-1] - busy[0] > 100
+    assert busy == sorted(busy)
 
 
 class WorkerProcess:
