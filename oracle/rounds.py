@@ -4,11 +4,13 @@ Documents were verified when they came in (`oracle.intake`), so reading parses a
 are cached by digest: a document never changes.
 """
 
+import json
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from commonweight.protocol.canonical import dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Record, Result, Verdict
@@ -17,7 +19,7 @@ from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
 _CACHED, _TIPS = 4096, 16
-_DIFFERS = "differs/"
+_DIFFERS, _LINEUP = "differs/", "lineup"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,26 @@ class Term:
     since: int
 
 
+@dataclass(frozen=True)
+class Lineup:
+    """What the rounds up to a record have come to: how many of them made a checkpoint, and the digest of each member's
+    last counted commitment.
+    """
+
+    made: int
+    last: Mapping[int, str]
+
+    def dump(self) -> str:
+        """As text, for `load`."""
+        return dumps({"made": self.made, "last": {str(index): digest for index, digest in self.last.items()}}).decode()
+
+    @classmethod
+    def load(cls, text: str) -> "Lineup":
+        """What `dump` gave."""
+        body = json.loads(text)
+        return cls(body["made"], {int(index): digest for index, digest in body["last"].items()})
+
+
 class Rounds:
     """The rounds as this signer knows them, by the terms of the coordinators that it follows or has followed.
 
@@ -55,7 +77,10 @@ class Rounds:
         self._db = db
         self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
         self._lines: dict[str, dict[int, str]] = {}
-        self._counted: OrderedDict[str, dict[int, str]] = OrderedDict()
+        self._lineups: OrderedDict[str, Lineup] = OrderedDict()
+        if (kept_lineup := db.get_meta(_LINEUP)) is not None:
+            digest, _, text = kept_lineup.partition(" ")
+            self._lineups[digest] = Lineup.load(text)
         kept = (text.partition(":") for text in (db.get_meta("coordinators") or "").split())
         self._terms = [Term(name, int(since or 1)) for name, _, since in kept]
         known = tuple(term.coordinator for term in self._terms)
@@ -306,27 +331,32 @@ class Rounds:
 
     def previous_counted(self, index: int, plan: Plan) -> Previous | None:
         """A member's last commitment that is counted in what a plan goes on from: its next trace has to continue it."""
-        commitment = None if plan.previous_record is None else self._last_counted(plan.previous_record).get(index)
+        commitment = self.lineup(plan.previous_record).last.get(index)
         found = None if commitment is None else self.by_digest(Commitment, commitment)
         return None if found is None else (found.digest, found.body)
 
-    def _last_counted(self, digest: str) -> dict[int, str]:
-        """The last counted commitment of each member, by its digest, in the rounds up to a record."""
-        walked, known = list[Doc[Record]](), dict[int, str]()
-        whole = False
+    def lineup(self, digest: str | None) -> Lineup:
+        """What the rounds up to a record have come to, as far as they are known here; of the last one that was whole it
+        is kept on disk, so that a start reads no record of the past.
+        """
+        walked, made, last = list[Doc[Record]](), 0, dict[int, str]()
+        whole = digest is None
         for record in self.lineage(digest):
-            if (kept := self._counted.get(record.digest)) is not None:
-                known, whole = dict(kept), True
+            if (kept := self._lineups.get(record.digest)) is not None:
+                made, last, whole = kept.made, dict(kept.last), True
                 break
             walked.append(record)
             whole = self._is_first(record)
         for record in reversed(walked):
-            known |= {entry.index: entry.commitment for entry in record.body.counted}
-        if whole:
-            self._counted[digest] = known
-            if len(self._counted) > _TIPS:
-                self._counted.popitem(last=False)
-        return known
+            made += bool(record.body.counted)
+            last |= {entry.index: entry.commitment for entry in record.body.counted}
+        found = Lineup(made, last)
+        if whole and digest is not None and walked:
+            self._lineups[digest] = found
+            self._db.set_meta(_LINEUP, f"{digest} {found.dump()}")
+            if len(self._lineups) > _TIPS:
+                self._lineups.popitem(last=False)
+        return found
 
     def _is_first(self, record: Doc[Record]) -> bool:
         """Whether a record goes on from none."""

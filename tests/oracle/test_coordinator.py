@@ -1,6 +1,7 @@
 """The coordinator over its whole life: rounds in order, a crash after every single step, and what members do wrong."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ from commonweight.protocol.structure import check_successor
 from oracle.intake import NotYetError
 from oracle.phases import AnchorRecord, Close, Decide, Finish, Open, SendAnchor, Wait
 from oracle.report import Reporting
+from oracle.rounds import Doc
 from oracle.standings import Standings
 from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, join, reduce, upload
 
@@ -377,6 +379,39 @@ async def test_work_that_does_not_continue_the_members_last_state_is_not_counted
     assert [c.index for c in record.counted] == [0, 2]
     assert [(r.index, r.reason) for r in record.refused] == [(1, "wrong-first-state")]
     assert office.seat.db.offences() == []
+
+
+async def test_what_rounds_came_to_is_known_after_a_start_without_reading_them(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain(), max_rounds=4)
+    for _ in range(2):
+        await play(office, crew)
+    assert crew[1].last is not None
+    crew[1].last = replace(crew[1].last, m=crew[1].last.m + 1)  # and is not counted in the third round
+    await play(office, crew)
+    last = [office.desk.rounds.record(number) for number in (1, 2, 3)]
+    assert last[1] is not None
+    assert last[2] is not None
+    known = office.desk.rounds.lineup(last[2].digest)
+    office.crash()
+    rounds, read = office.desk.rounds, list[str | None]()
+    of = rounds.lineage
+
+    def lineage(digest: str | None) -> Iterator[Doc[Record]]:
+        for record in of(digest):
+            read.append(record.digest)
+            yield record
+
+    rounds.lineage = lineage  # type: ignore[method-assign]
+    found = rounds.lineup(last[2].digest)
+    assert (found, read) == (known, [last[2].digest])
+    assert found.made == 3
+    assert found.last == {c.index: c.commitment for c in last[1].body.counted} | {
+        c.index: c.commitment for c in last[2].body.counted
+    }
+    assert set(found.last) == {0, 1, 2}
+    assert {c.index for c in last[2].body.counted} == {0, 2}
 
 
 async def taken_over(
