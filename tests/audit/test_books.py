@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -76,10 +77,10 @@ def answered_once(monkeypatch: pytest.MonkeyPatch, chain: Chain) -> None:
     """Ask the node each question only once: answers about a block cannot change, and the books are kept 200 times."""
     ask, known = chain._endpoints.request, {}
 
-    def request(method: str, params: Sequence[object]) -> object:
+    def request(method: str, params: Sequence[object], **asked: Any) -> object:
         question = json.dumps([method, params])
         if question not in known:
-            known[question] = ask(method, params)
+            known[question] = ask(method, params, **asked)
         return known[question]
 
     monkeypatch.setattr(chain._endpoints, "request", request)

@@ -445,6 +445,48 @@ class _Losing(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
+class _Behind(http.server.BaseHTTPRequestHandler):
+    """Passes all on to a chain, but for logs: those come from a node that has `blocks[0]` as its newest block."""
+
+    target: ClassVar[str] = ""
+    blocks: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        newest = self.blocks[0]
+        if request["method"] == "eth_blockNumber":
+            self.blocks[:-1] = self.blocks[1:]
+            answer = {"jsonrpc": "2.0", "id": request["id"], "result": hex(newest)}
+        else:
+            answer = requests.post(self.target, json=request, timeout=30).json()
+        if request["method"] == "eth_getLogs":
+            answer["result"] = [log for log in answer["result"] if int(log["blockNumber"], 16) <= newest]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def test_logs_of_blocks_that_a_node_lacks_are_asked_of_another_or_later(world: World) -> None:
+    world.register(1, 2, 3)
+    head = world.run.chain.block_number()
+    whole = list(world.run.chain.logs(list(world.run.contract_names)))
+    assert whole[-1].block == head
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Behind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, _Behind.target = f"http://127.0.0.1:{server.server_port}", world.url
+        for urls, patience_s, *blocks in (([url, world.url], 0, head - 1), ([url], 30, head - 1, head - 1, head)):
+            _Behind.blocks = blocks
+            behind = Chain(urls, patience_s=patience_s)
+            assert list(behind.logs(list(world.run.contract_names), to_block=head)) == whole
+        _Behind.blocks = [head - 1]
+        with pytest.raises(RpcUnavailable, match=f"at block {head - 1} instead of {head}"):
+            list(Chain([url], patience_s=0).logs(list(world.run.contract_names), to_block=head))
+        server.shutdown()
+
+
 def test_a_transaction_whose_answer_was_lost_is_not_sent_twice(timed: LocalChain, tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Losing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
