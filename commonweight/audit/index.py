@@ -93,6 +93,8 @@ class EventIndex:
         last = int(meta.get("block", -1))
         same_run = meta.get("run") == self._run.address and meta.get("chain_id") == str(self._run.chain.chain_id)
         if last >= 0 and same_run and last <= to.number and self._on_chain(last, meta["block_hash"]):
+            with self._db:
+                self._db.execute("DELETE FROM logs WHERE block > ?", (last,))  # of a reading that broke off
             return last + 1
         with self._db:
             self._db.execute("DELETE FROM logs")

@@ -203,7 +203,8 @@ class Chain:
         page.
 
         `topics` lists the accepted values per place, None for any. A page that the node finds too large, or whose
-        answer is too long, is halved.
+        answer is too long, is halved. A node that does not have a page's last block yet is not asked for it: it would
+        leave out what it does not know.
         """
         end = self.block_number() if to_block is None else to_block
         wanted = [None if t is None else ["0x" + v.hex() for v in t] for t in topics]
@@ -212,7 +213,7 @@ class Chain:
             stop = min(end, start + page - 1)
             query = {"address": list(addresses), "topics": wanted, "fromBlock": hex(start), "toBlock": hex(stop)}
             try:
-                found = self._endpoints.request("eth_getLogs", [query])
+                found = self._endpoints.request("eth_getLogs", [query], up_to=stop)
             except RpcReplyError as reply:
                 if stop == start:
                     raise NodeFailed(

@@ -159,14 +159,20 @@ class LedgerView:
         return self._last_final
 
     def advance(self, to_block: int | None = None) -> None:
-        """Take in events up to `to_block` (default: the latest block)."""
+        """Take in events up to `to_block` (default: the latest block). Raises ChainError; then nothing is taken in.
+
+        Where they do not follow from what was read before, a node left out logs then, and all is read again.
+        """
         end = self._run.chain.block_number() if to_block is None else to_block
-        start = self._run.first_block if self._next_block is None else self._next_block
-        if end < start:
+        if end < max(self._run.first_block, self.to_block + 1):
             return
-        for event in self._run.events(_KINDS, from_block=start, to_block=end):
-            self._take(event)
-        self._next_block = end + 1
+        ahead = self.fork()
+        try:
+            ahead._read(end)
+        except _IncompleteError:
+            ahead = LedgerView(self._run)
+            ahead._read(end)
+        self.__dict__.update(ahead.__dict__)
 
     def fork(self) -> LedgerView:
         """The same view, to read on by itself: what it takes in leaves this one as it is."""
@@ -229,11 +235,18 @@ class LedgerView:
 
     # --- reading events ----------------------------------------------------------------------------------------------
 
+    def _read(self, end: int) -> None:
+        """Book events up to `end`, in a view that nobody uses if that fails half-way."""
+        start = self._run.first_block if self._next_block is None else self._next_block
+        for event in self._run.events(_KINDS, from_block=start, to_block=end):
+            self._take(event)
+        self._next_block = end + 1
+
     def _take(self, event: ChainEvent) -> None:
         try:
             self._book(event)
         except KeyError as missing:
-            raise ChainError(
+            raise _IncompleteError(
                 "The node's logs are not complete.",
                 f"What {type(event).__name__} in block {event.block} follows from is not there: {missing}",
                 "Use another RPC address.",
@@ -293,3 +306,7 @@ class LedgerView:
             old = leaves.get(index) or Leaf(index, account, 0, 0, 0)
             leaves[index] = Leaf(index, account, old.C + amount, old.D + amount * acc, old.W + amount * wage)
         return leaves
+
+
+class _IncompleteError(ChainError):
+    """An event follows from another that was not read."""

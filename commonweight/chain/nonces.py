@@ -34,8 +34,9 @@ class InFlight:
     sent_at: float
 
     def repriced(self, max_fee: int, tip: int, tx_hash: str, now: float) -> InFlight:
-        """The same transaction after a re-send at another price."""
-        return replace(self, max_fee=max_fee, tip=tip, hashes=(*self.hashes, tx_hash), sent_at=now)
+        """The same transaction after a re-send at another price, whose hash comes last."""
+        others = tuple(known for known in self.hashes if known != tx_hash)
+        return replace(self, max_fee=max_fee, tip=tip, hashes=(*others, tx_hash), sent_at=now)
 
 
 @dataclass
@@ -73,12 +74,18 @@ class NonceStore:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 in_flight = self._read()
-                before = dict(in_flight)
+                written = dict(in_flight)
+
+                def save() -> None:
+                    nonlocal written
+                    self._write(in_flight)
+                    written = dict(in_flight)
+
                 try:
-                    yield Record(in_flight, lambda: self._write(in_flight))
+                    yield Record(in_flight, save)
                 finally:
-                    if in_flight != before:
-                        self._write(in_flight)
+                    if in_flight != written:
+                        save()
             finally:
                 os.close(descriptor)
 

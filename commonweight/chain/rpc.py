@@ -23,6 +23,7 @@ from commonweight.chain.urls import mask_url
 from commonweight.errors import RpcUnavailable, UsageError, WrongChain
 
 _BUSY_CODES = {-32005, -32016, -32097, 429}  # limit exceeded, rate limits of common hosts
+_NODES_APART = 2000  # blocks that the nodes behind one address may be behind each other
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _MAX_ANSWER_BYTES = 32 << 20  # of the logs of one block full of them
@@ -52,6 +53,7 @@ class Endpoints:
         self._askers = [Asker(url, timeout_s) for url in self._urls]
         self._names = [mask_url(url) for url in urls]
         self._checked = [False] * len(urls)
+        self._newest = [-1] * len(urls)  # the block number that each has told last
         self._current = 0
         self._lock = threading.Lock()
         self._patience_s = patience_s
@@ -83,10 +85,13 @@ class Endpoints:
         """
         return "ganache" not in str(self.request("web3_clientVersion", [])).lower()
 
-    def request(self, method: str, params: Sequence[object], *, once: bool = False) -> object:
+    def request(
+        self, method: str, params: Sequence[object], *, once: bool = False, up_to: int | None = None
+    ) -> object:
         """One call; returns `result`. Raises RpcReplyError, WrongChain, or RpcUnavailable when patience is out.
 
-        `once` asks each endpoint at most once: for what must not be repeated without looking.
+        `once` asks each endpoint at most once: for what must not be repeated without looking. `up_to` is the block
+        that an endpoint must have to answer: of one that it lacks, a node tells nothing instead of an error.
         """
         deadline = time.monotonic() + (0 if once else self._patience_s)
         pause = _FIRST_PAUSE_S
@@ -98,6 +103,8 @@ class Endpoints:
                 index = (first + offset) % len(self._urls)
                 try:
                     self._check(index)
+                    if up_to is not None:
+                        self._check_has(index, up_to)
                     result = self._ask(index, method, params)
                 except (_NoAnswerError, WrongChain) as failure:
                     if isinstance(failure, WrongChain) and len(self._urls) == 1:
@@ -134,6 +141,14 @@ class Endpoints:
                 )
             self._checked[index] = True
 
+    def _check_has(self, index: int, block: int) -> None:
+        """Asked before what depends on it, and anew each time: next time another node may answer at this address."""
+        if block > self._newest[index] - _NODES_APART:
+            answer = self._ask(index, "eth_blockNumber", [])
+            self._newest[index] = newest = int(cast(str, answer), 16)
+            if newest < block:
+                raise _NoAnswerError(f"it is behind, at block {newest} instead of {block}")
+
     def _ask(self, index: int, method: str, params: Sequence[object]) -> object:
         answer = self._answer(index, {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)})
         error = answer.get("error")
@@ -158,6 +173,7 @@ class Endpoints:
             raise _NoAnswerError("no answer in time") from None
         except httpx.HTTPError:
             self._checked[index] = False  # what comes back at this address may be another chain
+            self._newest[index] = -1
             raise _NoAnswerError("no connection") from None
         if not 200 <= answer.status < 300:
             raise _NoAnswerError(f"HTTP status {answer.status}")

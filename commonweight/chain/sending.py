@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from commonweight.chain import reverts
@@ -272,13 +272,14 @@ class Sender:
         """Re-price whatever holds the queue up: the lowest of our transactions that is not mined."""
         with self._nonces.locked() as record:
             mined = self._count("latest")
-            if mined > sent.nonce and self._find_receipt(sent) is None:
+            current = record.in_flight.get(sent.nonce, sent)
+            if mined > sent.nonce and self._find_receipt(current) is None:
                 raise TransactionStuck(
                     f"{title} was sent, but another transaction with its nonce {sent.nonce} was mined instead.",
                     "Another program uses the same key",
                     "Check what the key has sent, then try again; give each program a key of its own.",
                 )
-            current = record.in_flight.setdefault(sent.nonce, sent)
+            record.in_flight[sent.nonce] = current
             blocking = record.in_flight.get(mined, current)
             for entry in dict.fromkeys((blocking.nonce, current.nonce)):
                 self._resend(record, record.in_flight[entry], on_sent if entry == sent.nonce else None)
@@ -295,16 +296,23 @@ class Sender:
         if max_fee > self._fees.cap_wei or not self._endpoints.replaces:
             max_fee, tip = entry.max_fee, entry.tip  # the very same again, in case the node has dropped it
         raw, tx_hash = self._sign(entry, max_fee, tip)
+        raised = (max_fee, tip) != (entry.max_fee, entry.tip)
+        if raised:
+            record.in_flight[entry.nonce] = entry.repriced(max_fee, tip, tx_hash, time.time())
+            record.save()  # before it is sent: a crash in between leaves no hash that nobody knows of
         try:
             self._submit(raw, tx_hash)
+        except RpcUnavailable:
+            pass  # perhaps it was taken: waiting finds out
         except RpcReplyError as reply:
+            if raised:  # another node may have it all the same, but the next price goes by what was taken
+                refused = () if tx_hash in entry.hashes else (tx_hash,)
+                record.in_flight[entry.nonce] = replace(entry, hashes=(*refused, *entry.hashes))
             if any(hint in reply.message.lower() for hint in (*_NONCE_TAKEN, *_BELOW_BASE, "insufficient funds")):
                 return  # mined meanwhile, or not affordable yet: the variants already sent still count
             raise reverts.explain(reply, "Sending again") from None
-        if tx_hash not in entry.hashes:
-            record.in_flight[entry.nonce] = entry.repriced(max_fee, tip, tx_hash, time.time())
-            if on_sent is not None:
-                on_sent(bytes.fromhex(tx_hash[2:]))
+        if raised and on_sent is not None:
+            on_sent(bytes.fromhex(tx_hash[2:]))
 
     def _revert_reason(self, sent: InFlight, body: dict[str, Any], title: str) -> Exception:
         request = self._request(sent.to, bytes.fromhex(sent.data[2:]), sent.value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,8 @@ from commonweight.audit.replay import Replay
 from commonweight.audit.verify import Opened
 from commonweight.chain.client import Chain
 from commonweight.chain.events import ChainEvent
+from commonweight.chain.types import Log
+from commonweight.errors import RpcUnavailable
 from tests.audit.staging import Staged
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
@@ -76,10 +80,10 @@ def answered_once(monkeypatch: pytest.MonkeyPatch, chain: Chain) -> None:
     """Ask the node each question only once: answers about a block cannot change, and the books are kept 200 times."""
     ask, known = chain._endpoints.request, {}
 
-    def request(method: str, params: Sequence[object]) -> object:
+    def request(method: str, params: Sequence[object], **asked: Any) -> object:
         question = json.dumps([method, params])
         if question not in known:
-            known[question] = ask(method, params)
+            known[question] = ask(method, params, **asked)
         return known[question]
 
     monkeypatch.setattr(chain._endpoints, "request", request)
@@ -108,3 +112,27 @@ def test_the_index_keeps_events_with_their_place(run: Staged) -> None:
     assert [event.block for event in kept] == sorted(event.block for event in kept)
     texts = fields_of(kept[-1])
     assert all(isinstance(value, str | list | dict | bool) for value in texts.values())
+
+
+def test_a_reading_that_broke_off_is_repeated(run: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = run.run.chain
+    head, logs = chain.block(), chain.logs
+    monkeypatch.setattr("commonweight.audit.index.LOG_PAGE_BLOCKS", 2)
+    index = EventIndex(run.run, tmp_path / "index.sqlite")
+    index.advance(chain.block(run.run.first_block))
+    begun = len(list(index.events()))
+
+    def failing(addresses: list[str], topics: tuple[()], first: int, last: int) -> Iterator[Log]:
+        if last == head.number:
+            raise RpcUnavailable("The chain cannot be reached.", "", "")
+        return logs(addresses, topics, first, last)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(chain, "logs", failing)
+        with pytest.raises(RpcUnavailable):
+            index.advance(head)
+    assert len(list(index.events())) > begun
+    index.close()
+    again = EventIndex(run.run, tmp_path / "index.sqlite")
+    again.advance(head)
+    assert list(again.events()) == list(run.run.events(to_block=head.number))

@@ -216,6 +216,9 @@ def test_logs_too_many_for_one_answer_are_read_in_smaller_pages() -> None:
     asked: list[int] = []
 
     def reply(node: Node, request: dict[str, Any]) -> None:
+        if request["method"] == "eth_blockNumber":
+            node.result("0x7")
+            return
         first, last = (int(request["params"][0][name], 16) for name in ("fromBlock", "toBlock"))
         asked.append(last - first + 1)
         if last - first > 1:
@@ -226,6 +229,18 @@ def test_logs_too_many_for_one_answer_are_read_in_smaller_pages() -> None:
         logs = list(Chain([url], timeout_s=30, patience_s=0).logs([SOMEBODY], to_block=7))
     assert [log.block for log in logs] == list(range(8))
     assert asked == [8, 4, 2, 2, 2, 2]
+
+
+def test_whether_a_node_has_a_page_of_logs_is_asked_at_first_and_near_the_newest_blocks() -> None:
+    asked: list[str] = []
+
+    def reply(node: Node, request: dict[str, Any]) -> None:
+        asked.append(request["method"])
+        node.result(hex(9999) if request["method"] == "eth_blockNumber" else [])
+
+    with node(reply) as url:
+        assert list(Chain([url], patience_s=0).logs([SOMEBODY], to_block=9999)) == []
+    assert asked == ["eth_blockNumber", *["eth_getLogs"] * 4, "eth_blockNumber", "eth_getLogs"]
 
 
 def test_a_packed_answer_is_read() -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import requests
 
+from commonweight.chain import sending
 from commonweight.chain.client import Chain
 from commonweight.chain.local import LocalChain, start_local
+from commonweight.chain.rpc import RpcReplyError
 from commonweight.chain.run import Run
-from commonweight.chain.sending import Fees
+from commonweight.chain.sending import Fees, Sender
 from commonweight.errors import (
     ChainError,
     ContractError,
@@ -179,6 +183,100 @@ def test_what_is_abandoned_at_the_end_is_seen_through_by_the_next_start(tmp_path
         started.settle()
         assert started.balance(RECEIVER) == 7
         assert started.transaction_count(KEYS[0].address) == 1
+
+
+def submit_once(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
+    """Send the first transaction as ever; of the second, `then` says what becomes of it once the node has it."""
+    submit, count = Sender._submit, iter((lambda: None, then))
+
+    def sent(sender: Sender, raw: str, tx_hash: str) -> None:
+        submit(sender, raw, tx_hash)
+        next(count, lambda: None)()
+
+    monkeypatch.setattr(Sender, "_submit", sent)
+
+
+def test_what_was_refused_leaves_its_nonce_to_the_next(timed: LocalChain, tmp_path: Path) -> None:
+    chain = Chain([timed.url], KEYS[0], fees=Fees(give_up_s=9), state_dir=tmp_path / "nonces")
+    with pytest.raises(InsufficientFunds):
+        chain._sender()._broadcast_new(RECEIVER, b"", 10**30, 21000, "The transfer")
+    assert chain.transfer(RECEIVER, 7).block_number > 0
+    assert chain.balance(RECEIVER) == 7
+
+
+def test_what_was_re_priced_just_before_a_kill_is_seen_through_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill() -> None:
+        shutil.copytree(tmp_path / "nonces", tmp_path / "killed")  # nothing is written any more
+        raise Killed
+
+    with start_local("anvil", directory=tmp_path / "chain") as local:
+        ending = Chain([local.url], KEYS[0], fees=Fees(bump_after_s=0.2), state_dir=tmp_path / "nonces")
+        submit_once(monkeypatch, kill)
+        with stopped_mining(ending, "anvil"):
+            with pytest.raises(Killed):
+                ending.transfer(RECEIVER, 7)
+            monkeypatch.setattr(sending, "_SPREADING_S", 0.0)
+            leaving = Chain([local.url], KEYS[0], state_dir=tmp_path / "killed")
+            leaving.abandon()
+            with pytest.raises(TransactionStuck, match="nonce 0 waits"):
+                leaving.settle()
+        started = Chain([local.url], KEYS[0], state_dir=tmp_path / "killed")
+        started.settle()
+        assert started.balance(RECEIVER) == 7
+        assert started.transaction_count(KEYS[0].address) == 1
+
+
+def test_a_higher_price_whose_answer_was_lost_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_local("anvil", directory=tmp_path / "chain") as local, ThreadPoolExecutor(1) as pool:
+        chain, lost = Chain([local.url], KEYS[0], fees=Fees(bump_after_s=1), state_dir=tmp_path / "nonces"), []
+
+        def lose() -> None:
+            lost.append(True)
+            raise RpcUnavailable("The chain cannot be reached.", "", "")
+
+        submit_once(monkeypatch, lose)
+        with stopped_mining(chain, "anvil"):
+            sent = pool.submit(chain.transfer, RECEIVER, 7)
+            wait_for(lambda: lost, what="a second price")
+            chain.rpc("evm_mine")
+            assert sent.result(timeout=30).block_number > 0
+        assert chain.balance(RECEIVER) == 7
+
+
+def test_a_refused_price_is_remembered_and_not_raised_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start_local("anvil", directory=tmp_path / "chain") as local:
+        fees = Fees(bump_after_s=0.1, give_up_s=1)
+        chain = Chain([local.url], KEYS[0], fees=fees, state_dir=tmp_path / "nonces")
+        sender, tried = chain._sender(), set[str]()
+        with stopped_mining(chain, "anvil"):
+            first = sender._broadcast_new(RECEIVER, b"", 7, 21000, "The transfer")
+
+            def refuse(_: Sender, raw: str, tx_hash: str) -> None:
+                tried.add(tx_hash)
+                raise RpcReplyError(-32000, "insufficient funds for gas * price + value", None)
+
+            with monkeypatch.context() as refused:
+                refused.setattr(Sender, "_submit", refuse)
+                with pytest.raises(TransactionStuck, match=first.hashes[0]):
+                    sender._wait(first, "The transfer", None)
+            with sender._nonces.locked() as record:
+                (entry,) = record.in_flight.values()
+            assert len(tried) == 1
+            assert entry == replace(first, hashes=(*tried, *first.hashes))
+            with sender._nonces.locked() as record:  # there is money for it now
+                sender._resend(record, entry, lambda tx_hash: tried.remove("0x" + tx_hash.hex()))
+                assert record.in_flight[0].hashes == (*first.hashes, *entry.hashes[:1])
+                assert record.in_flight[0].max_fee > first.max_fee
+            assert not tried
+        chain.settle()
+        assert chain.balance(RECEIVER) == 7
 
 
 def test_fees_stay_below_the_cap(timed: LocalChain, tmp_path: Path) -> None:
@@ -345,6 +443,48 @@ class _Losing(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Quiet."""
+
+
+class _Behind(http.server.BaseHTTPRequestHandler):
+    """Passes all on to a chain, but for logs: those come from a node that has `blocks[0]` as its newest block."""
+
+    target: ClassVar[str] = ""
+    blocks: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        newest = self.blocks[0]
+        if request["method"] == "eth_blockNumber":
+            self.blocks[:-1] = self.blocks[1:]
+            answer = {"jsonrpc": "2.0", "id": request["id"], "result": hex(newest)}
+        else:
+            answer = requests.post(self.target, json=request, timeout=30).json()
+        if request["method"] == "eth_getLogs":
+            answer["result"] = [log for log in answer["result"] if int(log["blockNumber"], 16) <= newest]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def test_logs_of_blocks_that_a_node_lacks_are_asked_of_another_or_later(world: World) -> None:
+    world.register(1, 2, 3)
+    head = world.run.chain.block_number()
+    whole = list(world.run.chain.logs(list(world.run.contract_names)))
+    assert whole[-1].block == head
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Behind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, _Behind.target = f"http://127.0.0.1:{server.server_port}", world.url
+        for urls, patience_s, *blocks in (([url, world.url], 0, head - 1), ([url], 30, head - 1, head - 1, head)):
+            _Behind.blocks = blocks
+            behind = Chain(urls, patience_s=patience_s)
+            assert list(behind.logs(list(world.run.contract_names), to_block=head)) == whole
+        _Behind.blocks = [head - 1]
+        with pytest.raises(RpcUnavailable, match=f"at block {head - 1} instead of {head}"):
+            list(Chain([url], patience_s=0).logs(list(world.run.contract_names), to_block=head))
+        server.shutdown()
 
 
 def test_a_transaction_whose_answer_was_lost_is_not_sent_twice(timed: LocalChain, tmp_path: Path) -> None:

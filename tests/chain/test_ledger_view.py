@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochState, Leaf
-from commonweight.errors import ChainError, ContractError, Refuted
+from commonweight.chain.types import Log
+from commonweight.errors import ChainError, ContractError, Refuted, RpcUnavailable
 from tests.chain.scenario import ETHER, KEYS, World
 
 pytestmark = pytest.mark.chain
@@ -71,6 +74,57 @@ def test_reading_on_gives_what_reading_at_once_gives(world: World) -> None:
     assert view.epochs == whole.epochs
     assert view.to_block == whole.to_block == world.run.chain.block_number()
     assert view.proof(1) == whole.proof(1)
+
+
+def test_logs_that_break_off_are_not_booked_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = LedgerView(world.run)
+    view.advance()
+    world.register(1, 2)
+    world.fund()
+    world.settle(0, {1: 9})
+    whole, logs = LedgerView.of(world.run), world.run.chain.logs
+    count = len(list(logs(list(world.run.contract_names), from_block=view.to_block + 1)))
+    for read in range(1, count + 1):
+
+        def breaking(*args: Any, read: int = read, **kwargs: Any) -> Iterator[Log]:
+            for number, log in enumerate(logs(*args, **kwargs)):
+                if number == read:
+                    break
+                yield log
+            raise RpcUnavailable("The chain cannot be reached.", "", "")
+
+        before = view.to_block
+        monkeypatch.setattr(world.run.chain, "logs", breaking)
+        with pytest.raises(RpcUnavailable):
+            view.advance()
+        monkeypatch.setattr(world.run.chain, "logs", logs)
+        assert (view.to_block, view.epochs, view.accounts, view.reports) == (before, {}, {}, {})
+    view.advance()
+    assert (view.epochs, view.staked, view.accounts) == (whole.epochs, whole.staked, whole.accounts)
+    assert (view.epochs[0].genuine, view.proof(1)) == (True, whole.proof(1))
+
+
+def test_what_a_node_left_out_is_read_again_once_something_follows_from_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.register(1, 2)
+    world.fund()
+    world.close(0)
+    logs = world.run.chain.logs
+    view = LedgerView(world.run)
+    monkeypatch.setattr(world.run.chain, "logs", lambda *_: iter(()))
+    view.advance()
+    assert view.closed == {}
+    monkeypatch.setattr(world.run.chain, "logs", logs)
+    world.report(0, {1: 9})
+    world.finalize(0)
+    with monkeypatch.context() as still:
+        still.setattr(world.run.chain, "logs", lambda *a: (log for log in logs(*a) if log.block > view.to_block))
+        with pytest.raises(ChainError, match="logs are not complete"):
+            view.advance()
+    assert view.reports == {}
+    view.advance()
+    assert (view.epochs, view.accounts) == (LedgerView.of(world.run).epochs, {0: KEYS[1].address, 1: KEYS[2].address})
 
 
 def test_no_credits_is_an_error_by_name(world: World) -> None:

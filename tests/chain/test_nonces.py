@@ -32,6 +32,14 @@ def test_what_is_saved_is_there_after_a_crash(tmp_path: Path) -> None:
         assert record.next_nonce == 8
 
 
+def test_what_is_saved_and_taken_back_is_gone(tmp_path: Path) -> None:
+    with store(tmp_path).locked() as record:
+        record.in_flight[7] = ENTRY
+        record.save()
+        del record.in_flight[7]
+    assert store(tmp_path)._read() == {}
+
+
 def test_a_chain_that_began_anew_has_a_record_of_its_own(tmp_path: Path) -> None:
     with store(tmp_path).locked() as record:
         record.in_flight[7] = ENTRY
@@ -57,3 +65,4 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path:
 def test_a_higher_price_keeps_all_hashes() -> None:
     again = ENTRY.repriced(20, 2, "0xbb", 5.0)
     assert (again.nonce, again.max_fee, again.tip, again.hashes, again.sent_at) == (7, 20, 2, ("0xaa", "0xbb"), 5.0)
+    assert again.repriced(30, 3, "0xaa", 6.0).hashes == ("0xbb", "0xaa")

@@ -65,12 +65,15 @@ class FaultyRpc:
         if self.fault == "garbage":
             return b"<html>502 Bad Gateway</html>"
         request = json.loads(body)
+        asked = request["method"]
         if self.fault == "errors":
             error = {"code": -32603, "message": "internal error"}
             return json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}).encode()
         if self.fault == "lag":
             request = self._earlier(request)
         reply = self._client.post(self.upstream, json=request).json()
+        if self.fault == "lag" and asked == "eth_blockNumber":
+            reply = {**reply, "result": reply["result"]["number"]}
         if self.fault == "lies":
             reply = self._lie(request, reply)
         return json.dumps(reply).encode()
