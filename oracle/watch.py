@@ -1,7 +1,7 @@
 """What the chain says: one immutable view per look, of the finalised chain wherever money or credits follow from it.
 
 `Watcher.look` blocks (an event loop runs it in a thread) and touches nothing but the chain; `apply` then writes what is
-new into the database. A look that fails changes nothing and is repeated.
+new into the database. A look that fails is repeated, and reads on where it failed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from commonweight.chain.events import (
     StakeAdded,
     StakeWithdrawn,
 )
-from commonweight.chain.ledger_view import LedgerEpoch, LedgerView
+from commonweight.chain.ledger_view import LEDGER_EVENTS, LedgerEpoch, LedgerView
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochInfo, EpochState, LatestRoot, Provider
 from commonweight.chain.types import Block
@@ -38,6 +38,9 @@ _REGISTRY_EVENTS: tuple[type[ChainEvent], ...] = (
     ProviderRegistered, KeyRotated, PayoutChanged, PeerChanged, StakeAdded, StakeWithdrawn, Slashed, Banned,
     ExitRequested,
 )  # fmt: skip
+_EVENTS = tuple({*_REGISTRY_EVENTS, *CHALLENGE_EVENTS, *LEDGER_EVENTS, RoundAnchored, SignerSetChanged})
+_STRETCH = 20_000
+"""Blocks whose events are read together: a start that fails in the middle goes on after the last such stretch."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Watcher:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._next_block = -1  # each process reads the events anew: what they change is written idempotently
+        self._read: list[ChainEvent] = []  # events that nothing of what follows here has seen yet
         self._providers: dict[int, Provider] = {}
         self._keys: dict[int, frozenset[str]] = {}
         self._offices = Offices(())
@@ -133,20 +137,16 @@ class Watcher:
         self._ledger = LedgerView(run)
 
     def look(self, seen: View | None) -> Look | None:
-        """Read the chain, if there is a block since `seen`. Raises ChainError; then nothing has changed."""
+        """Read the chain, if there is a block since `seen`. Raises ChainError; then no view has changed."""
         run, chain = self._run, self._run.chain
         latest = chain.block()
         if seen is not None and latest.hash == seen.latest.hash:
             return None
         finalized = chain.finalized_block()
         at = finalized.number
-        events: tuple[ChainEvent, ...] = ()
-        start = run.first_block if self._next_block < 0 else self._next_block
-        if at >= start:
-            kinds: list[type[ChainEvent]] = [RoundAnchored, SignerSetChanged, *_REGISTRY_EVENTS, *CHALLENGE_EVENTS]
-            events = tuple(run.events(kinds, from_block=start, to_block=at))
-        self._ledger.advance(at)
-        tree = self._ledger.tree()
+        while (start := self._ledger.next_block) <= at:
+            self._read_on(start, min(at, start + _STRETCH - 1))
+        events = tuple(event for event in self._read if self._next_block <= event.block <= at)
         providers = self._registry(events, at)
         open_epoch = run.oracle.next_epoch(block=at) - 1
         head_epoch = run.oracle.next_epoch() - 1
@@ -157,7 +157,7 @@ class Watcher:
             open_epoch, run.oracle.epoch_info(open_epoch, block=at) if open_epoch >= 0 else None,
             head_epoch, run.oracle.epoch_info(head_epoch) if head_epoch >= 0 else None,
             run.ledger.latest(block=at), run.oracle.credits_limit(block=at), run.oracle.finished_at(block=at) > 0,
-            tree.leaves, tree.depth, dict(self._ledger.closed), dict(self._ledger.reports),
+            self._ledger.leaves, self._ledger.depth, dict(self._ledger.closed), dict(self._ledger.reports),
             {number: epoch.final for number, epoch in self._ledger.epochs.items()},
             follow(self._cases, events), dict(self._ledger.epochs), self._ledger.staked,
         )  # fmt: skip
@@ -179,6 +179,12 @@ class Watcher:
             self._offices = look.view.offices
             self._cases = look.view.cases
             self._next_block = look.upto_block + 1
+            self._read = [event for event in self._read if event.block > look.upto_block]
+
+    def _read_on(self, start: int, stop: int) -> None:
+        found = list(self._run.events(_EVENTS, from_block=start, to_block=stop))
+        self._ledger.take((event for event in found if isinstance(event, LEDGER_EVENTS)), stop)
+        self._read += found
 
     def _known_keys(self, events: Iterable[ChainEvent]) -> dict[int, frozenset[str]]:
         keys = dict(self._keys)

@@ -8,7 +8,7 @@ and anyone can compare each root on chain with the one that the lists give.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from commonweight.chain.events import (
@@ -27,7 +27,7 @@ from commonweight.errors import ChainError, FormatError, Refuted
 from commonweight.protocol import creditslist
 from commonweight.protocol.sumtree import Leaf, Sibling, SumTree, depth_for
 
-_KINDS = (
+LEDGER_EVENTS = (
     ProviderRegistered, StakeAdded, StakeWithdrawn, Slashed, EpochClosed, ReportSubmitted, EpochFinal, EpochVoided,
 )  # fmt: skip
 
@@ -129,6 +129,21 @@ class LedgerView:
         return -1 if self._next_block is None else self._next_block - 1
 
     @property
+    def next_block(self) -> int:
+        """The first block that is not taken in."""
+        return self._run.first_block if self._next_block is None else self._next_block
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The leaves of the last final tree that are not empty, by index."""
+        return tuple(self._leaves[index] for index in sorted(self._leaves) if self._leaves[index].C)
+
+    @property
+    def depth(self) -> int:
+        """The last final tree's depth, 0 before the first report."""
+        return self._depth
+
+    @property
     def accounts(self) -> Mapping[int, str]:
         """Registering accounts by index."""
         return self._accounts
@@ -164,14 +179,19 @@ class LedgerView:
         Where they do not follow from what was read before, a node left out logs then, and all is read again.
         """
         end = self._run.chain.block_number() if to_block is None else to_block
-        if end < max(self._run.first_block, self.to_block + 1):
-            return
+        start = self.next_block
+        if start <= end:
+            self.take(self._run.events(LEDGER_EVENTS, from_block=start, to_block=end), end)
+
+    def take(self, events: Iterable[ChainEvent], to_block: int) -> None:
+        """Take in all LEDGER_EVENTS from `next_block` up to `to_block`, in their order, as `advance` does."""
         ahead = self.fork()
         try:
-            ahead._read(end)
+            ahead._book_all(events, to_block)
         except _IncompleteError:
             ahead = LedgerView(self._run)
-            ahead._read(end)
+            again = self._run.events(LEDGER_EVENTS, from_block=self._run.first_block, to_block=to_block)
+            ahead._book_all(again, to_block)
         self.__dict__.update(ahead.__dict__)
 
     def fork(self) -> LedgerView:
@@ -235,12 +255,11 @@ class LedgerView:
 
     # --- reading events ----------------------------------------------------------------------------------------------
 
-    def _read(self, end: int) -> None:
-        """Book events up to `end`, in a view that nobody uses if that fails half-way."""
-        start = self._run.first_block if self._next_block is None else self._next_block
-        for event in self._run.events(_KINDS, from_block=start, to_block=end):
+    def _book_all(self, events: Iterable[ChainEvent], to_block: int) -> None:
+        """Book events up to a block, in a view that nobody uses if that fails half-way."""
+        for event in events:
             self._take(event)
-        self._next_block = end + 1
+        self._next_block = to_block + 1
 
     def _take(self, event: ChainEvent) -> None:
         try:
