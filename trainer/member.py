@@ -111,6 +111,7 @@ class Member:
 
     async def start(self, listen: str) -> None:
         """Serve, and say to the signers that this member is ready; they are asked until one answers."""
+        await asyncio.to_thread(self.journal.sweep)
         me = await self._registered()
         if me is not None:
             await require_alone(self.dialer, me.key, me.peer)
