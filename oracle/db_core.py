@@ -21,7 +21,25 @@ from oracle.db_schema import MIGRATIONS
 Slot = NewType("Slot", str)
 
 _FULL = "free space on that disk; the service goes on by itself"
-_DAMAGED = "restore the directory from a copy; start with an empty one only if nothing was signed in the open epoch"
+_IN_USE = "close the other program that has the file open; the service goes on by itself"
+_DAMAGED = (
+    "take out what is readable by `.recover` of the program sqlite3; an older copy or an empty directory does not know"
+    " what was signed since, and to sign otherwise costs the bond: use one only after the open epoch is settled"
+)
+_OUT_OF_REACH = "see that the disk is mounted, sound and writable for this user; put no older copy in its place"
+_OTHERWISE = "start again; if it comes back, report it with the log, and keep the directory as it is"
+_CURES = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_BUSY: _IN_USE,
+    sqlite3.SQLITE_LOCKED: _IN_USE,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_IOERR: _OUT_OF_REACH,
+    sqlite3.SQLITE_CANTOPEN: _OUT_OF_REACH,
+    sqlite3.SQLITE_READONLY: _OUT_OF_REACH,
+    sqlite3.SQLITE_PERM: _OUT_OF_REACH,
+}
+_PRIMARY = 0xFF  # of SQLite's extended result codes
 
 
 class EquivocationError(OracleError):
@@ -101,7 +119,8 @@ class DatabaseCore:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            fix = _FULL if "full" in str(error) else _DAMAGED
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # not of what Python itself refuses
+            fix = _CURES.get(code & _PRIMARY, _OTHERWISE)
             raise OracleError(f"the database in {self.directory} failed", str(error), fix) from error
 
     @contextmanager

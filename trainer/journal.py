@@ -33,6 +33,7 @@ from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES
 
 _AT_ONCE = 8
+_GONE = ".gone-"
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -260,9 +261,16 @@ class Journal:
         return matches[-1] if matches else None
 
     def _opened(self, wanted: Callable[[int], bool]) -> Iterator[RoundFolder]:
-        for folder in sorted(self.rounds_folder.iterdir()):
-            if wanted(int(folder.name.partition("-")[0])) and (folder / "plan.json").exists():
+        folders = self.rounds_folder.iterdir()
+        for folder in sorted(folder for folder in folders if wanted(int(folder.name.partition("-")[0]))):
+            if (folder / "plan.json").exists():
                 yield RoundFolder(folder, Signed.from_bytes((folder / "plan.json").read_bytes()))
+
+    def sweep(self) -> None:
+        """Delete what a kill has left of rounds that were being begun or forgotten. For whoever writes here alone."""
+        begun = (f for f in self.rounds_folder.iterdir() if not (f / "plan.json").exists())
+        for folder in [*self.folder.glob(f"{_GONE}*"), *begun]:
+            shutil.rmtree(folder)
 
     def forget_before(self, epoch: int, reported: int) -> None:
         """Drop rounds up to `reported` of epochs before `epoch`, and every array that nothing names any more.
@@ -279,7 +287,9 @@ class Journal:
     def _forget_before(self, epoch: int, reported: int) -> None:
         for entry in list(self.rounds()):
             if entry.body.epoch < epoch and entry.body.round <= reported:
-                shutil.rmtree(entry.folder)
+                gone = self.folder / f"{_GONE}{entry.folder.name}"
+                entry.folder.rename(gone)  # at once, so that no kill leaves half a round
+                shutil.rmtree(gone)
         self.arrays.keep_only(self._named(self.rounds(), lambda *_: True))
 
     def thin(self, every: int, enough: Callable[[], bool]) -> None:

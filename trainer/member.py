@@ -38,11 +38,12 @@ from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.finishing import Finishing
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
-from trainer.onchain import ChainView, OnChain, Provider
+from trainer.onchain import ChainView, OnChain
 from trainer.outcome import Outcome
 from trainer.peers import PeerBook, PeerServer, largest_reply, told_at
 from trainer.recall import Recall
 from trainer.recheck import Accused
+from trainer.registry import Provider
 from trainer.room import Room
 from trainer.settings import ProviderSettings, world_size
 from trainer.signers import Signers
@@ -110,6 +111,7 @@ class Member:
 
     async def start(self, listen: str) -> None:
         """Serve, and say to the signers that this member is ready; they are asked until one answers."""
+        await asyncio.to_thread(self.journal.sweep)
         me = await self._registered()
         if me is not None:
             await require_alone(self.dialer, me.key, me.peer)
@@ -282,13 +284,10 @@ class Member:
 
     async def know_plan(self, plan: Plan) -> dict[int, str]:
         """Look up the plan's members in the registry: their keys, returned by index, and where they can be reached."""
-        keys = {}
-        for index in plan.indices:
-            provider = await asyncio.to_thread(self.chain.provider, index)
-            if provider is not None:
-                keys[index] = provider.key
-                self.book.know(index, provider.key, provider.peer)
-        return keys
+        providers = await asyncio.to_thread(self.chain.providers, plan.indices)
+        for index, provider in providers.items():
+            self.book.know(index, provider.key, provider.peer)
+        return {index: provider.key for index, provider in providers.items()}
 
 
 async def open_member(settings: ProviderSettings, make: Callable[..., Member] = Member) -> Member:

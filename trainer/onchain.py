@@ -6,27 +6,14 @@ All calls block; an event loop runs them in a thread. A member trusts nobody els
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Protocol
 
-from commonweight.chain.events import RoundAnchored
 from commonweight.chain.run import Run
 from commonweight.chain.structs import EpochState
 from commonweight.errors import ContractError, TrainingError
 from commonweight.protocol.fields import hex32, lower_address
-
-_FRESH_S = 10.0
-
-
-@dataclass(frozen=True)
-class Provider:
-    """A registered provider: its signing key (lower case), where it can be reached, and when its ban ends (Unix s)."""
-
-    index: int
-    key: str
-    peer: str
-    banned_until: int
-    exited: bool
+from trainer.registry import FRESH_S, Provider, Providers, Records
 
 
 class ChainView(Protocol):
@@ -37,6 +24,9 @@ class ChainView(Protocol):
 
     def provider(self, index: int) -> Provider | None:
         """The provider at an index."""
+
+    def providers(self, indices: Iterable[int]) -> dict[int, Provider]:
+        """The providers at these indices, without those that there are none at."""
 
     def index_of_key(self, key: str) -> int:
         """The index that a signing key is registered for; TrainingError when there is none."""
@@ -69,30 +59,23 @@ class OnChain:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._signers: tuple[float, tuple[str, ...]] = (0.0, ())
-        self._providers: dict[int, tuple[float, Provider]] = {}
+        self._providers = Providers(run)
+        self._records = Records(run)
 
     def signers(self) -> tuple[str, ...]:
         """The signers in office, lower case."""
-        if time.monotonic() - self._signers[0] > _FRESH_S:
+        if time.monotonic() - self._signers[0] > FRESH_S:
             found = tuple(sorted(lower_address(signer) for signer in self._run.oracle.signers()))
             self._signers = (time.monotonic(), found)
         return self._signers[1]
 
     def provider(self, index: int) -> Provider | None:
         """The provider at an index; None when there is none."""
-        at, known = self._providers.get(index, (0.0, None))
-        if known is None or time.monotonic() - at > _FRESH_S:
-            try:
-                entry = self._run.registry.provider_at(index)
-            except ContractError as problem:
-                if problem.name == "UnknownProvider":
-                    return None
-                raise
-            known = Provider(
-                index, lower_address(entry.signing_key), entry.peer, entry.banned_until, bool(entry.exit_at)
-            )
-            self._providers[index] = (time.monotonic(), known)
-        return known
+        return self._providers.at([index]).get(index)
+
+    def providers(self, indices: Iterable[int]) -> dict[int, Provider]:
+        """The providers at these indices, without those that there are none at."""
+        return self._providers.at(indices)
 
     def index_of_key(self, key: str) -> int:
         """The index that a signing key is registered for; TrainingError when there is none."""
@@ -131,7 +114,7 @@ class OnChain:
         first = self._run.oracle.record_of(round_)
         if first in (digest, bytes(32)):
             return first == digest
-        return any((e.record_round, e.record_hash) == (round_, digest) for e in self._run.events_of(RoundAnchored))
+        return self._records.has(round_, digest)
 
     def attested(self) -> tuple[int, str] | None:
         """The checkpoint that was attested last, as (round, SHA-256 of its manifest); None before the first."""

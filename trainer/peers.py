@@ -263,9 +263,10 @@ class PeerServer:
         arrays = f.boolean("arrays") if "arrays" in request.params else True
         f.done()
         self.state_asked_s = asyncio.get_running_loop().time()
-        return await asyncio.to_thread(self._state_of, self._committed(round_), leaf, arrays)
+        return await asyncio.to_thread(self._state_of, round_, leaf, arrays)
 
-    def _state_of(self, folder: RoundFolder, leaf: int, arrays: bool) -> Reply:
+    def _state_of(self, round_: int, leaf: int, arrays: bool) -> Reply:
+        folder = self._committed(round_)
         trace, signed = folder.trace, folder.commitment
         if trace is None or signed is None or leaf >= len(trace.states):
             raise PeerRefused("no-such-state", f"There is no leaf {leaf} of round {folder.body.round} here")
@@ -286,10 +287,13 @@ class PeerServer:
         f = Fields(request.params, "payload")
         round_, part = f.integer("round", 1), f.integer("part")
         f.done()
+        return await asyncio.to_thread(self._payload_of, round_, part)
+
+    def _payload_of(self, round_: int, part: int) -> Reply:
         folder = self._committed(round_)
         if not folder.released:
             raise PeerRefused("too-early", "No payload leaves before its commitment is anchored", f"round {round_}")
-        message, data = await asyncio.to_thread(self._own_part(folder), part)
+        message, data = self._own_part(folder)(part)
         return Reply({"message": message.to_json()}, data)
 
     def _committed(self, round_: int) -> RoundFolder:

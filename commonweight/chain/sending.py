@@ -233,6 +233,7 @@ class Sender:
         pause = _POLL_S
         while True:
             now = time.monotonic()
+            sent = self._under_all_hashes(sent)
             try:
                 body = self._find_receipt(sent)
                 if body is not None:
@@ -260,6 +261,12 @@ class Sender:
                 f"Transaction {sent.hashes[-1]} with nonce {sent.nonce} waits",
                 "The next start waits for it, at a higher fee if need be.",
             )
+
+    def _under_all_hashes(self, sent: InFlight) -> InFlight:
+        """With those under which another sender, whose transaction waits for it, has sent it again meanwhile."""
+        with self._nonces.locked() as record:
+            known = record.in_flight.get(sent.nonce, sent)
+        return known if set(sent.hashes) <= set(known.hashes) else sent
 
     def _find_receipt(self, sent: InFlight) -> dict[str, Any] | None:
         for tx_hash in reversed(sent.hashes):

@@ -21,6 +21,7 @@ import requests
 from commonweight.chain import sending
 from commonweight.chain.client import Chain
 from commonweight.chain.local import LocalChain, start_local
+from commonweight.chain.nonces import InFlight
 from commonweight.chain.rpc import RpcReplyError
 from commonweight.chain.run import Run
 from commonweight.chain.sending import Fees, Sender
@@ -277,6 +278,31 @@ def test_a_refused_price_is_remembered_and_not_raised_further(tmp_path: Path, mo
             assert not tried
         chain.settle()
         assert chain.balance(RECEIVER) == 7
+
+
+def test_what_another_sender_of_the_key_re_priced_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[str] = set()
+    find = Sender._find_receipt
+
+    def find_receipt(sender: Sender, sent: InFlight) -> object:
+        asked.update(sent.hashes)
+        return find(sender, sent)
+
+    with start_local("anvil", directory=tmp_path / "chain") as local, ThreadPoolExecutor(1) as pool:
+        chain = Chain([local.url], KEYS[0], fees=Fees(give_up_s=20), state_dir=tmp_path / "nonces")
+        seen = threading.Event()
+        with stopped_mining(chain, "anvil"):
+            sent = pool.submit(chain._sender().send, RECEIVER, b"", 7, None, "The transfer", lambda _: seen.set())
+            assert seen.wait(30)
+            other = chain._sender()
+            last = other._broadcast_new(RECEIVER, b"", 1, 21000, "Another transfer")
+            other._bump(last, "Another transfer", None)
+            with other._nonces.locked() as record:
+                hashes = record.in_flight[0].hashes
+            monkeypatch.setattr(Sender, "_find_receipt", find_receipt)
+            wait_for(lambda: asked >= set(hashes), what="a question for the higher price")
+        other._forget_up_to(last.nonce)
+        assert sent.result(timeout=30).tx_hash.hex() == hashes[-1][2:]
 
 
 def test_fees_stay_below_the_cap(timed: LocalChain, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from oracle.db import AnchorRow
 from oracle.watch import View
 from tests.crowd.clock import START_S, VirtualLoop
 from tests.oracle.office import DOMAIN, RUN, SIGNERS, member_key
-from trainer.onchain import Provider
+from trainer.registry import Provider
 
 _FINALITY = 2
 
@@ -144,6 +144,9 @@ class MemberView:
         return Provider(
             index, self._ledger.keys[index], f"member-{index}:1", self._ledger._banned_until(index), exited=False
         )
+
+    def providers(self, indices: Iterable[int]) -> dict[int, Provider]:
+        return {index: found for index in indices if (found := self.provider(index)) is not None}
 
     def index_of_key(self, key: str) -> int:
         return self._ledger.keys.index(key)

@@ -59,3 +59,17 @@ def test_a_member_without_room_is_planned_for_no_round_until_there_is_some(disk:
         crowd.close()
 
     simulate(work)
+
+
+def test_what_a_kill_left_of_a_round_is_gone_at_the_next_start(disk: Path) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 2, signers=1)
+        left = crowd.members[0].folder("state") / ".gone-00000001-0123456789abcdef"
+        left.mkdir(parents=True)
+        (left / "part-00000.bin").write_bytes(b"left")
+        crowd.start()
+        await crowd.recorded(1)
+        assert not left.exists()
+        crowd.close()
+
+    simulate(work)

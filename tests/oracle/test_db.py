@@ -123,6 +123,35 @@ def test_the_database_waits_for_a_full_disk_to_be_mended(tmp_path: Path) -> None
     assert db.get_meta("later") == "fine"
 
 
+def test_a_file_that_another_program_has_locked_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    db = open_db(tmp_path)
+    db._connection.execute("PRAGMA busy_timeout=0")
+    other = sqlite3.connect(tmp_path / "oracle.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OracleError, match=r"database is locked.*close the other program"):
+        db.set_meta("a", "b")
+    other.close()
+    db.set_meta("a", "b")
+
+
+def test_a_damaged_file_is_not_to_be_replaced_by_an_older_copy(tmp_path: Path) -> None:
+    open_db(tmp_path).close()
+    (tmp_path / "oracle.sqlite3").write_bytes(b"not a database" * 1000)
+    with pytest.raises(OracleError, match=r"older copy.*costs the bond"):
+        open_db(tmp_path)
+
+
+def test_other_errors_of_the_database_are_not_taken_for_damage(tmp_path: Path) -> None:
+    db = open_db(tmp_path)
+    db._connection.execute("PRAGMA query_only=1")
+    with pytest.raises(OracleError, match=r"readonly.*writable for this user"):
+        db.set_meta("a", "b")
+    db._connection.execute("PRAGMA query_only=0")
+    for wrong in ("no statement", "INSERT INTO meta VALUES ('run', 'twice')", "SELECT ?"):
+        with pytest.raises(OracleError, match="report it with the log"):
+            db.write(wrong)
+
+
 CHILD = """
 import sys
 from pathlib import Path

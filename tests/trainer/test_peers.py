@@ -49,8 +49,8 @@ from tests.trainer.exchange_rig import Rig
 from tests.trainer.test_round import Bench
 from trainer.checkpoint import Checkpoints, PeerBlocks
 from trainer.data import Corpus
-from trainer.onchain import Provider
 from trainer.peers import PeerBook, PeerServer, largest_reply, told_at
+from trainer.registry import Provider
 
 pytestmark = pytest.mark.unit
 SIGNER, STRANGER = KEYS[70], KEYS[71]

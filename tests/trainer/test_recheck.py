@@ -16,8 +16,8 @@ from commonweight.protocol.offences import Blob, Offence, part_blob
 from commonweight.protocol.records import sign_body
 from tests.golden import golden_round as g
 from trainer.journal import Journal
-from trainer.onchain import Provider
 from trainer.recheck import Accused
+from trainer.registry import Provider
 
 pytestmark = pytest.mark.unit
 

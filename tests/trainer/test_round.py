@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -215,6 +216,38 @@ def test_states_of_a_round_that_was_carried_over_stay_until_a_report_comes_to_it
     assert bench.journal.load_state(first).digests == first
     bench.journal.forget_before(2, 1)
     assert list(bench.journal.rounds()) == []
+
+
+@pytest.mark.parametrize("first", ["plan.json", "trace.json"])
+def test_a_kill_while_a_round_is_forgotten_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    bench.train()
+
+    def killed(folder: Path) -> None:
+        (folder / first).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as ended:
+        ended.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.journal.forget_before(2, 1)
+    again = Journal(bench.journal.folder)
+    assert list(again.rounds()) == []
+    again.sweep()
+    again.forget_before(2, 1)
+    assert [path for path in bench.journal.folder.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_kill_left_of_a_round_without_its_plan_is_swept_and_no_other_round(bench: Bench) -> None:
+    bench.train()
+    begun = bench.journal.rounds_folder / "00000002-0123456789abcdef"
+    begun.mkdir()
+    (begun / "part-00000.bin").write_bytes(b"left")
+    bench.journal.sweep()
+    assert not begun.exists()
+    assert [folder.body.round for folder in bench.journal.rounds()] == [1]
+    assert bench.folder.trace is not None
 
 
 def test_arrays_of_settled_epochs_are_dropped_but_not_the_members_own_state(bench: Bench) -> None:
