@@ -218,6 +218,7 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     while not stop.is_set():
         await _try("settling", settle)
         settle = opened.settler.settle_due
+        await _try("ending requests", opened.serving.end_left)
         await _try("forgetting old answers", partial(opened.ledger.forget_answers, settings.keep_answers_s))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):

@@ -10,20 +10,14 @@ from typing import cast
 
 import pytest
 
-from inference.metering import Ledger, Reservation
+from inference.metering import Reservation
 from inference.server import Opened, _settle_regularly
 from inference.settings import ServeSettings
 from inference.settlement import Settler
-from tests.inference.parts import CHANNEL, REQUEST, facts, make_till, voucher
+from tests.inference.parts import CHANNEL, REQUEST, facts, make_till, query_only, voucher
 from tests.inference.test_settlement import StubPayments
 
 pytestmark = pytest.mark.unit
-
-
-def query_only(ledger: Ledger, on: int) -> None:
-    """Whether the file takes no change, as on a disk that is full."""
-    with ledger._db.reading() as db:
-        db.execute(f"PRAGMA query_only = {on}")
 
 
 async def until(condition: Callable[[], bool], settling: asyncio.Task[None]) -> None:
@@ -44,7 +38,10 @@ async def test_a_disk_that_was_full_does_not_end_settling(tmp_path: Path) -> Non
     ledger.charge(taken, 60, lambda before, sequence: b"receipt", "x" * 100_000)
     query_only(ledger, 1)
     settler = Settler(ledger, till.refresh, chain.settle, every_s=0.0, threshold=0)
-    opened = cast(Opened, SimpleNamespace(settler=settler, ledger=ledger, serving=SimpleNamespace(till=till)))
+    opened = cast(
+        Opened,
+        SimpleNamespace(settler=settler, ledger=ledger, serving=SimpleNamespace(till=till, end_left=lambda: None)),
+    )
     settings = ServeSettings("", (), "", Path(), None, tmp_path, settle_every_s=0.0, keep_answers_s=0.0)
     stop = asyncio.Event()
     settling = asyncio.create_task(_settle_regularly(settings, opened, stop))
