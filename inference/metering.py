@@ -40,11 +40,13 @@ CREATE TABLE IF NOT EXISTS requests (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS open_requests ON requests(channel) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS kept_answers ON requests(changed_at) WHERE answer IS NOT NULL;
+CREATE INDEX IF NOT EXISTS owing ON channels(id, charged, settled) WHERE charged != settled AND refused = '';
 """
 _OPEN = """
 SELECT id, channel, ceiling, request_sha256, maximum, note, sent_tokens, sent_sha256
 FROM requests INDEXED BY open_requests WHERE state = 'open' ORDER BY id
 """
+_OWING = "SELECT id, charged, settled FROM channels INDEXED BY owing WHERE charged != settled AND refused = ''"
 _FORGET = """
 UPDATE requests SET answer = NULL WHERE id IN
   (SELECT id FROM requests INDEXED BY kept_answers WHERE answer IS NOT NULL AND changed_at < ? LIMIT ?)
@@ -181,14 +183,12 @@ class Ledger:
         with self._db.reading() as db:
             return _find(db, channel_id)
 
-    def accounts(self) -> list[Account]:
-        """Every channel in which money is at stake: charged and not settled, or reserved."""
+    def owing(self, least: int) -> list[Account]:
+        """Every channel that owes at least `least`, charged and not settled; without those that the chain refuses."""
         with self._db.reading() as db:
-            rows = db.execute(
-                "SELECT id FROM channels WHERE charged != settled"
-                " OR id IN (SELECT channel FROM requests WHERE state = 'open') ORDER BY id"
-            ).fetchall()
-            return [_account(db, bytes.fromhex(row[0])) for row in rows]
+            rows = db.execute(_OWING).fetchall()
+            found = [name for name, charged, settled in rows if int(charged) - int(settled) >= least]
+            return [_account(db, bytes.fromhex(name)) for name in found]
 
     def refuse(self, channel_id: bytes, reason: str) -> None:
         """Note that the chain refused the channel's voucher: no more requests are taken on it. An empty reason ends

@@ -167,17 +167,19 @@ def test_the_chain_is_right_when_it_has_settled_more(ledger: Ledger) -> None:
     reserve(ledger, 400, 100)
 
 
-def test_accounts_at_stake_are_those_with_money_unsettled_or_reserved(ledger: Ledger) -> None:
-    assert ledger.accounts() == []
+def test_channels_that_owe_are_those_with_money_charged_and_not_settled(ledger: Ledger) -> None:
     reservation = reserve(ledger, 100, 100)
-    assert [a.reserved for a in ledger.accounts()] == [100]
+    assert ledger.owing(0) == []
     ledger.charge(reservation, 60, receipt, None)
-    assert [a.unsettled for a in ledger.accounts()] == [60]
+    assert [a.unsettled for a in ledger.owing(60)] == [60] and ledger.owing(61) == []
+    ledger.refuse(CHANNEL, "BadSignature")
+    assert ledger.owing(0) == []
+    ledger.refuse(CHANNEL, "")
     ledger.observe(facts(deposited=1000, settled=60))
-    assert ledger.accounts() == []
+    assert ledger.owing(0) == []
 
 
-PARTIAL = {"open_requests", "kept_answers"}
+PARTIAL = {"open_requests", "kept_answers", "owing"}
 
 
 def test_no_statement_reads_a_whole_table(ledger: Ledger) -> None:
@@ -190,7 +192,7 @@ def test_no_statement_reads_a_whole_table(ledger: Ledger) -> None:
     assert len(ledger.open_requests()) == 1
     ledger.charge(first, 60, receipt, "the answer")
     ledger.release(reserve(ledger, 200, 100))
-    assert ledger.receipts(CHANNEL, 0, 1) and ledger.account(CHANNEL)
+    assert ledger.receipts(CHANNEL, 0, 1) and ledger.account(CHANNEL) and ledger.owing(1)
     ledger.observe(facts(deposited=1000, settled=70))
     ledger.refuse(CHANNEL, "BadSignature")
     ledger.forget_answers(-1)

@@ -51,6 +51,7 @@ class Scene:
     chain: StubPayments
     now: float = 0.0
     least: int = 0
+    every_s: float = 60.0
 
     def __post_init__(self) -> None:
         self.settler = self.new_settler()
@@ -61,7 +62,7 @@ class Scene:
             return None if found is None else self.ledger.observe(found)
 
         return Settler(
-            self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, least=self.least,  # type: ignore[arg-type]
+            self.ledger, refresh, self.chain.settle, every_s=self.every_s, threshold=500, least=self.least,  # type: ignore[arg-type]
             clock=lambda: self.now,
         )  # fmt: skip
 
@@ -88,6 +89,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(Ledger(tmp_path / "ledger.sqlite"), StubPayments())
     yield made
     made.ledger.close()
+
+
+@pytest.fixture
+def patient(scene: Scene) -> Scene:
+    """One whose time does not come in a test."""
+    scene.every_s = 1e9
+    scene.settler = scene.new_settler()
+    return scene
 
 
 def test_many_payers_are_settled_in_one_transaction_for_what_they_were_charged(scene: Scene) -> None:
@@ -128,15 +137,88 @@ def test_a_withdrawal_that_would_take_what_was_charged_is_answered_at_once(scene
     assert (done.channels, done.amount) == (1, 40), "the other channel can wait"
 
 
-def test_a_withdrawal_that_leaves_enough_is_answered_before_it_is_due(scene: Scene) -> None:
+def test_a_withdrawal_that_leaves_enough_is_answered_before_it_is_due(patient: Scene) -> None:
+    scene = patient
     scene.charge(A, 100, 40)
     due = 1_000_000 + DELAY_S
     scene.chain.channels[A] = replace(scene.chain.channels[A], withdrawal_amount=500, withdrawal_at=due)
     assert scene.settler.settle_due() == []
     scene.chain.channels[A] = replace(scene.chain.channels[A], chain_time=due - DELAY_S // 2)
+    scene.now += DELAY_S / 8
     assert [s.amount for s in scene.settler.settle_due()] == [40]
     scene.charge(A, 200, 40)
+    scene.now += DELAY_S / 8
     assert scene.settler.settle_due() == [], "what was charged later is not in danger"
+
+
+def test_a_channel_that_owes_is_read_at_a_pace_at_which_no_withdrawal_is_missed(patient: Scene) -> None:
+    for channel in (A, B):
+        patient.charge(channel, 100, 40)
+    for _ in range(102):
+        patient.now += DELAY_S / 8 / 100
+        assert patient.settler.settle_due() == []
+    assert patient.chain.reads == 4, "when it was first seen to owe something, and an eighth of its delay later"
+    leaving = replace(patient.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    patient.chain.channels[A] = leaving
+    begun, step = patient.now, DELAY_S / 16
+    while not (done := patient.settler.settle_due()):
+        patient.now += step
+    assert [(s.channels, s.amount) for s in done] == [(1, 40)] and patient.now - begun <= DELAY_S / 8 + step
+
+
+def test_a_withdrawal_that_something_else_has_seen_is_answered_without_another_reading(patient: Scene) -> None:
+    patient.charge(A, 100, 40)
+    assert patient.settler.settle_due() == [] and patient.chain.reads == 1
+    leaving = replace(patient.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    patient.ledger.observe(leaving)
+    assert [s.amount for s in patient.settler.settle_due()] == [40]
+
+
+def test_a_failed_reading_is_made_up_for_at_the_next_tick(patient: Scene) -> None:
+    patient.charge(A, 100, 40)
+    patient.chain.failure = RpcUnavailable("No endpoint answers")
+    with pytest.raises(RpcUnavailable):
+        patient.settler.settle_due()
+    patient.chain.failure = None
+    leaving = replace(patient.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    patient.chain.channels[A] = leaving
+    assert [s.amount for s in patient.settler.settle_due()] == [40]
+
+
+def test_what_cannot_be_settled_makes_nothing_due_and_is_not_read(patient: Scene) -> None:
+    """One channel that the chain refuses would else have a transaction sent for whatever crumbs came meanwhile."""
+    patient.least = 10
+    patient.settler = patient.new_settler()
+    patient.charge(A, 900, 900)
+    patient.ledger.refuse(A, "BadSignature")
+    for number in range(100, 200):
+        patient.charge(number.to_bytes(32, "big"), 9, 9)
+    patient.charge(B, 100, 40)
+    for _ in range(10):
+        assert patient.settler.settle_due() == []
+        patient.now += 1
+    assert patient.chain.reads == 1, "of the one that can be settled"
+
+
+def test_a_debt_that_no_deposit_covers_makes_nothing_due(patient: Scene) -> None:
+    patient.charge(A, 900, 900)
+    patient.chain.channels[A] = replace(patient.chain.channels[A], deposited=0)
+    patient.charge(B, 100, 40)
+    assert patient.settler.settle_due() == []
+
+
+def test_a_settlement_in_time_that_fails_is_tried_at_once_again(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    assert scene.settler.settle_due() == []
+    scene.now = 60.0
+    scene.chain.asset_error = "EnforcedPause"
+    with pytest.raises(ContractError):
+        scene.settler.settle_due()
+    scene.chain.asset_error = ""
+    assert [s.amount for s in scene.settler.settle_due()] == [40]
+    scene.charge(A, 200, 40)
+    scene.now = 61.0
+    assert scene.settler.settle_due() == []
 
 
 def test_a_crash_after_the_transaction_was_mined_settles_nothing_twice(scene: Scene) -> None:

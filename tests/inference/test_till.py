@@ -51,7 +51,7 @@ def till(tmp_path: Path, chain: StubChain) -> Iterator[Till]:
 def refused(till: Till, made: Payment) -> str:
     with pytest.raises(PaymentRefused) as error:
         till.accept(made, offer(till), REQUEST, "")
-    assert till.ledger.accounts() == [], "a refused payment reserves nothing"
+    assert till.ledger.open_requests() == [], "a refused payment reserves nothing"
     return error.value.code
 
 
