@@ -253,6 +253,17 @@ def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> Non
     assert scene.settler.settle_all() == []
 
 
+@pytest.mark.parametrize("at", [0, 17, MAX_CLAIMS - 1])
+def test_one_bad_voucher_among_many_costs_a_handful_of_transactions(scene: Scene, at: int) -> None:
+    for number in range(MAX_CLAIMS):
+        scene.charge(number.to_bytes(32, "big"), 10, 5)
+    scene.chain.refuses.add(at.to_bytes(32, "big"))
+    done = scene.settler.settle_all()
+    assert sum(s.channels for s in done) == MAX_CLAIMS - 1 and len(done) <= 6, "each time half of what is left"
+    refused = scene.ledger.account(at.to_bytes(32, "big"))
+    assert refused is not None and refused.refused and scene.settler.settle_all() == []
+
+
 @pytest.mark.parametrize("name", ["SafeERC20FailedOperation", "EnforcedPause", "DepositsOpen", "PoolFull"])
 def test_what_is_no_fault_of_a_voucher_is_tried_again(scene: Scene, name: str) -> None:
     """A token that was paused for an hour would else leave everything that was served until then unpaid."""
