@@ -101,7 +101,7 @@ def settle_now(settings: ServeSettings) -> list[Settled]:
             facts = view.facts(channel)
             return None if facts is None else ledger.observe(facts)
 
-        return Settler(ledger, refresh, view.settle, every_s=0.0, threshold=0).settle_all()
+        return Settler(ledger, refresh, view.settle, run.chain.settle, every_s=0.0, threshold=0).settle_all()
     finally:
         ledger.close()
 
@@ -157,7 +157,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         max_at_once=settings.max_concurrent + settings.max_waiting,
     )
     settler = Settler(
-        ledger, till.refresh, view.settle,
+        ledger, till.refresh, view.settle, run.chain.settle,
         every_s=settings.settle_every_s, threshold=settings.settle_threshold, least=settings.settle_least,
     )  # fmt: skip
     cut_off = serving.recover()

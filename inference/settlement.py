@@ -38,8 +38,10 @@ class Settled:
 class Settler:
     """Settles the ledger's channels. `settle_due` is called often and mostly does nothing; `settle_all` at the end.
 
-    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction. Both block. A
-    channel whose settling brings less than `least` waits until it brings more: it would cost more gas than that. A
+    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction, `clear` waits
+    for transactions of before: one that waits to be mined is not sent again beside it. All block.
+
+    A channel whose settling brings less than `least` waits until it brings more: it would cost more gas than that. A
     channel that owes something is read when that is first seen, and then each eighth of its withdrawal delay: most of
     the delay is left to settle when a withdrawal is noticed. What else reads a channel helps to notice it sooner.
     """
@@ -49,6 +51,7 @@ class Settler:
         ledger: Ledger,
         refresh: Callable[[bytes], Account | None],
         send: Callable[[Sequence[VoucherClaim]], Receipt],
+        clear: Callable[[], None],
         *,
         every_s: float,
         threshold: int,
@@ -58,6 +61,7 @@ class Settler:
         self._ledger = ledger
         self._refresh = refresh
         self._send = send
+        self._clear = clear
         self._every_s = every_s
         self._threshold = threshold
         self._least = max(1, least)
@@ -76,7 +80,7 @@ class Settler:
             accounts = self._ledger.owing(self._least)
             by_time = self._clock() - self._last >= self._every_s
             if by_time or sum(map(self._worth, accounts)) >= self._threshold:
-                return self._settle_all()
+                return self._settle_in_turn(accounts)
             urgent = [a for a in accounts if self._leaving(a)]
             done = self._settle(urgent)
             self._answered.update({a.facts.channel_id: a.facts.withdrawal_at for a in urgent})
@@ -113,16 +117,19 @@ class Settler:
     def settle_all(self) -> list[Settled]:
         """Settle everything that was charged."""
         with self._one_at_a_time:
-            return self._settle_all()
+            return self._settle_in_turn(self._ledger.owing(self._least))
 
-    def _settle_all(self) -> list[Settled]:
-        accounts = [self._refresh(account.facts.channel_id) for account in self._ledger.owing(self._least)]
-        done = self._settle([account for account in accounts if account is not None])
+    def _settle_in_turn(self, accounts: list[Account]) -> list[Settled]:
+        done = self._settle(accounts)
         self._last = self._clock()
         return done
 
     def _settle(self, accounts: list[Account]) -> list[Settled]:
-        claims = [claim for a in accounts if self._worth(a) and (claim := claim_of(a)) is not None]
+        """Settle what these channels owe as the chain has it now."""
+        if accounts:
+            self._clear()
+        fresh = [a for account in accounts if (a := self._refresh(account.facts.channel_id)) is not None]
+        claims = [claim for a in fresh if self._worth(a) and (claim := claim_of(a)) is not None]
         done: list[Settled] = []
         for start in range(0, len(claims), MAX_CLAIMS):
             done += self._send_batch(claims[start : start + MAX_CLAIMS])

@@ -37,7 +37,7 @@ async def test_a_disk_that_was_full_does_not_end_settling(tmp_path: Path) -> Non
     assert isinstance(taken, Reservation)
     ledger.charge(taken, 60, lambda before, sequence: b"receipt", "x" * 100_000)
     query_only(ledger, 1)
-    settler = Settler(ledger, till.refresh, chain.settle, every_s=0.0, threshold=0)
+    settler = Settler(ledger, till.refresh, chain.settle, chain.clear, every_s=0.0, threshold=0)
     opened = cast(
         Opened,
         SimpleNamespace(settler=settler, ledger=ledger, serving=SimpleNamespace(till=till, end_left=lambda: None)),

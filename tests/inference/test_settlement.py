@@ -10,7 +10,7 @@ import pytest
 
 from commonweight.chain.structs import VoucherClaim
 from commonweight.chain.types import Receipt
-from commonweight.errors import ContractError, RpcUnavailable
+from commonweight.errors import ContractError, RpcUnavailable, TransactionStuck
 from commonweight.protocol.vouchers import sign_voucher
 from inference.metering import Ledger, Reservation
 from inference.settlement import MAX_CLAIMS, Settled, Settler, claim_of
@@ -27,6 +27,15 @@ class StubPayments(StubChain):
     refuses: set[bytes] = field(default_factory=set)
     asset_error: str = ""
     dies: bool = False
+    stuck: bool = False
+    waiting: list[list[VoucherClaim]] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Wait for what was sent before, in vain while the chain is stuck."""
+        if self.waiting and self.stuck:
+            raise TransactionStuck("A transaction from before was sent and is not mined")
+        while self.waiting:
+            self._mine(self.waiting.pop(0))
 
     def settle(self, claims: Sequence[VoucherClaim]) -> Receipt:
         if self.asset_error:
@@ -35,12 +44,18 @@ class StubPayments(StubChain):
             if claim.channel_id in self.refuses or claim.amount <= self.channels[claim.channel_id].settled:
                 raise ContractError("BadSignature", "settle was refused", "BadSignature (position 0)")
         self.sent.append(list(claims))
-        for claim in claims:
-            before = self.channels[claim.channel_id]
-            self.channels[claim.channel_id] = replace(before, settled=claim.amount)
+        if self.stuck:
+            self.waiting.append(list(claims))
+            raise TransactionStuck("settle was sent and is not mined")
+        self._mine(claims)
         if self.dies:
             raise RpcUnavailable("No endpoint answers")
         return Receipt(b"\x01" * 32, 1, b"\x02" * 32, 0, 0, None, ())
+
+    def _mine(self, claims: Sequence[VoucherClaim]) -> None:
+        for claim in claims:
+            before = self.channels[claim.channel_id]
+            self.channels[claim.channel_id] = replace(before, settled=claim.amount)
 
 
 @dataclass
@@ -62,8 +77,8 @@ class Scene:
             return None if found is None else self.ledger.observe(found)
 
         return Settler(
-            self.ledger, refresh, self.chain.settle, every_s=self.every_s, threshold=500, least=self.least,  # type: ignore[arg-type]
-            clock=lambda: self.now,
+            self.ledger, refresh, self.chain.settle, self.chain.clear,  # type: ignore[arg-type]
+            every_s=self.every_s, threshold=500, least=self.least, clock=lambda: self.now,
         )  # fmt: skip
 
     def sent(self, done: list[Settled]) -> list[list[VoucherClaim]]:
@@ -240,6 +255,22 @@ def test_a_crash_before_the_transaction_was_sent_settles_on_the_next_start(scene
         scene.settler.settle_all()
     scene.chain.failure = None
     assert [s.amount for s in scene.new_settler().settle_all()] == [40]
+
+
+def test_what_waits_to_be_mined_is_not_sent_again_beside_it(scene: Scene) -> None:
+    """Each copy would be mined in the end, and pay gas for settling nothing."""
+    scene.charge(A, 100, 40)
+    scene.chain.stuck = True
+    scene.now = 60.0
+    for _ in range(3):
+        with pytest.raises(TransactionStuck):
+            scene.settler.settle_due()
+    with pytest.raises(TransactionStuck):
+        scene.new_settler().settle_all()
+    scene.chain.stuck = False
+    scene.charge(A, 200, 30)
+    assert [s.amount for s in scene.settler.settle_due()] == [30]
+    assert [[claim.amount for claim in claims] for claims in scene.chain.sent] == [[40], [70]]
 
 
 def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> None:
