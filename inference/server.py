@@ -44,6 +44,7 @@ from inference.till import Terms, Till
 from inference.tokens import open_tokenizer
 from trainer.model import Llama
 
+_MORE_THREADS = 8
 _log = structlog.get_logger("server")
 
 
@@ -62,7 +63,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Opened:
-    """Everything that a server works with."""
+    """Everything that a server works with. `abandon` ends whatever waits for a transaction to be mined."""
 
     info: ServerInfo
     model: ServedModel
@@ -70,6 +71,7 @@ class Opened:
     settler: Settler
     ledger: Ledger
     workers: ThreadPoolExecutor
+    abandon: Callable[[], None]
 
 
 def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
@@ -165,7 +167,8 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     info = ServerInfo(
         settings.url or url, terms.server, terms.run, config.name, hex32(attested.manifest_sha256), str(price)
     )
-    return Opened(info, ServedModel(config.name, attested), serving, settler, ledger, workers)
+    served = ServedModel(config.name, attested)
+    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon)
 
 
 def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:
@@ -186,6 +189,9 @@ async def _serve(
     settings: ServeSettings, opened: Opened, listener: socket.socket, on_ready: Callable[[ServerInfo], None] | None
 ) -> None:
     """Listen and settle until told to stop; then drain, and settle a last time."""
+    at_once = settings.max_concurrent + settings.max_waiting
+    threads = ThreadPoolExecutor(at_once + _MORE_THREADS, thread_name_prefix="blocking")
+    asyncio.get_running_loop().set_default_executor(threads)  # payments that wait for the chain leave others room
     config = uvicorn.Config(
         build_app(opened.serving, opened.model, settings),
         http=type("Protocol", (_Protocol,), {"head_s": settings.request_timeout_s}),
@@ -195,7 +201,7 @@ async def _serve(
         server_header=False,
         timeout_keep_alive=max(1, int(settings.request_timeout_s)),
         timeout_graceful_shutdown=max(1, int(settings.shutdown_s)),
-        limit_concurrency=4 * (settings.max_concurrent + settings.max_waiting) + 64,
+        limit_concurrency=4 * at_once + 64,
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config, partial(_announce, settings, opened.info, on_ready))
@@ -207,6 +213,7 @@ async def _serve(
     finally:
         await opened.serving.drained()
         stop.set()
+        asyncio.get_running_loop().call_later(settings.shutdown_s, opened.abandon)
         await settling
     _log.info("stopped")
 
@@ -233,6 +240,8 @@ async def _try(what: str, work: Callable[[], object]) -> None:
         await asyncio.to_thread(work)
     except (ChainError, InferenceError) as error:
         _log.error(f"{what} failed and will be tried again", error=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, what is sold from now on must be settled, too
+        _log.error(f"{what} failed and will be tried again", exc_info=error)
 
 
 def _announce(settings: ServeSettings, info: ServerInfo, on_ready: Callable[[ServerInfo], None] | None) -> None:
