@@ -80,6 +80,7 @@ class Serving:
         self._max_tokens = max_tokens
         self._max_at_once = max_at_once
         self._at_once = 0
+        self._strangers = 0
         self._running: set[asyncio.Task[object]] = set()
         self._left: set[int] = set()
 
@@ -108,10 +109,17 @@ class Serving:
         return Priced(question, prompt, self.till.requirements(counted, tokens))
 
     async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
-        """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken."""
-        if self._at_once >= self._max_at_once:
+        """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken.
+
+        Channels that have paid for nothing yet, and may not exist, get no more than half of the places at a time while
+        they are looked up.
+        """
+        stranger = not await asyncio.to_thread(self.till.knows, payment.voucher.channel_id)
+        crowded = stranger and self._strangers >= max(1, self._max_at_once // 2)
+        if crowded or self._at_once >= self._max_at_once:
             raise OverloadError("The server is busy", f"{self._at_once} requests are waiting", "try again in a moment")
         self._at_once += 1
+        self._strangers += stranger
         note = _Note(
             priced.offer.prompt_tokens,
             priced.offer.price_per_token,
@@ -119,7 +127,7 @@ class Serving:
             priced.question.sampling.seed,
         )
         accept = partial(self.till.accept, payment, priced.offer, priced.question.sha256, note.to_text())
-        taking = self._start(asyncio.to_thread(accept))
+        taking = self._start(self._take(accept, stranger))
         try:
             taken = await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -194,6 +202,12 @@ class Serving:
             raise
         finally:
             self._at_once -= 1
+
+    async def _take(self, accept: Callable[[], Reservation | Delivered], stranger: bool) -> Reservation | Delivered:
+        try:
+            return await asyncio.to_thread(accept)
+        finally:
+            self._strangers -= stranger
 
     async def _give_back(self, taking: asyncio.Task[Reservation | Delivered]) -> None:
         """Release what a request took that was cancelled meanwhile."""

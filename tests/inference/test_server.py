@@ -155,6 +155,7 @@ async def test_payments_that_wait_for_the_chain_hold_up_nobody_else(tmp_path: Pa
         return chain.read(channel)
 
     till._read = read
+    till.ledger.observe(facts(deposited=10**9, read_at=0.0))
     opened = opened_with(till, chain)
     cast(StubGenerator, opened.serving.generator).go_on.set()
     body = {"model": "tiny", "prompt": "12345", "max_tokens": 5, "seed": 1}

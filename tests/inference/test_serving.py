@@ -15,19 +15,25 @@ import pytest_asyncio
 
 from commonweight.errors import InferenceError, PaymentRefused
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.vouchers import channel_id, sign_voucher
 from inference.answers import Answer, Piece, Sampling, text_sha256
-from inference.metering import Delivered, Ledger, Reservation
+from inference.chainview import ZERO
+from inference.metering import ChannelFacts, Delivered, Ledger, Reservation
 from inference.receipts import Served, read_receipt
 from inference.requests import Question, RequestError
 from inference.serving import OverloadError, Priced, Serving, Sold
 from inference.tokens import ByteTokenizer
 from tests.inference.parts import (
     CHANNEL,
+    DELAY_S,
     DOCUMENTS,
+    OTHER,
+    OTHER_KEY,
     PRICE,
     REQUEST,
     SERVER,
     SERVER_KEY,
+    VOUCHERS,
     StubChain,
     facts,
     make_till,
@@ -327,6 +333,34 @@ async def test_a_full_server_takes_no_payment(serving: Serving) -> None:
     stub(serving).go_on.set()
     await asyncio.gather(serving.answer(*first), serving.answer(*second))
     await paid(serving, 400, "0x" + "dd" * 32)
+
+
+async def test_channels_that_do_not_exist_leave_places_to_those_that_pay(serving: Serving) -> None:
+    """A voucher for a channel that was never opened costs nothing, and looking for the channel takes a moment."""
+    stub(serving).go_on.set()
+    await serving.answer(*await paid(serving))
+    strange = channel_id(OTHER, SERVER, ZERO, DELAY_S)
+    forged = payment(0, payer=OTHER, voucher=sign_voucher(strange, 100, VOUCHERS, OTHER_KEY))
+    looking, go_on = threading.Event(), threading.Event()
+    read = serving.till._read
+
+    def slow(channel: bytes) -> ChannelFacts | None:
+        if channel == strange:
+            looking.set()
+            assert go_on.wait(WAIT_S)
+        return read(channel)
+
+    serving.till._read = slow
+    serving.till.ledger.observe(facts(deposited=10_000, read_at=0.0))
+    asked = serving.priced(question("0x" + "ee" * 32))
+    strangers = [asyncio.create_task(serving.pay(asked, forged)) for _ in range(5)]
+    await asyncio.to_thread(looking.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        await serving.answer(*await paid(serving, 200, "0x" + "bb" * 32))
+    go_on.set()
+    said = await asyncio.gather(*strangers, return_exceptions=True)
+    assert sorted(type(error).__name__ for error in said) == ["OverloadError"] * 4 + ["PaymentRefused"]
+    assert serving.busy == 0 and serving._strangers == 0
 
 
 async def test_a_refused_payment_takes_no_place(serving: Serving) -> None:
