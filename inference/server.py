@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ from inference.tokens import open_tokenizer
 from trainer.model import Llama
 
 _MORE_THREADS = 8
+_UNTAKEN_S = 60.0
 _log = structlog.get_logger("server")
 
 
@@ -80,7 +82,7 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
     Raises, before listening, the error of whatever is not right. `on_ready` is called when requests are taken.
     """
     configure(settings.log_level)
-    listener = _listen(settings.listen)
+    listener = _listen(settings.listen, _UNTAKEN_S)
     with listener:
         opened = open_all(settings, "http://{}:{}".format(*listener.getsockname()[:2]))
         try:
@@ -308,12 +310,17 @@ def _on_signals(server: uvicorn.Server) -> None:
             asyncio.get_running_loop().add_signal_handler(number, partial(setattr, server, "should_exit", True))
 
 
-def _listen(listen: str) -> socket.socket:
+def _listen(listen: str, patience_s: float) -> socket.socket:
+    """A socket whose connections end when what is sent to them is not taken in this time; else they would last for
+    ever, as would those to machines that are gone.
+    """
     host, _, port = listen.rpartition(":")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(patience_s * 1000)))
         made.bind((host.strip("[]") or "127.0.0.1", int(port)))
     except (OSError, ValueError) as error:
         raise InferenceError(f"The server cannot listen on {listen}", str(error), "name a free host:port") from error

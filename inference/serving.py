@@ -266,7 +266,8 @@ class Stream:
     """An answer as it is made: its pieces, each noted in the ledger before it is given out, and at the end the charged
     whole.
 
-    `leave` must be called at the end of reading, whenever that is and whether or not anything was read.
+    `leave` must be called at the end of reading, whenever that is and whether or not anything was read. An answer that
+    is made and not read to its end in the time that the terms name is left by itself: until then it is not charged.
     """
 
     def __init__(self, serving: Serving, priced: Priced, reservation: Reservation) -> None:
@@ -277,6 +278,7 @@ class Stream:
         self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
         self._charging: asyncio.Task[bytes] | None = None
         self._over = False
+        self._leaving: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
 
         def emit(piece: Piece) -> None:
@@ -298,13 +300,15 @@ class Stream:
         sent = self._sent.with_piece(piece)
         note = self._serving.till.ledger.sent
         await asyncio.to_thread(note, self._reservation.request_id, sent.tokens, hex32(sent.digest()))
+        if self._over:
+            raise StopAsyncIteration
         self._sent = sent
         return piece
 
     def leave(self) -> None:
         """Stop the answer if it is not over, and charge it as far as it was given out."""
         if not self._over:
-            self._over = True
+            self._finish()
             self._stop.set()
             self._serving._start(self._abandon())
 
@@ -312,12 +316,20 @@ class Stream:
         """The worker is free again, however slowly its answer is read."""
         self._serving._at_once -= 1
         self._pieces.put_nowait(None)
+        if not self._over:
+            patience_s = self._serving.till.terms.timeout_s
+            self._leaving = asyncio.get_running_loop().call_later(patience_s, self.leave)
+
+    def _finish(self) -> None:
+        self._over = True
+        if self._leaving is not None:
+            self._leaving.cancel()
 
     async def _sold(self) -> Sold:
         answer = self._work.result()
         self._charging = self._serving._start(asyncio.to_thread(self._serving._charge, self._reservation, answer))
         receipt = await asyncio.shield(self._charging)  # a reader that goes now does not undo it
-        self._over = True
+        self._finish()
         return Sold(answer, receipt)
 
     async def _abandon(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ from commonweight.chain.types import Receipt
 from commonweight.errors import TransactionStuck
 from commonweight.protocol.x402 import HEADER_SIGNATURE
 from inference.metering import ChannelFacts, Ledger, Reservation
-from inference.server import Opened, ServerInfo, _serve, _settle_regularly
+from inference.server import Opened, ServerInfo, _listen, _serve, _settle_regularly
 from inference.serving import Serving
 from inference.settings import ServeSettings
 from inference.settlement import Settler
@@ -183,3 +185,16 @@ async def test_payments_that_wait_for_the_chain_hold_up_nobody_else(tmp_path: Pa
             go_on.set()
         assert {(await task).status_code for task in paying} <= {200, 402}
     till.ledger.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels wait for ever")
+def test_a_connection_that_takes_nothing_is_closed() -> None:
+    with _listen("127.0.0.1:0", 0.2) as listener, socket.socket() as client:
+        listener.listen()
+        client.connect(listener.getsockname())
+        connection, _ = listener.accept()
+        connection.settimeout(WAIT_S)
+        with connection, pytest.raises(OSError, match="timed out") as error:
+            while True:
+                connection.sendall(b"x" * 2**20)
+        assert error.value.errno == errno.ETIMEDOUT, "by the kernel, not by this test"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -310,6 +311,25 @@ async def test_a_request_that_ends_while_the_disk_is_full_is_ended_when_there_is
     serving.end_left()
     assert money(serving) == (7 * PRICE if streamed else 0, 100), "the request under way is left alone"
     serving.till.ledger.release(under_way)
+
+
+async def test_an_answer_whose_reader_stops_and_stays_is_charged_in_time(serving: Serving) -> None:
+    """A payer could else hold its streams open until it has withdrawn what they would have cost."""
+    serving.till.terms = replace(serving.till.terms, timeout_s=0)
+    stub(serving).pieces = ["ab"]
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    assert await anext(stream) == Piece("ab", 2)
+    stub(serving).go_on.set()
+    async with asyncio.timeout(WAIT_S):
+        while (now := money(serving)) != (7 * PRICE, 0):
+            assert now == (0, 100)
+            await asyncio.sleep(0.01)
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    stream.leave()
+    await serving.drained()
+    assert last_receipt(serving).finish == "interrupted" and serving._left == set()
 
 
 async def test_a_stream_that_fails_is_charged_as_far_as_it_was_sent(serving: Serving) -> None:
