@@ -225,13 +225,14 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     pause_s = max(0.2, min(settings.settle_every_s / 2, opened.serving.till.terms.delay_s / 16, 15.0))
     settle = opened.settler.settle_all
     while not stop.is_set():
+        await _try("ending requests", opened.serving.end_left)
         await _try("settling", settle)
         settle = opened.settler.settle_due
-        await _try("ending requests", opened.serving.end_left)
         await _try("forgetting old answers", partial(opened.ledger.forget_answers, settings.keep_answers_s))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await stop.wait()
+    await _try("ending requests", opened.serving.end_left)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.shutdown_s):
             await _try("settling", opened.settler.settle_all)

@@ -32,6 +32,7 @@ from inference.till import Till
 from tests.inference.parts import (
     CHANNEL,
     DOCUMENTS,
+    PRICE,
     REQUEST,
     SERVER_KEY,
     facts,
@@ -41,7 +42,7 @@ from tests.inference.parts import (
     voucher,
 )
 from tests.inference.test_leaving import MODEL
-from tests.inference.test_serving import StubGenerator
+from tests.inference.test_serving import StubGenerator, question
 from tests.inference.test_settlement import StubPayments
 
 pytestmark = pytest.mark.unit
@@ -108,6 +109,30 @@ async def test_a_disk_that_was_full_does_not_end_settling(tmp_path: Path) -> Non
     await settling
     assert chain.channels[CHANNEL].settled == 60
     ledger.close()
+
+
+async def test_a_request_that_could_not_be_ended_is_settled_with_the_last(tmp_path: Path) -> None:
+    chain = StubPayments({CHANNEL: facts()})
+    till = make_till(tmp_path, chain)
+    opened = opened_with(till, chain)
+    generator = cast(StubGenerator, opened.serving.generator)
+    generator.pieces = ["ab"]
+    stop = asyncio.Event()
+    settings = ServeSettings("", (), "", Path(), None, tmp_path)
+    settling = asyncio.create_task(_settle_regularly(settings, opened, stop))
+    priced = opened.serving.priced(question())
+    taken = await opened.serving.pay(priced, payment(100))
+    assert isinstance(taken, Reservation)
+    stream = opened.serving.stream(priced, taken)
+    await anext(stream)
+    query_only(till.ledger, 1)
+    stream.leave()
+    await opened.serving.drained()
+    query_only(till.ledger, 0)
+    stop.set()
+    await settling
+    assert chain.channels[CHANNEL].settled == 7 * PRICE
+    till.ledger.close()
 
 
 async def test_an_answer_of_a_node_that_makes_no_sense_does_not_end_settling(tmp_path: Path) -> None:
