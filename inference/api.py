@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from commonweight.errors import CommonweightError, FormatError, PaymentRefused
 from commonweight.metrics import new_registry
@@ -78,6 +79,23 @@ class Metrics:
         self.busy = Gauge("commonweight_requests_at_once", "Requests under way", registry=self.registry)
 
 
+class _Events(StreamingResponse):
+    """A stream of events; `over` is called when it has ended, however it did: starlette does not even begin to read
+    the events for a client that has left, nor does it close them.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], over: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
+
+
 class _Api:
     """The handlers. Every refusal is a JSON object in OpenAI's form, with what, why and what to do."""
 
@@ -112,12 +130,14 @@ class _Api:
             sold = self._serving.delivered(taken) if isinstance(taken, Delivered) else None
         except PaymentRefused as error:
             return await self._payment_required(request, priced, error, payment)
-        if question.stream:
-            events = self._stream(priced, payment, taken if isinstance(taken, Reservation) else sold)
-            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        if question.stream and isinstance(taken, Reservation):
+            stream = self._serving.stream(priced, taken)
+            return _Events(self._events(priced, payment, stream), stream.leave)
         if isinstance(taken, Reservation):
             sold = await self._serving.answer(priced, taken)
         assert sold is not None
+        if question.stream:
+            return _Events(self._events(priced, payment, _again(sold)), lambda: None)
         return await self._whole(priced, payment, sold)
 
     # --- answers -----------------------------------------------------------------------------------------------------
@@ -133,12 +153,10 @@ class _Api:
         }
         return JSONResponse({**body, "receipt": signed.to_json()}, headers=headers)
 
-    async def _stream(
-        self, priced: Priced, payment: Payment, source: Reservation | Sold | None
+    async def _events(
+        self, priced: Priced, payment: Payment, pieces: AsyncIterator[Piece | Sold]
     ) -> AsyncIterator[bytes]:
         question, answer_id, created = priced.question, _new_id(priced.question), int(time.time())
-        assert source is not None
-        pieces = self._serving.stream(priced, source) if isinstance(source, Reservation) else _again(source)
         try:
             for opening in opening_chunks(question, answer_id, created):
                 yield _event(opening)
@@ -155,8 +173,6 @@ class _Api:
         except CommonweightError as error:
             _log.error("a stream failed", error=str(error))
             yield _event(_error_body(error, "server_error", "", ""))
-        finally:
-            await pieces.aclose()
 
     def _count(self, sold: Sold) -> Signed:
         signed = Signed.from_bytes(sold.receipt)
@@ -307,7 +323,7 @@ def _new_id(question: Question) -> str:
     return ("cmpl-" if question.kind == "completion" else "chatcmpl-") + uuid.uuid4().hex
 
 
-async def _again(sold: Sold) -> AsyncGenerator[Piece | Sold, None]:
+async def _again(sold: Sold) -> AsyncIterator[Piece | Sold]:
     if sold.answer.text:
         yield Piece(sold.answer.text, sold.answer.tokens)
     yield sold

@@ -39,7 +39,20 @@ CREATE TABLE IF NOT EXISTS requests (
   UNIQUE (channel, ceiling), UNIQUE (channel, sequence)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS open_requests ON requests(channel) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS kept_answers ON requests(changed_at) WHERE answer IS NOT NULL;
+CREATE INDEX IF NOT EXISTS owing ON channels(id, charged, settled) WHERE charged != settled AND refused = '';
 """
+_OPEN = """
+SELECT id, channel, ceiling, request_sha256, maximum, note, sent_tokens, sent_sha256
+FROM requests INDEXED BY open_requests WHERE state = 'open' ORDER BY id
+"""
+_OWING = "SELECT id, charged, settled FROM channels INDEXED BY owing WHERE charged != settled AND refused = ''"
+_FORGET = """
+UPDATE requests SET answer = NULL WHERE id IN
+  (SELECT id FROM requests INDEXED BY kept_answers WHERE answer IS NOT NULL AND changed_at < ? LIMIT ?)
+"""
+_FORGET_AT_ONCE = 500
+_BREATH_S = 0.002
 _OBSERVE = """
 INSERT INTO channels
   (id, payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, chain_time, read_at, charged)
@@ -170,14 +183,12 @@ class Ledger:
         with self._db.reading() as db:
             return _find(db, channel_id)
 
-    def accounts(self) -> list[Account]:
-        """Every channel in which money is at stake: charged and not settled, or reserved."""
+    def owing(self, least: int) -> list[Account]:
+        """Every channel that owes at least `least`, charged and not settled; without those that the chain refuses."""
         with self._db.reading() as db:
-            rows = db.execute(
-                "SELECT id FROM channels WHERE charged != settled"
-                " OR id IN (SELECT channel FROM requests WHERE state = 'open') ORDER BY id"
-            ).fetchall()
-            return [_account(db, bytes.fromhex(row[0])) for row in rows]
+            rows = db.execute(_OWING).fetchall()
+            found = [name for name, charged, settled in rows if int(charged) - int(settled) >= least]
+            return [_account(db, bytes.fromhex(name)) for name in found]
 
     def refuse(self, channel_id: bytes, reason: str) -> None:
         """Note that the chain refused the channel's voucher: no more requests are taken on it. An empty reason ends
@@ -265,10 +276,7 @@ class Ledger:
     def open_requests(self) -> list[Reservation]:
         """Requests that are open: after a start, those that a crash cut off."""
         with self._db.reading() as db:
-            rows = db.execute(
-                "SELECT id, channel, ceiling, request_sha256, maximum, note, sent_tokens, sent_sha256 FROM requests"
-                " WHERE state = 'open' ORDER BY id"
-            ).fetchall()
+            rows = db.execute(_OPEN).fetchall()
         return [Reservation(r[0], bytes.fromhex(r[1]), int(r[2]), r[3], int(r[4]), r[5], r[6], r[7]) for r in rows]
 
     def receipts(self, channel_id: bytes, after: int, limit: int) -> list[bytes]:
@@ -281,12 +289,14 @@ class Ledger:
         return [bytes(row[0]) for row in rows]
 
     def forget_answers(self, older_than_s: float) -> None:
-        """Drop the text of answers that ended longer ago than this; receipts stay."""
+        """Drop the text of answers that ended longer ago than this; receipts stay. Others get at the ledger between."""
+        before = time.time() - older_than_s
+        while self._forget(before) == _FORGET_AT_ONCE:
+            time.sleep(_BREATH_S)  # a lock that is taken again at once is had by nobody else
+
+    def _forget(self, before: float) -> int:
         with self._db.transaction() as db:
-            db.execute(
-                "UPDATE requests SET answer = NULL WHERE answer IS NOT NULL AND changed_at < ?",
-                (time.time() - older_than_s,),
-            )
+            return db.execute(_FORGET, (before, _FORGET_AT_ONCE)).rowcount
 
 
 def _observed(facts: ChannelFacts) -> tuple[str | int | float, ...]:

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS promises (
   sequence INTEGER, receipt TEXT,
   PRIMARY KEY (channel, ceiling), UNIQUE (channel, sequence)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS open_promises ON promises(channel) WHERE state = 'open';
 """
 _LEAVE = "ask this server no more, and withdraw what is left in the channel"
 

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ from inference.till import Terms, Till
 from inference.tokens import open_tokenizer
 from trainer.model import Llama
 
+_MORE_THREADS = 8
+_UNTAKEN_S = 60.0
 _log = structlog.get_logger("server")
 
 
@@ -62,7 +65,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Opened:
-    """Everything that a server works with."""
+    """Everything that a server works with. `abandon` ends whatever waits for a transaction to be mined."""
 
     info: ServerInfo
     model: ServedModel
@@ -70,6 +73,7 @@ class Opened:
     settler: Settler
     ledger: Ledger
     workers: ThreadPoolExecutor
+    abandon: Callable[[], None]
 
 
 def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
@@ -78,7 +82,7 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
     Raises, before listening, the error of whatever is not right. `on_ready` is called when requests are taken.
     """
     configure(settings.log_level)
-    listener = _listen(settings.listen)
+    listener = _listen(settings.listen, _UNTAKEN_S)
     with listener:
         opened = open_all(settings, "http://{}:{}".format(*listener.getsockname()[:2]))
         try:
@@ -101,7 +105,7 @@ def settle_now(settings: ServeSettings) -> list[Settled]:
             facts = view.facts(channel)
             return None if facts is None else ledger.observe(facts)
 
-        return Settler(ledger, refresh, view.settle, every_s=0.0, threshold=0).settle_all()
+        return Settler(ledger, refresh, view.settle, run.chain.settle, every_s=0.0, threshold=0).settle_all()
     finally:
         ledger.close()
 
@@ -157,7 +161,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         max_at_once=settings.max_concurrent + settings.max_waiting,
     )
     settler = Settler(
-        ledger, till.refresh, view.settle,
+        ledger, till.refresh, view.settle, run.chain.settle,
         every_s=settings.settle_every_s, threshold=settings.settle_threshold, least=settings.settle_least,
     )  # fmt: skip
     cut_off = serving.recover()
@@ -165,7 +169,8 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     info = ServerInfo(
         settings.url or url, terms.server, terms.run, config.name, hex32(attested.manifest_sha256), str(price)
     )
-    return Opened(info, ServedModel(config.name, attested), serving, settler, ledger, workers)
+    served = ServedModel(config.name, attested)
+    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon)
 
 
 def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:
@@ -186,6 +191,9 @@ async def _serve(
     settings: ServeSettings, opened: Opened, listener: socket.socket, on_ready: Callable[[ServerInfo], None] | None
 ) -> None:
     """Listen and settle until told to stop; then drain, and settle a last time."""
+    at_once = settings.max_concurrent + settings.max_waiting
+    threads = ThreadPoolExecutor(at_once + _MORE_THREADS, thread_name_prefix="blocking")
+    asyncio.get_running_loop().set_default_executor(threads)  # payments that wait for the chain leave others room
     config = uvicorn.Config(
         build_app(opened.serving, opened.model, settings),
         http=type("Protocol", (_Protocol,), {"head_s": settings.request_timeout_s}),
@@ -195,7 +203,7 @@ async def _serve(
         server_header=False,
         timeout_keep_alive=max(1, int(settings.request_timeout_s)),
         timeout_graceful_shutdown=max(1, int(settings.shutdown_s)),
-        limit_concurrency=4 * (settings.max_concurrent + settings.max_waiting) + 64,
+        limit_concurrency=4 * at_once + 64,
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config, partial(_announce, settings, opened.info, on_ready))
@@ -207,6 +215,7 @@ async def _serve(
     finally:
         await opened.serving.drained()
         stop.set()
+        asyncio.get_running_loop().call_later(settings.shutdown_s, opened.abandon)
         await settling
     _log.info("stopped")
 
@@ -216,12 +225,14 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     pause_s = max(0.2, min(settings.settle_every_s / 2, opened.serving.till.terms.delay_s / 16, 15.0))
     settle = opened.settler.settle_all
     while not stop.is_set():
+        await _try("ending requests", opened.serving.end_left)
         await _try("settling", settle)
         settle = opened.settler.settle_due
         await _try("forgetting old answers", partial(opened.ledger.forget_answers, settings.keep_answers_s))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await stop.wait()
+    await _try("ending requests", opened.serving.end_left)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.shutdown_s):
             await _try("settling", opened.settler.settle_all)
@@ -232,6 +243,8 @@ async def _try(what: str, work: Callable[[], object]) -> None:
         await asyncio.to_thread(work)
     except (ChainError, InferenceError) as error:
         _log.error(f"{what} failed and will be tried again", error=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, what is sold from now on must be settled, too
+        _log.error(f"{what} failed and will be tried again", exc_info=error)
 
 
 def _announce(settings: ServeSettings, info: ServerInfo, on_ready: Callable[[ServerInfo], None] | None) -> None:
@@ -298,12 +311,17 @@ def _on_signals(server: uvicorn.Server) -> None:
             asyncio.get_running_loop().add_signal_handler(number, partial(setattr, server, "should_exit", True))
 
 
-def _listen(listen: str) -> socket.socket:
+def _listen(listen: str, patience_s: float) -> socket.socket:
+    """A socket whose connections end when what is sent to them is not taken in this time; else they would last for
+    ever, as would those to machines that are gone.
+    """
     host, _, port = listen.rpartition(":")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(patience_s * 1000)))
         made.bind((host.strip("[]") or "127.0.0.1", int(port)))
     except (OSError, ValueError) as error:
         raise InferenceError(f"The server cannot listen on {listen}", str(error), "name a free host:port") from error

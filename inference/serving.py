@@ -10,11 +10,11 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import structlog
 
@@ -80,7 +80,9 @@ class Serving:
         self._max_tokens = max_tokens
         self._max_at_once = max_at_once
         self._at_once = 0
+        self._strangers = 0
         self._running: set[asyncio.Task[object]] = set()
+        self._left: set[int] = set()
 
     @property
     def busy(self) -> int:
@@ -107,20 +109,30 @@ class Serving:
         return Priced(question, prompt, self.till.requirements(counted, tokens))
 
     async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
-        """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken."""
-        if self._at_once >= self._max_at_once:
+        """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken.
+
+        Channels that have paid for nothing yet, and may not exist, get no more than half of the places at a time while
+        they are looked up.
+        """
+        stranger = not await asyncio.to_thread(self.till.knows, payment.voucher.channel_id)
+        crowded = stranger and self._strangers >= max(1, self._max_at_once // 2)
+        if crowded or self._at_once >= self._max_at_once:
             raise OverloadError("The server is busy", f"{self._at_once} requests are waiting", "try again in a moment")
         self._at_once += 1
+        self._strangers += stranger
+        note = _Note(
+            priced.offer.prompt_tokens,
+            priced.offer.price_per_token,
+            priced.offer.checkpoint,
+            priced.question.sampling.seed,
+        )
+        accept = partial(self.till.accept, payment, priced.offer, priced.question.sha256, note.to_text())
+        taking = self._start(self._take(accept, stranger))
         try:
-            note = _Note(
-                priced.offer.prompt_tokens,
-                priced.offer.price_per_token,
-                priced.offer.checkpoint,
-                priced.question.sampling.seed,
-            )
-            taken = await asyncio.to_thread(
-                self.till.accept, payment, priced.offer, priced.question.sha256, note.to_text()
-            )
+            taken = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            self._start(self._give_back(taking))
+            raise
         except BaseException:
             self._at_once -= 1
             raise
@@ -132,35 +144,9 @@ class Serving:
         """The whole answer, charged. Goes on when the caller is cancelled, so that the request repeated finds it."""
         return await asyncio.shield(self._start(self._answer(priced, reservation)))
 
-    async def stream(self, priced: Priced, reservation: Reservation) -> AsyncGenerator[Piece | Sold, None]:
-        """Pieces of the answer, each noted in the ledger before it is given out, and at the end the charged whole.
-
-        Left early, the answer is stopped and charged as far as it was given out.
-        """
-        loop, stop, sent = asyncio.get_running_loop(), threading.Event(), _Progress()
-        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
-
-        def emit(piece: Piece) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-        work = self._generate(priced, emit, stop)
-        work.add_done_callback(lambda _: self._ended(pieces))
-        finished = False
-        try:
-            while (piece := await _next(pieces)) is not None:
-                sent.add(piece)
-                await asyncio.to_thread(
-                    self.till.ledger.sent, reservation.request_id, piece.tokens, hex32(sent.digest())
-                )
-                yield piece
-            answer = work.result()
-            receipt = await asyncio.to_thread(self._charge, reservation, answer)
-            finished = True
-            yield Sold(answer, receipt)
-        finally:
-            if not finished:
-                stop.set()
-                self._start(self._abandon(work, reservation, sent))
+    def stream(self, priced: Priced, reservation: Reservation) -> Stream:
+        """Begin an answer that is given out piece by piece. Whoever calls this must leave the stream at its end."""
+        return Stream(self, priced, reservation)
 
     async def drained(self) -> None:
         """Wait until everything under way has ended and been charged."""
@@ -187,6 +173,14 @@ class Serving:
             self._interrupted(reservation, reservation.sent_tokens, reservation.sent_sha256)
         return len(cut_off)
 
+    def end_left(self) -> None:
+        """End, as a restart would, the requests whose end could not be written when it came. Blocks."""
+        left = self._left.copy()
+        for reservation in self.till.ledger.open_requests() if left else []:
+            if reservation.request_id in left:
+                self._interrupted(reservation, reservation.sent_tokens, reservation.sent_sha256)
+        self._left -= left
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _start(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
@@ -199,26 +193,36 @@ class Serving:
         make = partial(self.generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
         return asyncio.get_running_loop().run_in_executor(self._workers, make)
 
-    def _ended(self, pieces: asyncio.Queue[Piece | None]) -> None:
-        """The worker is free again, however slowly its answer is read."""
-        self._at_once -= 1
-        pieces.put_nowait(None)
-
     async def _answer(self, priced: Priced, reservation: Reservation) -> Sold:
         try:
             answer = await self._generate(priced, lambda _: None, threading.Event())
             return Sold(answer, await asyncio.to_thread(self._charge, reservation, answer))
         except BaseException:
-            await asyncio.to_thread(self.till.ledger.release, reservation)
+            await self._end(reservation, 0, "")
             raise
         finally:
             self._at_once -= 1
 
-    async def _abandon(self, work: asyncio.Future[Answer], reservation: Reservation, sent: _Progress) -> None:
-        await asyncio.wait([work])
-        if work.exception() is not None:
-            _log.error("an answer failed", error=repr(work.exception()))
-        await asyncio.to_thread(self._interrupted, reservation, sent.tokens, hex32(sent.digest()))
+    async def _take(self, accept: Callable[[], Reservation | Delivered], stranger: bool) -> Reservation | Delivered:
+        try:
+            return await asyncio.to_thread(accept)
+        finally:
+            self._strangers -= stranger
+
+    async def _give_back(self, taking: asyncio.Task[Reservation | Delivered]) -> None:
+        """Release what a request took that was cancelled meanwhile."""
+        await asyncio.wait([taking])
+        self._at_once -= 1
+        if taking.exception() is None and isinstance(taken := taking.result(), Reservation):
+            await self._end(taken, 0, "")
+
+    async def _end(self, reservation: Reservation, tokens: int, sent_sha256: str) -> None:
+        """End a request by what was sent of its answer, at the next `end_left` if the ledger cannot be written."""
+        try:
+            await asyncio.to_thread(self._interrupted, reservation, tokens, sent_sha256)
+        except InferenceError as error:
+            _log.error("a request could not be ended and will be tried again", error=str(error))
+            self._left.add(reservation.request_id)
 
     def _charge(self, reservation: Reservation, answer: Answer) -> bytes:
         return self._sign_off(reservation, answer.tokens, text_sha256(answer.text), answer.finish, answer.text)
@@ -258,6 +262,87 @@ class Serving:
         return self.till.ledger.charge(reservation, amount, receipt, text)
 
 
+class Stream:
+    """An answer as it is made: its pieces, each noted in the ledger before it is given out, and at the end the charged
+    whole.
+
+    `leave` must be called at the end of reading, whenever that is and whether or not anything was read. An answer that
+    is made and not read to its end in the time that the terms name is left by itself: until then it is not charged.
+    """
+
+    def __init__(self, serving: Serving, priced: Priced, reservation: Reservation) -> None:
+        self._serving = serving
+        self._reservation = reservation
+        self._sent = _Progress()
+        self._stop = threading.Event()
+        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+        self._charging: asyncio.Task[bytes] | None = None
+        self._over = False
+        self._leaving: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+
+        def emit(piece: Piece) -> None:
+            loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+
+        self._work = serving._generate(priced, emit, self._stop)
+        self._work.add_done_callback(self._ended)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece | Sold:
+        """The next piece, or the end. Raises the error of an answer that failed."""
+        if self._over:
+            raise StopAsyncIteration
+        piece = await _next(self._pieces)
+        if piece is None:
+            return await self._sold()
+        sent = self._sent.with_piece(piece)
+        note = self._serving.till.ledger.sent
+        await asyncio.to_thread(note, self._reservation.request_id, sent.tokens, hex32(sent.digest()))
+        if self._over:
+            raise StopAsyncIteration
+        self._sent = sent
+        return piece
+
+    def leave(self) -> None:
+        """Stop the answer if it is not over, and charge it as far as it was given out."""
+        if not self._over:
+            self._finish()
+            self._stop.set()
+            self._serving._start(self._abandon())
+
+    def _ended(self, _: object) -> None:
+        """The worker is free again, however slowly its answer is read."""
+        self._serving._at_once -= 1
+        self._pieces.put_nowait(None)
+        if not self._over:
+            patience_s = self._serving.till.terms.timeout_s
+            self._leaving = asyncio.get_running_loop().call_later(patience_s, self.leave)
+
+    def _finish(self) -> None:
+        self._over = True
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    async def _sold(self) -> Sold:
+        answer = self._work.result()
+        self._charging = self._serving._start(asyncio.to_thread(self._serving._charge, self._reservation, answer))
+        receipt = await asyncio.shield(self._charging)  # a reader that goes now does not undo it
+        self._finish()
+        return Sold(answer, receipt)
+
+    async def _abandon(self) -> None:
+        await asyncio.wait([self._work])
+        if (failure := self._work.exception()) is not None:
+            _log.error("an answer failed", error=repr(failure))
+        if self._charging is not None:
+            await asyncio.wait([self._charging])
+            if self._charging.exception() is None:
+                return
+        await self._serving._end(self._reservation, self._sent.tokens, hex32(self._sent.digest()))
+
+
 @dataclass(frozen=True)
 class _Note:
     """What was promised for a request: kept in the ledger, so that a restarted server can still charge for it."""
@@ -291,9 +376,12 @@ class _Progress:
         self.tokens = 0
         self._sha256 = hashlib.sha256()
 
-    def add(self, piece: Piece) -> None:
-        self.tokens = piece.tokens
-        self._sha256.update(piece.text.encode())
+    def with_piece(self, piece: Piece) -> _Progress:
+        """What it is with one piece more."""
+        after = _Progress()
+        after.tokens, after._sha256 = piece.tokens, self._sha256.copy()
+        after._sha256.update(piece.text.encode())
+        return after
 
     def digest(self) -> bytes:
         return self._sha256.digest()

@@ -7,6 +7,7 @@ was mined, leads to the same next step, and the contract takes nothing that it h
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,8 +38,12 @@ class Settled:
 class Settler:
     """Settles the ledger's channels. `settle_due` is called often and mostly does nothing; `settle_all` at the end.
 
-    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction. Both block. A
-    channel that owes less than `least` waits until it owes more: settling it would cost more gas than it brings.
+    `refresh` reads a channel from the chain into the ledger, `send` settles claims in one transaction, `clear` waits
+    for transactions of before: one that waits to be mined is not sent again beside it. All block.
+
+    A channel whose settling brings less than `least` waits until it brings more: it would cost more gas than that. A
+    channel that owes something is read when that is first seen, and then each eighth of its withdrawal delay: most of
+    the delay is left to settle when a withdrawal is noticed. What else reads a channel helps to notice it sooner.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Settler:
         ledger: Ledger,
         refresh: Callable[[bytes], Account | None],
         send: Callable[[Sequence[VoucherClaim]], Receipt],
+        clear: Callable[[], None],
         *,
         every_s: float,
         threshold: int,
@@ -55,26 +61,40 @@ class Settler:
         self._ledger = ledger
         self._refresh = refresh
         self._send = send
+        self._clear = clear
         self._every_s = every_s
         self._threshold = threshold
-        self._least = least
+        self._least = max(1, least)
         self._clock = clock
         self._last = clock()
+        self._looked: dict[bytes, float] = {}
         self._answered: dict[bytes, int] = {}
         self._one_at_a_time = threading.Lock()
 
     def settle_due(self) -> list[Settled]:
-        """Read every channel at stake again and settle what is due. Raises ChainError's subclasses when it cannot."""
+        """Look at the channels that owe something and settle what is due. Raises ChainError's subclasses when it
+        cannot.
+        """
         with self._one_at_a_time:
-            accounts = self._fresh()
+            self._look()
+            accounts = self._ledger.owing(self._least)
             by_time = self._clock() - self._last >= self._every_s
-            if by_time or sum(a.unsettled for a in accounts) >= self._threshold:
-                self._last = self._clock()
-                return self._settle(accounts)
+            if by_time or sum(map(self._worth, accounts)) >= self._threshold:
+                return self._settle_in_turn(accounts)
             urgent = [a for a in accounts if self._leaving(a)]
             done = self._settle(urgent)
             self._answered.update({a.facts.channel_id: a.facts.withdrawal_at for a in urgent})
             return done
+
+    def _look(self) -> None:
+        """Read the channels whose turn it is."""
+        owing = {account.facts.channel_id: account.facts.delay_s for account in self._ledger.owing(self._least)}
+        self._looked = {channel: at for channel, at in self._looked.items() if channel in owing}
+        for channel, delay_s in owing.items():
+            now = self._clock()
+            if now - self._looked.get(channel, -math.inf) >= delay_s / 8:
+                self._refresh(channel)
+                self._looked[channel] = now
 
     def _leaving(self, account: Account) -> bool:
         """Whether a requested withdrawal makes a settlement urgent: it would take what was charged, or falls due
@@ -88,24 +108,35 @@ class Settler:
         soon = facts.chain_time >= facts.withdrawal_at - facts.delay_s // 2
         return soon and self._answered.get(facts.channel_id) != facts.withdrawal_at  # later charges it cannot take
 
+    def _worth(self, account: Account) -> int:
+        """What settling a channel brings; 0 when that is too little."""
+        claim = claim_of(account)
+        brings = 0 if claim is None else claim.amount - account.facts.settled
+        return brings if brings >= self._least else 0
+
     def settle_all(self) -> list[Settled]:
         """Settle everything that was charged."""
         with self._one_at_a_time:
-            return self._settle(self._fresh())
+            return self._settle_in_turn(self._ledger.owing(self._least))
 
-    def _fresh(self) -> list[Account]:
-        accounts = [self._refresh(account.facts.channel_id) for account in self._ledger.accounts()]
-        return [account for account in accounts if account is not None]
+    def _settle_in_turn(self, accounts: list[Account]) -> list[Settled]:
+        done = self._settle(accounts)
+        self._last = self._clock()
+        return done
 
     def _settle(self, accounts: list[Account]) -> list[Settled]:
-        worth = [account for account in accounts if account.unsettled >= self._least]
-        claims = [claim for account in worth if (claim := claim_of(account)) is not None]
+        """Settle what these channels owe as the chain has it now."""
+        if accounts:
+            self._clear()
+        fresh = [a for account in accounts if (a := self._refresh(account.facts.channel_id)) is not None]
+        claims = [claim for a in fresh if self._worth(a) and (claim := claim_of(a)) is not None]
         done: list[Settled] = []
         for start in range(0, len(claims), MAX_CLAIMS):
             done += self._send_batch(claims[start : start + MAX_CLAIMS])
         return done
 
     def _send_batch(self, claims: list[VoucherClaim]) -> list[Settled]:
+        """Settle claims in as few transactions as it takes to find the ones that the chain refuses."""
         try:
             return [self._send_one(claims)]
         except ContractError as error:
@@ -114,7 +145,8 @@ class Settler:
             if len(claims) == 1:
                 self._refused(claims[0], error)
                 return []
-        return [settled for claim in claims for settled in self._send_batch([claim])]  # one of them was refused
+        half = len(claims) // 2  # one of them was refused
+        return self._send_batch(claims[:half]) + self._send_batch(claims[half:])
 
     def _send_one(self, claims: list[VoucherClaim]) -> Settled:
         before = {claim.channel_id: self._ledger.account(claim.channel_id) for claim in claims}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Till:
     """Checks payments against the terms, the channel on chain and the ledger. Methods block; use them from threads.
 
     `read` gets a channel from the chain. What it said is used for `refresh_s`, and when the chain cannot be read, for
-    up to half the channel's withdrawal delay: a withdrawal that began meanwhile is then still not due.
+    up to half the channel's withdrawal delay: a withdrawal that began meanwhile is then still not due. Channels that
+    the ledger does not know, which cost nobody anything, are read one by one beside those that it knows.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class Till:
         self._vouchers = vouchers
         self._read = read
         self._refresh_s = refresh_s
-        self._reading = threading.Lock()
+        self._reading = {known: threading.Lock() for known in (True, False)}
+        self._failed_at = -math.inf
 
     def requirements(self, prompt_tokens: int, max_tokens: int, account: Account | None = None) -> Requirements:
         """What a request costs at most; with the state of the payer's channel when it needs to be told."""
@@ -88,6 +91,10 @@ class Till:
                 raise
         self._fresh(payment.voucher.channel_id, 0.0)
         return self.ledger.reserve(payment.voucher, request_sha256, offer.amount, note)
+
+    def knows(self, channel: bytes) -> bool:
+        """Whether a channel has been read before: then somebody has paid into it."""
+        return self.ledger.account(channel) is not None
 
     def refresh(self, channel: bytes) -> Account | None:
         """Read a channel from the chain into the ledger. Raises ChainError's subclasses."""
@@ -132,14 +139,18 @@ class Till:
         account = self.ledger.account(channel)
         if account is not None and time.time() - account.facts.read_at < max_age_s:
             return account
-        with self._reading:
+        with self._reading[account is not None]:
             account = self.ledger.account(channel)
             if account is not None and time.time() - account.facts.read_at < max(max_age_s, _REREAD_S):
+                return account
+            serves = account is not None and time.time() - account.facts.read_at < account.facts.delay_s / 2
+            if account is not None and serves and time.monotonic() - self._failed_at < self._refresh_s:
                 return account
             try:
                 account = self.refresh(channel)
             except ChainError as error:
-                if account is not None and time.time() - account.facts.read_at < account.facts.delay_s / 2:
+                self._failed_at = time.monotonic()
+                if account is not None and serves:
                     return account
                 raise PaymentRefused(
                     Reason.STATE_READ_FAILED, "The channel cannot be read from the chain", error.what, "try again later"

@@ -66,3 +66,9 @@ def make_till(folder: Path, chain: StubChain, refresh_s: float = 1000.0) -> Till
 def offer(till: Till, prompt_tokens: int = 5, max_tokens: int = 5) -> Requirements:
     """The terms of a request: 100 units by default."""
     return till.requirements(prompt_tokens, max_tokens)
+
+
+def query_only(ledger: Ledger, on: int) -> None:
+    """Whether the file takes no change, as on a disk that is full."""
+    with ledger._db.reading() as db:
+        db.execute(f"PRAGMA query_only = {on}")

@@ -167,14 +167,99 @@ def test_the_chain_is_right_when_it_has_settled_more(ledger: Ledger) -> None:
     reserve(ledger, 400, 100)
 
 
-def test_accounts_at_stake_are_those_with_money_unsettled_or_reserved(ledger: Ledger) -> None:
-    assert ledger.accounts() == []
+def test_channels_that_owe_are_those_with_money_charged_and_not_settled(ledger: Ledger) -> None:
     reservation = reserve(ledger, 100, 100)
-    assert [a.reserved for a in ledger.accounts()] == [100]
+    assert ledger.owing(0) == []
     ledger.charge(reservation, 60, receipt, None)
-    assert [a.unsettled for a in ledger.accounts()] == [60]
+    assert [a.unsettled for a in ledger.owing(60)] == [60] and ledger.owing(61) == []
+    ledger.refuse(CHANNEL, "BadSignature")
+    assert ledger.owing(0) == []
+    ledger.refuse(CHANNEL, "")
     ledger.observe(facts(deposited=1000, settled=60))
-    assert ledger.accounts() == []
+    assert ledger.owing(0) == []
+
+
+PARTIAL = {"open_requests", "kept_answers", "owing"}
+
+
+def test_no_statement_reads_a_whole_table(ledger: Ledger) -> None:
+    """Requests are kept for ever: a table may be gone through only by an index of the few rows that matter."""
+    said: set[str] = set()
+    with ledger._db.reading() as db:
+        db.set_trace_callback(said.add)
+    first = reserve(ledger, 100, 100)
+    ledger.sent(first.request_id, 1, REQUEST)
+    assert len(ledger.open_requests()) == 1
+    ledger.charge(first, 60, receipt, "the answer")
+    ledger.release(reserve(ledger, 200, 100))
+    assert ledger.receipts(CHANNEL, 0, 1) and ledger.account(CHANNEL) and ledger.owing(1)
+    ledger.observe(facts(deposited=1000, settled=70))
+    ledger.refuse(CHANNEL, "BadSignature")
+    ledger.forget_answers(-1)
+    with ledger._db.reading() as db:
+        db.set_trace_callback(None)
+        plans = {
+            (statement, step)
+            for statement in said - {"BEGIN IMMEDIATE", "COMMIT"}
+            for (*_, step) in db.execute(f"EXPLAIN QUERY PLAN {statement}")
+        }
+    assert len(plans) > 10
+    scans = {(statement, step) for statement, step in plans if step.startswith("SCAN")}
+    assert {plan for plan in scans if plan[1].split()[-1] not in PARTIAL} == set()
+
+
+_FIRST_SCHEMA = """
+CREATE TABLE channels (
+  id TEXT PRIMARY KEY, payer TEXT NOT NULL, delay_s INTEGER NOT NULL,
+  deposited TEXT NOT NULL, settled TEXT NOT NULL, withdrawal_amount TEXT NOT NULL, withdrawal_at INTEGER NOT NULL,
+  chain_time INTEGER NOT NULL, read_at REAL NOT NULL,
+  ceiling TEXT NOT NULL DEFAULT '0', signature BLOB NOT NULL DEFAULT x'',
+  charged TEXT NOT NULL DEFAULT '0', sequence INTEGER NOT NULL DEFAULT 0, refused TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE TABLE requests (
+  id INTEGER PRIMARY KEY, channel TEXT NOT NULL REFERENCES channels(id), ceiling TEXT NOT NULL,
+  request_sha256 TEXT NOT NULL, maximum TEXT NOT NULL, note TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'charged', 'released')),
+  sent_tokens INTEGER NOT NULL DEFAULT 0, sent_sha256 TEXT NOT NULL DEFAULT '',
+  receipt BLOB NOT NULL DEFAULT x'', answer TEXT, sequence INTEGER, changed_at REAL NOT NULL,
+  UNIQUE (channel, ceiling), UNIQUE (channel, sequence)
+) STRICT;
+CREATE INDEX open_requests ON requests(channel) WHERE state = 'open';
+"""
+
+
+def test_a_ledger_of_the_first_schema_goes_on(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "old.sqlite")
+    old.executescript(_FIRST_SCHEMA)
+    old.execute("INSERT INTO channels VALUES (?,'p',1,'9','0','0',0,0,0.0,'5',x'',3,1,'')", (CHANNEL.hex(),))
+    old.execute(
+        "INSERT INTO requests VALUES (1,?,'5',?,'3','','charged',0,'',x'01','text',1,0.0)", (CHANNEL.hex(), "r")
+    )
+    old.commit()
+    old.close()
+    ledger = Ledger(tmp_path / "old.sqlite")
+    assert ledger.receipts(CHANNEL, 0, 10) == [b"\x01"]
+    ledger.forget_answers(0)
+    assert ledger.reserve(voucher(5), "r", 3, "") == Delivered(1, b"\x01", None)
+    with ledger._db.reading() as db:
+        assert {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")} >= PARTIAL
+    ledger.close()
+
+
+def test_many_answers_are_forgotten_in_pieces_between_which_others_write(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.metering._FORGET_AT_ONCE", 5)
+    for ceiling in range(1, 12):
+        ledger.charge(reserve(ledger, ceiling, 1, f"0x{ceiling:064x}"), 1, receipt, "text")
+    said: list[str] = []
+    with ledger._db.reading() as db:
+        db.set_trace_callback(said.append)
+    ledger.forget_answers(-1)
+    assert said.count("COMMIT") == 3
+    with ledger._db.reading() as db:
+        assert db.execute("SELECT count(*) FROM requests WHERE answer IS NOT NULL").fetchone() == (0,)
+    assert len(ledger.receipts(CHANNEL, 0, 100)) == 11
 
 
 def test_one_ledger_has_one_process(ledger: Ledger, tmp_path: Path) -> None:

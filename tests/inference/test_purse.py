@@ -55,6 +55,21 @@ def test_a_failed_promise_is_free_again_but_its_ceiling_is_not(purse: Book) -> N
     assert purse.count(receipt(1, first, 100, 100), "late"), "a receipt for it that comes later still counts"
 
 
+def test_open_promises_are_found_without_reading_the_others(purse: Book) -> None:
+    said: set[str] = set()
+    with purse._purse.transaction() as db:
+        db.set_trace_callback(said.add)
+    purse.promise(CHANNEL, REQUEST, 100)
+    purse.fail(CHANNEL)
+    with purse._purse.transaction() as db:
+        db.set_trace_callback(None)
+        (reads,) = [s for s in said if s.startswith("SELECT maximum")]
+        (fails,) = [s for s in said if s.startswith("UPDATE promises")]
+        for statement in (reads, fails):
+            ((*_, plan),) = db.execute(f"EXPLAIN QUERY PLAN {statement}")
+            assert "INDEX open_promises" in plan
+
+
 def test_what_was_promised_survives_a_restart(purse: Book, tmp_path: Path) -> None:
     purse.promise(CHANNEL, REQUEST, 100)
     file = Purse(tmp_path / "purse.sqlite")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,23 +16,30 @@ import pytest_asyncio
 
 from commonweight.errors import InferenceError, PaymentRefused
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.vouchers import channel_id, sign_voucher
 from inference.answers import Answer, Piece, Sampling, text_sha256
-from inference.metering import Delivered, Reservation
+from inference.chainview import ZERO
+from inference.metering import ChannelFacts, Delivered, Ledger, Reservation
 from inference.receipts import Served, read_receipt
 from inference.requests import Question, RequestError
 from inference.serving import OverloadError, Priced, Serving, Sold
 from inference.tokens import ByteTokenizer
 from tests.inference.parts import (
     CHANNEL,
+    DELAY_S,
     DOCUMENTS,
+    OTHER,
+    OTHER_KEY,
     PRICE,
     REQUEST,
     SERVER,
     SERVER_KEY,
+    VOUCHERS,
     StubChain,
     facts,
     make_till,
     payment,
+    query_only,
 )
 
 pytestmark = pytest.mark.unit
@@ -85,6 +95,22 @@ def stub(serving: Serving) -> StubGenerator:
 
 def question(request: str = REQUEST, prompt: str = "12345", tokens: int = 5) -> Question:
     return Question("completion", "tiny", request, prompt, Sampling(tokens, seed=9), False)
+
+
+@contextmanager
+def held(ledger: Ledger) -> Iterator[threading.Event]:
+    """The ledger while it writes nothing; the event says that somebody waits to."""
+    waits, transaction, go_on = threading.Event(), ledger._db.transaction, threading.Event()
+
+    def slow() -> AbstractContextManager[sqlite3.Connection]:
+        waits.set()
+        go_on.wait(WAIT_S)
+        return transaction()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger._db, "transaction", slow)
+        yield waits
+    go_on.set()
 
 
 async def paid(serving: Serving, ceiling: int = 100, request: str = REQUEST) -> tuple[Priced, Reservation]:
@@ -174,6 +200,8 @@ async def test_a_stream_notes_each_piece_before_it_leaves(serving: Serving) -> N
     assert isinstance(sold, Sold) and Served.from_body(Signed.from_bytes(sold.receipt).body).amount == 6 * PRICE
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+    stream.leave()
+    await serving.drained()
     assert money(serving) == (6 * PRICE, 0) and serving.busy == 0
 
 
@@ -184,7 +212,7 @@ async def test_a_stream_that_is_left_is_stopped_and_charged_as_far_as_it_went(se
     got = [await anext(stream)]
     while got[-1] != Piece("b", 2) and got != [Piece("ab", 2)]:
         got.append(await anext(stream))
-    await stream.aclose()
+    stream.leave()
     await serving.drained()
     assert stub(serving).stopped.is_set()
     served = last_receipt(serving)
@@ -195,13 +223,113 @@ async def test_a_stream_that_is_left_is_stopped_and_charged_as_far_as_it_went(se
 async def test_a_stream_that_is_left_before_anything_came_costs_nothing(serving: Serving) -> None:
     priced, reservation = await paid(serving)
     stream = serving.stream(priced, reservation)
-    first = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+    first = asyncio.create_task(anext(stream))
     await asyncio.to_thread(stub(serving).begun.wait, WAIT_S)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
+    stream.leave()
     await serving.drained()
     assert money(serving) == (0, 0) and serving.busy == 0
+
+
+async def test_a_stream_that_nobody_begins_to_read_costs_nothing_and_holds_no_place(serving: Serving) -> None:
+    for ceiling in (100, 200, 300):
+        stub(serving).stopped.clear()
+        serving.stream(*await paid(serving, ceiling, f"0x{ceiling:064x}")).leave()
+        await serving.drained()
+        assert stub(serving).stopped.is_set()
+    assert money(serving) == (0, 0) and serving.busy == 0
+
+
+async def test_a_piece_that_was_noted_and_not_given_out_is_not_charged(serving: Serving) -> None:
+    stub(serving).pieces = ["ab"]
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    with held(serving.till.ledger) as waits:
+        reading = asyncio.create_task(anext(stream))
+        await asyncio.to_thread(waits.wait, WAIT_S)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        stream.leave()
+    await serving.drained()
+    assert money(serving) == (0, 0) and serving.busy == 0
+
+
+async def test_a_reader_who_leaves_at_the_end_is_charged_once_for_the_whole(serving: Serving) -> None:
+    stub(serving).pieces = ["ab"]
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    assert await anext(stream) == Piece("ab", 2)
+    with held(serving.till.ledger) as waits:
+        reading = asyncio.create_task(anext(stream))
+        stub(serving).go_on.set()
+        await asyncio.to_thread(waits.wait, WAIT_S)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        stream.leave()
+    await serving.drained()
+    assert last_receipt(serving).finish == "length" and money(serving) == (7 * PRICE, 0)
+    assert serving._left == set(), "nobody tried to end it twice"
+
+
+async def test_a_request_that_is_cancelled_while_it_pays_keeps_nothing(serving: Serving) -> None:
+    with held(serving.till.ledger) as waits:
+        paying = asyncio.create_task(paid(serving))
+        await asyncio.to_thread(waits.wait, WAIT_S)
+        paying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await paying
+    await serving.drained()
+    assert money(serving) == (0, 0) and serving.busy == 0
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_request_that_ends_while_the_disk_is_full_is_ended_when_there_is_room(
+    serving: Serving, streamed: bool
+) -> None:
+    stub(serving).pieces = ["ab"]
+    priced, reservation = await paid(serving)
+    if streamed:
+        stream = serving.stream(priced, reservation)
+        assert await anext(stream) == Piece("ab", 2)
+        query_only(serving.till.ledger, 1)
+        stream.leave()
+    else:
+        query_only(serving.till.ledger, 1)
+        stub(serving).go_on.set()
+        with pytest.raises(InferenceError, match="cannot be used"):
+            await serving.answer(priced, reservation)
+    await serving.drained()
+    with pytest.raises(InferenceError, match="cannot be used"):
+        serving.end_left()
+    query_only(serving.till.ledger, 0)
+    assert money(serving) == (0, 100) and serving.busy == 0
+    _, under_way = await paid(serving, 300, "0x" + "bb" * 32)
+    serving.end_left()
+    assert money(serving) == (7 * PRICE if streamed else 0, 100), "the request under way is left alone"
+    serving.till.ledger.release(under_way)
+
+
+async def test_an_answer_whose_reader_stops_and_stays_is_charged_in_time(serving: Serving) -> None:
+    """A payer could else hold its streams open until it has withdrawn what they would have cost."""
+    serving.till.terms = replace(serving.till.terms, timeout_s=0)
+    stub(serving).pieces = ["ab"]
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    assert await anext(stream) == Piece("ab", 2)
+    stub(serving).go_on.set()
+    async with asyncio.timeout(WAIT_S):
+        while (now := money(serving)) != (7 * PRICE, 0):
+            assert now == (0, 100)
+            await asyncio.sleep(0.01)
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+    stream.leave()
+    await serving.drained()
+    assert last_receipt(serving).finish == "interrupted" and serving._left == set()
 
 
 async def test_a_stream_that_fails_is_charged_as_far_as_it_was_sent(serving: Serving) -> None:
@@ -212,6 +340,7 @@ async def test_a_stream_that_fails_is_charged_as_far_as_it_was_sent(serving: Ser
     stub(serving).go_on.set()
     with pytest.raises(InferenceError, match="It broke"):
         await anext(stream)
+    stream.leave()
     await serving.drained()
     assert money(serving) == (8 * PRICE, 0) and last_receipt(serving).finish == "interrupted"
 
@@ -224,6 +353,34 @@ async def test_a_full_server_takes_no_payment(serving: Serving) -> None:
     stub(serving).go_on.set()
     await asyncio.gather(serving.answer(*first), serving.answer(*second))
     await paid(serving, 400, "0x" + "dd" * 32)
+
+
+async def test_channels_that_do_not_exist_leave_places_to_those_that_pay(serving: Serving) -> None:
+    """A voucher for a channel that was never opened costs nothing, and looking for the channel takes a moment."""
+    stub(serving).go_on.set()
+    await serving.answer(*await paid(serving))
+    strange = channel_id(OTHER, SERVER, ZERO, DELAY_S)
+    forged = payment(0, payer=OTHER, voucher=sign_voucher(strange, 100, VOUCHERS, OTHER_KEY))
+    looking, go_on = threading.Event(), threading.Event()
+    read = serving.till._read
+
+    def slow(channel: bytes) -> ChannelFacts | None:
+        if channel == strange:
+            looking.set()
+            assert go_on.wait(WAIT_S)
+        return read(channel)
+
+    serving.till._read = slow
+    serving.till.ledger.observe(facts(deposited=10_000, read_at=0.0))
+    asked = serving.priced(question("0x" + "ee" * 32))
+    strangers = [asyncio.create_task(serving.pay(asked, forged)) for _ in range(5)]
+    await asyncio.to_thread(looking.wait, WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        await serving.answer(*await paid(serving, 200, "0x" + "bb" * 32))
+    go_on.set()
+    said = await asyncio.gather(*strangers, return_exceptions=True)
+    assert sorted(type(error).__name__ for error in said) == ["OverloadError"] * 4 + ["PaymentRefused"]
+    assert serving.busy == 0 and serving._strangers == 0
 
 
 async def test_a_refused_payment_takes_no_place(serving: Serving) -> None:

@@ -468,9 +468,9 @@ def test_a_requested_withdrawal_counts_as_spent_and_is_settled_before_it_is_due(
     paid = ask(payer, server).receipt.amount
     channel = find_channel(payer.run, payer.key.address, SERVER_KEY.address)
     request_withdrawal(payer.run, channel)
-    wait_for(lambda: site.settled(channel.channel_id) == paid)
     with wire(server) as connection, pytest.raises(PaymentError, match="does not hold enough"):
         payer.ask(connection, Ask("more", max_tokens=8), replace(limits(), deposit=None))
+    wait_for(lambda: site.settled(channel.channel_id) == paid)
     with pytest.raises(ContractError) as early:
         withdraw(payer.run, channel)
     assert early.value.name == "WithdrawalNotDue"

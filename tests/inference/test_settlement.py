@@ -10,7 +10,7 @@ import pytest
 
 from commonweight.chain.structs import VoucherClaim
 from commonweight.chain.types import Receipt
-from commonweight.errors import ContractError, RpcUnavailable
+from commonweight.errors import ContractError, RpcUnavailable, TransactionStuck
 from commonweight.protocol.vouchers import sign_voucher
 from inference.metering import Ledger, Reservation
 from inference.settlement import MAX_CLAIMS, Settled, Settler, claim_of
@@ -27,6 +27,15 @@ class StubPayments(StubChain):
     refuses: set[bytes] = field(default_factory=set)
     asset_error: str = ""
     dies: bool = False
+    stuck: bool = False
+    waiting: list[list[VoucherClaim]] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Wait for what was sent before, in vain while the chain is stuck."""
+        if self.waiting and self.stuck:
+            raise TransactionStuck("A transaction from before was sent and is not mined")
+        while self.waiting:
+            self._mine(self.waiting.pop(0))
 
     def settle(self, claims: Sequence[VoucherClaim]) -> Receipt:
         if self.asset_error:
@@ -35,12 +44,18 @@ class StubPayments(StubChain):
             if claim.channel_id in self.refuses or claim.amount <= self.channels[claim.channel_id].settled:
                 raise ContractError("BadSignature", "settle was refused", "BadSignature (position 0)")
         self.sent.append(list(claims))
-        for claim in claims:
-            before = self.channels[claim.channel_id]
-            self.channels[claim.channel_id] = replace(before, settled=claim.amount)
+        if self.stuck:
+            self.waiting.append(list(claims))
+            raise TransactionStuck("settle was sent and is not mined")
+        self._mine(claims)
         if self.dies:
             raise RpcUnavailable("No endpoint answers")
         return Receipt(b"\x01" * 32, 1, b"\x02" * 32, 0, 0, None, ())
+
+    def _mine(self, claims: Sequence[VoucherClaim]) -> None:
+        for claim in claims:
+            before = self.channels[claim.channel_id]
+            self.channels[claim.channel_id] = replace(before, settled=claim.amount)
 
 
 @dataclass
@@ -51,6 +66,7 @@ class Scene:
     chain: StubPayments
     now: float = 0.0
     least: int = 0
+    every_s: float = 60.0
 
     def __post_init__(self) -> None:
         self.settler = self.new_settler()
@@ -61,8 +77,8 @@ class Scene:
             return None if found is None else self.ledger.observe(found)
 
         return Settler(
-            self.ledger, refresh, self.chain.settle, every_s=60.0, threshold=500, least=self.least,  # type: ignore[arg-type]
-            clock=lambda: self.now,
+            self.ledger, refresh, self.chain.settle, self.chain.clear,  # type: ignore[arg-type]
+            every_s=self.every_s, threshold=500, least=self.least, clock=lambda: self.now,
         )  # fmt: skip
 
     def sent(self, done: list[Settled]) -> list[list[VoucherClaim]]:
@@ -88,6 +104,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(Ledger(tmp_path / "ledger.sqlite"), StubPayments())
     yield made
     made.ledger.close()
+
+
+@pytest.fixture
+def patient(scene: Scene) -> Scene:
+    """One whose time does not come in a test."""
+    scene.every_s = 1e9
+    scene.settler = scene.new_settler()
+    return scene
 
 
 def test_many_payers_are_settled_in_one_transaction_for_what_they_were_charged(scene: Scene) -> None:
@@ -128,15 +152,88 @@ def test_a_withdrawal_that_would_take_what_was_charged_is_answered_at_once(scene
     assert (done.channels, done.amount) == (1, 40), "the other channel can wait"
 
 
-def test_a_withdrawal_that_leaves_enough_is_answered_before_it_is_due(scene: Scene) -> None:
+def test_a_withdrawal_that_leaves_enough_is_answered_before_it_is_due(patient: Scene) -> None:
+    scene = patient
     scene.charge(A, 100, 40)
     due = 1_000_000 + DELAY_S
     scene.chain.channels[A] = replace(scene.chain.channels[A], withdrawal_amount=500, withdrawal_at=due)
     assert scene.settler.settle_due() == []
     scene.chain.channels[A] = replace(scene.chain.channels[A], chain_time=due - DELAY_S // 2)
+    scene.now += DELAY_S / 8
     assert [s.amount for s in scene.settler.settle_due()] == [40]
     scene.charge(A, 200, 40)
+    scene.now += DELAY_S / 8
     assert scene.settler.settle_due() == [], "what was charged later is not in danger"
+
+
+def test_a_channel_that_owes_is_read_at_a_pace_at_which_no_withdrawal_is_missed(patient: Scene) -> None:
+    for channel in (A, B):
+        patient.charge(channel, 100, 40)
+    for _ in range(102):
+        patient.now += DELAY_S / 8 / 100
+        assert patient.settler.settle_due() == []
+    assert patient.chain.reads == 4, "when it was first seen to owe something, and an eighth of its delay later"
+    leaving = replace(patient.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    patient.chain.channels[A] = leaving
+    begun, step = patient.now, DELAY_S / 16
+    while not (done := patient.settler.settle_due()):
+        patient.now += step
+    assert [(s.channels, s.amount) for s in done] == [(1, 40)] and patient.now - begun <= DELAY_S / 8 + step
+
+
+def test_a_withdrawal_that_something_else_has_seen_is_answered_without_another_reading(patient: Scene) -> None:
+    patient.charge(A, 100, 40)
+    assert patient.settler.settle_due() == [] and patient.chain.reads == 1
+    leaving = replace(patient.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    patient.ledger.observe(leaving)
+    assert [s.amount for s in patient.settler.settle_due()] == [40]
+
+
+def test_a_failed_reading_is_made_up_for_at_the_next_tick(patient: Scene) -> None:
+    patient.charge(A, 100, 40)
+    patient.chain.failure = RpcUnavailable("No endpoint answers")
+    with pytest.raises(RpcUnavailable):
+        patient.settler.settle_due()
+    patient.chain.failure = None
+    leaving = replace(patient.chain.channels[A], withdrawal_amount=970, withdrawal_at=1_000_000 + DELAY_S)
+    patient.chain.channels[A] = leaving
+    assert [s.amount for s in patient.settler.settle_due()] == [40]
+
+
+def test_what_cannot_be_settled_makes_nothing_due_and_is_not_read(patient: Scene) -> None:
+    """One channel that the chain refuses would else have a transaction sent for whatever crumbs came meanwhile."""
+    patient.least = 10
+    patient.settler = patient.new_settler()
+    patient.charge(A, 900, 900)
+    patient.ledger.refuse(A, "BadSignature")
+    for number in range(100, 200):
+        patient.charge(number.to_bytes(32, "big"), 9, 9)
+    patient.charge(B, 100, 40)
+    for _ in range(10):
+        assert patient.settler.settle_due() == []
+        patient.now += 1
+    assert patient.chain.reads == 1, "of the one that can be settled"
+
+
+def test_a_debt_that_no_deposit_covers_makes_nothing_due(patient: Scene) -> None:
+    patient.charge(A, 900, 900)
+    patient.chain.channels[A] = replace(patient.chain.channels[A], deposited=0)
+    patient.charge(B, 100, 40)
+    assert patient.settler.settle_due() == []
+
+
+def test_a_settlement_in_time_that_fails_is_tried_at_once_again(scene: Scene) -> None:
+    scene.charge(A, 100, 40)
+    assert scene.settler.settle_due() == []
+    scene.now = 60.0
+    scene.chain.asset_error = "EnforcedPause"
+    with pytest.raises(ContractError):
+        scene.settler.settle_due()
+    scene.chain.asset_error = ""
+    assert [s.amount for s in scene.settler.settle_due()] == [40]
+    scene.charge(A, 200, 40)
+    scene.now = 61.0
+    assert scene.settler.settle_due() == []
 
 
 def test_a_crash_after_the_transaction_was_mined_settles_nothing_twice(scene: Scene) -> None:
@@ -160,6 +257,22 @@ def test_a_crash_before_the_transaction_was_sent_settles_on_the_next_start(scene
     assert [s.amount for s in scene.new_settler().settle_all()] == [40]
 
 
+def test_what_waits_to_be_mined_is_not_sent_again_beside_it(scene: Scene) -> None:
+    """Each copy would be mined in the end, and pay gas for settling nothing."""
+    scene.charge(A, 100, 40)
+    scene.chain.stuck = True
+    scene.now = 60.0
+    for _ in range(3):
+        with pytest.raises(TransactionStuck):
+            scene.settler.settle_due()
+    with pytest.raises(TransactionStuck):
+        scene.new_settler().settle_all()
+    scene.chain.stuck = False
+    scene.charge(A, 200, 30)
+    assert [s.amount for s in scene.settler.settle_due()] == [30]
+    assert [[claim.amount for claim in claims] for claims in scene.chain.sent] == [[40], [70]]
+
+
 def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> None:
     for channel in (A, B):
         scene.charge(channel, 100, 40)
@@ -169,6 +282,17 @@ def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> Non
     refused = scene.ledger.account(A)
     assert refused is not None and "BadSignature" in refused.refused
     assert scene.settler.settle_all() == []
+
+
+@pytest.mark.parametrize("at", [0, 17, MAX_CLAIMS - 1])
+def test_one_bad_voucher_among_many_costs_a_handful_of_transactions(scene: Scene, at: int) -> None:
+    for number in range(MAX_CLAIMS):
+        scene.charge(number.to_bytes(32, "big"), 10, 5)
+    scene.chain.refuses.add(at.to_bytes(32, "big"))
+    done = scene.settler.settle_all()
+    assert sum(s.channels for s in done) == MAX_CLAIMS - 1 and len(done) <= 6, "each time half of what is left"
+    refused = scene.ledger.account(at.to_bytes(32, "big"))
+    assert refused is not None and refused.refused and scene.settler.settle_all() == []
 
 
 @pytest.mark.parametrize("name", ["SafeERC20FailedOperation", "EnforcedPause", "DepositsOpen", "PoolFull"])

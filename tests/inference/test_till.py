@@ -51,7 +51,7 @@ def till(tmp_path: Path, chain: StubChain) -> Iterator[Till]:
 def refused(till: Till, made: Payment) -> str:
     with pytest.raises(PaymentRefused) as error:
         till.accept(made, offer(till), REQUEST, "")
-    assert till.ledger.accounts() == [], "a refused payment reserves nothing"
+    assert till.ledger.open_requests() == [], "a refused payment reserves nothing"
     return error.value.code
 
 
@@ -151,6 +151,15 @@ def test_without_the_chain_a_reading_serves_for_half_the_withdrawal_delay(till: 
     assert refused(till, payment(100)) == Reason.STATE_READ_FAILED
     till.ledger.observe(facts(read_at=facts().read_at - DELAY_S / 2 + 10))
     assert isinstance(till.accept(payment(100), offer(till), REQUEST, ""), Reservation)
+
+
+def test_a_chain_that_cannot_be_read_is_not_waited_for_by_each_request(till: Till, chain: StubChain) -> None:
+    """Each waits as long as an RPC endpoint may take, one after the other."""
+    till.ledger.observe(facts(read_at=facts().read_at - 1001))
+    chain.failure = RpcUnavailable("No endpoint answers")
+    for number in range(1, 6):
+        assert isinstance(till.accept(payment(100 * number), offer(till), f"0x{number:064x}", ""), Reservation)
+    assert chain.reads == 1
 
 
 def test_a_repeated_request_is_delivered_again(till: Till) -> None:

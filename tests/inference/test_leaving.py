@@ -1,0 +1,259 @@
+"""Clients that go at any moment of a stream: no place stays taken, nothing stays reserved, what was sent is charged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from commonweight.protocol.x402 import HEADER_SIGNATURE
+from inference.answers import text_sha256
+from inference.api import ServedModel, _Api, build_app
+from inference.checkpoint import Attested
+from inference.receipts import read_receipt
+from inference.serving import Serving
+from inference.settings import ServeSettings
+from tests.inference.parts import (
+    CHANNEL,
+    DOCUMENTS,
+    PRICE,
+    SERVER,
+    SERVER_KEY,
+    TERMS,
+    StubChain,
+    facts,
+    make_till,
+    payment,
+)
+from tests.inference.test_serving import StubGenerator
+
+pytestmark = pytest.mark.unit
+PROMPT_TOKENS, MAX_TOKENS, PLACES = 18, 4, 3
+TEXT = "abcd"
+MAXIMUM = (PROMPT_TOKENS + MAX_TOKENS) * PRICE
+WAIT_S = 60.0
+MODEL = ServedModel("tiny", Attested(TERMS.checkpoint, "cid", 0, 0, 0))
+SETTINGS = ServeSettings("", (), "", Path(), None, Path())
+
+
+@pytest_asyncio.fixture
+async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
+    till = make_till(tmp_path, StubChain({CHANNEL: facts(deposited=10**9)}))
+    workers = ThreadPoolExecutor(2)
+    generator = StubGenerator()
+    generator.pieces = list(TEXT)
+    made = Serving(
+        generator, till, workers,  # type: ignore[arg-type]
+        key=SERVER_KEY, documents=DOCUMENTS, max_tokens=50, max_at_once=PLACES,
+    )  # fmt: skip
+    yield made
+    generator.go_on.set()
+    await made.drained()
+    workers.shutdown()
+    till.ledger.close()
+
+
+@pytest.fixture
+def app(serving: Serving) -> ASGIApp:
+    return build_app(serving, MODEL, SETTINGS)
+
+
+@pytest.fixture(params=["app", "response"])
+def either(request: pytest.FixtureRequest, app: ASGIApp, serving: Serving) -> ASGIApp:
+    """The application, whose middleware takes in one message more, or the response as it is."""
+
+    async def response(scope: Scope, receive: Receive, send: Send) -> None:
+        answered = await _Api(serving, MODEL, SETTINGS).chat(Request(scope, receive))
+        await answered(scope, receive, send)
+
+    return app if request.param == "app" else response
+
+
+def stub(serving: Serving) -> StubGenerator:
+    assert isinstance(serving.generator, StubGenerator)
+    return serving.generator
+
+
+def request(serving: Serving, number: int) -> tuple[bytes, str]:
+    """The body of a streamed chat and its payment; the voucher covers `number` requests."""
+    chat = [{"role": "user", "content": "1"}]
+    body = {"model": "tiny", "messages": chat, "max_tokens": MAX_TOKENS, "seed": number, "stream": True}
+    terms = serving.till.requirements(PROMPT_TOKENS, MAX_TOKENS)
+    return json.dumps(body).encode(), payment(number * MAXIMUM).to_header(terms)
+
+
+async def settled(serving: Serving) -> None:
+    """Wait until everything has ended; then no place is taken and nothing reserved."""
+    async with asyncio.timeout(WAIT_S):
+        await serving.drained()
+    assert serving.busy == 0
+    assert serving.till.ledger.open_requests() == []
+
+
+def charged(serving: Serving) -> list[int]:
+    """The completion tokens of each receipt, all of which are right."""
+    tokens, total = [], 0
+    for data in serving.till.ledger.receipts(CHANNEL, 0, 1000):
+        served, _ = read_receipt(data, DOCUMENTS, SERVER)
+        total += (PROMPT_TOKENS + served.completion_tokens) * PRICE
+        assert (served.prompt_tokens, served.cumulative) == (PROMPT_TOKENS, total)
+        assert served.answer_sha256 == text_sha256(TEXT[: served.completion_tokens]), "what was sent, and no more"
+        tokens.append(served.completion_tokens)
+    account = serving.till.ledger.account(CHANNEL)
+    assert account is not None and (account.charged, account.reserved) == (total, 0)
+    return tokens
+
+
+async def ask_and_leave(app: ASGIApp, serving: Serving, number: int, after: int) -> str:
+    """Ask over ASGI and leave when so many messages have come; the text that they had."""
+    body, header = request(serving, number)
+    left = asyncio.Event()
+    told: list[Message] = []
+    asked = False
+
+    async def receive() -> Message:
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if not left.is_set():
+            told.append(message)
+        if len(told) >= after:
+            left.set()
+        await asyncio.sleep(0)
+
+    if after == 0:
+        left.set()
+    path = "/v1/chat/completions"
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(HEADER_SIGNATURE.lower().encode(), header.encode())], "client": ("x", 1), "server": ("x", 2),
+    }  # fmt: skip
+    async with asyncio.timeout(WAIT_S):
+        await app(scope, receive, send)
+    return text_of(b"".join(message.get("body", b"") for message in told))
+
+
+def text_of(stream: bytes) -> str:
+    """The text in the whole events of a stream."""
+    text = ""
+    for line in stream.split(b"\n\n")[:-1]:
+        if line.startswith(b"data: {") and (choices := json.loads(line[6:]).get("choices")):
+            text += choices[0]["delta"].get("content") or ""
+    return text
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+async def test_a_client_that_leaves_before_the_first_piece_pays_nothing(
+    either: ASGIApp, serving: Serving, after: int
+) -> None:
+    """At once, when the answer's head has come, and at the chunk that opens a chat."""
+    stub(serving).pieces = []
+    for number in range(1, 2 * PLACES):
+        assert await ask_and_leave(either, serving, number, after) == ""
+        await settled(serving)
+    assert charged(serving) == []
+
+
+async def test_a_client_that_leaves_in_the_middle_pays_for_what_was_sent(either: ASGIApp, serving: Serving) -> None:
+    for number in range(1, 2 * PLACES):
+        got = await ask_and_leave(either, serving, number, after=3)
+        assert got
+        await settled(serving)
+        assert charged(serving)[-1] >= len(got)
+
+
+async def test_one_that_stays_pays_for_all(app: ASGIApp, serving: Serving) -> None:
+    stub(serving).go_on.set()
+    assert await ask_and_leave(app, serving, 1, after=1000) == TEXT
+    await settled(serving)
+    assert charged(serving) == [len(TEXT)]
+
+
+# --- over sockets ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp) -> AsyncIterator[uvicorn.Server]:
+    """uvicorn while it serves."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not serving.done()
+        await asyncio.sleep(0.01)
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def quiet(server: uvicorn.Server, serving: Serving) -> None:
+    """Wait until no connection and no handler is left; then all has ended."""
+    async with asyncio.timeout(WAIT_S):
+        while server.server_state.connections or server.server_state.tasks:
+            assert server.started
+            await asyncio.sleep(0.001)
+    await settled(serving)
+
+
+async def connect(
+    server: uvicorn.Server, body: bytes, header: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection whose end is a reset, with the request sent."""
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{HEADER_SIGNATURE}: {header}\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    await writer.drain()
+    return reader, writer
+
+
+@pytest.mark.parametrize(("until", "pieces", "least"), [(b"assistant", [], 0), (b'"content":"a', list(TEXT), 1)])
+async def test_a_connection_that_is_reset_holds_nothing(
+    app: ASGIApp, serving: Serving, until: bytes, pieces: list[str], least: int
+) -> None:
+    stub(serving).pieces = pieces
+    async with listening(app) as server:
+        for number in range(1, 2 * PLACES):
+            reader, writer = await connect(server, *request(serving, number))
+            async with asyncio.timeout(WAIT_S):
+                await reader.readuntil(until)
+            writer.close()
+            await quiet(server, serving)
+    assert len(charged(serving)) == (2 * PLACES - 1 if least else 0) and all(n >= least for n in charged(serving))
+
+
+async def test_connections_that_are_reset_at_any_moment_hold_nothing(app: ASGIApp, serving: Serving) -> None:
+    stub(serving).go_on.set()
+    async with listening(app) as server:
+        for number in range(1, 61):
+            _, writer = await connect(server, *request(serving, number))
+            for _ in range(number):  # at another step of the server each time
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.0005 * (number % 20))
+            writer.close()
+            await quiet(server, serving)
+        reader, writer = await connect(server, *request(serving, 1000))
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"[DONE]")
+        writer.close()
+        await quiet(server, serving)
+    assert charged(serving)[-1] == len(TEXT)
