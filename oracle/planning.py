@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isqrt
 
 from commonweight.chain.structs import RunParams
 from commonweight.protocol.canonical import MAX_BYTES
@@ -51,9 +52,14 @@ def ready_members(
     )
 
 
-def most_members(signers: int) -> int:
-    """How many members a round can have so that its record and its roster can be read."""
-    return min(MAX_MEMBERS, _DOCUMENT_BYTES // (_MEMBER_BYTES + _RECEIPT_BYTES * signers + _PART_BYTES))
+def most_members(signers: int, topology: str) -> int:
+    """How many members a round can have so that its record and its roster can be read. In a butterfly each reduces a
+    part as large as any other's; in a star the coordinator reduces all, and one part would do.
+    """
+    each = _MEMBER_BYTES + _RECEIPT_BYTES * signers
+    if topology == "star":
+        return min(MAX_MEMBERS, _DOCUMENT_BYTES // (each + _PART_BYTES))
+    return (isqrt(each * each + 4 * _PART_BYTES * _DOCUMENT_BYTES) - each) // (2 * _PART_BYTES)
 
 
 def part_count(members: int, signers: int, blocks: int) -> int:
@@ -78,7 +84,7 @@ def make_plan(
     anchor_by_ms = commit_by_ms + params.anchor_window * 1000
     exchange_by_ms = anchor_by_ms + _BLOCK_MS + pace.exchange_ms
     number = 1 if previous is None else previous.round + 1
-    if len(members) > (most := most_members(signers)):
+    if len(members) > (most := most_members(signers, config.training.topology)):
         first = number * most % len(members)
         members = [*members[first:], *members[:first]][:most]
     parts = part_count(len(members), signers, block_count(config.model.parameters(), config.training.block))

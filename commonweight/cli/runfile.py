@@ -108,6 +108,7 @@ data = {manifest_cid = "", manifest_sha256 = ""}   # `commonweight data prepare 
 # replay_rate_bps = 10000     # share of a newcomer's rounds of which a segment is replayed
 # replay_rate_min_bps = 1000  # the least that honest history brings it down to
 # contribution_rate_bps = 1000
+# state_wait_ms = 21340       # for a drawn state to come; by default 10 s and what two take at 20 Mbit/s
 # [config.serving]
 # price_per_token = "1000000000000"   # smallest units of the asset
 # max_completion_tokens = 256

@@ -8,7 +8,7 @@ configuration.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
@@ -211,8 +211,8 @@ class RunConfig:
     @classmethod
     def parse(cls, value: Mapping[str, Json]) -> "RunConfig":
         """Reads an object, filling in defaults: a model of `{"preset": name}` takes its sizes from the preset, a run
-        in bfloat16 wider tolerances, one that sends signs alone lower bounds of likeness; a run on private shards
-        scores every payload.
+        in bfloat16 wider tolerances, one that sends signs alone lower bounds of likeness, one on private shards scores
+        every payload; and a drawn state may take the longer to come the larger the model is.
 
         Raises ConfigError that names the field.
         """
@@ -242,6 +242,9 @@ class RunConfig:
             raise ConfigError(
                 "The run configuration is wrong", f"{where}: {first['msg']}", "correct that field"
             ) from error
+        if isinstance(rules, dict) and "state_wait_ms" not in rules:
+            wait_ms = usual_state_wait_ms(config.model.parameters())
+            config = replace(config, verification=replace(config.verification, state_wait_ms=wait_ms))
         config._check()
         return config
 
@@ -323,6 +326,13 @@ class RunConfig:
         real_between("verification.tolerance_rel_l2", self.verification.tolerance_rel_l2, 0.0, 1.0)
         real_between("verification.tolerance_norm_ratio", self.verification.tolerance_norm_ratio, 0.0, 1.0)
         real_between("verification.max_part_norm", self.verification.max_part_norm, 1e-6, 1e18)
+
+
+def usual_state_wait_ms(parameters: int) -> int:
+    """How long a signer waits for drawn states unless a run says otherwise: ten seconds, and what two of them, 16 bytes
+    a parameter each, take at 20 Mbit/s.
+    """
+    return min(10**9, 10_000 + -(-2 * 16 * parameters * 8 * 1000 // 20_000_000))
 
 
 def _adapter() -> TypeAdapter[RunConfig]:

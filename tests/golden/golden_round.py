@@ -93,7 +93,7 @@ def config_json(codec: str = "int8", method: str = "clipped-mean", error_feedbac
             "aggregation": {"method": method},
             "min_members": 2,
         },
-        "verification": {"contribution_rate_bps": 6_000},
+        "verification": {"contribution_rate_bps": 6_000, "state_wait_ms": 10_000},
     }
 
 

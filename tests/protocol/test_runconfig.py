@@ -37,6 +37,17 @@ def test_a_run_in_bfloat16_has_wider_tolerances_unless_it_names_its_own() -> Non
     assert RunConfig.load(own.to_bytes()) == own
 
 
+def test_a_drawn_state_may_take_as_long_as_it_takes_on_a_thin_link_unless_a_run_says_otherwise() -> None:
+    wait_ms = RunConfig.parse(MINIMAL).verification.state_wait_ms
+    states = 2 * 16 * PRESETS["nano"].parameters()
+    assert wait_ms - 10_000 == pytest.approx(states * 8 / 20e6 * 1000, abs=1)
+    large = RunConfig.parse({**MINIMAL, "model": {"preset": "1B"}})
+    assert large.verification.state_wait_ms > 1000 * wait_ms / 2
+    own = RunConfig.parse({**MINIMAL, "verification": {"state_wait_ms": 5000}})
+    assert own.verification.state_wait_ms == 5000
+    assert RunConfig.load(large.to_bytes()) == large
+
+
 def test_a_run_on_private_shards_scores_everything_and_credits_what_it_names() -> None:
     public = RunConfig.parse(MINIMAL)
     assert (public.private, public.credit_bps, public.verification.contribution_rate_bps) == (False, 10_000, 1_000)
