@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from commonweight.audit.epochs import Reported
 from commonweight.audit.findings import Findings
 from commonweight.audit.replay import Replay
+from commonweight.audit.times import BlockTimes
 from commonweight.chain.events import RoundAnchored
 from commonweight.chain.run import Run
 from commonweight.chain.types import Block
@@ -68,6 +69,10 @@ class EvidenceAudit:
     config: RunConfig
     found: dict[int, Evidence] = field(default_factory=dict)
     earned: dict[int, EpochCredits] = field(default_factory=dict)
+    times: BlockTimes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.times = BlockTimes(self.run.chain, self.run.first_block, self.block)
 
     def check(self, reported: Reported) -> None:
         """Check one report's evidence under the names above."""
@@ -256,8 +261,8 @@ class EvidenceAudit:
         return exposure(epoch, closings, finals, self.run.params.dispute_period, floor)
 
     def _seed(self, anchor_by_s: int) -> Seed | None:
-        block = self.run.chain.first_block_after(anchor_by_s, finalized=False)
-        return None if block is None or block.number > self.block.number else Seed(block.number, block.hash)
+        block = self.times.first_after(anchor_by_s)
+        return None if block is None else Seed(block.number, block.hash)
 
     def _prover(self, facts: Facts) -> Callable[[Offence], None]:
         numel = Layout.from_model(self.config.model).numel

@@ -11,6 +11,7 @@ import pytest
 
 from commonweight.audit.findings import AuditReport
 from commonweight.audit.verify import verify
+from commonweight.chain.client import Chain
 from commonweight.chain.events import ReportSubmitted
 from commonweight.chain.keys import Key
 from commonweight.chain.local import start_local
@@ -388,6 +389,12 @@ def test_a_run_that_no_factory_of_ours_created_is_refuted(run: Staged) -> None:
     factory = run.world.deployment.factory.address
     run.run.chain.rpc("anvil_setCode", factory, "0x00")
     assert problems(verify(settings_of(run)))["deployment-code", ""] == "refuted"
+
+
+def test_the_draws_of_rounds_do_not_depend_on_how_far_a_node_is(run: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, early = Chain.block, run.run.chain.block(run.run.first_block)
+    monkeypatch.setattr(Chain, "block", lambda self, *asked: block(self, *asked) if asked else early)
+    assert problems(verify(settings_of(run))) == {}
 
 
 def test_no_node_no_run_and_no_store_are_errors_by_name(run: Staged) -> None:
