@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +120,21 @@ def evidence_blocks(staged: Staged) -> list[Path]:
     reports = staged.run.events_of(ReportSubmitted)
     cid = parse_cid(next(event.report.evidence_cid for event in reports if event.epoch == 1))
     return [staged.store.folder / "blocks" / block.cid[-2:] / block.cid for block in staged.store.blocks(cid)]
+
+
+def test_the_evidence_of_one_epoch_is_in_memory_at_a_time(run: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = Evidence.load, list[weakref.ref[Evidence]]()
+
+    def watching(files: Mapping[str, bytes]) -> Evidence:
+        gc.collect()
+        assert [each for each in loaded if each() is not None] == []
+        found = load(files)
+        loaded.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Evidence, "load", watching)
+    assert problems(verify(settings_of(run))) == {}
+    assert len(loaded) == 2
 
 
 def test_a_damaged_byte_anywhere_in_the_stored_evidence_is_found_and_convicts_nobody(run: Staged) -> None:
