@@ -17,7 +17,8 @@ import numpy as np
 
 from commonweight.audit.evidence import EvidenceAudit
 from commonweight.audit.findings import AuditReport, Findings
-from commonweight.audit.lineage import load_checkpoint, published_payload
+from commonweight.audit.lineage import load_checkpoint
+from commonweight.audit.payloads import published_payload
 from commonweight.audit.replay import Replay
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import check_evidence_of_run, opened
