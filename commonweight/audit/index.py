@@ -39,6 +39,7 @@ class EventIndex:
     def __init__(self, run: Run, path: Path | None = None) -> None:
         """Open the index at `path`, or one in memory. Raises UsageError when the file is no index or cannot be used."""
         self._run = run
+        self._path = path
         self._db = sqlite3.connect(path or ":memory:", timeout=60.0)
         try:
             self._db.executescript(_SCHEMA)
@@ -107,7 +108,7 @@ class EventIndex:
             for number, block_hash in self._db.execute(query, (to.number,)):
                 if self._run.chain.block(number).hash != block_hash:
                     return False
-            fix = f"{behind.fix.removesuffix('.')}; or delete the index of events, which is made anew."
+            fix = f"{behind.fix.removesuffix('.')}; or delete {self._path}, which is made anew."
             raise NodeFailed(behind.what, behind.why, fix) from None
 
     def _insert(self, log: Log) -> None:

@@ -170,10 +170,10 @@ def test_an_index_is_kept_when_a_node_does_not_answer_or_is_behind(
     def unreachable(wanted: BlockId | bytes) -> Block:
         raise RpcUnavailable("The chain cannot be reached.", "", "")
 
-    for answers, error in ((unreachable, RpcUnavailable), (behind, NodeFailed)):
+    for answers, error, says in ((unreachable, RpcUnavailable, "reached"), (behind, NodeFailed, "delete .*sqlite")):
         with monkeypatch.context() as broken:
             broken.setattr(chain, "block", answers)
-            with pytest.raises(error):
+            with pytest.raises(error, match=says):
                 EventIndex(run.run, tmp_path / "index.sqlite").advance(before)
     earlier = EventIndex(run.run, tmp_path / "index.sqlite")
     earlier.advance(before)
