@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from commonweight.audit.epochs import Reported
 from commonweight.audit.findings import Findings
 from commonweight.audit.replay import Replay
+from commonweight.audit.times import BlockTimes
 from commonweight.chain.events import RoundAnchored
 from commonweight.chain.run import Run
 from commonweight.chain.types import Block
 from commonweight.errors import ContentUnavailable, FormatError, RuleBroken, StoreError
 from commonweight.exact import offences
 from commonweight.exact.layout import Layout
-from commonweight.protocol.credits import EpochCredits, wage_scaled
+from commonweight.protocol.credits import wage_scaled
 from commonweight.protocol.documents import recover
 from commonweight.protocol.evidence import INDEX, Evidence
 from commonweight.protocol.evidence_check import Facts, Seed, check_evidence
@@ -54,11 +55,30 @@ MAX_TOTAL_BYTES = 1 << 31
 MAX_FILES = 100_001
 MAX_BLOB_BYTES = 1 << 30
 MAX_CONFIG_BYTES = 1 << 20
+Found = Callable[[int, Evidence], None]
+"""Told the evidence of each epoch that could be read, before it is checked."""
+
+
+def ignored(_epoch: int, _evidence: Evidence) -> None:
+    """Takes evidence that nobody looks at again."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What later checks need of an epoch's evidence, which is itself too large to keep for a run's whole life."""
+
+    sha256: str
+    rounds: tuple[int, ...]
+    standing: bytes
 
 
 @dataclass
 class EvidenceAudit:
-    """Checks the evidence of one report after the other, oldest first; keeps what it could read, by epoch."""
+    """Checks the evidence of one report after the other, oldest first.
+
+    By epoch, `kept` is of what it could read, and `credited` of what holds: the credits list. `found` gets the evidence
+    itself.
+    """
 
     run: Run
     store: ContentStore
@@ -66,8 +86,14 @@ class EvidenceAudit:
     block: Block
     findings: Findings
     config: RunConfig
-    found: dict[int, Evidence] = field(default_factory=dict)
-    earned: dict[int, EpochCredits] = field(default_factory=dict)
+    found: Found = ignored
+    kept: dict[int, Kept] = field(default_factory=dict)
+    credited: dict[int, Mapping[int, int]] = field(default_factory=dict)
+    leaders: dict[int, str] = field(default_factory=dict)
+    times: BlockTimes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.times = BlockTimes(self.run.chain, self.run.first_block, self.block)
 
     def check(self, reported: Reported) -> None:
         """Check one report's evidence under the names above."""
@@ -78,7 +104,8 @@ class EvidenceAudit:
             evidence = self._load(reported, subject)
         if evidence is None:
             return
-        self.found[epoch] = evidence
+        self.kept[epoch] = Kept(evidence.sha256, tuple(evidence.rounds), evidence.standing)
+        self.found(epoch, evidence)
         with self.findings.checking(MANIFEST, subject):
             self._check_manifest(reported, subject)
         report = reported.event.report
@@ -120,10 +147,10 @@ class EvidenceAudit:
         except FormatError as problem:
             self.findings.failed(DOCUMENTS, problem, subject)
             return
-        self.earned[reported.event.epoch] = earned
+        credited = self.credited[reported.event.epoch] = dict(earned.credited)
+        self.leaders.update((n, recover(files.plan, facts.domain)) for n, files in evidence.rounds.items())
         for name in passed:
             self.findings.expect(name, True, "", subject)
-        credited = dict(earned.credited)
         self.findings.equal(CREDITS, "the credits list", dict(reported.listed or {}), credited, subject)
         if reported.tree is not None:
             root = {leaf.index: leaf for leaf in evidence.leaves if leaf.C}
@@ -161,14 +188,10 @@ class EvidenceAudit:
         after it are by different signers.
         """
         self.findings.seen(ROUNDS)
-        if len(self.earned) < len(reports):
+        if len(self.credited) < len(reports):
             self.findings.note(ROUNDS, "not all of the evidence holds, or can be had")
             return
-        leaders = {
-            number: recover(files.plan, self.run.oracle.domain())
-            for evidence in self.found.values()
-            for number, files in evidence.rounds.items()
-        }
+        leaders = self.leaders
         anchorers = {a.round: a.anchorer for a in self.replay.anchors if any(a.commitments_root)}
         order, waiting = sorted(leaders), []
         for number, anchorer in sorted(anchorers.items()):
@@ -207,7 +230,7 @@ class EvidenceAudit:
         params, at = self.run.params, reported.event.block
         anchors = [event for event in self.replay.anchors if event.block <= at]
         sets = ((office.since, tuple(map(lower_address, office.signers))) for office in reported.signer_sets)
-        earlier = [self.found[e] for e in self.replay.epochs.finals if e < reported.event.epoch and e in self.found]
+        earlier = [self.kept[e] for e in self.replay.epochs.finals if e < reported.event.epoch and e in self.kept]
         return Facts(
             domain=self.run.oracle.domain(),
             run=self.run.address.lower(),
@@ -219,7 +242,7 @@ class EvidenceAudit:
             roots=lambda number: _roots(anchors, number),
             records_of=lambda number: _records(anchors, number),
             seed=self._seed,
-            credited={number for evidence in earlier for number in evidence.rounds},
+            credited={number for kept in earlier for number in kept.rounds},
             attested=self.replay.epochs.attested_before(reported.event.epoch),
             leaves=reported.leaves,
             accounts={index: account.lower() for index, account in reported.accounts.items()},
@@ -238,7 +261,7 @@ class EvidenceAudit:
         """What the newest of these epochs' evidence says; ContentUnavailable when that was not to be had."""
         if not epochs:
             return Standing()
-        newest = self.found.get(max(epochs))
+        newest = self.kept.get(max(epochs))
         if newest is None:
             raise ContentUnavailable(
                 f"The evidence of epoch {max(epochs)} is not available",
@@ -256,8 +279,8 @@ class EvidenceAudit:
         return exposure(epoch, closings, finals, self.run.params.dispute_period, floor)
 
     def _seed(self, anchor_by_s: int) -> Seed | None:
-        block = self.run.chain.first_block_after(anchor_by_s, finalized=False)
-        return None if block is None or block.number > self.block.number else Seed(block.number, block.hash)
+        block = self.times.first_after(anchor_by_s)
+        return None if block is None else Seed(block.number, block.hash)
 
     def _prover(self, facts: Facts) -> Callable[[Offence], None]:
         numel = Layout.from_model(self.config.model).numel

@@ -1,8 +1,9 @@
 """All events of a run's contracts in SQLite, up to a named block.
 
 Logs are kept as the chain gave them, with their decoded fields beside them, so that they can be queried as well as
-replayed. An index on disk is read on from where it ended, after comparing the hash of its last block: on another
-branch of the chain it is made anew.
+replayed. An index on disk is read on from the last page that it has whole, after comparing the hash of the block up to
+which it was being read, the head: on another branch of the chain it is made anew. It is never given up for want of an
+answer.
 """
 
 import json
@@ -17,7 +18,7 @@ from commonweight.chain.client import LOG_PAGE_BLOCKS
 from commonweight.chain.events import ChainEvent, decode_events
 from commonweight.chain.run import Run
 from commonweight.chain.types import Block, Log
-from commonweight.errors import ChainError, UsageError
+from commonweight.errors import NodeFailed, UsageError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -33,11 +34,12 @@ E = TypeVar("E", bound=ChainEvent)
 
 
 class EventIndex:
-    """The events of one run. `block` is the last block that is in it; used from one thread."""
+    """The events of one run up to `block`; used from one thread."""
 
     def __init__(self, run: Run, path: Path | None = None) -> None:
         """Open the index at `path`, or one in memory. Raises UsageError when the file is no index or cannot be used."""
         self._run = run
+        self._path = path
         self._db = sqlite3.connect(path or ":memory:", timeout=60.0)
         try:
             self._db.executescript(_SCHEMA)
@@ -53,7 +55,7 @@ class EventIndex:
         self._db.close()
 
     def advance(self, to: Block, progress: Progress = quiet) -> None:
-        """Read events up to a block. Raises ChainError when the node cannot give them."""
+        """Read events up to a block. Raises ChainError when the node cannot give them, or is behind the index."""
         start = self._resume(to)
         first = start
         while start <= to.number:
@@ -62,8 +64,7 @@ class EventIndex:
             with self._db:
                 for log in logs:
                     self._insert(log)
-                if stop == to.number:
-                    self._remember(to)
+                self._remember(stop, to)
             start = stop + 1
             progress("reading events", start - first, to.number + 1 - first)
         self.block = to.number
@@ -71,9 +72,10 @@ class EventIndex:
     def events(self, kinds: Sequence[type[ChainEvent]] = ()) -> Iterator[ChainEvent]:
         """The events of the given classes, or all, in chain order."""
         names = [kind.__name__ for kind in kinds]
-        where = f"WHERE event IN ({','.join('?' * len(names))})" if names else ""  # placeholders only
-        query = f"SELECT address, topics, data, block, block_hash, tx, log_index FROM logs {where}"  # noqa: S608
-        for row in self._db.execute(query + " ORDER BY block, log_index", names):
+        where = f"AND event IN ({','.join('?' * len(names))})" if names else ""  # placeholders only
+        columns = "address, topics, data, block, block_hash, tx, log_index"
+        query = f"SELECT {columns} FROM logs WHERE block <= ? {where} ORDER BY block, log_index"  # noqa: S608
+        for row in self._db.execute(query, (self.block, *names)):
             address, topics, data, block, block_hash, tx, log_index = row
             cut = tuple(topics[place : place + 32] for place in range(0, len(topics), 32))
             log = Log(address, cut, data, block, block_hash, tx, log_index)
@@ -83,29 +85,31 @@ class EventIndex:
         """The events of one class, in chain order."""
         return [event for event in self.events([kind]) if isinstance(event, kind)]
 
-    def copy_to(self, target: sqlite3.Connection) -> None:
-        """Copy the whole index into another database."""
-        self._db.backup(target)
-
     def _resume(self, to: Block) -> int:
         """The block to read from, after dropping what is not on the chain that ends in `to`."""
         meta = dict(self._db.execute("SELECT key, value FROM meta"))
-        last = int(meta.get("block", -1))
         same_run = meta.get("run") == self._run.address and meta.get("chain_id") == str(self._run.chain.chain_id)
-        if last >= 0 and same_run and last <= to.number and self._on_chain(last, meta["block_hash"]):
+        if same_run and self._on_chain(int(meta.get("head", meta["block"])), bytes.fromhex(meta["block_hash"]), to):
+            last = int(meta["block"])
             with self._db:
-                self._db.execute("DELETE FROM logs WHERE block > ?", (last,))  # of a reading that broke off
+                self._db.execute("DELETE FROM logs WHERE block > ?", (last,))  # of a page that is not whole
             return last + 1
         with self._db:
             self._db.execute("DELETE FROM logs")
             self._db.execute("DELETE FROM meta")
         return self._run.first_block
 
-    def _on_chain(self, number: int, block_hash: str) -> bool:
+    def _on_chain(self, head: int, head_hash: bytes, to: Block) -> bool:
+        """Whether the index is of this chain. Raises NodeFailed when the node has too little of it to tell."""
         try:
-            return self._run.chain.block(number).hash.hex() == block_hash
-        except ChainError:
-            return False
+            return self._run.chain.block(head).hash == head_hash
+        except NodeFailed as behind:
+            query = "SELECT block, block_hash FROM logs WHERE block <= ? ORDER BY block DESC LIMIT 1"
+            for number, block_hash in self._db.execute(query, (to.number,)):
+                if self._run.chain.block(number).hash != block_hash:
+                    return False
+            fix = f"{behind.fix.removesuffix('.')}; or delete {self._path}, which is made anew."
+            raise NodeFailed(behind.what, behind.why, fix) from None
 
     def _insert(self, log: Log) -> None:
         event = next(decode_events([log], self._run.contract_names))
@@ -125,12 +129,14 @@ class EventIndex:
             ),
         )
 
-    def _remember(self, to: Block) -> None:
+    def _remember(self, last: int, head: Block) -> None:
+        """All events up to `last` are in the index: of the chain that ends in `head`, whose hash was known before."""
         values = {
             "run": self._run.address,
             "chain_id": str(self._run.chain.chain_id),
-            "block": str(to.number),
-            "block_hash": to.hash.hex(),
+            "block": str(last),
+            "head": str(head.number),
+            "block_hash": head.hash.hex(),
         }
         self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?,?)", values.items())
 

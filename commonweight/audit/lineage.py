@@ -7,25 +7,23 @@ these, and its manifest has to be the one that was attested. A payload that cann
 available", never verified; the rounds after it are still recomputed from the published checkpoint.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-
-import numpy as np
-import numpy.typing as npt
 
 from commonweight.audit.epochs import CHECKPOINTS, Reported
 from commonweight.audit.evidence import read_config, read_directory
 from commonweight.audit.findings import AuditReport, Findings
+from commonweight.audit.payloads import PublishedPayload
 from commonweight.audit.replay import Replay
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import CONFIGURATION, opened
 from commonweight.chain.run import Run
 from commonweight.errors import ContentUnavailable, FormatError, Incomplete, Refuted, StoreError
+from commonweight.exact.arrays import F32
 from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
-from commonweight.exact.copies import COPY_OF, Shown, coordinates, copies, sampled
+from commonweight.exact.copies import COPY_OF, Shown, coordinates, copies, samples
 from commonweight.exact.layout import Layout
-from commonweight.exact.payload import split_payload
 from commonweight.exact.round import recompute_round
 from commonweight.protocol.attested import Attested, attests
 from commonweight.protocol.evidence import Evidence, RoundFiles
@@ -39,6 +37,7 @@ from commonweight.store.unixfs import add_file
 
 EVIDENCE, ROUNDS, TRACES, ATTESTED = "evidence-files", "rounds-recomputed", "trace-starts", "attested-checkpoints"
 COPIES = "copied-work"
+_AHEAD = 8  # rounds for which payloads are sampled when they are decoded; for later ones they are read again
 
 
 def lineage(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
@@ -61,12 +60,15 @@ def lineage(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
 
 @dataclass(frozen=True)
 class _Counted:
-    """A counted member's work; `first_ms` is the first receipt in time that the evidence holds."""
+    """A counted member's work; `first_ms` is the first receipt in time that the evidence holds, `samples` are of its
+    payload, at the coordinates of a round by the digest of its record.
+    """
 
     plan: Plan
     entry: Counted
     commitment: Commitment
     first_ms: int
+    samples: dict[str, F32] = field(default_factory=dict)
 
 
 def _first_ms(receipts: Iterable[Receipt], commitment: str, plan: Plan) -> int:
@@ -157,7 +159,10 @@ class _Walk:
                 raise Refuted(f"{subject} starts from {record.base}", f"the checkpoint before it is {self.at}")
             raise Incomplete(f"The base of {subject}, checkpoint {record.base}, is not available")
         self._check_traces(subject, files, record, self.held.weights_digest)
-        payloads = {entry.index: self._payload(plan, entry.index, entry.payload_cid) for entry in record.counted}
+        payloads = {}
+        for entry in record.counted:
+            payloads[entry.index] = self._payload(plan, entry)
+            payloads[entry.index].check()
         after = recompute_round(self.config, plan, record, self.held, payloads).checkpoint
         name = self.at
         if record.counted:
@@ -169,8 +174,8 @@ class _Walk:
         self.at, self.held = name, after
         self._check_copies(number, plan, files, record)
 
-    def _payload(self, plan: Plan, index: int, cid: str) -> tuple[bytes, ...]:
-        return published_payload(self.store, self.layout, plan, index, cid)
+    def _payload(self, plan: Plan, entry: Counted) -> PublishedPayload:
+        return PublishedPayload(self.store, self.layout, plan, entry.index, entry.payload_cid)
 
     def _check_traces(self, subject: str, files: RoundFiles, record: Record, base_weights: str) -> None:
         """Each counted member's trace starts from the base with the optimizer state and residual that it last had."""
@@ -198,15 +203,16 @@ class _Walk:
         subject, rule = f"round {number}", self.config.verification
         bodies = {signed.digest: Commitment.from_body(signed.body) for signed in files.commitments}
         receipts = [Receipt.from_body(signed.body) for _, signed in files.receipts]
-        at = coordinates(files.record.digest, self.layout.numel)
         self.recent[number] = [
             _Counted(plan, entry, bodies[entry.commitment], _first_ms(receipts, entry.commitment, plan))
             for entry in record.counted
         ]
         self.recent = {n: works for n, works in self.recent.items() if n >= number - rule.copy_window}
         with self.findings.checking(COPIES, subject):
-            new = [self._shown(work, at) for work in self.recent[number]]
-            old = [self._shown(work, at) for n, works in self.recent.items() if n < number for work in works]
+            self._sample(self.recent[number], [files.record.digest, *self._next_records(number)])
+            new = [self._shown(work, files.record.digest) for work in self.recent[number]]
+            before = [work for n, works in self.recent.items() if n < number for work in works]
+            old = [self._shown(work, files.record.digest) for work in before]
             found = copies(new, old, self.config)
             self.findings.expect(COPIES, True, "", subject)
             for gone in sorted(n for n in self.uncompared if number - rule.copy_window <= n < number):
@@ -226,11 +232,21 @@ class _Walk:
                     what = f"provider {entry.index} was refused for a copy that its payload is not"
                     self.findings.expect(COPIES, False, what, subject)
 
-    def _shown(self, work: _Counted, at: npt.NDArray[np.int64]) -> Shown:
-        parts = self._payload(work.plan, work.entry.index, work.entry.payload_cid)
-        return Shown(
-            work.commitment, work.entry.commitment, work.first_ms, sampled(parts, work.plan, self.layout.numel, at)
-        )
+    def _next_records(self, number: int) -> list[str]:
+        """The records of the rounds in which a round's payloads are compared next, as far as the chain tells them."""
+        ahead = range(number + 1, number + 1 + min(self.config.verification.copy_window, _AHEAD))
+        return [hex32(self.replay.records[n][0].record_hash) for n in ahead if n in self.replay.records]
+
+    def _sample(self, works: Iterable[_Counted], records: Sequence[str]) -> None:
+        places = [coordinates(record, self.layout.numel) for record in records]
+        for work in works:
+            found = samples(self._payload(work.plan, work.entry), work.plan, self.layout.numel, places)
+            work.samples.update(zip(records, found, strict=True))
+
+    def _shown(self, work: _Counted, record: str) -> Shown:
+        if record not in work.samples:
+            self._sample([work], [record])
+        return Shown(work.commitment, work.entry.commitment, work.first_ms, work.samples.pop(record))
 
     def _published(self, record: Record) -> Checkpoint | None:
         """The checkpoint that a record names, from the store, verified by its manifest; None when it is not there."""
@@ -270,16 +286,3 @@ def load_checkpoint(store: ContentStore, layout: Layout, manifest_sha256: str, c
     }
     files = {name: store.get_file(directory, name, size, sha256) for name, (sha256, size) in entries.items()}
     return Checkpoint.from_files(layout, files)
-
-
-def published_payload(store: ContentStore, layout: Layout, plan: Plan, index: int, cid: str) -> tuple[bytes, ...]:
-    """A counted payload's encoded parts by its CID; ContentUnavailable names whose is not to be had, PayloadError
-    says that it is none.
-    """
-    try:
-        data = store.get(parse_cid(cid), 8 * layout.numel + (1 << 20))
-    except ContentUnavailable as gone:
-        raise ContentUnavailable(
-            f"the payload of provider {index} ({cid}) is not available", gone.why, gone.fix
-        ) from gone
-    return split_payload(data, layout.numel, plan.parts, plan.codec, plan.block)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from commonweight.audit.deployment import CODE, check_deployment
-from commonweight.audit.evidence import FILES, EvidenceAudit, read_config
+from commonweight.audit.evidence import FILES, EvidenceAudit, Found, ignored, read_config
 from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.index import EventIndex
 from commonweight.audit.replay import Replay
@@ -100,16 +100,16 @@ def verify(settings: AuditSettings, progress: Progress = quiet) -> AuditReport:
 
 def check_evidence_of_run(
     audit: Opened, replay: Replay, store: ContentStore, findings: Findings, progress: Progress = quiet,
-    up_to: int | None = None,
+    up_to: int | None = None, found: Found = ignored,
 ) -> EvidenceAudit | None:  # fmt: skip
     """Check configuration and evidence of every report that is not void, of those up to an epoch if one is given;
-    None without the run's configuration.
+    None without the run's configuration. `found` gets the evidence of each epoch.
     """
     evidence: EvidenceAudit | None = None
     with findings.checking(CONFIGURATION):
         config = read_config(audit.run, store)
         findings.expect(CONFIGURATION, True, "")
-        evidence = EvidenceAudit(audit.run, store, replay, audit.block, findings, config)
+        evidence = EvidenceAudit(audit.run, store, replay, audit.block, findings, config, found)
     reports = [r for r in replay.final_reports() if up_to is None or r.event.epoch <= up_to]
     for done, reported in enumerate(reports):
         progress("checking evidence", done, len(reports))

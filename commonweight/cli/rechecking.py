@@ -17,6 +17,7 @@ from commonweight.cli.provider import index_named
 from commonweight.cli.replaying import DATA, PRIVATE, STEPS, Replayer, chain_to, training_data, works_of
 from commonweight.errors import UsageError
 from commonweight.protocol.dispute_documents import INCOMPLETE, REFUTED, VERIFIED, JudgedRound, Judgement
+from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Record
 from commonweight.protocol.standing import Standing
@@ -58,31 +59,32 @@ def _evidence(
             f"Epoch {epoch} has no report that counts.", "It is not reported, or void.", "`commonweight run show`"
         )
     listed = reports[-1].listed.get(index, 0)
-    evidence = check_evidence_of_run(audit, replay, store, findings, progress, epoch)
+    counted = dict[int, bool]()  # by round, of the latest evidence that has it
+    epochs = dict[int, int]()
+
+    def look(e: int, of_it: Evidence) -> None:
+        for number, files in of_it.rounds.items():
+            counted[number] = Record.from_body(files.record.body).counted_member(index) is not None
+            epochs[number] = e
+
+    evidence = check_evidence_of_run(audit, replay, store, findings, progress, epoch, look)
     if evidence is None:
         return listed, None, []
-    found, earned = evidence.found.get(epoch), evidence.earned.get(epoch)
+    kept, credited = evidence.kept.get(epoch), evidence.credited.get(epoch)
     named = hex32(reports[-1].event.report.evidence_sha256)
-    if found is None or earned is None or found.sha256 != named:
+    if kept is None or credited is None or kept.sha256 != named:
         return listed, None, []
     since = _since(evidence, reports, epoch, index)
-    rounds = {
-        number: files
-        for e, known in evidence.found.items()
-        if since <= e <= epoch
-        for number, files in known.rounds.items()
-    }
-    records = {number: Record.from_body(files.record.body) for number, files in rounds.items()}
-    counted = [number for number, record in sorted(records.items()) if record.counted_member(index) is not None]
-    return listed, earned.credited.get(index, 0), counted
+    rounds = [number for number in sorted(counted) if counted[number] and epochs[number] >= since]
+    return listed, credited.get(index, 0), rounds
 
 
 def _since(evidence: EvidenceAudit, reports: Sequence[Reported], epoch: int, index: int) -> int:
     """The epoch of the oldest credits that the list of `epoch` may hold: carried ones come from earlier rounds."""
-    earlier = [r.event.epoch for r in reports if r.event.epoch < epoch and r.event.epoch in evidence.found]
+    earlier = [r.event.epoch for r in reports if r.event.epoch < epoch and r.event.epoch in evidence.kept]
     if not earlier:
         return epoch
-    member = Standing.load(evidence.found[max(earlier)].standing).members.get(index)
+    member = Standing.load(evidence.kept[max(earlier)].standing).members.get(index)
     return epoch if member is None or member.since < 0 else member.since
 
 

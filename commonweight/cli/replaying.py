@@ -19,7 +19,8 @@ import numpy as np
 
 from commonweight.audit.evidence import read_config, read_directory
 from commonweight.audit.findings import OK, AuditReport, Findings
-from commonweight.audit.lineage import load_checkpoint, published_payload
+from commonweight.audit.lineage import load_checkpoint
+from commonweight.audit.payloads import published_payload
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import CONFIGURATION, Opened, opened
 from commonweight.cli.provider import index_named

@@ -17,7 +17,8 @@ import numpy as np
 
 from commonweight.audit.evidence import EvidenceAudit
 from commonweight.audit.findings import AuditReport, Findings
-from commonweight.audit.lineage import load_checkpoint, published_payload
+from commonweight.audit.lineage import load_checkpoint
+from commonweight.audit.payloads import published_payload
 from commonweight.audit.replay import Replay
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import check_evidence_of_run, opened
@@ -76,9 +77,15 @@ def rescore(
                 index = index_named(audit.run, provider)
             replay = audit.replay(Findings())
             last = _last(replay, epoch)
-            evidence = check_evidence_of_run(audit, replay, store, findings, progress, last)
-            rounds = {} if evidence is None else _rounds(evidence, replay, epoch, number, findings)
-            attested = evidence is not None and number is None and index is None and last in evidence.earned
+            found = dict[int, Evidence]()
+
+            def choose(e: int, of_it: Evidence) -> None:
+                if e == last or (epoch is None and number in of_it.rounds):
+                    found[e] = of_it
+
+            evidence = check_evidence_of_run(audit, replay, store, findings, progress, last, choose)
+            rounds = {} if evidence is None else _rounds(evidence, found, replay, epoch, number, findings)
+            attested = evidence is not None and number is None and index is None and last in evidence.credited
             if evidence is not None and (attested or any(_scored(files, index) for files in rounds.values())):
                 with findings.checking(DATA), training_data(evidence.config, store, settings.data_dir) as corpus:
                     findings.expect(DATA, True, "")
@@ -87,7 +94,7 @@ def rescore(
                         progress("measuring scores", done, len(rounds))
                         made += scorer.round(files, index)
                     if attested:
-                        scorer.loss(evidence.found[last])
+                        scorer.loss(found[last])
             return audit.report("scores", findings), made
     finally:
         store.close()
@@ -105,17 +112,19 @@ def _last(replay: Replay, epoch: int | None) -> int:
 
 
 def _rounds(
-    evidence: EvidenceAudit, replay: Replay, epoch: int | None, number: int | None, findings: Findings
-) -> dict[int, RoundFiles]:
+    evidence: EvidenceAudit, found: Mapping[int, Evidence], replay: Replay, epoch: int | None, number: int | None,
+    findings: Findings,
+) -> dict[int, RoundFiles]:  # fmt: skip
     """The rounds to look at, ascending, in evidence that holds: its draws and documents are right."""
     epochs = [reported.event.epoch for reported in replay.final_reports()]
     if epoch is not None or number is None:
         epochs = [epochs[-1] if epoch is None else epoch]
     for e in epochs:
-        if e not in evidence.earned:
+        if e not in evidence.credited:
             findings.unavailable(SCORES, "its evidence does not hold, or cannot be had", f"epoch {e}")
-    rounds = {n: files for e in epochs if e in evidence.earned for n, files in evidence.found[e].rounds.items()}
-    if number is not None and number not in rounds and all(e in evidence.earned for e in epochs):
+    holding = [found[e] for e in epochs if e in evidence.credited and e in found]
+    rounds = {n: files for each in holding for n, files in each.rounds.items()}
+    if number is not None and number not in rounds and all(e in evidence.credited for e in epochs):
         where = "any report that counts" if epoch is None else f"the evidence of epoch {epoch}"
         raise UsageError(f"Round {number} is not in {where}.", "", "`commonweight run show` tells the epochs.")
     chosen = {n: rounds[n] for n in sorted(rounds) if number in (None, n)}

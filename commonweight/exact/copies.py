@@ -22,7 +22,7 @@ from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.round_documents import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
 
-__all__ = ["COPY_OF", "Copy", "Shown", "alike", "coordinates", "copies", "memory_steps", "sampled"]
+__all__ = ["COPY_OF", "Copy", "Shown", "alike", "coordinates", "copies", "memory_steps", "sampled", "samples"]
 
 TAG = b"commonweight.copies.v1"
 RUN, RUNS = 64, 1024
@@ -127,9 +127,19 @@ def _shares_a_part(mine: Commitment, other: Commitment) -> bool:
     return mine.index != other.index and any(part.norm2 > 0 and part.digest in theirs for part in mine.parts)
 
 
-def sampled(parts: Sequence[bytes], plan: Plan, numel: int, at: npt.NDArray[np.int64]) -> F32:
+def sampled(parts: Iterable[bytes], plan: Plan, numel: int, at: npt.NDArray[np.int64]) -> F32:
     """A payload's elements at the sampled coordinates; PayloadError when a part does not decode."""
-    ranges = part_ranges(numel, plan.block, plan.parts)
-    pieces = [decode(data, span.size, plan.codec, plan.block) for data, span in zip(parts, ranges, strict=True)]
-    whole: F32 = np.concatenate(pieces)[at]
-    return whole
+    return samples(parts, plan, numel, [at])[0]
+
+
+def samples(
+    parts: Iterable[bytes], plan: Plan, numel: int, places: Sequence[npt.NDArray[np.int64]]
+) -> list[F32]:  # fmt: skip
+    """The same at several rounds' coordinates, ascending each, from one decoding of a part after the other."""
+    found: list[list[F32]] = [[] for _ in places]
+    for data, span in zip(parts, part_ranges(numel, plan.block, plan.parts), strict=True):
+        x = decode(data, span.size, plan.codec, plan.block)
+        for pieces, at in zip(found, places, strict=True):
+            start, stop = np.searchsorted(at, (span.start, span.stop))
+            pieces.append(x[at[start:stop] - span.start])
+    return [np.concatenate(pieces) for pieces in found]

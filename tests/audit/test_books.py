@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from commonweight.audit.replay import Replay
 from commonweight.audit.verify import Opened
 from commonweight.chain.client import Chain
 from commonweight.chain.events import ChainEvent
-from commonweight.chain.types import Log
-from commonweight.errors import RpcUnavailable
+from commonweight.chain.types import Block, BlockId, Log
+from commonweight.errors import NodeFailed, RpcUnavailable
 from tests.audit.staging import Staged
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
@@ -114,16 +115,29 @@ def test_the_index_keeps_events_with_their_place(run: Staged) -> None:
     assert all(isinstance(value, str | list | dict | bool) for value in texts.values())
 
 
-def test_a_reading_that_broke_off_is_repeated(run: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def pages(chain: Chain, monkeypatch: pytest.MonkeyPatch, size: int = 2000) -> list[tuple[int, int]]:
+    """The pages of logs that an index asks for from now on, by first and last block."""
+    asked, logs = list[tuple[int, int]](), chain.logs
+
+    def noting(addresses: list[str], topics: tuple[()], first: int, last: int) -> Iterator[Log]:
+        asked.append((first, last))
+        return logs(addresses, topics, first, last)
+
+    monkeypatch.setattr(chain, "logs", noting)
+    monkeypatch.setattr("commonweight.audit.index.LOG_PAGE_BLOCKS", size)
+    return asked
+
+
+def test_a_reading_that_broke_off_goes_on_where_it_did(
+    run: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chain = run.run.chain
-    head, logs = chain.block(), chain.logs
-    monkeypatch.setattr("commonweight.audit.index.LOG_PAGE_BLOCKS", 2)
+    head, asked = chain.block(), pages(chain, monkeypatch, 2)
     index = EventIndex(run.run, tmp_path / "index.sqlite")
-    index.advance(chain.block(run.run.first_block))
-    begun = len(list(index.events()))
+    logs = chain.logs
 
     def failing(addresses: list[str], topics: tuple[()], first: int, last: int) -> Iterator[Log]:
-        if last == head.number:
+        if len(asked) == 9:
             raise RpcUnavailable("The chain cannot be reached.", "", "")
         return logs(addresses, topics, first, last)
 
@@ -131,8 +145,58 @@ def test_a_reading_that_broke_off_is_repeated(run: Staged, tmp_path: Path, monke
         broken.setattr(chain, "logs", failing)
         with pytest.raises(RpcUnavailable):
             index.advance(head)
-    assert len(list(index.events())) > begun
     index.close()
     again = EventIndex(run.run, tmp_path / "index.sqlite")
     again.advance(head)
+    assert asked[9][0] == asked[8][1] + 1, "not from the first block"
+    assert len(asked) == len(set(asked)), "no page twice"
     assert list(again.events()) == list(run.run.events(to_block=head.number))
+
+
+def test_an_index_is_kept_when_a_node_does_not_answer_or_is_behind(
+    run: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = run.run.chain
+    head, whole = chain.block(), list(run.run.events())
+    before = chain.block(whole[-1].block - 1)
+    EventIndex(run.run, tmp_path / "index.sqlite").advance(head)
+    asked, block = pages(chain, monkeypatch), chain.block
+
+    def behind(wanted: BlockId | bytes) -> Block:
+        if wanted == head.number:
+            raise NodeFailed(f"The node has no block {wanted}.", "It is behind.", "Wait, or use another RPC address.")
+        return block(wanted)
+
+    def unreachable(wanted: BlockId | bytes) -> Block:
+        raise RpcUnavailable("The chain cannot be reached.", "", "")
+
+    for answers, error, says in ((unreachable, RpcUnavailable, "reached"), (behind, NodeFailed, "delete .*sqlite")):
+        with monkeypatch.context() as broken:
+            broken.setattr(chain, "block", answers)
+            with pytest.raises(error, match=says):
+                EventIndex(run.run, tmp_path / "index.sqlite").advance(before)
+    earlier = EventIndex(run.run, tmp_path / "index.sqlite")
+    earlier.advance(before)
+    assert list(earlier.events()) == [event for event in whole if event.block <= before.number]
+    later = EventIndex(run.run, tmp_path / "index.sqlite")
+    later.advance(head)
+    assert list(later.events()) == whole
+    assert asked == []
+
+
+def test_an_index_of_a_chain_that_began_anew_is_made_anew(
+    run: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a development chain does, to which the run was deployed again: it is shorter than the old one."""
+    chain = run.run.chain
+    head, first = chain.block(), run.run.first_block
+    EventIndex(run.run, tmp_path / "index.sqlite").advance(head)
+    with sqlite3.connect(tmp_path / "index.sqlite") as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'head'", (str(head.number + 100),))
+        db.execute("UPDATE logs SET block_hash = ?", (bytes(32),))
+    db.close()
+    asked = pages(chain, monkeypatch)
+    index = EventIndex(run.run, tmp_path / "index.sqlite")
+    index.advance(head)
+    assert asked[0] == (first, head.number)
+    assert list(index.events()) == list(run.run.events(to_block=head.number))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from commonweight.audit.lineage import lineage
-from commonweight.exact.copies import Copy
+from commonweight.exact.copies import Copy, Shown, copies
 from commonweight.protocol.evidence import RoundFiles
 from commonweight.protocol.records import Record
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import Cid, FolderStore
 from tests.audit.conftest import settings_of
 from tests.audit.staging import Staged
 from tests.audit.test_verify import by_signer, in_round
@@ -68,6 +72,39 @@ def test_a_payload_that_the_own_store_has_damaged_is_unavailable_and_convicts_no
     assert cid in found["rounds-recomputed", "round 3"][1]
     assert ("rounds-recomputed", "round 4") not in found
     assert {verdict for verdict, _ in found.values()} == {"unavailable"}
+
+
+def compared(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[tuple[int, int, bytes]], Counter[str]]:  # fmt: skip
+    """The samples by which likeness was judged, by round and index, and how often each payload was read."""
+    seen, read, original = list[tuple[int, int, bytes]](), Counter[str](), FolderStore.read
+
+    def looking(new: Sequence[Shown], old: Iterable[Shown], config: RunConfig) -> Mapping[int, Copy]:
+        old = list(old)
+        seen.extend((shown.commitment.round, shown.commitment.index, shown.sample.tobytes()) for shown in [*new, *old])
+        return copies(new, old, config)
+
+    def counting(store: FolderStore, cid: Cid, max_bytes: int) -> Iterator[bytes]:
+        read[cid] += 1
+        return original(store, cid, max_bytes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("commonweight.audit.lineage.copies", looking)
+        patched.setattr(FolderStore, "read", counting)
+        assert lineage(settings_of(staged)).verdict == "verified"
+    return seen, Counter({cid: read[cid] for number in range(1, 5) for cid in payload_cids(staged, number)})
+
+
+def test_payloads_are_sampled_once_for_all_rounds_in_which_they_are_compared(
+    run: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, read = compared(run, monkeypatch)
+    assert set(read.values()) == {4}, "checked, hashed, reduced, and sampled"
+    monkeypatch.setattr("commonweight.audit.lineage._AHEAD", 0)  # as when another record was anchored before it
+    again, more = compared(run, monkeypatch)
+    assert again == seen
+    assert [more[cid] for cid in payload_cids(run, 1)] == [4 + 3] * len(payload_cids(run, 1))
 
 
 def test_without_the_store_nothing_is_verified(run: Staged, tmp_path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from commonweight.audit.findings import AuditReport
 from commonweight.audit.verify import verify
+from commonweight.chain.client import Chain
 from commonweight.chain.events import ReportSubmitted
 from commonweight.chain.keys import Key
 from commonweight.chain.local import start_local
@@ -117,6 +120,21 @@ def evidence_blocks(staged: Staged) -> list[Path]:
     reports = staged.run.events_of(ReportSubmitted)
     cid = parse_cid(next(event.report.evidence_cid for event in reports if event.epoch == 1))
     return [staged.store.folder / "blocks" / block.cid[-2:] / block.cid for block in staged.store.blocks(cid)]
+
+
+def test_the_evidence_of_one_epoch_is_in_memory_at_a_time(run: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = Evidence.load, list[weakref.ref[Evidence]]()
+
+    def watching(files: Mapping[str, bytes]) -> Evidence:
+        gc.collect()
+        assert [each for each in loaded if each() is not None] == []
+        found = load(files)
+        loaded.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Evidence, "load", watching)
+    assert problems(verify(settings_of(run))) == {}
+    assert len(loaded) == 2
 
 
 def test_a_damaged_byte_anywhere_in_the_stored_evidence_is_found_and_convicts_nobody(run: Staged) -> None:
@@ -388,6 +406,12 @@ def test_a_run_that_no_factory_of_ours_created_is_refuted(run: Staged) -> None:
     factory = run.world.deployment.factory.address
     run.run.chain.rpc("anvil_setCode", factory, "0x00")
     assert problems(verify(settings_of(run)))["deployment-code", ""] == "refuted"
+
+
+def test_the_draws_of_rounds_do_not_depend_on_how_far_a_node_is(run: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, early = Chain.block, run.run.chain.block(run.run.first_block)
+    monkeypatch.setattr(Chain, "block", lambda self, *asked: block(self, *asked) if asked else early)
+    assert problems(verify(settings_of(run))) == {}
 
 
 def test_no_node_no_run_and_no_store_are_errors_by_name(run: Staged) -> None:

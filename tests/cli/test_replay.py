@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commonweight.audit.lineage import load_checkpoint, published_payload
+from commonweight.audit.lineage import load_checkpoint
+from commonweight.audit.payloads import published_payload
 from commonweight.audit.settings import AuditSettings
 from commonweight.cli.replaying import decoded_payload, replay_work
 from commonweight.cli.rescoring import LOSS, SCORES, rescore
