@@ -15,6 +15,7 @@ from commonweight.errors import (
     PeerUnreachable,
     ProtocolViolation,
 )
+from commonweight.net import tcp
 from commonweight.net.identity import (
     Caller,
     Identity,
@@ -24,7 +25,7 @@ from commonweight.net.identity import (
     peer_certificate_sha256,
 )
 from commonweight.net.limits import Limits
-from commonweight.net.server import Reply, no_delay
+from commonweight.net.server import Reply
 from commonweight.net.stream import Stream
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
 from commonweight.net.tunnel import Tunnel, is_multiaddr, parse_multiaddr
@@ -67,7 +68,7 @@ async def connect(
         async with asyncio.timeout(timeout_s):
             stream = await _open(address, tunnel)
             wire = Wire(stream, limits, Traffic(traffic), address)
-            no_delay(stream.transport.get_extra_info("socket"))
+            tcp.prepare(stream.transport.get_extra_info("socket"))
             caller = await _greet(wire, stream, expect, identity, limits)
     except TimeoutError:
         _drop(wire)
@@ -118,7 +119,11 @@ async def _greet(wire: Wire, stream: Stream, expect: str, identity: Identity, li
 
 
 class Peer:
-    """An open connection to a peer. `caller` is who it proved to be; counters are in `traffic`."""
+    """An open connection to a peer. `caller` is who it proved to be; counters are in `traffic`.
+
+    A call that nothing at all was heard of in its time makes the connection suspect: it takes no new calls, and ends
+    with those that still wait on it.
+    """
 
     def __init__(self, wire: Wire, caller: Caller, address: str, limits: Limits) -> None:
         self.caller = caller
@@ -129,12 +134,14 @@ class Peer:
         self._ids = itertools.count(1)
         self._calls: dict[int, _Call] = {}
         self._problem: PeerError | None = None
+        self._suspect = False
+        self._long = 0  # calls with a long body, for which the receiver may have no room yet
         self._reading = asyncio.create_task(self._read())
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone; a new one has to be made then."""
-        return self._problem is not None or self._wire.closing
+        """Whether the connection is gone, or may be; a new one has to be made then."""
+        return self._problem is not None or self._suspect or self._wire.closing
 
     @property
     def bytes_sent(self) -> int:
@@ -166,6 +173,9 @@ class Peer:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         call = self._calls[number] = _Call(method, max_reply, answer)
         header: JsonObject = {"id": number, "method": method, "params": params or {}}
+        heard = self._wire.arrived
+        long = len(body) > _BULK_BYTES
+        self._count_long(long)
         sending = asyncio.create_task(self._wire.send(header, body, method))
         either: set[asyncio.Future[None] | asyncio.Future[Reply]] = {sending, answer}
         try:
@@ -176,8 +186,10 @@ class Peer:
                     await sending
                 return await answer
         except TimeoutError:
+            self._suspect |= sending.done() and self._wire.arrived == heard
             raise PeerTimeout(f"{self.address} did not answer {method} within {timeout_s:g} s") from None
         finally:
+            self._count_long(-long)
             sending.cancel()  # if it has begun, half a frame is out and the connection ends
             await asyncio.gather(sending, return_exceptions=True)
             if answer.done() and not answer.cancelled():
@@ -185,8 +197,16 @@ class Peer:
                 answer.exception()  # seen, also when the sending failed first
             else:
                 call.answer = None  # a late reply is read and dropped
-                if len(self._calls) > _MAX_ABANDONED:
-                    self._wire.abort()
+            unused = self._suspect and all(waiting.answer is None for waiting in self._calls.values())
+            if unused or len(self._calls) > _MAX_ABANDONED:
+                self._wire.abort()
+
+    def _count_long(self, change: int) -> None:
+        """A receiver without room leaves a long body unread for a while, which is no sign of a dead path."""
+        if change:
+            self._long += change
+            unread_s = self._limits.handler_s + self._limits.frame_s
+            self._wire.allow_silence(unread_s if self._long else tcp.SILENT_S)
 
     async def ping(self, timeout_s: float = 10.0) -> int:
         """Round-trip time of an empty request, in microseconds."""

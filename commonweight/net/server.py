@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from commonweight.errors import CommonweightError, PeerError, PeerRefused, PeerTimeout
+from commonweight.net import tcp
 from commonweight.net.door import Door, Guest
 from commonweight.net.identity import Caller, Certificate, Identity, check_client_hello, new_certificate, server_hello
 from commonweight.net.limits import Budget, Limits, RateLimiter
@@ -192,7 +193,7 @@ class Server:
 
     async def _secure(self, connection: socket.socket, where: str) -> Wire:
         loop = asyncio.get_running_loop()
-        no_delay(connection)
+        tcp.prepare(connection)
         _, stream = await loop.connect_accepted_socket(
             Stream,
             connection,
@@ -366,12 +367,6 @@ class Server:
     def _count_as(self, header: JsonObject) -> str:
         name = str(header.get("method"))
         return name if name in self._methods else "unknown"
-
-
-def no_delay(connection: socket.socket) -> None:
-    """Short frames leave at once; where the socket is not TCP they do so anyhow."""
-    if connection.family in (socket.AF_INET, socket.AF_INET6):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _open_files() -> int:
