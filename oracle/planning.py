@@ -19,9 +19,10 @@ HEARTBEAT_MS = 15_000
 GATHER_MS = 3_000
 _BLOCK_MS = 1_500
 _DOCUMENT_BYTES = MAX_BYTES - (1 << 20)
-_MEMBER_BYTES, _RECEIPT_BYTES, _PART_BYTES = 2560, 576, 192
-"""At the most of a round's record and roster: for each member, with each signer's receipt, and with each part, which
-means a digest, a norm, and the link by which its reducer had it.
+_MEMBER_BYTES, _RECEIPT_BYTES, _PART_BYTES = 2560, 576, 320
+"""At the most of a round's record, of its roster, and of what proves the record false, which is plan, record and
+commitments: for each member, with each signer's receipt, and with each part, which means two digests, a norm, and the
+link by which its reducer had it.
 """
 
 
@@ -52,12 +53,12 @@ def ready_members(
 
 
 def most_members(signers: int) -> int:
-    """How many members a round can have so that its record and its roster can be read."""
+    """How many members a round can have so that its record, its roster and evidence can be read."""
     return min(MAX_MEMBERS, _DOCUMENT_BYTES // (_MEMBER_BYTES + _RECEIPT_BYTES * signers + _PART_BYTES))
 
 
 def part_count(members: int, signers: int, blocks: int) -> int:
-    """Into how many parts the vector is cut: one for each member, as far as record and roster can be read."""
+    """Into how many parts the vector is cut: one for each member, as far as all of the round can be read."""
     room = _DOCUMENT_BYTES // members - _MEMBER_BYTES - _RECEIPT_BYTES * signers
     return max(1, min(members, blocks, room // _PART_BYTES))
 

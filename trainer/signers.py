@@ -17,8 +17,7 @@ from commonweight.errors import (
     PeerUnreachable,
     SignatureError,
 )
-from commonweight.net import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Reply
-from commonweight.net.blobs import sizes_of
+from commonweight.net import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Reply, offences
 from commonweight.protocol.canonical import JsonObject, loads
 from commonweight.protocol.documents import Signed, recover, verify
 from commonweight.protocol.fields import U32, Fields
@@ -264,10 +263,11 @@ class Signers:
 
     async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
         """Report an offence, with its blobs, to every signer."""
-        params: JsonObject = {"offence": offence.to_body(), "blobs": sizes_of(blobs)}
-        body = b"".join(blobs.values())
+        index_size, body = await asyncio.to_thread(offences.pack, offence, blobs)
+        params: JsonObject = {"index_size": index_size}
+        patience_s = 3 * _CALL_S + len(body) / _SLOWEST_BPS
         answers = await asyncio.gather(
-            *(self._call(signer, "offence", params, body) for signer in self._order), return_exceptions=True
+            *(self._call(signer, "offence", params, body, patience_s) for signer in self._order), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):

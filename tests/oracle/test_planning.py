@@ -10,7 +10,8 @@ from commonweight.protocol.canonical import MAX_BYTES, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.exchange_documents import MOST_MEASURED
 from commonweight.protocol.fields import U32
-from commonweight.protocol.records import Commitment, Counted, MeasuredLink, Plan, Receipt, Record
+from commonweight.protocol.offences import Blob
+from commonweight.protocol.records import Commitment, Counted, MeasuredLink, Plan, PlanMember, Receipt, Record
 from oracle.pace import Pace
 from oracle.planning import make_plan, most_members, part_count
 from tests.oracle.office import RUN, Chain, Office
@@ -48,6 +49,12 @@ def test_record_and_roster_of_as_many_as_a_plan_takes_can_be_read(members: int, 
     )
     one = len(dumps(each.to_json())) + signers * (len(dumps(golden("receipts").to_json())) + 70) + 200
     assert one * members < MAX_BYTES
+    plan = golden("plans")
+    planned = tuple(PlanMember(i, 100_000, 2**50, 2**50) for i in indices)
+    whole = replace(Plan.from_body(plan.body), members=planned, reducers=(U32,) * parts, backups=(U32,) * parts)
+    named = Blob(f"part-{U32}", digest, cid).to_json()
+    evidence = [Signed(Plan.KIND, whole.to_body(), plan.signature).to_bytes(), raw, dumps(named) * members]
+    assert sum(map(len, evidence)) + (len(each.to_bytes()) + 200) * members < MAX_BYTES, "so can what proves it false"
     assert Receipt.from_body(receipt.body)
 
 
