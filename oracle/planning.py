@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from commonweight.chain.structs import RunParams
-from commonweight.protocol.canonical import MAX_BYTES
+from commonweight.protocol.capacity import most_members, part_count
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.parts import block_count
-from commonweight.protocol.records import MAX_MEMBERS, Plan, PlanMember
+from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import next_data_start
 from oracle.db import Member
@@ -18,12 +18,6 @@ from oracle.watch import View
 HEARTBEAT_MS = 15_000
 GATHER_MS = 3_000
 _BLOCK_MS = 1_500
-_DOCUMENT_BYTES = MAX_BYTES - (1 << 20)
-_MEMBER_BYTES, _RECEIPT_BYTES, _PART_BYTES = 2560, 576, 320
-"""At the most of a round's record, of its roster, and of what proves the record false, which is plan, record and
-commitments: for each member, with each signer's receipt, and with each part, which means two digests, a norm, and the
-link by which its reducer had it.
-"""
 
 
 def bounds(params: RunParams, config: RunConfig) -> Bounds:
@@ -50,17 +44,6 @@ def ready_members(
         and member.slow_until_ms <= now_ms
         and member.seen_ms > absent.get(index, -1)
     )
-
-
-def most_members(signers: int) -> int:
-    """How many members a round can have so that its record, its roster and evidence can be read."""
-    return min(MAX_MEMBERS, _DOCUMENT_BYTES // (_MEMBER_BYTES + _RECEIPT_BYTES * signers + _PART_BYTES))
-
-
-def part_count(members: int, signers: int, blocks: int) -> int:
-    """Into how many parts the vector is cut: one for each member, as far as all of the round can be read."""
-    room = _DOCUMENT_BYTES // members - _MEMBER_BYTES - _RECEIPT_BYTES * signers
-    return max(1, min(members, blocks, room // _PART_BYTES))
 
 
 def make_plan(

@@ -19,6 +19,7 @@ from commonweight.errors import (
 )
 from commonweight.net import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Reply, offences
 from commonweight.protocol.canonical import JsonObject, loads
+from commonweight.protocol.capacity import MOST_RECEIPTS
 from commonweight.protocol.documents import Signed, recover, verify
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
@@ -284,8 +285,12 @@ class Signers:
         """A roster whose commitments have a receipt by a signer in office; anchors by others are left out."""
         f = Fields(loads(data, _MAX_DOCUMENT), "roster")
         commitments, receipts, anchors = (
-            [Signed.from_json(item) for item in f.items(name, 0, 4 * MAX_MEMBERS)]
-            for name in ("commitments", "receipts", "anchors")
+            [Signed.from_json(item) for item in f.items(name, 0, most)]
+            for name, most in (
+                ("commitments", 4 * MAX_MEMBERS),
+                ("receipts", MOST_RECEIPTS),
+                ("anchors", 4 * MAX_MEMBERS),
+            )
         )
         peers = f.objects("members", _read_peer, 0, MAX_MEMBERS)
         receipted = {receipt.commitment for receipt in self._genuine(Receipt, receipts)}
