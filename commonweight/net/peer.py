@@ -4,7 +4,10 @@ import asyncio
 import ipaddress
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakValueDictionary
 
 from commonweight.errors import (
     AuthenticationError,
@@ -126,6 +129,8 @@ class Peer:
     """
 
     def __init__(self, wire: Wire, caller: Caller, address: str, limits: Limits) -> None:
+        self.on_end: Callable[[], object] = _nothing
+        """Called when the connection is over."""
         self.caller = caller
         self.address = address
         self.traffic = wire.traffic
@@ -232,6 +237,7 @@ class Peer:
             self._fail(problem)
         finally:
             self._wire.abort()
+            self.on_end()
 
     async def _admit(self, header: JsonObject, size: int) -> None:
         call = self._calls.get(_number(header))
@@ -279,7 +285,7 @@ class Dialer:
         self.limits = limits or Limits()
         self.traffic = traffic
         self._peers: dict[tuple[str, str, bool], Peer] = {}
-        self._turns: dict[tuple[str, str, bool], asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[tuple[str, str, bool], asyncio.Lock] = WeakValueDictionary()
 
     async def peer(self, address: str, expect: str, timeout_s: float = 15.0, *, bulk: bool = False) -> Peer:
         """The open connection to `expect` at an address, or a new one; raises as `connect` does."""
@@ -293,7 +299,13 @@ class Dialer:
                 tunnel=self.tunnel,
             )  # fmt: skip
             self._peers[target] = peer
+            peer.on_end = partial(self._forget, target, peer)
             return peer
+
+    def _forget(self, target: tuple[str, str, bool], peer: Peer) -> None:
+        """A connection is over: nothing stays of an address that is not used any more."""
+        if self._peers.get(target) is peer:
+            del self._peers[target]
 
     async def call(
         self,
@@ -384,6 +396,10 @@ def _refused(header: JsonObject) -> PeerRefused:
 def _number(header: JsonObject) -> int:
     value = header.get("id")
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _nothing() -> None:
+    """What follows the end of a connection that nobody keeps."""
 
 
 def _drop(wire: Wire | None) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
+import weakref
 
 import pytest
 
@@ -170,6 +172,24 @@ async def test_a_dialer_keeps_a_connection_and_makes_a_new_one_when_it_is_lost()
     assert len(calls) == 6
     await dialer.close()
     await second.close()
+
+
+async def test_a_dialer_keeps_nothing_of_connections_that_are_over() -> None:
+    dialer = Dialer(identity())
+    for end in ("server", "suspicion"):
+        server = Server(identity(SERVER_KEY, "signer", None), METHODS, authorise)
+        host, port = await server.start("127.0.0.1", 0)
+        peer = weakref.ref(await dialer.peer(f"{host}:{port}", SERVER))
+        if end == "suspicion":
+            with pytest.raises(PeerTimeout):
+                await dialer.call(f"{host}:{port}", SERVER, "hold", timeout_s=0.1)
+        await server.close()
+        async with asyncio.timeout(20):
+            while dialer._peers or peer() is not None:
+                await asyncio.sleep(0.01)
+                gc.collect()
+    assert not dialer._turns
+    await dialer.close()
 
 
 class Router:
