@@ -7,21 +7,22 @@ the rules.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from commonweight.errors import CommonweightError, PeerRefused, RuleBroken, SignatureError
 from commonweight.exact.codecs import encoded_size
-from commonweight.net import MAX_ADDRESS, Caller, Limits, Method, Reply, Request, Server, connect
-from commonweight.net.blobs import BODY_LIMIT, read_size, split_blobs
+from commonweight.net import MAX_ADDRESS, Caller, Limits, Method, Reply, Request, Server, connect, offences
+from commonweight.net.blobs import BODY_LIMIT
 from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.fields import U32, Fields
-from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Anchor, Commitment, PartMessage, Plan, Receipt, Result, open_signed
 from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
 from oracle.planning import HEARTBEAT_MS
 from oracle.rounds import Doc
+from oracle.seat import in_thread
 from oracle.signers_api import LONGEST_POLL_MS, SignersApi, Voting
 from oracle.uploads import Uploads
 
@@ -307,9 +308,9 @@ class Api:
     async def offence(self, request: Request) -> Reply:
         """A lie that a member has seen, with its evidence."""
         f = Fields(request.params, "offence")
-        offence, sizes = Offence.from_body(f.take("offence")), f.objects("blobs", read_size, 0, 4096)
+        index_size = f.integer("index_size", 0, len(request.body))
         f.done()
-        await self._offending.take(offence, split_blobs(request.body, sizes))
+        await self._offending.take(*await in_thread(partial(offences.unpack, request.body, index_size)))
         return Reply()
 
     # --- checks ------------------------------------------------------------------------------------------------------

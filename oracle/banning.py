@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Mapping
 
 from commonweight.errors import ContractError, RuleBroken
-from commonweight.net.blobs import sizes_of
+from commonweight.net import offences
 from commonweight.protocol.canonical import JsonObject
-from commonweight.protocol.documents import Ban, Signed
+from commonweight.protocol.documents import Ban, Signed, document_digest
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import sign_digest
 from commonweight.protocol.offences import Offence
@@ -19,6 +19,7 @@ from oracle.votes import ask_vote
 
 _TURN_MS = 6_000
 _VOTE_S = 20.0
+_SLOWEST_BPS = 1 << 20  # bytes per second of the slowest link between signers that evidence is given time for
 FOUND, BANNED = "found", "banned"
 
 
@@ -55,11 +56,12 @@ class Banning:
     async def _gather(self, row: OffenceRow) -> bool:
         document = self._seat.db.document(row.digest)
         assert document is not None
-        signed = Signed.from_bytes(document.signed)
+        offence = Offence.from_body(Signed.from_bytes(document.signed).body)
         ban = self._offending.ban_of(row)
-        blobs = await self._offending.blobs_of(Offence.from_body(signed.body))
+        blobs = await self._offending.blobs_of(offence)
+        evidence = await in_thread(lambda: offences.pack(offence, blobs))
         votes = {self._seat.address: self._sign(ban)}
-        asked = [self._ask(peer, ban, signed, blobs) for peer in self._desk.peers]
+        asked = [self._ask(peer, ban, evidence) for peer in self._desk.peers]
         for vote in await asyncio.gather(*asked):
             if vote is not None:
                 votes[vote[0]] = vote[1]
@@ -80,21 +82,24 @@ class Banning:
         self._not_before_ms = self._seat.now_ms() + _TURN_MS  # until the registry says so at a finalised block
         return True
 
-    async def _ask(self, peer: str, ban: Ban, offence: Signed, blobs: Mapping[str, bytes]) -> tuple[str, bytes] | None:
-        params: JsonObject = {"ban": ban.to_body(), "offence": offence.to_json(), "blobs": sizes_of(blobs)}
-        digest, body = ban.digest(self._seat.domain), b"".join(blobs.values())
-        return await ask_vote(self._desk, peer, "ban", params, digest, timeout_s=_VOTE_S, body=body)
+    async def _ask(self, peer: str, ban: Ban, evidence: tuple[int, bytes]) -> tuple[str, bytes] | None:
+        index_size, body = evidence
+        params: JsonObject = {"ban": ban.to_body(), "index_size": index_size}
+        patience_s = _VOTE_S + len(body) / _SLOWEST_BPS
+        return await ask_vote(
+            self._desk, peer, "ban", params, ban.digest(self._seat.domain), timeout_s=patience_s, body=body
+        )
 
-    async def vote(self, body: JsonObject, signed: Signed, blobs: Mapping[str, bytes]) -> bytes:
+    async def vote(self, body: JsonObject, offence: Offence, blobs: Mapping[str, bytes]) -> bytes:
         """Sign another signer's ban when its offence is proven. Raises RuleBroken or OffenceError."""
-        ban, offence = Ban.from_body(body), Offence.from_body(signed.body)
+        ban, digest = Ban.from_body(body), document_digest(offence.to_body())
         await self._offending.take(offence, blobs)
         right = Ban(
-            self._desk.view.config_digest, -1 if offence.index is None else offence.index, digest_bytes(signed.digest),
+            self._desk.view.config_digest, -1 if offence.index is None else offence.index, digest_bytes(digest),
             self._offending.until(),
         )  # fmt: skip
         if ban != right:
-            raise RuleBroken("wrong-ban", "A ban does not follow from its offence", signed.digest)
+            raise RuleBroken("wrong-ban", "A ban does not follow from its offence", digest)
         return self._sign(ban)
 
     def _sign(self, ban: Ban) -> bytes:

@@ -32,6 +32,7 @@ class Offending:
         self._seat = desk.seat
         self._log = logger("offences")
         self._one_at_a_time = asyncio.Lock()
+        self._lies: set[tuple[str | None, str, int]] = set()  # of signers, by rule and round, since this one's start
 
     def known(self, member: int, round_: int) -> bool:
         """Whether an offence of this member in this round is proven already."""
@@ -53,12 +54,14 @@ class Offending:
             self._log.warning("not proven", rule=rule, member=member, round=round_, error=str(error))
 
     async def take(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
-        """Prove an offence and keep it, one for each member and round; the others add nothing.
+        """Prove an offence and keep it, one for each member and round, and for each rule that a signer has broken in a
+        round; the others add nothing, and evidence about many members is long.
 
         Raises OffenceError, or another FormatError, when it proves nothing.
         """
         async with self._one_at_a_time:
-            if offence.index is not None and self.known(offence.index, offence.round):
+            lie = (offence.signer, offence.rule, offence.round)
+            if lie in self._lies or (offence.index is not None and self.known(offence.index, offence.round)):
                 return
             await in_thread(lambda: check(offence, blobs, self.context()))
             for blob in offence.blobs:
@@ -66,6 +69,8 @@ class Offending:
                 if made != blob:
                     raise OffenceError("A blob of an offence has another CID than it names", blob.name)
             self._keep(offence)
+            if offence.signer is not None:
+                self._lies.add(lie)
 
     async def blobs_of(self, offence: Offence) -> dict[str, bytes]:
         """The bytes that an offence names, from this disk or the store. Raises ContentUnavailable."""

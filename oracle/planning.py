@@ -5,10 +5,10 @@ from dataclasses import replace
 from math import isqrt
 
 from commonweight.chain.structs import RunParams
-from commonweight.protocol.canonical import MAX_BYTES
+from commonweight.protocol.capacity import most_members, part_count
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.parts import block_count
-from commonweight.protocol.records import MAX_MEMBERS, Plan, PlanMember
+from commonweight.protocol.records import Plan, PlanMember
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import next_data_start
 from oracle.db import Member
@@ -19,11 +19,6 @@ from oracle.watch import View
 HEARTBEAT_MS = 15_000
 GATHER_MS = 3_000
 _BLOCK_MS = 1_500
-_DOCUMENT_BYTES = MAX_BYTES - (1 << 20)
-_MEMBER_BYTES, _RECEIPT_BYTES, _PART_BYTES = 2560, 576, 192
-"""At the most of a round's record and roster: for each member, with each signer's receipt, and with each part, which
-means a digest, a norm, and the link by which its reducer had it.
-"""
 
 
 def bounds(params: RunParams, config: RunConfig) -> Bounds:
@@ -52,6 +47,7 @@ def ready_members(
     )
 
 
+<<<<<<< HEAD
 def most_members(signers: int, topology: str) -> int:
     """How many members a round can have so that its record and its roster can be read. In a butterfly each reduces a
     part as large as any other's; in a star the coordinator reduces all, and one part would do.
@@ -68,6 +64,8 @@ def part_count(members: int, signers: int, blocks: int) -> int:
     return max(1, min(members, blocks, room // _PART_BYTES))
 
 
+=======
+>>>>>>> w-net
 def make_plan(
     *, campaign: str, config: RunConfig, params: RunParams, pace: Pace, previous: Plan | None, base: str, base_cid: str,
     previous_record: str | None, members: Sequence[int], step_us: Mapping[int, int], signers: int,

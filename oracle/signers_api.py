@@ -4,18 +4,22 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 
 from commonweight.errors import FormatError, PeerRefused
-from commonweight.net import Reply, Request
-from commonweight.net.blobs import read_size, split_blobs
+from commonweight.net import Reply, Request, offences
 from commonweight.protocol.canonical import JsonObject, dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields
+from commonweight.protocol.offences import Offence
 from oracle.desk import Desk
 from oracle.packing import unpack
+from oracle.seat import in_thread
 
 LONGEST_POLL_MS = 10_000
-_SYNC_PAGE = 200
+_SYNC_PAGE, _SYNC_BYTES = 200, 32 << 20
+"""Documents of a page of the log, and their bytes; one that is longer comes alone."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Voting:
     """What other signers ask this one to sign; each answers with the signature or raises."""
 
     report: Callable[[str, JsonObject, Mapping[str, bytes]], Awaitable[bytes]]
-    ban: Callable[[JsonObject, Signed, Mapping[str, bytes]], Awaitable[bytes]]
+    ban: Callable[[JsonObject, Offence, Mapping[str, bytes]], Awaitable[bytes]]
     dispute: Callable[[JsonObject], Awaitable[bytes]]
 
 
@@ -47,6 +51,8 @@ class SignersApi:
             if left <= 0:
                 break
             await self._desk.bell.wait(left)
+        sizes = accumulate(len(row.signed) for row in rows)
+        rows = [row for row, size in zip(rows, sizes, strict=True) if size <= _SYNC_BYTES] or rows[:1]
         body: JsonObject = {
             "log": self.log_name(), "last": rows[-1].seq if rows else after,
             "documents": [{"seq": r.seq, "document": Signed.from_bytes(r.signed).to_json()} for r in rows],
@@ -77,12 +83,12 @@ class SignersApi:
         """A ban to check and sign."""
         self._signers_only(request)
         f = Fields(request.params, "ban")
-        ban, offence = f.take("ban"), Signed.from_json(f.take("offence"))
-        sizes = f.objects("blobs", read_size, 0, 4096)
+        ban, index_size = f.take("ban"), f.integer("index_size", 0, len(request.body))
         f.done()
         if not isinstance(ban, dict):
             raise FormatError("A proposed ban is not an object")
-        signature = await self._voting.ban(ban, offence, split_blobs(request.body, sizes))
+        offence, blobs = await in_thread(partial(offences.unpack, request.body, index_size))
+        signature = await self._voting.ban(ban, offence, blobs)
         return Reply({"signature": "0x" + signature.hex()})
 
     async def dispute(self, request: Request) -> Reply:

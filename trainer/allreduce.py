@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from commonweight.errors import FormatError, PayloadError, PeerError, PeerRefused, RuleBroken, TrainingError
+from commonweight.errors import (
+    CommonweightError,
+    FormatError,
+    PayloadError,
+    PeerError,
+    PeerRefused,
+    PeerTimeout,
+    PeerUnreachable,
+    RuleBroken,
+    TrainingError,
+)
 from commonweight.exact.arrays import F32
 from commonweight.exact.payload import check_part, open_part
 from commonweight.exact.round import ReducedPart, reduce_part
@@ -43,6 +53,8 @@ _log = logging.getLogger("commonweight.trainer")
 
 REDUCE_BY, BACKUP_FROM, BACKUP_BY = 0.4, 0.55, 0.8
 """When a reducer stops waiting, senders turn to the backup, and the backup stops waiting: shares of the exchange."""
+_PAUSE_S = (0.25, 4.0)
+"""Before a reducer is tried again: the first pause and the longest; each is twice the one before."""
 _WRONG_TARGET = ("wrong-run", "wrong-round", "wrong-base", "wrong-layout")
 
 
@@ -186,19 +198,26 @@ class Exchange:
             arrivals.wanted.set()
 
     async def _obtain(self, part: int, own_part: OwnPart | None, span_s: float) -> None:
-        """Give this member's part to its reducer, or else to the backup, and take the result."""
+        """Give this member's part to its reducer, or else to the backup, and take the result.
+
+        The backup is asked as soon as the reducer has failed once, and the reducer is tried again meanwhile: in a crowd
+        it may not have come to this member yet.
+        """
         loop, me = asyncio.get_running_loop(), self._seat.index
         started_s, reducer, backup = loop.time(), self.plan.reducers[part], self.plan.backups[part]
         if reducer == me:
             await self._take_own(part, own_part)
             return
-        await self._ask(reducer, part, own_part, BACKUP_FROM * span_s)
-        if part in self.results:
-            return
-        if backup == me:
-            await self._take_own(part, own_part)
-        else:
-            await self._ask(backup, part, own_part, max(0.05, started_s + span_s - loop.time()))
+        failed = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(self._ask(reducer, part, own_part, BACKUP_FROM * span_s, failed))
+            await failed.wait()
+            if part not in self.results and backup == me:
+                await self._take_own(part, own_part)
+            elif part not in self.results:
+                await self._ask(backup, part, own_part, max(0.05, started_s + span_s - loop.time()))
+            if part in self.results:
+                asking.cancel()
 
     async def _take_own(self, part: int, own_part: OwnPart | None) -> None:
         """This member's own part, when it is the part's reducer or has to be its backup."""
@@ -215,19 +234,43 @@ class Exchange:
         arrivals.wanted.set()
         await self._notify()
 
-    async def _ask(self, place: int, part: int, own_part: OwnPart | None, timeout_s: float) -> None:
-        """Send this member's part to a reducer, or just ask, and keep the result if it answers with a right one."""
+    async def _ask(
+        self, place: int, part: int, own_part: OwnPart | None, timeout_s: float, failed: asyncio.Event | None = None,
+    ) -> None:  # fmt: skip
+        """Send this member's part to a reducer, or just ask, and keep the result if it answers with a right one.
+
+        Whoever cannot be reached, or has no room, is tried again until the time is over; `failed` says that it was not
+        the first time, or that this has ended.
+        """
+        ends_s, pause_s = asyncio.get_running_loop().time() + timeout_s, _PAUSE_S[0]
         try:
-            if own_part is None:
-                params: JsonObject = {"round": self.plan.round, "part": part}
-                reply = await self._transport.call(place, "result", params, b"", timeout_s)
-            else:
-                message, data = await asyncio.to_thread(own_part, part)
-                params = {"message": message.to_json()}
-                reply = await self._transport.call(place, "part", params, data, timeout_s)
-            await self._keep(part, Signed.from_json(reply.params.get("result")), reply.body, place)
-        except (PeerError, FormatError, TrainingError) as problem:
-            _log.info("round %d part %d: member %d gives no result: %s", self.plan.round, part, place, problem)
+            while (left_s := ends_s - asyncio.get_running_loop().time()) > 0:
+                try:
+                    await self._ask_once(place, part, own_part, left_s)
+                    return
+                except (PeerError, FormatError, TrainingError) as problem:
+                    _log.info("round %d part %d: member %d gives no result: %s", self.plan.round, part, place, problem)
+                    if not _passing(problem):
+                        return
+                if failed is not None:
+                    failed.set()
+                pause_ends_s = min(ends_s, asyncio.get_running_loop().time() + pause_s)
+                if await self._until(lambda: part in self.results, pause_ends_s):
+                    return
+                pause_s = min(2 * pause_s, _PAUSE_S[1])
+        finally:
+            if failed is not None:
+                failed.set()
+
+    async def _ask_once(self, place: int, part: int, own_part: OwnPart | None, timeout_s: float) -> None:
+        if own_part is None:
+            params: JsonObject = {"round": self.plan.round, "part": part}
+            reply = await self._transport.call(place, "result", params, b"", timeout_s)
+        else:
+            message, data = await asyncio.to_thread(own_part, part)
+            params = {"message": message.to_json()}
+            reply = await self._transport.call(place, "part", params, data, timeout_s)
+        await self._keep(part, Signed.from_json(reply.params.get("result")), reply.body, place)
 
     async def _keep(self, part: int, result: Signed, data: bytes, reducer: int) -> None:
         """Take over a result; FormatError when it is not signed by the reducer, for this part, over these bytes."""
@@ -424,3 +467,8 @@ class Exchange:
 
     async def _result_within(self, part: int, seconds: float) -> bool:
         return await self._until(lambda: part in self.results, asyncio.get_running_loop().time() + seconds)
+
+
+def _passing(problem: CommonweightError) -> bool:
+    """Whether a call that failed may succeed a moment later."""
+    return isinstance(problem, PeerUnreachable | PeerTimeout) or getattr(problem, "code", None) == "busy"

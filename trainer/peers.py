@@ -27,9 +27,10 @@ from commonweight.net import (
     Server,
     UploadCap,
     check_address,
+    offences,
     split_address,
 )
-from commonweight.net.blobs import MAX_BLOBS, read_size, split_blobs
+from commonweight.net.blobs import BODY_LIMIT
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, hex32
@@ -181,7 +182,7 @@ class PeerServer:
         self.state_asked_s = -math.inf
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
         # What all send of one part is a payload's size; a member reduces one and is another's backup. As much again is
-        # for an offence, whose evidence is what all have sent of a part.
+        # for an offence, whose evidence is what all have sent of a part; one that is longer gives way to all others.
         room = max(4 * part_bytes, _LEAST_ROOM)
         methods = {
             "part": Method(self._part, part_bytes, ends_itself=True),  # with the exchange, which may take long
@@ -189,7 +190,7 @@ class PeerServer:
             "state": Method(self._state),
             "payload": Method(self._payload),
             "block": Method(self._block),
-            "offence": Method(self._offence, room // 2),
+            "offence": Method(self._offence, BODY_LIMIT),
         }
         self._server = listener(
             identity, methods, self._authorise, limits or Limits(max_body_memory=room, upload=upload)
@@ -314,9 +315,10 @@ class PeerServer:
         if request.caller.index is None:
             raise PeerRefused("members-only", "Signers are told of offences, they tell none here")
         f = Fields(request.params, "offence")
-        offence, named = Offence.from_body(f.take("offence")), f.objects("blobs", read_size, 0, MAX_BLOBS)
+        index_size = f.integer("index_size", 0, len(request.body))
         f.done()
-        await self._accuse(request.caller.index, offence, split_blobs(request.body, named))
+        offence, blobs = await asyncio.to_thread(offences.unpack, request.body, index_size)
+        await self._accuse(request.caller.index, offence, blobs)
         return Reply()
 
     def _signers_only(self, request: Request) -> None:

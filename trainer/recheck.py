@@ -20,7 +20,7 @@ from commonweight.errors import CommonweightError, FormatError, PayloadError, Pe
 from commonweight.exact.offences import Context, check
 from commonweight.exact.payload import check_part
 from commonweight.exact.round import reduce_part
-from commonweight.net.blobs import sizes_of
+from commonweight.net import offences
 from commonweight.protocol.canonical import JsonObject, sha256_hex
 from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.fields import digest_bytes
@@ -39,6 +39,8 @@ ONE_IN = 8
 _TAG = b"commonweight.recheck.v1"
 _PATIENCE_S = 20.0
 _TOLD, _TELL_AGAIN_S = 10, 2.0
+_TOLD_AT_ONCE = 16  # members, so that evidence of many members gets to somebody in time
+_SLOWEST_BPS = 1 << 16  # bytes per second of the slowest link that evidence is given time for
 
 
 def drawn_part(key: bytes, record: str, parts: int, one_in: int = ONE_IN) -> int | None:
@@ -134,17 +136,21 @@ class Recheck:
             (self._signed_plan, self._written, *commitments.values()),
             tuple(Blob(name, sha256_hex(data), cid_of(data)) for name, data in blobs.items()),
         )  # fmt: skip
+        index_size, body = await asyncio.to_thread(offences.pack, offence, blobs)
+        turns = asyncio.Semaphore(_TOLD_AT_ONCE)
+        others = [index for index in self._plan.indices if index != self._member.index]
         await asyncio.gather(
-            self._member.offence(offence, blobs),
-            *(self._tell(index, offence, blobs) for index in self._plan.indices if index != self._member.index),
+            self._member.offence(offence, blobs), *(self._tell(index, index_size, body, turns) for index in others)
         )
 
-    async def _tell(self, index: int, offence: Offence, blobs: dict[str, bytes]) -> None:
+    async def _tell(self, index: int, index_size: int, body: bytes, turns: asyncio.Semaphore) -> None:
         """Tell another member, who may have followed the record, or is about to: it proves the evidence itself."""
-        params: JsonObject = {"offence": offence.to_body(), "blobs": sizes_of(blobs)}
+        params: JsonObject = {"index_size": index_size}
         for _ in range(_TOLD):
             try:
-                await self._member.book.call(index, "offence", params, b"".join(blobs.values()), _PATIENCE_S)
+                async with turns:
+                    patience_s = _PATIENCE_S + len(body) / _SLOWEST_BPS
+                    await self._member.book.call(index, "offence", params, body, patience_s)
             except PeerError as problem:
                 _log.info("member %d could not be told of a wrong record: %s", index, problem)
                 if isinstance(problem, PeerRefused) and problem.code != "not-followed":

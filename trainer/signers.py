@@ -17,9 +17,9 @@ from commonweight.errors import (
     PeerUnreachable,
     SignatureError,
 )
-from commonweight.net import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Reply
-from commonweight.net.blobs import sizes_of
+from commonweight.net import DEFAULT_MAX_REPLY, MAX_ADDRESS, Dialer, Reply, offences
 from commonweight.protocol.canonical import JsonObject, loads
+from commonweight.protocol.capacity import MOST_RECEIPTS
 from commonweight.protocol.documents import Signed, recover, verify
 from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.offences import Offence
@@ -264,10 +264,11 @@ class Signers:
 
     async def offence(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
         """Report an offence, with its blobs, to every signer."""
-        params: JsonObject = {"offence": offence.to_body(), "blobs": sizes_of(blobs)}
-        body = b"".join(blobs.values())
+        index_size, body = await asyncio.to_thread(offences.pack, offence, blobs)
+        params: JsonObject = {"index_size": index_size}
+        patience_s = 3 * _CALL_S + len(body) / _SLOWEST_BPS
         answers = await asyncio.gather(
-            *(self._call(signer, "offence", params, body) for signer in self._order), return_exceptions=True
+            *(self._call(signer, "offence", params, body, patience_s) for signer in self._order), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -284,8 +285,12 @@ class Signers:
         """A roster whose commitments have a receipt by a signer in office; anchors by others are left out."""
         f = Fields(loads(data, _MAX_DOCUMENT), "roster")
         commitments, receipts, anchors = (
-            [Signed.from_json(item) for item in f.items(name, 0, 4 * MAX_MEMBERS)]
-            for name in ("commitments", "receipts", "anchors")
+            [Signed.from_json(item) for item in f.items(name, 0, most)]
+            for name, most in (
+                ("commitments", 4 * MAX_MEMBERS),
+                ("receipts", MOST_RECEIPTS),
+                ("anchors", 4 * MAX_MEMBERS),
+            )
         )
         peers = f.objects("members", _read_peer, 0, MAX_MEMBERS)
         receipted = {receipt.commitment for receipt in self._genuine(Receipt, receipts)}

@@ -7,7 +7,6 @@ from commonweight.protocol.canonical import Json
 from commonweight.protocol.fields import Fields
 
 BODY_LIMIT = 256 << 20
-MAX_BLOBS = 4096
 
 
 def sizes_of(blobs: Mapping[str, bytes]) -> list[Json]:

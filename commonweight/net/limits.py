@@ -23,7 +23,9 @@ class Limits:
     handler_s: float = 120.0
     frame_s: float = 15.0  # for a frame of no length; a longer one gets time by `bytes_per_s`
     bytes_per_s: int = 32 * 1024
-    max_pending: int = 64  # connections that have not said who they are yet
+    max_pending: int = 2048  # connections that have not said who they are yet: all members may come in one moment
+    max_handshakes: int = 64  # of those at one time, and at most half of them; the others wait for their turn
+    patience_s: float = 4.0  # for a handshake while others wait
     max_connections: int = 2048
     max_observers: int = 64  # connections of callers that anybody can be
     max_connections_per_caller: int = 8

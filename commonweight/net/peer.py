@@ -4,7 +4,10 @@ import asyncio
 import ipaddress
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakValueDictionary
 
 from commonweight.errors import (
     AuthenticationError,
@@ -15,6 +18,7 @@ from commonweight.errors import (
     PeerUnreachable,
     ProtocolViolation,
 )
+from commonweight.net import tcp
 from commonweight.net.identity import (
     Caller,
     Identity,
@@ -24,7 +28,7 @@ from commonweight.net.identity import (
     peer_certificate_sha256,
 )
 from commonweight.net.limits import Limits
-from commonweight.net.server import Reply, no_delay
+from commonweight.net.server import Reply
 from commonweight.net.stream import Stream
 from commonweight.net.traffic import PROCESS_TRAFFIC, Traffic
 from commonweight.net.tunnel import Tunnel, is_multiaddr, parse_multiaddr
@@ -67,7 +71,7 @@ async def connect(
         async with asyncio.timeout(timeout_s):
             stream = await _open(address, tunnel)
             wire = Wire(stream, limits, Traffic(traffic), address)
-            no_delay(stream.transport.get_extra_info("socket"))
+            tcp.prepare(stream.transport.get_extra_info("socket"))
             caller = await _greet(wire, stream, expect, identity, limits)
     except TimeoutError:
         _drop(wire)
@@ -118,9 +122,15 @@ async def _greet(wire: Wire, stream: Stream, expect: str, identity: Identity, li
 
 
 class Peer:
-    """An open connection to a peer. `caller` is who it proved to be; counters are in `traffic`."""
+    """An open connection to a peer. `caller` is who it proved to be; counters are in `traffic`.
+
+    A call that nothing at all was heard of in its time makes the connection suspect: it takes no new calls, and ends
+    with those that still wait on it.
+    """
 
     def __init__(self, wire: Wire, caller: Caller, address: str, limits: Limits) -> None:
+        self.on_end: Callable[[], object] = _nothing
+        """Called when the connection is over."""
         self.caller = caller
         self.address = address
         self.traffic = wire.traffic
@@ -129,12 +139,14 @@ class Peer:
         self._ids = itertools.count(1)
         self._calls: dict[int, _Call] = {}
         self._problem: PeerError | None = None
+        self._suspect = False
+        self._long = 0  # calls with a long body, for which the receiver may have no room yet
         self._reading = asyncio.create_task(self._read())
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone; a new one has to be made then."""
-        return self._problem is not None or self._wire.closing
+        """Whether the connection is gone, or may be; a new one has to be made then."""
+        return self._problem is not None or self._suspect or self._wire.closing
 
     @property
     def bytes_sent(self) -> int:
@@ -166,6 +178,9 @@ class Peer:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         call = self._calls[number] = _Call(method, max_reply, answer)
         header: JsonObject = {"id": number, "method": method, "params": params or {}}
+        heard = self._wire.arrived
+        long = len(body) > _BULK_BYTES
+        self._count_long(long)
         sending = asyncio.create_task(self._wire.send(header, body, method))
         either: set[asyncio.Future[None] | asyncio.Future[Reply]] = {sending, answer}
         try:
@@ -176,8 +191,10 @@ class Peer:
                     await sending
                 return await answer
         except TimeoutError:
+            self._suspect |= sending.done() and self._wire.arrived == heard
             raise PeerTimeout(f"{self.address} did not answer {method} within {timeout_s:g} s") from None
         finally:
+            self._count_long(-long)
             sending.cancel()  # if it has begun, half a frame is out and the connection ends
             await asyncio.gather(sending, return_exceptions=True)
             if answer.done() and not answer.cancelled():
@@ -185,8 +202,16 @@ class Peer:
                 answer.exception()  # seen, also when the sending failed first
             else:
                 call.answer = None  # a late reply is read and dropped
-                if len(self._calls) > _MAX_ABANDONED:
-                    self._wire.abort()
+            unused = self._suspect and all(waiting.answer is None for waiting in self._calls.values())
+            if unused or len(self._calls) > _MAX_ABANDONED:
+                self._wire.abort()
+
+    def _count_long(self, change: int) -> None:
+        """A receiver without room leaves a long body unread for a while, which is no sign of a dead path."""
+        if change:
+            self._long += change
+            unread_s = self._limits.handler_s + self._limits.frame_s
+            self._wire.allow_silence(unread_s if self._long else tcp.SILENT_S)
 
     async def ping(self, timeout_s: float = 10.0) -> int:
         """Round-trip time of an empty request, in microseconds."""
@@ -212,6 +237,7 @@ class Peer:
             self._fail(problem)
         finally:
             self._wire.abort()
+            self.on_end()
 
     async def _admit(self, header: JsonObject, size: int) -> None:
         call = self._calls.get(_number(header))
@@ -259,7 +285,7 @@ class Dialer:
         self.limits = limits or Limits()
         self.traffic = traffic
         self._peers: dict[tuple[str, str, bool], Peer] = {}
-        self._turns: dict[tuple[str, str, bool], asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[tuple[str, str, bool], asyncio.Lock] = WeakValueDictionary()
 
     async def peer(self, address: str, expect: str, timeout_s: float = 15.0, *, bulk: bool = False) -> Peer:
         """The open connection to `expect` at an address, or a new one; raises as `connect` does."""
@@ -273,7 +299,13 @@ class Dialer:
                 tunnel=self.tunnel,
             )  # fmt: skip
             self._peers[target] = peer
+            peer.on_end = partial(self._forget, target, peer)
             return peer
+
+    def _forget(self, target: tuple[str, str, bool], peer: Peer) -> None:
+        """A connection is over: nothing stays of an address that is not used any more."""
+        if self._peers.get(target) is peer:
+            del self._peers[target]
 
     async def call(
         self,
@@ -364,6 +396,10 @@ def _refused(header: JsonObject) -> PeerRefused:
 def _number(header: JsonObject) -> int:
     value = header.get("id")
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _nothing() -> None:
+    """What follows the end of a connection that nobody keeps."""
 
 
 def _drop(wire: Wire | None) -> None:

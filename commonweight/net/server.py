@@ -1,7 +1,7 @@
 """A server: authenticated requests from many peers at once, with bounds on everything that they can make it hold.
 
-A connection is counted before TLS begins; one that does not finish TLS and its hello in time is cut off, and when too
-many have not, the oldest of those from the host that has most of them. After the hello, `authorise` decides whether the
+A connection is counted before TLS begins; one that does not finish TLS and its hello in time is cut off. Some do so at
+one time, and the others wait for their turn (`commonweight.net.door`). After the hello, `authorise` decides whether the
 caller may speak at all. Requests of one connection run at the same time; a caller with too many in flight, or over its
 rate, is read later. Whoever sends what is not a frame of this protocol, or more than its method allows, loses the
 connection and nobody else is touched; so does, when there is no room for others' bodies, whoever has most of it.
@@ -14,13 +14,17 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import resource
 import socket
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from commonweight.errors import CommonweightError, PeerError, PeerRefused, PeerTimeout
+from commonweight.net import tcp
+from commonweight.net.door import Door, Guest
 from commonweight.net.identity import Caller, Certificate, Identity, check_client_hello, new_certificate, server_hello
 from commonweight.net.limits import Budget, Limits, RateLimiter
 from commonweight.net.room import Hold, Room
@@ -31,6 +35,7 @@ from commonweight.protocol.canonical import JsonObject
 
 _log = logging.getLogger("commonweight.net")
 _OBSERVER = "observer"
+_BACKLOG = 1024
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ class Server:
         self._listener: socket.socket | None = None
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pending: dict[asyncio.Task[None], str] = {}  # in the order of their coming, with their origin
+        pending = min(self.limits.max_pending, _open_files() // 4)
+        places = max(1, min(self.limits.max_handshakes, pending // 2))
+        self._door = Door(places, pending - places, self.limits.patience_s)
         self._open: dict[str, dict[Wire, None]] = defaultdict(dict)
         self._observers: dict[Wire, str] = {}  # in the order of their coming, with their address
         self._in_flight: dict[str, Budget] = {}
@@ -105,7 +112,7 @@ class Server:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(256)
+            listener.listen(_BACKLOG)
             listener.setblocking(False)
         except OSError:
             listener.close()
@@ -150,31 +157,26 @@ class Server:
                 await asyncio.sleep(0.1)  # out of file descriptors: let some be closed
                 continue
             self.admit(connection, f"{address[0]}:{address[1]}")
+            await asyncio.sleep(0)  # many that come at once do not keep those waiting who are here
 
     def admit(self, connection: socket.socket, where: str) -> None:
         """Serve a connected socket, whoever accepted it; `where` says in logs where it comes from."""
         if self._closed:
             connection.close()
             return
-        origin = _origin(where)
-        if len(self._pending) >= self.limits.max_pending:
-            crowded = Counter([*self._pending.values(), origin]).most_common(1)[0][0]  # the first of several
-            oldest = next(task for task, known in self._pending.items() if known == crowded)
-            oldest.cancel()
-            self._pending.pop(oldest, None)
-        task = self._spawn(self._connection(connection, where))
-        self._pending[task] = origin
-        task.add_done_callback(lambda done: self._pending.pop(done, None))
+        self._spawn(self._connection(connection, where))
 
     async def _connection(self, connection: socket.socket, where: str) -> None:
-        wire: Wire | None = None
+        wire, task = None, asyncio.current_task()
+        assert task is not None
+        guest = Guest(_origin(where), task.cancel)
         try:
             async with asyncio.timeout(self.limits.handshake_s):
+                await self._door.enter(guest)
+            async with asyncio.timeout(self.limits.handshake_s):
                 wire = await self._secure(connection, where)
-                caller = await self._greet(wire)
-            task = asyncio.current_task()
-            if task is not None:
-                self._pending.pop(task, None)
+                caller = await self._greet(wire, guest)
+            self._door.leave(guest)
             await self._serve(wire, caller)
         except PeerRefused as refused:
             _log.info("%s was refused: %s", where, refused)
@@ -183,6 +185,7 @@ class Server:
         except (PeerError, OSError, TimeoutError) as problem:
             _log.info("connection from %s ended: %s", where, problem)
         finally:
+            self._door.leave(guest)
             if wire is None:
                 connection.close()
             else:
@@ -190,7 +193,7 @@ class Server:
 
     async def _secure(self, connection: socket.socket, where: str) -> Wire:
         loop = asyncio.get_running_loop()
-        no_delay(connection)
+        tcp.prepare(connection)
         _, stream = await loop.connect_accepted_socket(
             Stream,
             connection,
@@ -200,7 +203,7 @@ class Server:
         )
         return Wire(stream, self.limits, Traffic(self.traffic), where)
 
-    async def _greet(self, wire: Wire) -> Caller:
+    async def _greet(self, wire: Wire, guest: Guest) -> Caller:
         hello = server_hello(self.identity, self._certificate)
         await wire.send({"hello": hello.to_json()}, b"", "hello")
         frame = await wire.receive(self.limits.max_hello, _no_body, self.limits.handshake_s, _hello_name)
@@ -214,6 +217,7 @@ class Server:
                 str(hello.body["nonce"]),
                 self.limits.max_clock_skew_s,
             )
+            guest.proven = True
             await self.authorise(caller)
             if self.connections >= self.limits.max_connections and not (self._observers and caller.role != _OBSERVER):
                 raise PeerRefused("busy", "This server has no room for more connections", "", "try again later")
@@ -365,10 +369,10 @@ class Server:
         return name if name in self._methods else "unknown"
 
 
-def no_delay(connection: socket.socket) -> None:
-    """Short frames leave at once; where the socket is not TCP they do so anyhow."""
-    if connection.family in (socket.AF_INET, socket.AF_INET6):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _open_files() -> int:
+    """How many files this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _cut_off(wire: Wire, task: "asyncio.Task[None]") -> None:

@@ -30,6 +30,8 @@ class Stream(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = asyncio.Event()
+        self.arrived = 0
+        """Bytes that have come so far."""
 
     # --- called by the event loop ------------------------------------------------------------------------------------
 
@@ -44,6 +46,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes were put there."""
+        self.arrived += nbytes
         if self._missing:
             self._filled += nbytes
             self._missing -= nbytes

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from commonweight.errors import FormatError, FrameTooLarge, PeerTimeout, PeerUnreachable, ProtocolViolation
+from commonweight.net import tcp
 from commonweight.net.limits import Limits
 from commonweight.net.stream import Stream
 from commonweight.net.traffic import Traffic
@@ -54,6 +55,15 @@ class Wire:
     def closing(self) -> bool:
         """Whether the connection is closed or being closed."""
         return self._stream.closing
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that have come so far, of frames that are not complete too."""
+        return self._stream.arrived
+
+    def allow_silence(self, seconds: float) -> None:
+        """Bound how long TCP waits for the other side to take what is sent."""
+        tcp.allow_silence(self._stream.transport.get_extra_info("socket"), seconds)
 
     def abort(self) -> None:
         """Close at once, without goodbye."""

@@ -11,8 +11,7 @@ from commonweight.errors import OffenceError, PeerRefused
 from commonweight.exact.codecs import decode, encode
 from commonweight.exact.norms import norm2
 from commonweight.exact.payload import split_payload
-from commonweight.net import Identity, Reply, Request
-from commonweight.net.blobs import sizes_of
+from commonweight.net import Identity, Reply, Request, offences
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
@@ -114,7 +113,8 @@ def test_no_member_can_frame_the_honest_coordinator(disk: Path) -> None:
         assert liar.process is not None
         identity = Identity(member_key(EVIL), RUN, DOMAIN, "member", EVIL)
         dialer = SimDialer(crowd.links, crowd.links.join("elsewhere", liar.process, liar.line), identity)
-        params, body = {"offence": offence.to_body(), "blobs": sizes_of(blobs)}, b"".join(blobs.values())
+        index_size, body = offences.pack(offence, blobs)
+        params = {"index_size": index_size}
         for one in crowd.members:
             if one.index != EVIL:
                 with pytest.raises(PeerRefused, match=r"lacks a commitment|proves nothing"):

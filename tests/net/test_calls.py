@@ -1,8 +1,11 @@
 """Calls between real processes: replies, refusals, many at once, deadlines, counters, reconnecting."""
 
 import asyncio
+import contextlib
+import gc
 import os
 import socket
+import weakref
 
 import pytest
 
@@ -13,12 +16,13 @@ from commonweight.errors import (
     PeerTimeout,
     PeerUnreachable,
 )
-from commonweight.net import Dialer, Method, Peer, Reply, Request, Server, Traffic, connect, split_address
-from commonweight.net.identity import Caller
+from commonweight.net import Dialer, Method, Peer, Reply, Request, Server, Traffic, connect, split_address, tcp
+from commonweight.net.identity import Caller, new_certificate, server_hello
 from commonweight.net.limits import Budget, Limits, RateLimiter
 from commonweight.net.server import _origin
 from commonweight.protocol.keys import address_of
 from tests.net.conftest import Start
+from tests.net.raw import Raw, frame, listen
 from tests.net.serving import METHODS, SERVER_KEY, authorise, identity
 
 pytestmark = pytest.mark.e2e
@@ -78,9 +82,11 @@ async def test_a_failing_handler_shows_no_details_and_ends_nothing(serve: Start)
 
 
 async def test_a_deadline_ends_one_call_and_a_late_reply_is_dropped(serve: Start) -> None:
-    peer = await peer_of(serve(handler_s=0.5))
+    peer = await peer_of(serve(handler_s=1.0))
+    late = asyncio.create_task(peer.call("hold", timeout_s=0.5))
+    await peer.ping()  # the connection is alive
     with pytest.raises(PeerTimeout):
-        await peer.call("hold", timeout_s=0.1)
+        await late
     with pytest.raises(PeerRefused) as refused:  # by now the reply to the first has come as well
         await peer.call("hold", timeout_s=10)
     assert refused.value.code == "too-slow"
@@ -166,6 +172,147 @@ async def test_a_dialer_keeps_a_connection_and_makes_a_new_one_when_it_is_lost()
     assert len(calls) == 6
     await dialer.close()
     await second.close()
+
+
+async def test_a_dialer_keeps_nothing_of_connections_that_are_over() -> None:
+    dialer = Dialer(identity())
+    for end in ("server", "suspicion"):
+        server = Server(identity(SERVER_KEY, "signer", None), METHODS, authorise)
+        host, port = await server.start("127.0.0.1", 0)
+        peer = weakref.ref(await dialer.peer(f"{host}:{port}", SERVER))
+        if end == "suspicion":
+            with pytest.raises(PeerTimeout):
+                await dialer.call(f"{host}:{port}", SERVER, "hold", timeout_s=0.1)
+        await server.close()
+        async with asyncio.timeout(20):
+            while dialer._peers or peer() is not None:
+                await asyncio.sleep(0.01)
+                gc.collect()
+    assert not dialer._turns
+    await dialer.close()
+
+
+class Router:
+    """A router in between that forgets: from then on it drops what comes on the connections made before."""
+
+    def __init__(self, target: str) -> None:
+        self.made = self._forgotten = 0
+        self._target = split_address(target)
+        self._ends: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def forget(self) -> None:
+        self._forgotten = self.made
+
+    async def stop(self) -> None:
+        self._server.close()
+        for end in self._ends:
+            end.transport.abort()
+        await self._server.wait_closed()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.made += 1
+        number = self.made
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._ends += [writer, far_writer]
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(1 << 16):
+                    if number > self._forgotten:
+                        sink.write(data)
+
+        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+
+async def test_after_a_call_that_nothing_was_heard_of_a_new_connection_is_made(serve: Start) -> None:
+    router, dialer = Router(serve()), Dialer(identity())
+    address = await router.start()
+    await dialer.call(address, SERVER, "ping")
+    router.forget()
+    with pytest.raises(PeerTimeout):
+        await dialer.call(address, SERVER, "echo", timeout_s=0.3)
+    for _ in range(3):
+        await dialer.call(address, SERVER, "ping", timeout_s=10)
+    assert router.made == 2
+    await dialer.close()
+    await router.stop()
+
+
+async def test_what_still_waits_on_a_silent_connection_is_not_given_up(serve: Start) -> None:
+    dialer, address = Dialer(identity()), serve()
+    first = await dialer.peer(address, SERVER)
+    waiting = asyncio.create_task(first.call("later", {"n": 1}, timeout_s=20))
+    with pytest.raises(PeerTimeout):
+        await dialer.call(address, SERVER, "hold", timeout_s=0.3)
+    assert await dialer.peer(address, SERVER) is not first
+    assert (await waiting).params == {"n": 1}
+    with pytest.raises(PeerUnreachable):
+        await first.call("ping")
+    await dialer.close()
+
+
+async def test_a_connection_on_which_a_long_reply_arrives_is_kept(serve: Start) -> None:
+    dialer, address = Dialer(identity()), serve()
+    first = await dialer.peer(address, SERVER)
+    reply = asyncio.create_task(dialer.call(address, SERVER, "big", {"size": 60 << 20}, timeout_s=60))
+    async with asyncio.timeout(20):
+        while first._wire.arrived < 1 << 20:
+            await asyncio.wait([reply], timeout=0.01)
+    with pytest.raises(PeerTimeout):
+        await dialer.call(address, SERVER, "hold", timeout_s=0.05)
+    assert await dialer.peer(address, SERVER) is first
+    assert len((await reply).body) == 60 << 20
+    await dialer.close()
+
+
+async def test_both_sides_have_the_kernel_look_for_dead_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[socket.socket] = []
+    prepare = tcp.prepare
+    monkeypatch.setattr(tcp, "prepare", lambda made: (prepare(made), prepared.append(made)))
+    server = Server(identity(SERVER_KEY, "signer", None), METHODS, authorise)
+    host, port = await server.start("127.0.0.1", 0)
+    peer = await peer_of(f"{host}:{port}")
+    assert len(prepared) == 2
+    for made in prepared:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * tcp.SILENT_S
+    held = asyncio.create_task(peer.call("keep", {}, bytes(1 << 20)))
+    await peer.ping()
+    theirs = next(made for made in prepared if made.getpeername() == (host, port))
+    assert theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 135_000, "it may have to wait for room"
+    await peer.close()
+    with pytest.raises(PeerUnreachable):
+        await held
+    await server.close()
+
+
+async def test_a_long_body_may_wait_for_its_receiver_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes a closed window for a dead path, unless it is told to wait."""
+    monkeypatch.setattr(tcp, "SILENT_S", 1)
+    certificate, size = new_certificate(), 32 << 20
+
+    async def slow(raw: Raw) -> None:
+        hello = server_hello(identity(SERVER_KEY, "signer", None), certificate)
+        raw.write(frame({"hello": hello.to_json()}))
+        await raw.receive()
+        raw.write(frame({"status": "ok", "params": {}}))
+        raw.stream.transport.pause_reading()
+        await asyncio.sleep(4)
+        raw.stream.transport.resume_reading()
+        assert len((await raw.receive()).body) == size
+        raw.write(frame({"id": 1, "status": "ok", "params": {}}))
+        await raw.gone()
+
+    address, server = await listen(slow, certificate.context)
+    peer = await peer_of(address)
+    await peer.call("echo", {}, bytes(size), timeout_s=60)
+    await peer.close()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_traffic_is_counted_to_the_byte_on_both_sides() -> None:

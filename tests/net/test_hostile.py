@@ -261,6 +261,15 @@ async def test_a_flood_of_connections_does_not_keep_others_out(serve: Start) -> 
         writer.transport.abort()
 
 
+async def test_all_members_may_come_in_the_same_moment(serve: Start) -> None:
+    """None of them is cut off for coming with many: a handshake that gets on is finished, and the others wait."""
+    address = serve(max_handshakes=8, patience_s=15.0)
+    members = [identity(bytes([1, number]) * 16, "member", number + 100) for number in range(96)]
+    peers = await asyncio.gather(*(connect(address, SERVER, member, timeout_s=30.0) for member in members))
+    for peer in peers:
+        await peer.close()
+
+
 async def test_a_flood_from_one_host_cuts_off_nobody_from_another(serve: Start) -> None:
     address = serve(max_pending=8, handshake_s=60.0)
     slow = await Raw.open(address)  # has not said yet who it is

@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commonweight.errors import AuthenticationError, CommonweightError, PeerError, PeerRefused
-from commonweight.net import Caller, Identity, Peer, Request, Server, connect
+from commonweight.net import Caller, Identity, Peer, Request, Server, connect, offences
 from commonweight.protocol.canonical import Json, loads
 from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.keys import address_of
+from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Plan, Receipt
+from oracle import offending
 from oracle.phases import SendAnchor
 from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, join, member_key
 from tests.oracle.test_coordinator import gather, until
@@ -120,7 +122,7 @@ async def test_nobody_speaks_for_another_member_or_as_a_signer(desk: Desk) -> No
         ("commit", {"commitment": stolen.to_json()}),
         ("sync", {"after": 0, "wait_ms": 0}),
         ("propose", {"report": {}, "files": [{"name": "a", "size": 0}]}),
-        ("ban", {"ban": {}, "offence": stolen.to_json(), "blobs": []}),
+        ("ban", {"ban": {}, "index_size": 0}),
     ]:
         with pytest.raises(PeerRefused) as refused:
             await peer.call(method, params)
@@ -209,13 +211,43 @@ async def test_the_log_is_copied_page_by_page_and_again_after_a_restart(desk: De
     await join(desk.office, crew[0])
 
 
+async def test_a_page_of_the_log_is_short_enough_to_be_read(desk: Desk) -> None:
+    """Evidence about many members is as long as a document may be."""
+    for number in range(3):
+        signed = Signed("offence", {"number": number, "text": "x" * (15 << 20)}, "0x" + "11" * 65)
+        desk.office.seat.keep(signed, SIGNERS[1])
+    peer, after, pages = await desk.as_signer(1), 0, []
+    while len(pages) < 2:
+        page = loads((await peer.call("sync", {"after": after, "wait_ms": 0})).body, 64 << 20)
+        assert isinstance(page, dict)
+        assert isinstance(page["documents"], list)
+        pages.append(len(page["documents"]))
+        after = page["last"]
+    assert pages == [2, 1]
+    await peer.close()
+
+
+async def test_a_signers_lie_that_many_prove_is_kept_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reducer of a false record has its own part of it to show, with all commitments."""
+    monkeypatch.setattr(offending, "check", lambda *_: None)
+    document = sign("plan", {"round": 1}, SIGNER_KEYS[1], DOMAIN)
+    for part in range(3):
+        offence = Offence(RUN, "wrong-record", 1, None, SIGNERS[1], part, (document,), ())
+        index_size, body = offences.pack(offence, {})
+        peer = await desk.as_member(part)
+        await peer.call("offence", {"index_size": index_size}, body)
+        await peer.close()
+    (kept,) = desk.office.seat.db.documents("offence")
+    assert Offence.from_body(Signed.from_bytes(kept.signed).body).part == 0
+
+
 JUNK: st.SearchStrategy[Json] = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 2**53 - 1) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
 NAMES = st.sampled_from([
-    "index", "have", "peer", "after", "wait_ms", "round", "part", "commitment", "message", "result", "offence", "blobs",
+    "index", "have", "peer", "after", "wait_ms", "round", "part", "commitment", "message", "result", "index_size",
     "report", "files", "ban", "junk",
 ])  # fmt: skip
 METHODS = (

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from commonweight.protocol.canonical import MAX_BYTES, dumps
+from commonweight.protocol.capacity import MOST_RECEIPTS, most_members, part_count
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.exchange_documents import MOST_MEASURED
 from commonweight.protocol.fields import U32
-from commonweight.protocol.records import Commitment, Counted, MeasuredLink, Plan, Receipt, Record
+from commonweight.protocol.offences import Blob
+from commonweight.protocol.records import Commitment, Counted, MeasuredLink, Plan, PlanMember, Receipt, Record
 from oracle.pace import Pace
-from oracle.planning import make_plan, most_members, part_count
+from oracle.planning import make_plan
 from tests.oracle.office import RUN, Chain, Office
 
 pytestmark = pytest.mark.unit
@@ -23,10 +25,17 @@ def golden(kind: str) -> Signed:
     return Signed.from_bytes(next(iter(sorted((EVIDENCE / kind).glob("*.json")))).read_bytes())
 
 
+<<<<<<< HEAD
 MOST, MOST_IN_A_STAR = most_members(3, "butterfly"), most_members(3, "star")
 
 
 @pytest.mark.parametrize(("members", "signers"), [(60, 3), (MOST, 3), (500, 3), (1000, 9), (MOST_IN_A_STAR, 3)])
+=======
+@pytest.mark.parametrize(
+    ("members", "signers"),
+    [(60, 3), (285, 3), (500, 3), (1000, 9), (most_members(3), 3), (most_members(21), 21)],
+)
+>>>>>>> w-net
 def test_record_and_roster_of_as_many_as_a_plan_takes_can_be_read(members: int, signers: int) -> None:
     parts = part_count(members, signers, 10**6)
     assert (parts == members) is (members <= MOST), "in a butterfly all members have a part each"
@@ -51,6 +60,13 @@ def test_record_and_roster_of_as_many_as_a_plan_takes_can_be_read(members: int, 
     )
     one = len(dumps(each.to_json())) + signers * (len(dumps(golden("receipts").to_json())) + 70) + 200
     assert one * members < MAX_BYTES
+    assert members * signers <= MOST_RECEIPTS
+    plan = golden("plans")
+    planned = tuple(PlanMember(i, 100_000, 2**50, 2**50) for i in indices)
+    whole = replace(Plan.from_body(plan.body), members=planned, reducers=(U32,) * parts, backups=(U32,) * parts)
+    named = Blob(f"part-{U32}", digest, cid).to_json()
+    evidence = [Signed(Plan.KIND, whole.to_body(), plan.signature).to_bytes(), raw, dumps(named) * members]
+    assert sum(map(len, evidence)) + (len(each.to_bytes()) + 200) * members < MAX_BYTES, "so can what proves it false"
     assert Receipt.from_body(receipt.body)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,7 +41,9 @@ class Reported:
 
 
 class Rig:
-    """`n` members with committed payloads. `frozen` members answer nothing, `dead` ones cannot be reached."""
+    """`n` members with committed payloads. `frozen` members answer nothing, `dead` ones cannot be reached, and those in
+    `crowded` cannot be reached so many times.
+    """
 
     def __init__(self, config: RunConfig, domain: Domain, n: int, span_s: float = 3.0, **plan: object) -> None:
         self.config, self.domain, self.n = config, domain, n
@@ -56,6 +59,7 @@ class Rig:
         self.reported = {i: Reported() for i in range(n)}
         self.frozen: set[int] = set()
         self.dead: set[int] = set()
+        self.crowded = Counter[int]()
         self.exchanges: dict[int, Exchange] = {}
 
     def _payload(self, index: int) -> Payload:
@@ -150,6 +154,9 @@ class MemoryTransport:
     def _reach(self, index: int) -> None:
         if index in self.rig.dead:
             raise PeerUnreachable(f"member {index} is dead")
+        if self.rig.crowded[index]:
+            self.rig.crowded[index] -= 1
+            raise PeerUnreachable(f"member {index} has no place yet")
 
 
 class TlsMember:

@@ -64,6 +64,18 @@ async def test_the_backup_takes_over_for_a_lost_reducer(
         assert set(rig.reported[2].results) == {1, 2}
 
 
+async def test_a_reducer_that_cannot_be_reached_at_first_is_tried_again(config: RunConfig, domain: Domain) -> None:
+    """In a crowd some connections fail: every part still comes in, while its backup is of no use."""
+    rig = Rig(config, domain, 4, span_s=4.0)
+    rig.crowded[1] = 6  # by three members, twice each
+    rig.frozen.add(2)
+    async with Network(rig, "memory"):
+        await rig.run()
+        for i in (0, 1, 3):
+            result = rig.opened(i, 1)
+            assert (result.reducer, result.members) == (1, (0, 1, 3))
+
+
 @TRANSPORTS
 async def test_without_reducer_and_backup_a_part_has_no_result_at_the_deadline(
     config: RunConfig, domain: Domain, kind: str

@@ -4,8 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from commonweight.errors import PeerError, SignatureError
+from commonweight.errors import FormatError, PeerError, SignatureError
 from commonweight.net import Caller, Dialer, Identity, Method, Reply, Request, Server
+from commonweight.protocol.canonical import Json, JsonObject, dumps
+from commonweight.protocol.capacity import MOST_RECEIPTS, most_members
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.records import Receipt, sign_body
@@ -13,7 +15,7 @@ from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import KEYS, make_plan
 from tests.trainer.exchange_rig import Network, Rig
-from trainer.signers import Signers
+from trainer.signers import Roster, Signers
 
 pytestmark = pytest.mark.unit
 RUN = "0x" + "aa" * 20
@@ -21,13 +23,17 @@ ORDERED = sorted(KEYS[60:63], key=address_of)
 
 
 class FakeSigner:
-    """A signer that names `coordinator`, plans what it is given, and receipts commitments unless it is deaf."""
+    """A signer that names `coordinator`, plans what it is given, tells a roster of `rows`, and receipts commitments
+    unless it is deaf.
+    """
 
     def __init__(self, key: bytes, domain: Domain, coordinator: bytes, plan: Signed | None, deaf: bool = False) -> None:
         self.key, self.domain, self.coordinator, self.known, self.deaf = key, domain, coordinator, plan, deaf
         self.told: list[Signed] = []
+        self.rows = b""
         methods: dict[str, Callable[[Request], Awaitable[Reply]]] = {
-            "join": self.join, "plan": self.plan, "commit": self.commit, "result": self.result
+            "join": self.join, "plan": self.plan, "commit": self.commit, "result": self.result,
+            "roster": self.roster,
         }  # fmt: skip
         identity = Identity(key, RUN, domain, "signer")
         self.server = Server(identity, {name: Method(handler) for name, handler in methods.items()}, self.anybody)
@@ -44,6 +50,9 @@ class FakeSigner:
     async def result(self, request: Request) -> Reply:
         self.told.append(Signed.from_json(request.params["result"]))
         return Reply()
+
+    async def roster(self, request: Request) -> Reply:
+        return Reply({}, self.rows)
 
     async def commit(self, request: Request) -> Reply:
         signed = Signed.from_json(request.params["commitment"])
@@ -112,6 +121,21 @@ async def test_one_receipt_is_enough_and_a_false_one_is_none(config: RunConfig, 
     async with Council(domain, FakeSigner(first, domain, first, None, deaf=True)) as client:
         with pytest.raises(PeerError):
             await client.commit(commitment)
+
+
+async def test_a_roster_has_as_many_receipts_as_there_are_members_and_signers(domain: Domain) -> None:
+    """Of the most members and of 21 signers, and of as many members as make most with more."""
+    only = FakeSigner(ORDERED[0], domain, ORDERED[0], None)
+    strange: list[Json] = [Signed("receipt", {}, "0x").to_json()]
+    empty: JsonObject = {"commitments": [], "anchors": [], "members": []}
+    async with Council(domain, only) as client:
+        client.in_office([address_of(ORDERED[0])])
+        for signers in (1, 4, 21, 40):
+            only.rows = dumps({**empty, "receipts": strange * (most_members(signers) * signers)})
+            assert await client.roster(1) == Roster((), (), ())
+        only.rows = dumps({**empty, "receipts": strange * (MOST_RECEIPTS + 1)})
+        with pytest.raises(FormatError, match="receipts"):
+            await client.roster(1)
 
 
 async def test_a_result_is_reported_without_its_bytes(config: RunConfig, domain: Domain) -> None:
