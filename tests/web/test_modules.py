@@ -15,9 +15,11 @@ from commonweight.chain.abi import interface
 from commonweight.cli.amounts import format_amount
 from commonweight.cli.dashboard import PAGE
 from commonweight.errors import PeerError
+from commonweight.exact.codecs import encoded_size
 from commonweight.net import check_address
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.offences import RULES
+from commonweight.protocol.parts import block_count, part_ranges
 from commonweight.protocol.structure import WRONG_START
 from commonweight.store import Cid, FolderStore, cid_of
 from commonweight.store.dagpb import Link, encode_file
@@ -302,6 +304,48 @@ def test_traffic_counts_what_a_runs_members_send() -> None:
     assert both == {"ways": "2", "star": False, "sent": "1200", "synchronous": str(synchronous)}
     assert out == {"ways": "1", "star": False, "sent": "600", "synchronous": str(synchronous // 2)}
     assert star == {"ways": "2", "star": True, "sent": "1200", "synchronous": str(synchronous)}
+
+
+def test_a_payload_is_as_long_as_the_codecs_make_it() -> None:
+    draw = random.Random(3)
+    cases = []
+    for codec in ("fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2"):
+        for block in (8, 64, 256, 512, 65536):
+            parameters = draw.randrange(1, 3_000_000)
+            cases.append((parameters, draw.randint(1, min(90, block_count(parameters, block))), codec, block))
+    script = """
+    const { payloadBytes } = await page('evidence.js');
+    console.log(show(data.map(([parameters, parts, codec, block]) => payloadBytes(parameters, parts, { codec, block }))));
+    """
+    expected = [
+        str(sum(encoded_size(part.size, codec, block) for part in part_ranges(parameters, block, parts)))
+        for parameters, parts, codec, block in cases
+    ]
+    assert node(script, [*cases, (1000, 3, "int3", 64)]) == [*expected, None]
+
+
+KEPT = """
+const { Content } = await page('content.js');
+globalThis.location = { href: 'http://here/' };
+const blocks = new Map(data.map(([cid, length]) => [cid, new Uint8Array(length)]));
+let asked = [];
+globalThis.fetch = async (url) => {
+  const cid = url.split('/ipfs/')[1].split('?')[0];
+  asked.push([...blocks.keys()].indexOf(cid));
+  return new Response(blocks.get(cid));
+};
+const content = new Content(['http://there']);
+const cids = [...blocks.keys()];
+const read = async (places) => { asked = []; for (const place of places) await content.block(cids[place]); return asked; };
+const all = cids.map((_, place) => place);
+console.log(show([await read(all), await read([cids.length - 1, 0]), await read([0, 2, 1])]));
+"""
+
+
+def test_of_the_content_that_was_read_what_was_used_last_is_kept() -> None:
+    lengths = [(1 << 20) + place for place in range(40)]  # more than is kept
+    got = node(KEPT, [(str(cid_of(bytes(length))), length) for length in lengths])
+    assert got == [list(range(40)), [0], [2, 1]]
 
 
 def test_rounds_that_counted_nobody_are_looked_for_where_work_was_anchored() -> None:

@@ -9,7 +9,8 @@ import { address, card, lossCurve, pending, relative, span, unavailable, when } 
 
 const LIVE_MS = 5_000;
 const SHOWN = 100;
-const READ = 8;  // epochs whose evidence is read at once
+const READ = 8;  // epochs whose evidence is read until more is asked for, and of theirs at most so many rounds and bytes of records
+const ROOM = { rounds: 24, bytes: 4 << 20 };
 const STATES = {
   training: ["●", "in the round", "a signer sees it at work now"],
   committed: ["◆", "handed in", "a signer has its work of this round"],
@@ -28,7 +29,7 @@ export function training(app) {
   const root = h("div", { class: "stackup" }, places.now,
     columns([places.members, places.rounds], [places.loss, places.traffic, places.lineage]));
   const newest = new Newest(app, {
-    id: "older", step: READ, epochs: () => withRounds(app), load: (epoch) => app.evidence(epoch).rounds(),
+    id: "older", step: READ, epochs: () => withRounds(app), load: (epoch, room) => app.evidence(epoch).rounds(room), room: () => ({ ...ROOM }),
   });
   const live = new Live(app);
 
@@ -37,7 +38,8 @@ export function training(app) {
     update() {
       const { snapshot: s, log, ledger } = app;
       const { read, underWay } = newest.look();
-      const looked = underWay.includes(withRounds(app)[0]) ? undefined : read;  // how members stand is told by the newest
+      const told = read.some(({ epoch }) => epoch === withRounds(app)[0]) || underWay.length === 0;  // how members stand is told by the newest
+      const looked = told ? read : undefined;
       const status = live.status();
       const { key } = newest;
       region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
@@ -108,7 +110,7 @@ function liveLine({ config }, status) {
 
 function members(app, read, status) {
   const { ledger, log, snapshot: s } = app;
-  const last = read?.find((one) => one.found?.length > 0)?.found.at(-1) ?? null;
+  const last = read?.find((one) => one.found?.rounds.length > 0)?.found.rounds[0] ?? null;
   const listed = [...ledger.accounts].slice(0, SHOWN);
   const rows = listed.map(([index, account]) => {
     const [state, detail] = standing(index, { log, last, status, time: s.time });
@@ -154,7 +156,7 @@ function published(what, read, show) {
   if (read === undefined) return pending("Reading the published evidence…");
   if (read.length === 0) return h("p", { class: "empty" }, "Known with the first report that brings a round.");
   const missing = read.filter((one) => one.missing);
-  const rounds = read.flatMap(({ epoch, found = [] }) => found.map((round) => ({ ...round, epoch })));
+  const rounds = read.flatMap(({ epoch, found }) => (found?.rounds ?? []).map((round) => ({ ...round, epoch })));
   return [
     missing.length > 0 && unavailable(`${what} of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].missing),
     rounds.length > 0 && show(rounds.sort((a, b) => b.number - a.number)),
