@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Request, Route, expect
@@ -13,10 +16,11 @@ from playwright.async_api import Request, Route, expect
 from commonweight.protocol.canonical import JsonObject, dumps
 from commonweight.store import FolderStore
 from tests.chain.scenario import World, make_world
-from tests.web.conftest import Sites, Stage, Visit
+from tests.conftest import rpc
+from tests.web.conftest import Served, Sites, Stage, Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-AT_ONCE, ROUNDS = 6, 24
+AT_ONCE, ROUNDS, PAGES = 6, 24, 4
 TRAINING: JsonObject = {"codec": "int8", "result_codec": "int8", "block": 64, "topology": "butterfly"}
 
 
@@ -89,3 +93,134 @@ async def test_of_many_rounds_the_newest_are_read_and_few_files_at_once(
     await visit.see("These are the rounds of all reports.", "#older")
     assert await page.evaluate("document.activeElement.id") == "older"
     assert asked <= 43 + 16
+
+
+class Limited:
+    """A node that gives logs of at most so many blocks at once. `given` are the ranges that it gave, `refused` counts those that it did not."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.given: list[tuple[int, int]] = []
+        self.refused = 0
+        self.out_after: int | None = None
+        self.out = asyncio.Event()
+        self.other: int | None = None
+        self.under_way = self.most_at_once = 0
+
+    def limit(self, start: int) -> int:
+        """How many blocks from one on."""
+        return self.most
+
+    async def answer(self, route: Route) -> None:
+        """Answer a request."""
+        asked = json.loads(route.request.post_data or "[]")
+        calls = asked if isinstance(asked, list) else [asked]
+        ranges = [call["params"][0] for call in calls if call["method"] == "eth_getLogs"]
+        if not ranges:
+            await self.tell(route, calls)
+            return
+        start, end = (int(ranges[0][key], 16) for key in ("fromBlock", "toBlock"))
+        headers = {"access-control-allow-origin": "*"}
+        if end - start + 1 > self.limit(start):
+            self.refused += 1
+            error = {"code": -32005, "message": "too many blocks"}
+            told: object = [{"jsonrpc": "2.0", "id": call["id"], "error": error} for call in calls]
+            body = told if isinstance(asked, list) else told[0]  # type: ignore[index]
+            await route.fulfill(body=json.dumps(body), headers=headers)
+            return
+        if self.out_after is not None and len(self.given) >= self.out_after:
+            self.out.set()
+            await route.abort()
+            return
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        answer = await (await route.fetch()).json()
+        self.under_way -= 1
+        self.given.append((start, end))
+        await route.fulfill(body=json.dumps(answer), headers=headers)
+
+    async def tell(self, route: Route, calls: list[dict[str, Any]]) -> None:
+        """Anything but logs; of block `other` another hash."""
+        if not (calls[0]["method"] == "eth_getBlockByNumber" and calls[0]["params"][0] == hex(self.other or 0)):
+            await route.continue_()
+            return
+        answer = await (await route.fetch()).json()
+        answer["result"]["hash"] = "0x" + "ab" * 32
+        await route.fulfill(body=json.dumps(answer), headers={"access-control-allow-origin": "*"})
+
+    def take(self) -> list[tuple[int, int]]:
+        """What it gave since last time."""
+        given, self.given = self.given, []
+        return given
+
+
+def final_of(world: World) -> int:
+    block = rpc(world.url, "eth_getBlockByNumber", "finalized", False)
+    assert isinstance(block, dict)
+    return int(block["number"], 16)
+
+
+async def test_events_are_read_page_by_page_and_no_page_twice_after_errors_and_reloads(
+    staged_site: Served, visit: Visit, mine: Callable[[int], None]
+) -> None:
+    page, world, node = visit.page, staged_site.world, Limited(16)
+    mine(2_000)
+    created, final = world.run.campaign.created_block(), final_of(world)
+    await visit.go(staged_site, "training")
+    whole = {card: await visit.text(card) for card in ("#now", "#loss", "#lineage")}
+    await page.route(f"{world.url}/**", node.answer)
+    for pages in (40, 80):
+        node.out_after = pages
+        node.out.clear()
+        await (page.reload() if pages == 40 else visit.look())
+        await node.out.wait()
+    await visit.see("The chain cannot be read", "#trouble")
+    assert await visit.text("main") == ""
+    node.out_after = None
+    await page.reload()
+    await visit.see("Reading the chain: events up to block", "#run-line")
+    await page.wait_for_selector("body[data-block]")
+    given = [block for start, end in node.take() for block in range(start, end + 1) if block <= final]
+    assert set(given) == set(range(created, final + 1))
+    assert len(given) - len(set(given)) <= 2 * PAGES * node.most  # what was on its way when the node, or the page, went
+    assert 1 < node.most_at_once <= PAGES
+    assert {card: await visit.text(card) for card in whole} == whole
+    await page.reload()
+    await page.wait_for_selector("body[data-block]")
+    assert min(start for start, _ in node.take()) > final  # all that is final is still there
+    assert {card: await visit.text(card) for card in whole} == whole
+    visit.errors[:] = [error for error in visit.errors if "ERR_FAILED" not in error]
+
+
+async def test_kept_events_are_read_again_where_their_last_block_is_another(
+    staged_site: Served, visit: Visit, mine: Callable[[int], None]
+) -> None:
+    page, world, node = visit.page, staged_site.world, Limited(64)
+    mine(500)
+    created, final = world.run.campaign.created_block(), final_of(world)
+    await page.route(f"{world.url}/**", node.answer)
+    await visit.go(staged_site)
+    node.take()
+    node.other = final
+    await page.reload()
+    await page.wait_for_selector("body[data-block]")
+    assert min(start for start, _ in node.take()) == created
+    assert "6 ETH raised" in await visit.text("#progress")
+    node.other = None
+    query = urlencode({"rpc": f"{world.url}/?another", "run": world.run.address})
+    await visit.go(staged_site, query=f"?{query}")
+    assert min(start for start, _ in node.take()) == created  # what one node told is not taken for another's word
+
+
+async def test_pages_grow_where_a_node_gives_more(
+    staged_site: Served, visit: Visit, mine: Callable[[int], None]
+) -> None:
+    mine(1_200)
+    world, node = staged_site.world, Limited(4)
+    created, final = world.run.campaign.created_block(), final_of(world)
+    node.limit = lambda start: 4 if start < created + 40 else 10**9  # type: ignore[method-assign]
+    await visit.page.route(f"{world.url}/**", node.answer)
+    await visit.go(staged_site)
+    assert len(node.given) < 70  # of 300 pages of 4 blocks
+    assert node.refused < 30
+    assert {block for start, end in node.given for block in range(start, end + 1)} >= set(range(created, final + 1))

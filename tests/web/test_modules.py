@@ -348,6 +348,57 @@ def test_of_the_content_that_was_read_what_was_used_last_is_kept() -> None:
     assert got == [list(range(40)), [0], [2, 1]]
 
 
+PAGES = """
+const { Pages } = await page('pages.js');
+const { RpcError } = await page('rpc.js');
+const run = { chainId: 1n, campaign: '0x' };
+const hash = (number) => `0x${number}`;
+/** Logs at every `each`th block; what a node refuses is told by `limits`. */
+async function read({ blocks, each, most = 1e9, logs: mostLogs = 1e9, atOnce = 1e9, lags = false, strays = false, head = hash(blocks) }) {
+  let [asked, underWay, told, forked] = [0, 0, [], false];
+  const rpc = { urls: ['http://a'], distrust: () => {}, batch: async ([[, [{ fromBlock, toBlock }]]]) => {
+    const [from, to] = [Number(fromBlock), Number(toBlock)];
+    asked += 1;
+    underWay += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+    const refused = underWay > atOnce;
+    underWay -= 1;
+    const found = [];
+    for (let at = Math.ceil(from / each) * each; at <= (forked ? Math.min(to, blocks - 64) : to) && found.length <= mostLogs; at += each) found.push({ blockNumber: `0x${(strays ? at + blocks : at).toString(16)}` });
+    if (refused || to - from + 1 > most || found.length > mostLogs) throw new RpcError({ code: -32005, message: 'no' });
+    return [found, lags && to === blocks ? null : { number: toBlock, hash: hash(to) }];
+  } };
+  const pages = new Pages(rpc, run, [], BigInt(blocks), (at) => told.push(at));
+  const target = { number: `0x${blocks.toString(16)}`, hash: head };
+  try {
+    const logs = await pages.read(1n, target, BigInt(blocks - 64));
+    forked = true;  // what was not final has gone
+    const again = await pages.read(1n, target, BigInt(blocks - 64));  // as after a look whose other half failed
+    forked = false;
+    const rest = await pages.read(BigInt(blocks - 63), target, BigInt(blocks - 64));
+    const sorted = told.every((at, place) => at >= 0n && at <= BigInt(blocks));
+    const places = logs.map(({ blockNumber }) => Number(blockNumber));
+    return { asked, right: sorted && places.length === Math.floor(blocks / each) && places.every((at, place) => at === (place + 1) * each) && again.length === Math.floor((blocks - 64) / each), rest: rest.length };
+  } catch (error) { return `${error.constructor.name}: ${error.message}`; }
+}
+console.log(show(await Promise.all(data.map(read))));
+"""
+
+
+def test_pages_hold_every_event_once_whatever_a_node_limits() -> None:
+    year = 365 * 24 * 3600 // 2  # blocks of two seconds
+    few, many = {"blocks": year, "each": 10_000}, {"blocks": 100_000, "each": 3}
+    limited = [{**few, "most": 2_000}, {**few, "most": 10_000}, {**few, "logs": 100}, {**many, "logs": 1_000}]
+    got = node(PAGES, [*limited, {**many, "most": 500, "atOnce": 2}, {**many, "most": 1}])
+    assert all(one["right"] for one in got[:5]), got
+    assert [one["rest"] for one in got[:5]] == [0, 0, 0, 21, 21]
+    whole = [one["asked"] for one in got[:5]]
+    assert all(asked < most for asked, most in zip(whole, [8_400, 2_200, 60, 120, 700], strict=True)), whole
+    assert got[5]["right"]  # block by block, if it must be
+    refused = node(PAGES, [{**many, "most": 500, **wrong} for wrong in ({"lags": True}, {"strays": True}, {"head": "0x"})])
+    assert all(words.startswith("Nonsense: The node tells events") for words in refused)
+
+
 def test_rounds_that_counted_nobody_are_looked_for_where_work_was_anchored() -> None:
     script = """
     const { epochsWithRounds } = await page('evidence.js');
