@@ -18,6 +18,7 @@ from commonweight.store import FolderStore
 from tests.chain.scenario import World, make_world
 from tests.conftest import rpc
 from tests.web.conftest import Served, Sites, Stage, Visit
+from tests.web.made_up import MadeUp, long_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 AT_ONCE, ROUNDS, PAGES = 6, 24, 4
@@ -81,6 +82,7 @@ async def test_of_many_rounds_the_newest_are_read_and_few_files_at_once(
     await expect(rows).to_have_count(ROUNDS)
     await expect(page.locator("#older")).to_have_text("Read 16 older rounds of epoch 1")
     assert await rows.first.locator("th").inner_text() == "43"
+    assert await rows.first.locator("td").nth(1).inner_text() == "#0 to #4"
     assert asked <= ROUNDS + 8  # with directories, index.json, config.json and credits.json; no commitment
     assert most == AT_ONCE
     assert under_way == 0
@@ -96,7 +98,9 @@ async def test_of_many_rounds_the_newest_are_read_and_few_files_at_once(
 
 
 class Limited:
-    """A node that gives logs of at most so many blocks at once. `given` are the ranges that it gave, `refused` counts those that it did not."""
+    """A node that gives logs of at most so many blocks at once. `given` are the ranges that it gave, `refused` counts
+    the others.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -224,3 +228,48 @@ async def test_pages_grow_where_a_node_gives_more(
     assert len(node.given) < 70  # of 300 pages of 4 blocks
     assert node.refused < 30
     assert {block for start, end in node.given for block in range(start, end + 1)} >= set(range(created, final + 1))
+
+
+async def test_of_a_thousand_providers_and_many_epochs_little_is_drawn_at_once(
+    open_site: Served, visit: Visit, mine: Callable[[int], None]
+) -> None:
+    page, world = visit.page, open_site.world
+    node = MadeUp(long_run(world.run.campaign.created_block(), 1000, 60, 2))
+    await page.route(f"{world.url}/**", node.answer)
+    mine(70)
+    await visit.go(open_site, "audit")
+    elements = "document.querySelectorAll('*').length"
+    assert await page.evaluate(elements) < 600
+    await page.click("#older summary")
+    await expect(page.locator("#older article")).to_have_count(20)
+    await page.focus("#more-reports")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#older article")).to_have_count(40)
+    assert await visit.text("#more-reports") == "Show 17 more of 17"
+    assert await page.evaluate("document.activeElement.id") == "more-reports"
+    await page.keyboard.press("Enter")
+    await visit.see("That is all.", "#more-reports")
+    assert await page.evaluate("document.activeElement.id") == "more-reports"
+    await page.evaluate("location.hash = 'overview'")
+    await page.wait_for_selector("#progress")
+    assert await page.evaluate(elements) < 600
+    await page.evaluate("location.hash = 'providers'")
+    await page.wait_for_selector("#leaderboard")
+    assert await page.evaluate(elements) < 1500
+    await page.evaluate("location.hash = 'training'")
+    await visit.see("cannot be shown", "#rounds")
+    assert await page.evaluate(elements) < 2500
+    await expect(page.locator("#lineage li")).to_have_count(20)
+    await page.wait_for_selector("#rounds:not(:has(.loading))")
+    # At a block in which nothing happens to them, members are not drawn again.
+    await page.evaluate(
+        "for (const row of document.querySelectorAll('#members tr, #lineage li')) row.dataset.kept = ''"
+    )
+    rpc(world.url, "evm_increaseTime", 3600)
+    mine(1)
+    head = rpc(world.url, "eth_blockNumber")
+    await visit.look()
+    await page.wait_for_selector(f"body[data-block='{int(str(head), 16)}']")
+    await expect(page.locator("#members tr[data-kept]")).to_have_count(101)
+    await expect(page.locator("#lineage li[data-kept]")).to_have_count(20)
+    visit.errors[:] = [error for error in visit.errors if "404" not in error and "400" not in error]

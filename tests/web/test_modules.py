@@ -315,7 +315,8 @@ def test_a_payload_is_as_long_as_the_codecs_make_it() -> None:
             cases.append((parameters, draw.randint(1, min(90, block_count(parameters, block))), codec, block))
     script = """
     const { payloadBytes } = await page('evidence.js');
-    console.log(show(data.map(([parameters, parts, codec, block]) => payloadBytes(parameters, parts, { codec, block }))));
+    const of = ([parameters, parts, codec, block]) => payloadBytes(parameters, parts, { codec, block });
+    console.log(show(data.map(of)));
     """
     expected = [
         str(sum(encoded_size(part.size, codec, block) for part in part_ranges(parameters, block, parts)))
@@ -336,7 +337,11 @@ globalThis.fetch = async (url) => {
 };
 const content = new Content(['http://there']);
 const cids = [...blocks.keys()];
-const read = async (places) => { asked = []; for (const place of places) await content.block(cids[place]); return asked; };
+const read = async (places) => {
+  asked = [];
+  for (const place of places) await content.block(cids[place]);
+  return asked;
+};
 const all = cids.map((_, place) => place);
 console.log(show([await read(all), await read([cids.length - 1, 0]), await read([0, 2, 1])]));
 """
@@ -354,9 +359,10 @@ const { RpcError } = await page('rpc.js');
 const run = { chainId: 1n, campaign: '0x' };
 const hash = (number) => `0x${number}`;
 /** Logs at every `each`th block; what a node refuses is told by `limits`. */
-async function read({ blocks, each, most = 1e9, logs: mostLogs = 1e9, atOnce = 1e9, lags = false, strays = false, head = hash(blocks) }) {
+async function read({ blocks, each, most = 1e9, logs: mostLogs = 1e9, atOnce = 1e9, ...wrong }) {
+  const { lags = false, strays = false, head = hash(blocks) } = wrong;
   let [asked, underWay, told, forked] = [0, 0, [], false];
-  const rpc = { urls: ['http://a'], distrust: () => {}, batch: async ([[, [{ fromBlock, toBlock }]]]) => {
+  const batch = async ([[, [{ fromBlock, toBlock }]]]) => {
     const [from, to] = [Number(fromBlock), Number(toBlock)];
     asked += 1;
     underWay += 1;
@@ -364,21 +370,27 @@ async function read({ blocks, each, most = 1e9, logs: mostLogs = 1e9, atOnce = 1
     const refused = underWay > atOnce;
     underWay -= 1;
     const found = [];
-    for (let at = Math.ceil(from / each) * each; at <= (forked ? Math.min(to, blocks - 64) : to) && found.length <= mostLogs; at += each) found.push({ blockNumber: `0x${(strays ? at + blocks : at).toString(16)}` });
+    const end = forked ? Math.min(to, blocks - 64) : to;
+    for (let at = Math.ceil(from / each) * each; at <= end && found.length <= mostLogs; at += each) {
+      found.push({ blockNumber: `0x${(strays ? at + blocks : at).toString(16)}` });
+    }
     if (refused || to - from + 1 > most || found.length > mostLogs) throw new RpcError({ code: -32005, message: 'no' });
     return [found, lags && to === blocks ? null : { number: toBlock, hash: hash(to) }];
-  } };
+  };
+  const rpc = { urls: ['http://a'], distrust: () => {}, batch };
   const pages = new Pages(rpc, run, [], BigInt(blocks), (at) => told.push(at));
   const target = { number: `0x${blocks.toString(16)}`, hash: head };
+  const final = BigInt(blocks - 64);
   try {
-    const logs = await pages.read(1n, target, BigInt(blocks - 64));
+    const logs = await pages.read(1n, target, final);
     forked = true;  // what was not final has gone
-    const again = await pages.read(1n, target, BigInt(blocks - 64));  // as after a look whose other half failed
+    const again = await pages.read(1n, target, final);  // as after a look whose other half failed
     forked = false;
-    const rest = await pages.read(BigInt(blocks - 63), target, BigInt(blocks - 64));
-    const sorted = told.every((at, place) => at >= 0n && at <= BigInt(blocks));
+    const rest = await pages.read(final + 1n, target, final);
     const places = logs.map(({ blockNumber }) => Number(blockNumber));
-    return { asked, right: sorted && places.length === Math.floor(blocks / each) && places.every((at, place) => at === (place + 1) * each) && again.length === Math.floor((blocks - 64) / each), rest: rest.length };
+    const whole = places.length === Math.floor(blocks / each) && places.every((at, place) => at === (place + 1) * each);
+    const kept = again.length === Math.floor((blocks - 64) / each);
+    return { asked, right: whole && kept && told.every((at) => at <= BigInt(blocks)), rest: rest.length };
   } catch (error) { return `${error.constructor.name}: ${error.message}`; }
 }
 console.log(show(await Promise.all(data.map(read))));
@@ -395,7 +407,8 @@ def test_pages_hold_every_event_once_whatever_a_node_limits() -> None:
     whole = [one["asked"] for one in got[:5]]
     assert all(asked < most for asked, most in zip(whole, [8_400, 2_200, 60, 120, 700], strict=True)), whole
     assert got[5]["right"]  # block by block, if it must be
-    refused = node(PAGES, [{**many, "most": 500, **wrong} for wrong in ({"lags": True}, {"strays": True}, {"head": "0x"})])
+    wrongs: list[dict[str, object]] = [{"lags": True}, {"strays": True}, {"head": "0x"}]
+    refused = node(PAGES, [{**many, "most": 500, **wrong} for wrong in wrongs])
     assert all(words.startswith("Nonsense: The node tells events") for words in refused)
 
 

@@ -183,7 +183,7 @@ export function stateOf(run, snapshot) {
 
 /** All events of a run in chain order. Those of blocks that are not final are read again each time, so no reorg stays. */
 class EventLog {
-  #rpc; #run; #told; #address; #final = []; #next; #pages = null;
+  #rpc; #run; #told; #address; #byName = new Map(); #final = []; #next; #pages = null;
 
   constructor(rpc, run, told) {
     this.#rpc = rpc;
@@ -222,9 +222,14 @@ class EventLog {
     this.#final.push(...events.filter((e) => e.block <= finalNumber));
     if (finalNumber >= this.#next) this.#next = (finalNumber < number ? finalNumber : number) + 1n;
     this.all = [...this.#final, ...events.filter((e) => e.block > finalNumber)];
+    this.#byName = new Map();
+    for (const event of this.all) {
+      if (!this.#byName.has(event.name)) this.#byName.set(event.name, []);
+      this.#byName.get(event.name).push(event);
+    }
   }
 
   of(name) {
-    return this.all.filter((event) => event.name === name);
+    return this.#byName.get(name) ?? [];
   }
 }

@@ -108,14 +108,19 @@ const hasRoom = (room) => room && Object.values(room).every((left) => left > 0);
 /** What is under way, in words. */
 export const reading = (epochs) => `Reading the evidence of ${spread(epochs)}…`;
 
+/** [first, last] of each run of numbers that follow one another. */
+export function runs(numbers) {
+  const found = [];
+  for (const number of [...numbers].sort((a, b) => a - b)) {
+    if (found.at(-1)?.[1] === number - 1) found.at(-1)[1] = number;
+    else found.push([number, number]);
+  }
+  return found;
+}
+
 /** Epochs in words: "epochs 1, 4 to 6 and 9". */
 export function spread(epochs) {
-  const runs = [];
-  for (const epoch of [...epochs].sort((a, b) => a - b)) {
-    if (runs.at(-1)?.at(-1) === epoch - 1) runs.at(-1).push(epoch);
-    else runs.push([epoch]);
-  }
-  const parts = runs.map((run) => (run.length === 1 ? `${run[0]}` : `${run[0]} to ${run.at(-1)}`));
+  const parts = runs(epochs).map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
   const last = parts.length > 1 ? ` and ${parts.pop()}` : "";
   return `epoch${epochs.length === 1 ? "" : "s"} ${parts.join(", ")}${last}`;
 }
