@@ -15,9 +15,11 @@ from commonweight.chain.abi import interface
 from commonweight.cli.amounts import format_amount
 from commonweight.cli.dashboard import PAGE
 from commonweight.errors import PeerError
+from commonweight.exact.codecs import encoded_size
 from commonweight.net import check_address
 from commonweight.protocol.canonical import dumps
 from commonweight.protocol.offences import RULES
+from commonweight.protocol.parts import block_count, part_ranges
 from commonweight.protocol.structure import WRONG_START
 from commonweight.store import Cid, FolderStore, cid_of
 from commonweight.store.dagpb import Link, encode_file
@@ -302,6 +304,112 @@ def test_traffic_counts_what_a_runs_members_send() -> None:
     assert both == {"ways": "2", "star": False, "sent": "1200", "synchronous": str(synchronous)}
     assert out == {"ways": "1", "star": False, "sent": "600", "synchronous": str(synchronous // 2)}
     assert star == {"ways": "2", "star": True, "sent": "1200", "synchronous": str(synchronous)}
+
+
+def test_a_payload_is_as_long_as_the_codecs_make_it() -> None:
+    draw = random.Random(3)
+    cases = []
+    for codec in ("fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2"):
+        for block in (8, 64, 256, 512, 65536):
+            parameters = draw.randrange(1, 3_000_000)
+            cases.append((parameters, draw.randint(1, min(90, block_count(parameters, block))), codec, block))
+    script = """
+    const { payloadBytes } = await page('evidence.js');
+    const of = ([parameters, parts, codec, block]) => payloadBytes(parameters, parts, { codec, block });
+    console.log(show(data.map(of)));
+    """
+    expected = [
+        str(sum(encoded_size(part.size, codec, block) for part in part_ranges(parameters, block, parts)))
+        for parameters, parts, codec, block in cases
+    ]
+    assert node(script, [*cases, (1000, 3, "int3", 64)]) == [*expected, None]
+
+
+KEPT = """
+const { Content } = await page('content.js');
+globalThis.location = { href: 'http://here/' };
+const blocks = new Map(data.map(([cid, length]) => [cid, new Uint8Array(length)]));
+let asked = [];
+globalThis.fetch = async (url) => {
+  const cid = url.split('/ipfs/')[1].split('?')[0];
+  asked.push([...blocks.keys()].indexOf(cid));
+  return new Response(blocks.get(cid));
+};
+const content = new Content(['http://there']);
+const cids = [...blocks.keys()];
+const read = async (places) => {
+  asked = [];
+  for (const place of places) await content.block(cids[place]);
+  return asked;
+};
+const all = cids.map((_, place) => place);
+console.log(show([await read(all), await read([cids.length - 1, 0]), await read([0, 2, 1])]));
+"""
+
+
+def test_of_the_content_that_was_read_what_was_used_last_is_kept() -> None:
+    lengths = [(1 << 20) + place for place in range(40)]  # more than is kept
+    got = node(KEPT, [(str(cid_of(bytes(length))), length) for length in lengths])
+    assert got == [list(range(40)), [0], [2, 1]]
+
+
+PAGES = """
+const { Pages } = await page('pages.js');
+const { RpcError } = await page('rpc.js');
+const run = { chainId: 1n, campaign: '0x' };
+const hash = (number) => `0x${number}`;
+/** Logs at every `each`th block; what a node refuses is told by `limits`. */
+async function read({ blocks, each, most = 1e9, logs: mostLogs = 1e9, atOnce = 1e9, ...wrong }) {
+  const { lags = false, strays = false, head = hash(blocks) } = wrong;
+  let [asked, underWay, told, forked] = [0, 0, [], false];
+  const batch = async ([[, [{ fromBlock, toBlock }]]]) => {
+    const [from, to] = [Number(fromBlock), Number(toBlock)];
+    asked += 1;
+    underWay += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+    const refused = underWay > atOnce;
+    underWay -= 1;
+    const found = [];
+    const end = forked ? Math.min(to, blocks - 64) : to;
+    for (let at = Math.ceil(from / each) * each; at <= end && found.length <= mostLogs; at += each) {
+      found.push({ blockNumber: `0x${(strays ? at + blocks : at).toString(16)}` });
+    }
+    if (refused || to - from + 1 > most || found.length > mostLogs) throw new RpcError({ code: -32005, message: 'no' });
+    return [found, lags && to === blocks ? null : { number: toBlock, hash: hash(to) }];
+  };
+  const rpc = { urls: ['http://a'], distrust: () => {}, batch };
+  const pages = new Pages(rpc, run, [], BigInt(blocks), (at) => told.push(at));
+  const target = { number: `0x${blocks.toString(16)}`, hash: head };
+  const final = BigInt(blocks - 64);
+  try {
+    const logs = await pages.read(1n, target, final);
+    forked = true;  // what was not final has gone
+    const again = await pages.read(1n, target, final);  // as after a look whose other half failed
+    forked = false;
+    const rest = await pages.read(final + 1n, target, final);
+    const places = logs.map(({ blockNumber }) => Number(blockNumber));
+    const whole = places.length === Math.floor(blocks / each) && places.every((at, place) => at === (place + 1) * each);
+    const kept = again.length === Math.floor((blocks - 64) / each);
+    return { asked, right: whole && kept && told.every((at) => at <= BigInt(blocks)), rest: rest.length };
+  } catch (error) { return `${error.constructor.name}: ${error.message}`; }
+}
+console.log(show(await Promise.all(data.map(read))));
+"""
+
+
+def test_pages_hold_every_event_once_whatever_a_node_limits() -> None:
+    year = 365 * 24 * 3600 // 2  # blocks of two seconds
+    few, many = {"blocks": year, "each": 10_000}, {"blocks": 100_000, "each": 3}
+    limited = [{**few, "most": 2_000}, {**few, "most": 10_000}, {**few, "logs": 100}, {**many, "logs": 1_000}]
+    got = node(PAGES, [*limited, {**many, "most": 500, "atOnce": 2}, {**many, "most": 1}])
+    assert all(one["right"] for one in got[:5]), got
+    assert [one["rest"] for one in got[:5]] == [0, 0, 0, 21, 21]
+    whole = [one["asked"] for one in got[:5]]
+    assert all(asked < most for asked, most in zip(whole, [8_400, 2_200, 60, 120, 700], strict=True)), whole
+    assert got[5]["right"]  # block by block, if it must be
+    wrongs: list[dict[str, object]] = [{"lags": True}, {"strays": True}, {"head": "0x"}]
+    refused = node(PAGES, [{**many, "most": 500, **wrong} for wrong in wrongs])
+    assert all(words.startswith("Nonsense: The node tells events") for words in refused)
 
 
 def test_rounds_that_counted_nobody_are_looked_for_where_work_was_anchored() -> None:

@@ -3,6 +3,9 @@
 
 import { toHex } from "./abi.js";
 
+const KEPT_BYTES = 32 << 20;
+const AT_ONCE = 6;
+const ENTRY_BYTES = 400;  // about what a name with its identifier, size or digest takes
 const MAX_BLOCK = 2 << 20;
 const MAX_FILE_DEPTH = 6;
 const MAX_SHARD_LEVELS = 8;
@@ -45,8 +48,39 @@ export function cidOf(codec, digest) {
   return `b${text}`;
 }
 
+/** What was read, by name, up to a weight: what was used least recently goes first. What fails is not kept. */
+class Kept {
+  #limit; #entries = new Map(); #weight = 0;
+
+  constructor(limit) {
+    this.#limit = limit;
+  }
+
+  get(name, load, weigh) {
+    const entry = this.#entries.get(name) ?? this.#begin(name, load, weigh);
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
+    return entry.loading;
+  }
+
+  #begin(name, load, weigh) {
+    const entry = { loading: load(), weight: 0 };
+    entry.loading.then((value) => {
+      entry.weight = weigh(value);
+      this.#weight += entry.weight;
+      for (const [old, { weight }] of this.#entries) {
+        if (this.#weight <= this.#limit) break;
+        if (weight === 0) continue;  // still on its way
+        this.#entries.delete(old);
+        this.#weight -= weight;
+      }
+    }, () => this.#entries.delete(name));
+    return entry;
+  }
+}
+
 export class Content {
-  #blocks = new Map();
+  #kept = new Kept(KEPT_BYTES); #free = AT_ONCE; #waiting = [];
 
   constructor(gateways) {
     this.gateways = gateways.map((url) => url.replace(/\/$/, ""));
@@ -58,12 +92,23 @@ export class Content {
 
   /** One block, verified. */
   block(cid) {
-    if (!this.#blocks.has(cid)) {
-      const loading = this.#load(cid);
-      this.#blocks.set(cid, loading);
-      loading.catch(() => this.#blocks.delete(cid));
+    return this.#kept.get(cid, () => this.#inTurn(() => this.#load(cid)), (data) => data.length + ENTRY_BYTES);
+  }
+
+  /** A map that `load` makes of content, kept with the blocks by a name that is no block's. */
+  keep(name, load) {
+    return this.#kept.get(name, load, (map) => (map.size + 1) * ENTRY_BYTES);
+  }
+
+  async #inTurn(act) {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise((resolve) => this.#waiting.push(resolve));
+    try {
+      return await act();
+    } finally {
+      if (this.#waiting.length > 0) this.#waiting.shift()();
+      else this.#free += 1;
     }
-    return this.#blocks.get(cid);
   }
 
   async #load(cid) {
@@ -119,10 +164,12 @@ export class Content {
   }
 
   /** Name to CID of a directory's entries; a sharded one is read whole. */
-  async directory(cid) {
-    const found = new Map();
-    await this.#entries(cid, 0, { root: cid, left: MAX_DIRECTORIES_BYTES, visits: new Map() }, found);
-    return found;
+  directory(cid) {
+    return this.keep(`directory ${cid}`, async () => {
+      const found = new Map();
+      await this.#entries(cid, 0, { root: cid, left: MAX_DIRECTORIES_BYTES, visits: new Map() }, found);
+      return found;
+    });
   }
 
   async #entries(cid, depth, budget, found) {

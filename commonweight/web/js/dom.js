@@ -80,6 +80,35 @@ export const slots = (...names) => Object.fromEntries(names.map((name) => [name,
 
 export const columns = (left, right) => h("div", { class: "columns" }, h("div", { class: "column" }, left), h("div", { class: "column" }, right));
 
+const shown = new Map();  // how many of a long list, by its button's id: it may be drawn again
+
+/** A long list in pieces: each item drawn by `draw` into `list`, and a button for as many more. */
+export function piecemeal(id, list, items, size, draw) {
+  const button = h("button", { type: "button", id, class: "quiet small", onclick: () => add(size) });
+  let place = 0;
+  const add = (count) => {
+    const next = items.slice(place, place + count);
+    list.append(...next.map(draw));
+    place += next.length;
+    shown.set(id, place);
+    const rest = items.length - place;
+    button.textContent = `Show ${Math.min(size, rest)} more of ${rest}`;
+    if (rest > 0 || !button.parentNode) return;
+    const end = h("p", { id, class: "note", tabindex: "-1" }, "That is all.");
+    button.replaceWith(end);  // the focus stays
+    end.focus();
+  };
+  add(Math.max(size, shown.get(id) ?? 0));
+  return place < items.length ? [list, button] : [list];
+}
+
+/** Details that are drawn once they are opened. */
+export function later(id, summary, draw) {
+  const body = h("div", {});
+  const load = () => { if (body.childNodes.length === 0) body.append(...[draw()].flat(Infinity)); };
+  return h("details", { id, ontoggle: load }, h("summary", {}, summary), body);
+}
+
 export const badge = (kind, text) => h("span", { class: `badge ${kind}` }, text);
 
 /** Widths go through the CSSOM: the content security policy allows no style attributes. */

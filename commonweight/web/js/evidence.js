@@ -6,7 +6,7 @@ import { NotHere, sha256 } from "./content.js";
 const text = new TextDecoder();
 
 export class Evidence {
-  #content; #report; #index; #files = new Map();
+  #content; #report; #rounds = new Map();
 
   constructor(content, report) {
     this.#content = content;
@@ -14,9 +14,9 @@ export class Evidence {
   }
 
   /** The files by path. */
-  async index() {
-    this.#index ??= this.#read().catch((error) => { this.#index = undefined; throw error; });
-    return this.#index;
+  index() {
+    const { evidenceCid, evidenceSha256 } = this.#report;
+    return this.#content.keep(`index ${evidenceCid} ${evidenceSha256}`, () => this.#read());
   }
 
   async #read() {
@@ -39,30 +39,37 @@ export class Evidence {
   }
 
   async json(path) {
-    if (!this.#files.has(path)) {
-      const loading = this.bytes(path).then((data) => JSON.parse(text.decode(data)));
-      this.#files.set(path, loading);
-      loading.catch(() => this.#files.delete(path));
-    }
-    return this.#files.get(path);
+    return JSON.parse(text.decode(await this.bytes(path)));
   }
 
-  /** The rounds in order: who was counted, refused and missing, and the bytes that the exchange took. */
-  async rounds() {
+  /**
+   * The rounds, newest first, as far as `room` has place: who was counted, refused and missing, and the bytes that the exchange took; and how
+   * many are `left`. `room` is {rounds, bytes}, of records, that may still be read, and is used up. Rounds that were read once take none of it.
+   */
+  async rounds(room) {
     const index = await this.index();
-    const [{ parameters }, { training }] = await Promise.all([this.json("credits.json"), this.json("config.json")]);
-    const numbers = [...index.keys()].map((path) => /^records\/(\d+)\.json$/.exec(path)?.[1]).filter(Boolean).map(Number);
-    return Promise.all(numbers.sort((a, b) => a - b).map((number) => this.#round(number, BigInt(parameters), training, index)));
+    const numbers = [...index.keys()].map((path) => /^records\/(\d+)\.json$/.exec(path)?.[1]).filter(Boolean).map(Number).sort((a, b) => b - a);
+    const wanted = [];
+    for (const number of numbers) {
+      if (this.#rounds.has(number)) continue;
+      if (room.rounds <= 0 || room.bytes <= 0) break;
+      room.rounds -= 1;
+      room.bytes -= index.get(`records/${number}.json`).size;
+      wanted.push(number);
+    }
+    if (wanted.length > 0) {
+      const [{ parameters }, { training }] = await Promise.all([this.json("credits.json"), this.json("config.json")]);
+      await Promise.all(wanted.map(async (number) => this.#rounds.set(number, await this.#round(number, Number(parameters), training))));
+    }
+    const found = numbers.filter((number) => this.#rounds.has(number)).map((number) => this.#rounds.get(number));
+    return { rounds: found, left: numbers.length - found.length };
   }
 
-  async #round(number, parameters, training, index) {
-    const { body: record } = await this.json(`records/${number}.json`);
-    const counted = await Promise.all(record.counted.map(async (member) => {
-      const path = `commitments/${number}-${member.index}-${member.commitment.slice(2, 18)}.json`;
-      const { body } = index.has(path) ? await this.json(path) : { body: null };
-      return { ...member, payloadBytes: body === null ? null : BigInt(body.payload_bytes) };
-    }));
-    return { number, counted, refused: record.refused, missing: record.missing, traffic: traffic(counted, parameters, training) };
+  async #round(number, parameters, training) {
+    const { body: { counted, refused, missing } } = await this.json(`records/${number}.json`);
+    // A payload that was counted was decoded, and a decoder refuses any other length: no commitment has to be read for it.
+    const members = counted.map(({ index, steps, tokens, parts }) => ({ index, steps, tokens, payloadBytes: payloadBytes(parameters, parts.length, training) }));
+    return { number, counted: members, refused, missing, traffic: traffic(members, BigInt(parameters), training) };
   }
 
   /** The itemised credits of the epoch. */
@@ -87,7 +94,7 @@ export function epochsWithRounds(reports, anchored) {
  * Both count one all-reduce of n members as (n - 1) / n of the vector each and way: the payload once a round on one side, four
  * bytes a parameter at every step on the other. The way back is counted where the parts come back in the payload's own codec;
  * else its length is not published, and both sides leave it out. In a star a member sends its whole payload, to the coordinator, and
- * nothing else. Null where a commitment is not published.
+ * nothing else. Null where the length of a payload is not known.
  */
 export function traffic(counted, parameters, { topology, codec, result_codec: results }) {
   const members = BigInt(counted.length);
@@ -100,4 +107,28 @@ export function traffic(counted, parameters, { topology, codec, result_codec: re
     sent: counted.reduce((sum, member) => sum + (star ? member.payloadBytes : share(member.payloadBytes)), 0n),
     synchronous: counted.reduce((sum, member) => sum + share(4n * parameters * BigInt(member.steps)), 0n),
   };
+}
+
+/** The length of a payload in so many parts (docs/protocol.md, section 9), as a BigInt; null for a codec that is not known here. */
+export function payloadBytes(parameters, parts, { codec, block }) {
+  const blocks = Math.ceil(parameters / block);
+  let total = 0;
+  let start = 0;
+  for (let part = 1; part <= parts; part += 1) {
+    const stop = Math.min(Math.floor((part * blocks) / parts) * block, parameters);
+    total += encodedSize(stop - start, codec, block);
+    start = stop;
+  }
+  return Number.isSafeInteger(total) ? BigInt(total) : null;
+}
+
+/** Bytes of a part, as `encoded_size` of commonweight/exact/codecs.py has it; NaN for another codec. */
+function encodedSize(count, codec, block) {
+  const scales = 4 * Math.ceil(count / block);
+  const [full, rest] = [Math.floor(count / block), count % block];
+  const kept = full * Math.ceil((3 * block) / 100) + Math.ceil((3 * rest) / 100);
+  return {
+    fp32: 4 * count, fp16: 2 * count, int8: scales + count, int4: scales + Math.ceil(count / 2), int2: scales + Math.ceil(count / 4),
+    int1: scales + Math.ceil(count / 8), ternary: scales + Math.ceil(count / 5), topk2: scales + kept * (block <= 256 ? 1 : 2) + Math.ceil(kept / 4),
+  }[codec] ?? NaN;
 }

@@ -28,6 +28,13 @@ export function depthFor(providerCount, previous) {
   return depth;
 }
 
+const lists = new WeakMap();  // of reports, by what their event says: the ledger is rebuilt again and again
+
+function listOf({ args }) {
+  if (!lists.has(args)) lists.set(args, decodeList(args.credits));
+  return lists.get(args);
+}
+
 const READ = new Set(["ProviderRegistry.ProviderRegistered", "CreditOracle.EpochClosed", "CreditOracle.ReportSubmitted", "CreditOracle.EpochVoided", "CreditOracle.EpochFinal"]);
 
 /** A text that changes when `rebuild` would give something else: how many events it reads, and which of them are not final. */
@@ -48,8 +55,11 @@ export function rebuild(events) {
   const grow = (into, listed, acc, wage) => {
     for (const index of listed.keys()) if (!accounts.has(index)) throw new Error(`Index ${index} is credited and not registered.`);
     for (const [index, credits] of listed) {
-      const old = into.get(index) ?? { index, provider: accounts.get(index), C: 0n, D: 0n, W: 0n };
-      into.set(index, { ...old, C: old.C + credits, D: old.D + credits * acc, W: old.W + credits * wage });
+      const leaf = into.get(index) ?? { index, provider: accounts.get(index), C: 0n, D: 0n, W: 0n };
+      leaf.C += credits;
+      leaf.D += credits * acc;
+      leaf.W += credits * wage;
+      into.set(index, leaf);
     }
     return into;
   };
@@ -64,7 +74,7 @@ export function rebuild(events) {
   for (const { name, args, block, tx } of events) {
     if (name === "ProviderRegistry.ProviderRegistered") accounts.set(args.index, args.account);
     else if (name === "CreditOracle.EpochClosed") closed.set(Number(args.epoch), args);
-    else if (name === "CreditOracle.ReportSubmitted") reports.set(Number(args.epoch), { ...args, block, tx });
+    else if (name === "CreditOracle.ReportSubmitted") reports.set(Number(args.epoch), { ...args, block, tx, args });
     else if (name === "CreditOracle.EpochVoided") {
       epochs.set(Number(args.epoch), { state: "void", fraud: args.fraud, credits: new Map(), wage: 0n });
     } else if (name === "CreditOracle.EpochFinal") {
@@ -73,7 +83,7 @@ export function rebuild(events) {
       let credits = new Map();
       let wellFormed = true;
       try {
-        credits = decodeList(report.credits);
+        credits = listOf(report);
         grow(leaves, credits, args.acc, args.wage);
       } catch {
         credits = new Map();
@@ -93,8 +103,8 @@ export function rebuild(events) {
     let after = null;
     const { acc, providerCount } = closed.get(epoch);
     try {
-      credits = decodeList(report.credits);
-      after = grow(new Map(leaves), credits, acc, report.wage);
+      credits = listOf(report);
+      after = grow(new Map([...leaves].map(([index, leaf]) => [index, { ...leaf }])), credits, acc, report.wage);
     } catch { credits = null; }
     pending = { epoch, report, credits, leaves: after, depth: depthFor(providerCount, depth), wage: report.wage };
   }

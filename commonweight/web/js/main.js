@@ -42,6 +42,10 @@ async function start() {
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
   route(false);
   const slow = setTimeout(() => { if (!app.snapshot) find("run-line").textContent = "Still reading: the chain is slow to answer…"; }, SLOW_MS);
+  reading.told = (at, to) => {
+    clearTimeout(slow);
+    if (!app.snapshot) find("run-line").textContent = `Reading the chain: events up to block ${at} of ${to}…`;
+  };
   await look();
   clearTimeout(slow);
   setInterval(() => { if (!document.hidden) look(); }, LOOK_MS);

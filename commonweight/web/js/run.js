@@ -1,7 +1,7 @@
 // The run as the chain has it: what never changes, a snapshot at one block, and all events up to it.
 
 import { decodeLog, decodeResult, encodeCall, fromHex } from "./abi.js";
-import { Nonsense, RpcError, masked } from "./rpc.js";
+import { Nonsense, RpcError, Unreachable, masked } from "./rpc.js";
 
 const CHAINS = new Map([
   [1n, "Ethereum"], [10n, "OP Mainnet"], [8453n, "Base"], [42161n, "Arbitrum One"], [11155111n, "Sepolia"],
@@ -82,6 +82,7 @@ export class Reading {
     this.campaign = campaign;
     this.run = null;
     this.log = null;
+    this.told = () => {};  // hears how far the events are read, where a node gives them page by page
   }
 
   /** The snapshot of the newest block, with `log` up to it; null where it is the block of last time. Throws Nonsense for answers that are none. */
@@ -100,7 +101,7 @@ export class Reading {
     let head;
     if (this.#opened === null) {
       ({ head, run: this.#opened } = await openRun(this.rpc, this.campaign));
-      this.log = new EventLog(this.rpc, this.#opened);
+      this.log = new EventLog(this.rpc, this.#opened, (at, to) => this.told(at, to));
     } else head = await this.rpc.call(...LATEST);
     if (head.hash === this.#hash) return null;
     if (BigInt(head.number) < this.#final) {
@@ -109,8 +110,9 @@ export class Reading {
       throw new Nonsense(`${masked(urls[last])} knows blocks up to ${BigInt(head.number)} only; block ${this.#final} was final before.`);
     }
     const run = this.#opened;
+    const looking = readSnapshot(this.rpc, run, head);
     const [snapshot, logs, token] = await Promise.all([
-      readSnapshot(this.rpc, run, head), this.log.read(BigInt(head.number)), run.asset ? null : readToken(this.rpc, run.params.asset),
+      looking, this.log.read(head, looking), run.asset ? null : readToken(this.rpc, run.params.asset),
     ]);
     this.log.take(logs, snapshot);
     if (token !== null) {
@@ -181,18 +183,33 @@ export function stateOf(run, snapshot) {
 
 /** All events of a run in chain order. Those of blocks that are not final are read again each time, so no reorg stays. */
 class EventLog {
-  #rpc; #run; #final = []; #next; #span = null;
+  #rpc; #run; #told; #address; #byName = new Map(); #final = []; #next; #pages = null;
 
-  constructor(rpc, run) {
+  constructor(rpc, run, told) {
     this.#rpc = rpc;
     this.#run = run;
+    this.#told = told;
+    const { campaign, registry, oracle, ledger, checkpoints, distributor, disputes } = run.addresses;
+    this.#address = [campaign, registry, oracle, ledger, checkpoints, distributor, disputes];
     this.#next = run.createdBlock;
     this.all = [];
   }
 
-  /** The logs that are not final yet, up to a block. */
-  read(number) {
-    return this.#logs(this.#next, number);
+  /** The logs that are not final yet, up to a block; all at once, and page by page once a node has refused that. `looking` is the look at the same block. */
+  async read(head, looking) {
+    const [from, to] = [this.#next, BigInt(head.number)];
+    if (from > to) return [];
+    if (this.#pages === null) {
+      try {
+        return await this.#rpc.call("eth_getLogs", [{ address: this.#address, fromBlock: `0x${from.toString(16)}`, toBlock: `0x${to.toString(16)}` }]);
+      } catch (error) {
+        if (!(error instanceof RpcError || error instanceof Unreachable) || from === to) throw error;
+      }
+      await looking;  // a node that answers nothing else either has not refused this
+      const { Pages } = await import("./pages.js");
+      this.#pages ??= new Pages(this.#rpc, this.#run, this.#address, to - from + 1n, this.#told);
+    }
+    return this.#pages.read(from, head, (await looking).finalNumber);
   }
 
   take(logs, { number, finalNumber }) {
@@ -205,29 +222,14 @@ class EventLog {
     this.#final.push(...events.filter((e) => e.block <= finalNumber));
     if (finalNumber >= this.#next) this.#next = (finalNumber < number ? finalNumber : number) + 1n;
     this.all = [...this.#final, ...events.filter((e) => e.block > finalNumber)];
+    this.#byName = new Map();
+    for (const event of this.all) {
+      if (!this.#byName.has(event.name)) this.#byName.set(event.name, []);
+      this.#byName.get(event.name).push(event);
+    }
   }
 
   of(name) {
-    return this.all.filter((event) => event.name === name);
-  }
-
-  async #logs(from, to) {
-    if (from > to) return [];
-    const { campaign, registry, oracle, ledger, checkpoints, distributor, disputes } = this.#run.addresses;
-    const address = [campaign, registry, oracle, ledger, checkpoints, distributor, disputes];
-    const found = [];
-    let start = from;
-    while (start <= to) {
-      const end = this.#span === null || start + this.#span > to ? to : start + this.#span - 1n;
-      try {
-        const range = { address, fromBlock: `0x${start.toString(16)}`, toBlock: `0x${end.toString(16)}` };
-        found.push(...(await this.#rpc.call("eth_getLogs", [range])));
-        start = end + 1n;
-      } catch (error) {
-        if (!(error instanceof RpcError) || end === start) throw error;
-        this.#span = (end - start + 1n) / 2n;  // nodes limit ranges, each in its own words
-      }
-    }
-    return found;
+    return this.#byName.get(name) ?? [];
   }
 }

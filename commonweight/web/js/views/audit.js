@@ -1,12 +1,14 @@
 // An auditor's side: every report with who signed it, and checks that run in this browser.
 
-import { badge, columns, copyable, definitions, h, region, say, slots, table } from "../dom.js";
+import { badge, columns, copyable, definitions, h, later, piecemeal, region, say, slots, table } from "../dom.js";
 import { bytes, group, nats } from "../money.js";
 import { checkDocument, checkFile, checkLeaf, checkReport, leafProof } from "../verify.js";
 import { doubts } from "./overview.js";
 import { address, card, pending, relative, unavailable, when } from "./parts.js";
 
 const SHOWN = 3;
+const PIECE = 20;  // older reports that are drawn at once
+const FILES = 200;
 const FILE_LIMIT = 1 << 30;
 
 export function audit(app) {
@@ -36,8 +38,8 @@ function reports(app, outcomes) {
       h("code", {}, "commonweight audit verify"), " and ", h("code", {}, "commonweight audit lineage"), "."),
     list.length === 0 && h("p", { class: "empty" }, "No report has been submitted yet."),
     list.slice(0, SHOWN).map(([epoch, entry]) => reportCard(app, epoch, entry, outcomes)),
-    list.length > SHOWN && h("details", { id: "older" }, h("summary", {}, `Older reports (${list.length - SHOWN})`),
-      list.slice(SHOWN).map(([epoch, entry]) => reportCard(app, epoch, entry, outcomes))),
+    list.length > SHOWN && later("older", `Older reports (${list.length - SHOWN})`, () =>
+      piecemeal("more-reports", h("div", {}), list.slice(SHOWN), PIECE, ([epoch, entry]) => reportCard(app, epoch, entry, outcomes))),
     voids.length > 0 && h("p", { class: "note" }, `Epochs without a report: ${voids.map(([epoch]) => epoch).join(", ")}. They are void; their work may be credited later.`));
 }
 
@@ -70,8 +72,8 @@ function evidenceFiles(app, epoch) {
     list.replaceChildren(pending("Reading the published evidence…"));
     try {
       const files = [...(await app.evidence(epoch).index()).values()];
-      list.replaceChildren(h("ul", { class: "files" }, files.map(({ path, size }) => h("li", {},
-        h("button", { type: "button", class: "copy", onclick: () => save(app, epoch, path) }, path), h("span", { class: "note" }, ` ${bytes(BigInt(size))}`)))));
+      list.replaceChildren(...piecemeal(`more-files-${epoch}`, h("ul", { class: "files" }), files, FILES, ({ path, size }) => h("li", {},
+        h("button", { type: "button", class: "copy", onclick: () => save(app, epoch, path) }, path), h("span", { class: "note" }, ` ${bytes(BigInt(size))}`))));
     } catch (error) {
       list.replaceChildren(unavailable(`The evidence of epoch ${epoch}`, error));
     }

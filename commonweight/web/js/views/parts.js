@@ -1,6 +1,6 @@
 // What several views show the same way: amounts, times, breakdowns, the loss curve. Every file of the first look costs round trips.
 
-import { copyable, h, svg, table } from "../dom.js";
+import { copyable, h, later, svg, table } from "../dom.js";
 import { exact, nats, percent, readable, tenths } from "../money.js";
 
 /** An amount of the run's asset: short to read, exact in its title. */
@@ -120,7 +120,7 @@ export function lossCurve(points) {
   return [
     h("figure", {}, picture, h("figcaption", {}, "Held-out loss in nats a token, by round; lower is better. One point for each report: "
       + "the signers evaluate the last checkpoint of an epoch, rounds between are not evaluated. A hollow point is still open to challenge.")),
-    h("details", { id: "loss-table" }, h("summary", {}, "The same as a table"),
+    later("loss-table", "The same as a table", () =>
       table("Held-out loss by round", ["Round", "Epoch", "Loss (nats a token)", "State"],
         points.map((p) => [String(p.round), String(p.epoch), nats(p.loss), p.final ? "final" : "open to challenge"]), "")),
   ];

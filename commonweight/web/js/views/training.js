@@ -1,15 +1,18 @@
 // The training: rounds, who takes part and how they stand, what the exchange costs, and the chain of checkpoints.
 
-import { columns, copyable, h, region, slots, table } from "../dom.js";
+import { columns, copyable, h, piecemeal, region, slots, table } from "../dom.js";
 import { epochsWithRounds } from "../evidence.js";
 import { bytes, exact, group, nats } from "../money.js";
 import { lossPoints } from "./overview.js";
-import { Newest, spread } from "./newest.js";
+import { Newest, runs, spread } from "./newest.js";
 import { address, card, lossCurve, pending, relative, span, unavailable, when } from "./parts.js";
 
 const LIVE_MS = 5_000;
 const SHOWN = 100;
-const READ = 8;  // epochs whose evidence is read at once
+const MANY = 9;
+const PIECE = 20;  // checkpoints that are drawn at once
+const READ = 8;  // epochs whose evidence is read until more is asked for, and of theirs at most so many rounds and bytes of records
+const ROOM = { rounds: 24, bytes: 4 << 20 };
 const STATES = {
   training: ["●", "in the round", "a signer sees it at work now"],
   committed: ["◆", "handed in", "a signer has its work of this round"],
@@ -28,7 +31,7 @@ export function training(app) {
   const root = h("div", { class: "stackup" }, places.now,
     columns([places.members, places.rounds], [places.loss, places.traffic, places.lineage]));
   const newest = new Newest(app, {
-    id: "older", step: READ, epochs: () => withRounds(app), load: (epoch) => app.evidence(epoch).rounds(),
+    id: "older", step: READ, epochs: () => withRounds(app), load: (epoch, room) => app.evidence(epoch).rounds(room), room: () => ({ ...ROOM }),
   });
   const live = new Live(app);
 
@@ -37,12 +40,15 @@ export function training(app) {
     update() {
       const { snapshot: s, log, ledger } = app;
       const { read, underWay } = newest.look();
-      const looked = underWay.includes(withRounds(app)[0]) ? undefined : read;  // how members stand is told by the newest
+      const told = read.some(({ epoch }) => epoch === withRounds(app)[0]) || underWay.length === 0;  // how members stand is told by the newest
+      const looked = told ? read : undefined;
       const status = live.status();
       const { key } = newest;
       region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
       region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
-      region(places.members, [key, s.time / 10n, status, log.all.length], () => members(app, looked, status));
+      const chain = standings(log, status);
+      const inForce = [...chain.banned.values()].filter((until) => until > s.time).length;
+      region(places.members, [key, chain.events, inForce, status, app.ledgerKey], () => members(app, chain, looked, status));
       region(places.traffic, [key], () => card("traffic", "Traffic saved", published("The traffic", looked, traffic), newest.progress()));
       region(places.rounds, [key], () => card("rounds", "Rounds", published("The rounds", looked, roundTable), newest.button()));
       region(places.lineage, log.of("CheckpointRegistry.CheckpointAttested").length, () => lineage(app));
@@ -50,9 +56,16 @@ export function training(app) {
   };
 }
 
-const withRounds = ({ ledger, log }) => epochsWithRounds(
-  [...ledger.reports].map(([epoch, { report }]) => [epoch, report.round]), log.of("CreditOracle.RoundAnchored").map((e) => e.args),
-);
+let known = {};
+
+/** The epochs that have rounds; looked up once for what the chain has told. */
+function withRounds({ ledger, log }) {
+  if (known.ledger !== ledger || known.all !== log.all) {
+    const reports = [...ledger.reports].map(([epoch, { report }]) => [epoch, report.round]);
+    known = { ledger, all: log.all, epochs: epochsWithRounds(reports, log.of("CreditOracle.RoundAnchored").map((e) => e.args)) };
+  }
+  return known.epochs;
+}
 
 /** What a signer says of itself when this site passes it on; null where it does not. */
 class Live {
@@ -106,12 +119,12 @@ function liveLine({ config }, status) {
 
 // --- members ----------------------------------------------------------------------------------------------------------
 
-function members(app, read, status) {
-  const { ledger, log, snapshot: s } = app;
-  const last = read?.find((one) => one.found?.length > 0)?.found.at(-1) ?? null;
+function members(app, told, read, status) {
+  const { ledger, snapshot: s } = app;
+  const last = read?.find((one) => one.found?.rounds.length > 0)?.found.rounds[0] ?? null;
   const listed = [...ledger.accounts].slice(0, SHOWN);
   const rows = listed.map(([index, account]) => {
-    const [state, detail] = standing(index, { log, last, status, time: s.time });
+    const [state, detail] = standing(index, { told, last, time: s.time });
     const [sign, word] = STATES[state];
     return [`#${index}`, h("span", { class: `member ${state}` }, h("span", { class: "sign", "aria-hidden": "true" }, sign), ` ${word}`, detail && h("span", { class: "note" }, detail)), group(ledger.leaves.get(index)?.C ?? 0n), address(account, "account")];
   });
@@ -131,14 +144,23 @@ function memberSource(read, last, status) {
   return read === undefined ? "Reading the published evidence…" : "From the registry on chain; no round can be read.";
 }
 
-function standing(index, { log, last, status, time }) {
-  const mine = (name) => log.of(name).filter((e) => e.args.index === index);
-  const until = mine("ProviderRegistry.Banned").reduce((most, e) => (e.args.until > most ? e.args.until : most), 0n);
+/** What chain and signer say of members, by index. */
+function standings(log, status) {
+  const banned = new Map();
+  const [bans, exits, slashes] = ["Banned", "ExitRequested", "Slashed"].map((name) => log.of(`ProviderRegistry.${name}`));
+  for (const { args } of bans) if (args.until > (banned.get(args.index) ?? 0n)) banned.set(args.index, args.until);
+  const [left, slashed] = [exits, slashes].map((events) => new Set(events.map(({ args }) => args.index)));
+  const events = [bans, exits, slashes].map((all) => `${all.length} ${all.at(-1)?.tx}`);
+  return { events, banned, left, slashed, now: new Map(status?.members?.map((member) => [member.index, member.state])) };
+}
+
+function standing(index, { told: { banned, left, slashed, now: states }, last, time }) {
+  const until = banned.get(index) ?? 0n;
   if (until > time) return ["banned", `until ${when(until)}`];
-  if (mine("ProviderRegistry.ExitRequested").length > 0) return ["left", null];
-  if (mine("ProviderRegistry.Slashed").length > 0) return ["slashed", null];
-  const told = status?.members?.find((member) => member.index === index);
-  if (told && STATES[told.state] && told.state !== "silent") return [told.state, null];
+  if (left.has(index)) return ["left", null];
+  if (slashed.has(index)) return ["slashed", null];
+  const told = states.get(index);
+  if (told && STATES[told] && told !== "silent") return [told, null];
   if (last?.counted.some((m) => m.index === index)) return ["counted", `round ${last.number}`];
   for (const state of ["refused", "missing"]) {
     const found = last?.[state].find((m) => m.index === index);
@@ -154,7 +176,7 @@ function published(what, read, show) {
   if (read === undefined) return pending("Reading the published evidence…");
   if (read.length === 0) return h("p", { class: "empty" }, "Known with the first report that brings a round.");
   const missing = read.filter((one) => one.missing);
-  const rounds = read.flatMap(({ epoch, found = [] }) => found.map((round) => ({ ...round, epoch })));
+  const rounds = read.flatMap(({ epoch, found }) => (found?.rounds ?? []).map((round) => ({ ...round, epoch })));
   return [
     missing.length > 0 && unavailable(`${what} of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].missing),
     rounds.length > 0 && show(rounds.sort((a, b) => b.number - a.number)),
@@ -180,7 +202,19 @@ const roundTable = (rounds) => table("Rounds, newest first", ["Round", "Epoch", 
   String(r.number), String(r.epoch), who(r.counted), who(r.refused), who(r.missing), group(r.counted.reduce((sum, m) => sum + BigInt(m.tokens), 0n)),
 ]), "No round is published yet.");
 
-const who = (list) => (list.length === 0 ? "–" : list.map((m) => `#${m.index}${m.reason ? ` (${m.reason.replaceAll("-", " ")})` : ""}`).join(", "));
+/** Members by reason, in runs: "#0 to #61, #63; #62 (no commitment)". */
+function who(list) {
+  const byReason = new Map();
+  for (const { index, reason = "" } of list) {
+    if (!byReason.has(reason)) byReason.set(reason, []);
+    byReason.get(reason).push(index);
+  }
+  const words = ([reason, indices]) => {
+    const named = runs(indices).map(([first, last]) => (first === last ? `#${first}` : `#${first} to #${last}`));
+    return `${named.join(", ")}${indices.length > MANY ? `: ${group(BigInt(indices.length))} in all` : ""}${reason && ` (${reason.replaceAll("-", " ")})`}`;
+  };
+  return list.length === 0 ? "–" : [...byReason].map(words).join("; ");
+}
 
 // --- checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -190,12 +224,12 @@ function lineage(app) {
   return card("lineage", "Checkpoints",
     h("p", { class: "muted" }, "Each one names its parent, so the chain cannot be rewritten. ", h("code", {}, "commonweight audit lineage"), " recomputes all of them."),
     attested.length === 0 ? h("p", { class: "empty" }, "No checkpoint is attested yet.") :
-      h("ol", { class: "lineage" }, [...attested].reverse().map(({ args, block }) => {
+      piecemeal("more-checkpoints", h("ol", { class: "lineage" }), [...attested].reverse(), PIECE, ({ args, block }) => {
         const cid = app.ledger.reports.get(Number(args.epoch))?.report.checkpointCid;
         return h("li", {},
           h("p", {}, h("strong", {}, `Round ${args.round}`), ` · epoch ${args.epoch} · ${nats(args.lossMicro)} nats · block ${block}`),
           h("p", {}, "manifest ", copyable(args.manifestSha256, "manifest digest"), cid && [" content ", copyable(cid, "content identifier")]),
           h("p", { class: "note" }, BigInt(args.parent) === 0n ? "the first of this run" : ["parent ", copyable(args.parent, "parent digest")]));
-      })),
+      }),
     h("p", { class: "note" }, `The evidence is kept for ${span(run.params.evidenceRetention)} at least; later a recomputation may not be possible any more.`));
 }
