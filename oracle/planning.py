@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isqrt
 
 from commonweight.chain.structs import RunParams
 from commonweight.protocol.capacity import most_members, part_count
@@ -47,25 +46,6 @@ def ready_members(
     )
 
 
-<<<<<<< HEAD
-def most_members(signers: int, topology: str) -> int:
-    """How many members a round can have so that its record and its roster can be read. In a butterfly each reduces a
-    part as large as any other's; in a star the coordinator reduces all, and one part would do.
-    """
-    each = _MEMBER_BYTES + _RECEIPT_BYTES * signers
-    if topology == "star":
-        return min(MAX_MEMBERS, _DOCUMENT_BYTES // (each + _PART_BYTES))
-    return (isqrt(each * each + 4 * _PART_BYTES * _DOCUMENT_BYTES) - each) // (2 * _PART_BYTES)
-
-
-def part_count(members: int, signers: int, blocks: int) -> int:
-    """Into how many parts the vector is cut: one for each member, as far as record and roster can be read."""
-    room = _DOCUMENT_BYTES // members - _MEMBER_BYTES - _RECEIPT_BYTES * signers
-    return max(1, min(members, blocks, room // _PART_BYTES))
-
-
-=======
->>>>>>> w-net
 def make_plan(
     *, campaign: str, config: RunConfig, params: RunParams, pace: Pace, previous: Plan | None, base: str, base_cid: str,
     previous_record: str | None, members: Sequence[int], step_us: Mapping[int, int], signers: int,

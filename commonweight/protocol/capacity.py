@@ -1,5 +1,7 @@
 """How many members and parts a round can have, so that all documents of it can be read."""
 
+from math import isqrt
+
 from commonweight.protocol.canonical import MAX_BYTES
 from commonweight.protocol.round_documents import MAX_MEMBERS
 
@@ -13,9 +15,14 @@ MOST_RECEIPTS = _DOCUMENT_BYTES // _RECEIPT_BYTES
 """In a roster: as many as the most members have from however many signers."""
 
 
-def most_members(signers: int) -> int:
-    """How many members a round can have so that its record, its roster and evidence can be read."""
-    return min(MAX_MEMBERS, _DOCUMENT_BYTES // (_MEMBER_BYTES + _RECEIPT_BYTES * signers + _PART_BYTES))
+def most_members(signers: int, topology: str) -> int:
+    """How many members a round can have so that its record, its roster and evidence can be read. In a butterfly each
+    reduces a part as large as any other's; in a star the coordinator reduces all, and one part would do.
+    """
+    each = _MEMBER_BYTES + _RECEIPT_BYTES * signers
+    if topology == "star":
+        return min(MAX_MEMBERS, _DOCUMENT_BYTES // (each + _PART_BYTES))
+    return (isqrt(each * each + 4 * _PART_BYTES * _DOCUMENT_BYTES) - each) // (2 * _PART_BYTES)
 
 
 def part_count(members: int, signers: int, blocks: int) -> int:

@@ -131,7 +131,7 @@ async def test_a_roster_has_as_many_receipts_as_there_are_members_and_signers(do
     async with Council(domain, only) as client:
         client.in_office([address_of(ORDERED[0])])
         for signers in (1, 4, 21, 40):
-            only.rows = dumps({**empty, "receipts": strange * (most_members(signers) * signers)})
+            only.rows = dumps({**empty, "receipts": strange * (most_members(signers, "star") * signers)})
             assert await client.roster(1) == Roster((), (), ())
         only.rows = dumps({**empty, "receipts": strange * (MOST_RECEIPTS + 1)})
         with pytest.raises(FormatError, match="receipts"):
