@@ -12,16 +12,17 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from commonweight.errors import FormatError, PeerError, RuleBroken
+from commonweight.errors import ChainError, FormatError, PeerError, RuleBroken, SignatureError
 from commonweight.exact.checkpoint import Checkpoint
-from commonweight.protocol.documents import Signed
+from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.records import Plan, Record
 from commonweight.protocol.structure import WRONG_START
 from trainer.allreduce import Exchange
 from trainer.checkpoint import Base, Held
 from trainer.journal import Position, RoundFolder
-from trainer.lineage import named, outer_step_of
+from trainer.lineage import anchored, named, outer_step_of
 from trainer.recheck import Recheck
+from trainer.signers import Fits
 
 if TYPE_CHECKING:
     from trainer.member import Member
@@ -50,16 +51,39 @@ class Outcome:
             self.checking.cancel()
 
 
-async def wait_for_record(member: Member, plan: Plan) -> tuple[Signed, Record]:
-    """The round's record, for as long as it takes: nothing can go on without it."""
+async def wait_for_record(member: Member, signed: Signed) -> tuple[Signed, Record]:
+    """The record of a plan's round, for as long as it takes: nothing can go on without it."""
+    round_ = Plan.from_body(signed.body).round
     while True:
         try:
-            found = await member.signers.record(plan.round)
+            found = await member.signers.record(round_, _counts(member, signed))
             if found is not None:
                 return found
-        except (PeerError, FormatError) as problem:
-            _log.warning("the record of round %d cannot be had yet: %s", plan.round, problem)
+        except (ChainError, PeerError, FormatError) as problem:
+            _log.warning("the record of round %d cannot be had yet: %s", round_, problem)
             await asyncio.sleep(member.poll_s)
+
+
+async def record_by_now(member: Member, signed: Signed) -> tuple[Signed, Record] | None:
+    """The record of a plan's round, if whichever signer answers has one that counts."""
+    round_ = Plan.from_body(signed.body).round
+    try:
+        return await member.signers.record(round_, _counts(member, signed), wait_ms=0)
+    except SignatureError as problem:
+        _log.info("round %d has no record that counts: %s", round_, problem)
+        return None
+
+
+def _counts(member: Member, plan: Signed) -> Fits:
+    """Whether a record counts though who signed it may be out of office by now: a plan's own signer has, or it is
+    anchored. What a rotation puts out of office has signed that still.
+    """
+
+    async def counts(signed: Signed, record: Record) -> bool:
+        domain = member.identity.domain
+        return recover(signed, domain) == recover(plan, domain) or await anchored(member, signed, record)
+
+    return counts
 
 
 async def settle_earlier(member: Member, plan: Plan) -> None:
@@ -69,7 +93,7 @@ async def settle_earlier(member: Member, plan: Plan) -> None:
         number = folder.body.round
         if number >= plan.round or folder.settled or folder.commitment is None:
             continue
-        found = await member.signers.record(number, wait_ms=0)  # a round that was given up never has one
+        found = await record_by_now(member, folder.plan)  # a round that was given up never has one
         if found is not None and not _tainted(member, folder.body, found[0]):
             note_counted(member, folder, found[1])
 
