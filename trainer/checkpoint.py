@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import shutil
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -92,7 +91,7 @@ class PeerBlocks(ContentStore):
 
 
 class Checkpoints:
-    """The newest checkpoints of a run in a folder; the last two also in memory."""
+    """The newest checkpoints of a run in a folder; the last one also in memory."""
 
     def __init__(
         self, folder: Path, config: RunConfig, run: str, saver: Executor | None = None, namer: Executor | None = None
@@ -102,7 +101,7 @@ class Checkpoints:
         self._config = config
         self._run = run
         self._layout = Layout.from_model(config.model)
-        self._memory: OrderedDict[str, Held] = OrderedDict()
+        self._last: Held | None = None
         self._lock = threading.RLock()
         self._saver = Saver(saver)
         self._namer = namer or ThreadPoolExecutor(1, "name")
@@ -186,9 +185,8 @@ class Checkpoints:
         Raises ContentUnavailable or ContentMismatch when it cannot be had as named.
         """
         with self._lock:
-            if sha256 in self._memory:
-                self._memory.move_to_end(sha256)
-                return self._memory[sha256]
+            if self._last is not None and self._last.sha256 == sha256:
+                return self._last
             store = FallbackStore(FolderStore(self._place(sha256)), *sources)
             limit = 16 * self._layout.numel + 2**20
             cid = cid_from_bytes(_RAW_SHA256 + digest_bytes(sha256))
@@ -207,14 +205,15 @@ class Checkpoints:
         self._named()
         self._saver.wait()
         with self._lock:
-            self._memory.pop(sha256, None)
+            if self._last is not None and self._last.sha256 == sha256:
+                self._last = None
         shutil.rmtree(self._place(sha256), ignore_errors=True)
 
     def round_of(self, sha256: str) -> int | None:
         """The round of a checkpoint that was made or is whole here; None when it is not."""
         with self._lock:
-            made = self._memory.get(sha256)
-        manifest = self._whole(sha256) if made is None else made.manifest
+            last = self._last
+        manifest = last.manifest if last is not None and last.sha256 == sha256 else self._whole(sha256)
         return None if manifest is None else manifest.round
 
     def _whole(self, sha256: str) -> Manifest | None:
@@ -261,10 +260,7 @@ class Checkpoints:
 
     def _remember(self, held: Held) -> None:
         with self._lock:
-            self._memory[held.sha256] = held
-            self._memory.move_to_end(held.sha256)
-            while len(self._memory) > 2:
-                self._memory.popitem(last=False)
+            self._last = held
 
     def _tidy(self, newest: int) -> None:
         """Drop all but the last few rounds' checkpoints."""

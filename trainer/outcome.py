@@ -32,16 +32,26 @@ _LOOKED_BACK = 4
 """Records that can still turn out wrong before they are left to the signers."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint whose name is not known yet."""
+
+    checkpoint: Checkpoint
+
+
 @dataclass
 class Outcome:
-    """The checkpoint that a record makes, whose name is being computed and whose parts are being checked."""
+    """What a record makes, while its name is being computed and its parts are being checked.
+
+    `made` is the checkpoint until the next one is there.
+    """
 
     signed: Signed
     record: Record
     plan: Plan
-    checkpoint: Checkpoint
+    made: Made | None
     before: Position | None
-    naming: asyncio.Task[Held] = field(init=False)
+    naming: asyncio.Task[None] = field(init=False)
     checking: asyncio.Task[None] | None = None
 
     def close(self) -> None:
@@ -128,26 +138,37 @@ async def next_checkpoint(
     if record.plan != signed.digest or record.base != plan.base:
         raise FormatError(f"The record of round {plan.round} is about another plan", record.plan)
     _refuse_false(member, written.digest, plan.round)
-    checkpoint = await outer_step_of(member, record, base, exchange)
-    outcome = Outcome(written, record, plan, checkpoint, member.journal.position)
+    made = Made(await outer_step_of(member, record, base, exchange))
+    outcome = Outcome(written, record, plan, made, member.journal.position)
     folder = member.journal.committed_round(plan.round)
     if folder is not None:
         note_counted(member, folder, record)
-    outcome.naming = asyncio.create_task(_name(member, outcome))
-    if exchange is not None and record.counted:
+    outcome.naming = asyncio.create_task(_name(member, outcome, made.checkpoint))
+    if exchange is not None:
         own = None if folder is None else member.own_part(folder)
-        outcome.checking = asyncio.create_task(Recheck(member, signed, plan, written, record, exchange, own).run())
+        recheck = Recheck(member, signed, plan, written, record, exchange, own)
+        outcome.checking = asyncio.create_task(_check(recheck, record, exchange))
+    for earlier in member.outcomes:
+        earlier.made = None
     member.outcomes.append(outcome)
     if len(member.outcomes) > _LOOKED_BACK:
         member.outcomes.pop(0).close()  # payloads that nobody shows for so long are left to the signers
 
 
-async def _name(member: Member, outcome: Outcome) -> Held:
+async def _name(member: Member, outcome: Outcome, made: Checkpoint) -> None:
     """Raises TrainingError when the record names another checkpoint than its own parts make: we follow no lie."""
-    held = await named(member, outcome.record, outcome.checkpoint)
+    held = await named(member, outcome.record, made)
     member.have = held.sha256
     say_outcome(member, outcome.plan, outcome.record, held)
-    return held
+
+
+async def _check(recheck: Recheck, record: Record, exchange: Exchange) -> None:
+    """Look at the parts of a record that counts anybody, after which nobody needs what has come in for them."""
+    try:
+        if record.counted:
+            await recheck.run()
+    finally:
+        exchange.forget()
 
 
 async def confirm(member: Member) -> None:
@@ -213,6 +234,7 @@ async def made_base(member: Member, plan: Plan) -> Base | None:
     last = member.outcomes[-1] if member.outcomes else None
     if last is not None and (plan.previous_record, plan.base) == (last.signed.digest, last.record.checkpoint):
         await look_back(member)
-        return last
+        if last.made is not None:  # it is not after a step back
+            return last.made
     await confirm(member)
     return None

@@ -246,6 +246,8 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
     record = await _unless_given_up(member, signed, outcome)
     if exchange is not None:
         exchange.abandon()
+        if record is None:
+            exchange.forget()
     if record is not None:
         await next_checkpoint(member, signed, plan, *record, base, exchange)
 
