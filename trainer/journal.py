@@ -33,7 +33,8 @@ from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES
 
 _AT_ONCE = 8
-_GONE = ".gone-"
+GONE = ".gone-"
+"""How the names of folders begin that are being deleted."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -58,6 +59,25 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_whole(folder: Path, beside: Path) -> None:
+    """Delete a folder, if it is there. It is out of its place at once, in the folder `beside`, so that no kill leaves
+    half of it; what cannot be deleted there, `sweep_removed` tries again.
+    """
+    gone = beside / f"{GONE}{folder.name}"
+    shutil.rmtree(gone, ignore_errors=True)
+    try:
+        folder.rename(gone)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep_removed(beside: Path) -> None:
+    """Delete what is left of folders that were being deleted."""
+    for gone in beside.glob(f"{GONE}*"):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 class Arrays:
@@ -268,8 +288,8 @@ class Journal:
 
     def sweep(self) -> None:
         """Delete what a kill has left of rounds that were being begun or forgotten. For whoever writes here alone."""
-        begun = (f for f in self.rounds_folder.iterdir() if not (f / "plan.json").exists())
-        for folder in [*self.folder.glob(f"{_GONE}*"), *begun]:
+        sweep_removed(self.folder)
+        for folder in [f for f in self.rounds_folder.iterdir() if not (f / "plan.json").exists()]:
             shutil.rmtree(folder)
 
     def forget_before(self, epoch: int, reported: int) -> None:
@@ -287,9 +307,7 @@ class Journal:
     def _forget_before(self, epoch: int, reported: int) -> None:
         for entry in list(self.rounds()):
             if entry.body.epoch < epoch and entry.body.round <= reported:
-                gone = self.folder / f"{_GONE}{entry.folder.name}"
-                entry.folder.rename(gone)  # at once, so that no kill leaves half a round
-                shutil.rmtree(gone)
+                remove_whole(entry.folder, self.folder)
         self.arrays.keep_only(self._named(self.rounds(), lambda *_: True))
 
     def thin(self, every: int, enough: Callable[[], bool]) -> None:
