@@ -3,8 +3,8 @@
 Arrays lie in `arrays/` under the SHA-256 of their bytes, so an array that many trace states share is kept once. A
 round has a folder with its plan, its trace as far as it got, its payload and its commitment. Small files are replaced
 whole (written aside, synced, renamed); a commitment is on disk before anybody sees it, so a restarted member sends the
-same one again and never signs a second. An array that a power failure has damaged no longer has its name and counts as
-lost.
+same one again and never signs a second. What the next round begins with is there before the commitment; another array
+that a power failure has damaged no longer has its name and counts as lost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.records import Commitment, Plan, StateDigests
-from commonweight.protocol.trace import MAX_LEAVES
+from commonweight.protocol.trace import MAX_LEAVES, Trace
 
 _AT_ONCE = 8
 GONE = ".gone-"
@@ -88,10 +88,12 @@ class Arrays:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, array: F32, digest: str | None = None) -> str:
-        """Store an array; returns its digest, 0x-hex (computed when the caller does not know it)."""
+        """Store an array; returns its digest, 0x-hex (computed when the caller does not know it). What is there is
+        left alone, unless a power failure has cut it short.
+        """
         digest = digest or array_digest(array)
         path = self._path(digest)
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != 4 * array.size:
             aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             try:
                 aside.write_bytes(as_f32(array).astype("<f4", copy=False).data.cast("B"))
@@ -111,6 +113,13 @@ class Arrays:
             path.unlink()
             raise TrainingError(f"The array {digest} is damaged", "the disk holds other bytes under its name")
         return from_bytes(raw)
+
+    def sync(self, digests: set[str]) -> None:
+        """Bring these arrays to the disk."""
+        for digest in digests:
+            with self._path(digest).open("rb+") as stream:
+                os.fsync(stream.fileno())
+        _sync_folder(self.folder)
 
     def drop(self, digests: set[str]) -> None:
         """Delete these arrays."""
@@ -358,6 +367,10 @@ class Journal:
         """Move on: this commitment of ours was counted, the next round continues from its last state."""
         body = Commitment.from_body(commitment.body)
         self.move(Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual))
+
+    def secure(self, trace: Trace) -> None:
+        """Bring to the disk where a trace has ended, which the next round begins with once this one is counted."""
+        self.arrays.sync({*_arrays(trace.last), trace.new_residual})
 
     def move(self, position: Position | None) -> None:
         """Stand there; None: have no history."""
