@@ -16,6 +16,8 @@ from commonweight.exact.codecs import encoded_size
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig
 from commonweight.protocol.runconfig import CODECS, RunConfig
 
+PROGRAM_BYTES = 300 << 20  # Python with PyTorch, before a model is there
+_DEVICE, _BESIDE = 16, 112  # bytes a parameter
 FLOPS_PER_CREDIT = 10**9  # section 2 of the specification
 EARNING_FACTOR = 800  # of 1000, before the link's score: section 6.5
 EPOCH_LIST_GAS = 197  # each further credited provider in a report
@@ -58,7 +60,7 @@ GPUS = {
 @dataclass(frozen=True)
 class Shape:
     """A model: all parameters P, those that one token uses (fewer than P for a mixture of experts), and what attention
-    costs. `layers` or `width` 0 leaves attention and activations out.
+    costs. `layers` or `width` 0 leaves attention and activations out, `vocab` 0 the logits.
     """
 
     name: str
@@ -66,12 +68,13 @@ class Shape:
     active: int
     layers: int = 0
     width: int = 0
+    vocab: int = 0
 
     @classmethod
     def of(cls, model: ModelConfig) -> Shape:
         """The shape of a configured model."""
         count = model.parameters()
-        return cls(model.preset, count, count, model.num_layers, model.num_heads * model.head_dim)
+        return cls(model.preset, count, count, model.num_layers, model.num_heads * model.head_dim, model.vocab_size)
 
 
 def _llama(name: str, hidden: int, inter: int, layers: int, heads: int) -> Shape:
@@ -87,7 +90,7 @@ def _llama(name: str, hidden: int, inter: int, layers: int, heads: int) -> Shape
         max_seq_len=8192,
         tie_embeddings=False,
     )
-    return Shape(name, model.parameters(), model.parameters(), layers, hidden)
+    return Shape(name, model.parameters(), model.parameters(), layers, hidden, model.vocab_size)
 
 
 SHAPES = {
@@ -264,12 +267,22 @@ def allreduce_bytes(parameters: int, members: int, codec: str, result_codec: str
     return (payload + result) * (members - 1) // members
 
 
-def memory_bytes(shape: Shape, windows: int, seq_len: int) -> int:
-    """A member's memory while it trains in fp32: weights, gradients, both Adam moments, base, outer momentum, the
-    pseudo-gradient and its error feedback (4 bytes each), and 34 x windows x context x width bytes of activations a
-    layer (arXiv 2205.05198, equation 2 without the attention matrix, which a fused kernel does not keep).
+def device_bytes(shape: Shape, windows: int, seq_len: int) -> int:
+    """What lies where the steps are taken, in fp32: weights, gradients and both Adam moments (4 bytes each), 34 x
+    windows x context x width bytes of activations a layer (arXiv 2205.05198, equation 2 without the attention matrix,
+    which a fused kernel does not keep), and the logits with their gradient.
     """
-    return 8 * 4 * shape.parameters + 34 * windows * seq_len * shape.width * shape.layers
+    activations = 34 * windows * seq_len * shape.width * shape.layers
+    return _DEVICE * shape.parameters + activations + 2 * 4 * windows * seq_len * shape.vocab
+
+
+def memory_bytes(shape: Shape, windows: int, seq_len: int) -> int:
+    """All that a member needs at its peak: the program, `device_bytes`, and beside them what a round has 112 bytes a
+    parameter for, as docs/estimate.md measures: checkpoints while one is named and written, the first state, and what
+    of payloads and states passes through. Several ranks share `device_bytes`; the rest is rank 0's, but for a program
+    each.
+    """
+    return PROGRAM_BYTES + device_bytes(shape, windows, seq_len) + _BESIDE * shape.parameters
 
 
 def training_memory(config: RunConfig) -> int:
@@ -309,7 +322,7 @@ def estimate(plan: Plan) -> Estimate:
     gas_price = gas * plan.gas_price_gwei * 1e-9 * plan.ether_price
     compute_price = gpu_hours * plan.hour_price
     oracle_price = compute_price * plan.oracle_bps / 10_000
-    member_memory = memory_bytes(plan.shape, max(1, plan.gpus), plan.seq_len)
+    windows = max(1, plan.gpus)
     synchronous = plan.h * allreduce_bytes(parameters, members, "fp32", "fp32", plan.block)
     return Estimate(
         tokens=tokens,
@@ -328,8 +341,8 @@ def estimate(plan: Plan) -> Estimate:
         replay_bytes=replay,
         coordinator_bytes=members * (upload + download),
         synchronous_ratio=2 * synchronous / (2 * traded + upload + download + replay) if members > 1 else 1.0,
-        memory_bytes=member_memory,
-        gpu_memory_bytes=member_memory // plan.gpus,
+        memory_bytes=memory_bytes(plan.shape, windows, plan.seq_len),
+        gpu_memory_bytes=device_bytes(plan.shape, windows, plan.seq_len) // plan.gpus,
         credits=6 * parameters * int(tokens) * (EARNING_FACTOR + (0 if star else 200)) // 1000 // FLOPS_PER_CREDIT,
         compute_price=compute_price,
         oracle_price=oracle_price,

@@ -110,6 +110,12 @@ class _Arrivals:
     links: dict[int, Link] = field(default_factory=dict)
     closed: bool = False
 
+    def close(self) -> dict[int, F32]:
+        """Take no more; what was decoded so far, which stays here no longer."""
+        self.closed = True
+        decoded, self.decoded = self.decoded, {}
+        return decoded
+
 
 class Exchange:
     """One round's all-reduce at one member.
@@ -167,10 +173,18 @@ class Exchange:
         except TimeoutError:
             missing = [part for part in range(self.plan.parts) if part not in self.results]
             _log.info("round %d ends without results for parts %s", self.plan.round, missing)
+        finally:
+            for arrivals in self._arrivals.values():
+                arrivals.close()
 
     def abandon(self) -> None:
         """This member will not exchange in this round: whoever waits here is refused."""
         self._begun.set()
+
+    def forget(self) -> None:
+        """Let go of what has come in: no record is checked against it any more. The results stay."""
+        for arrivals in self._arrivals.values():
+            arrivals.encoded = {}
 
     # --- what a record is checked against ----------------------------------------------------------------------------
 
@@ -227,8 +241,9 @@ class Exchange:
             try:
                 data = (await asyncio.to_thread(own_part, part))[1]
                 decoded = await asyncio.to_thread(self._decoded, part, data, commitment, True)
-                arrivals.decoded[self._seat.index] = decoded
-                arrivals.encoded[self._seat.index] = data
+                if not arrivals.closed:
+                    arrivals.decoded[self._seat.index] = decoded
+                    arrivals.encoded[self._seat.index] = data
             except (PayloadError, TrainingError) as problem:
                 _log.error("round %d: the own part %d is left out: %s", self.plan.round, part, problem)
         arrivals.wanted.set()
@@ -293,23 +308,24 @@ class Exchange:
         if not first:
             await arrivals.wanted.wait()
         await self._until(lambda: part in self.results or self._expected() <= set(arrivals.decoded), by_s)
-        arrivals.closed = True
-        if part in self.results or not arrivals.decoded:
+        decoded = arrivals.close()
+        if part in self.results or not decoded:
             return
-        decoded = dict(arrivals.decoded)
+        members = sorted(decoded)
         try:
             reduced = await asyncio.to_thread(self._aggregate, part, decoded)
         except PayloadError as problem:
             _log.warning("round %d part %d cannot be reduced: %s", self.plan.round, part, problem)
             return
+        del decoded  # four times what was sent, and reporting may take long
         result = Result(
             run=self.plan.run,
             round=self.plan.round,
             plan=self.signed_plan.digest,
             part=part,
             reducer=self._seat.index,
-            members=tuple(sorted(decoded)),
-            commitments=self._reduced_from(sorted(decoded)),
+            members=tuple(members),
+            commitments=self._reduced_from(members),
             digest=reduced.digest,
             links=tuple(link for _, link in sorted(arrivals.links.items())),
         )

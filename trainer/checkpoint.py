@@ -1,17 +1,15 @@
 """Checkpoints at a member: made by its own outer step, or fetched block by block from peers and the content store.
 
 Each checkpoint has a folder of its own with its blocks, and a manifest that is written last: without it the checkpoint
-is not there. A fetch or save that was interrupted goes on with the blocks that it lacks. Everything is verified before
-use: the manifest by its SHA-256, blocks by their CIDs, files by the manifest. What was made here is named and
-written behind the round (`trainer.saving`). All calls block and run in a thread.
+is not there. A fetch or save that was interrupted goes on with the blocks that it lacks, unless a later one is whole
+before. Everything is verified before use: the manifest by its SHA-256, blocks by their CIDs, files by the manifest.
+What was made here is named and written behind the round (`trainer.saving`). All calls block and run in a thread.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError
+from commonweight.errors import ContentMismatch, ContentUnavailable, StoreError, UsageError
 from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
 from commonweight.exact.layout import Layout
 from commonweight.protocol.fields import digest_bytes
@@ -32,10 +30,11 @@ from commonweight.store.entries import Emit
 from commonweight.store.fallback import FallbackStore
 from commonweight.store.folder import FolderStore
 from commonweight.store.unixfs import add_directory, add_file
-from trainer.journal import write_whole
+from trainer.journal import GONE, remove_whole, sweep_removed, write_whole
 from trainer.saving import Saver
 
 KEPT = 3
+_KEPT_EVERY = 8
 _MANIFEST = "manifest.json"
 _RAW_SHA256 = bytes((1, 0x55, 0x12, 0x20))
 
@@ -91,8 +90,38 @@ class PeerBlocks(ContentStore):
         """Nothing is held open."""
 
 
+class _Gathering(FallbackStore):
+    """A folder with other places behind it, of which what is read and the folder lacks is kept in it. Reading a block
+    hashes it once.
+    """
+
+    def __init__(self, folder: FolderStore, *others: ContentStore) -> None:
+        super().__init__(folder, *others)
+        self._fetched: dict[Cid, Block] = {}
+
+    def get_block(self, cid: Cid) -> bytes:
+        """A block that is right, from wherever it is."""
+        if cid in self._fetched:
+            return self._fetched[cid].data
+        try:
+            return self.stores[0].get_block(cid)
+        except ContentUnavailable:
+            data = self.load_block(cid)
+        self._fetched[cid] = Block(cid, data)
+        if len(self._fetched) >= _KEPT_EVERY:
+            self.keep()
+        return data
+
+    def keep(self) -> None:
+        """Write what was fetched: after a failure, or a kill, it is there for the next attempt."""
+        with self.writing() as emit:
+            for block in self._fetched.values():
+                emit(block)
+        self._fetched = {}
+
+
 class Checkpoints:
-    """The newest checkpoints of a run in a folder; the last two also in memory."""
+    """The newest checkpoints of a run in a folder; the last one also in memory."""
 
     def __init__(
         self, folder: Path, config: RunConfig, run: str, saver: Executor | None = None, namer: Executor | None = None
@@ -102,12 +131,15 @@ class Checkpoints:
         self._config = config
         self._run = run
         self._layout = Layout.from_model(config.model)
-        self._memory: OrderedDict[str, Held] = OrderedDict()
-        self._lock = threading.RLock()
+        self._last: Held | None = None
+        self._lock, self._fetching = threading.Lock(), threading.Lock()
+        self._wanted: Path | None = None
+        self._saving: Path | None = None
         self._saver = Saver(saver)
         self._namer = namer or ThreadPoolExecutor(1, "name")
         self._naming: Future[Held] | None = None
         folder.mkdir(parents=True, exist_ok=True)
+        sweep_removed(folder)
 
     def genesis(self) -> Held:
         """The checkpoint of round 0, which the configuration's seed gives."""
@@ -123,7 +155,7 @@ class Checkpoints:
             self._saver.ready()
             held, blocks = self._name(round_, parent, plan, checkpoint)
             self._remember(held)
-            if self._whole(held.sha256) is None:
+            if _manifest_in(self._place(held.sha256)) is None:
                 self._saver.start(partial(self._save, held.manifest, blocks))
             return held
 
@@ -164,6 +196,8 @@ class Checkpoints:
 
     def _save(self, manifest: Manifest, blocks: Sequence[Block]) -> None:
         place = self._place(manifest.sha256)
+        with self._lock:
+            self._saving = place
         with FolderStore(place).writing() as emit:
             for block in blocks:
                 emit(block)
@@ -172,12 +206,12 @@ class Checkpoints:
 
     def newest(self) -> Held | None:
         """The checkpoint of the highest round that is whole here."""
-        manifests = [Manifest.load(path.read_bytes()) for path in self._folder.glob(f"*/{_MANIFEST}")]
+        manifests = [manifest for place in self._places() if (manifest := _manifest_in(place)) is not None]
         for manifest in sorted(manifests, key=lambda manifest: -manifest.round):
             try:
                 return self.get(manifest.sha256)
             except StoreError:
-                shutil.rmtree(self._place(manifest.sha256))
+                remove_whole(self._place(manifest.sha256), self._folder)
         return None
 
     def get(self, sha256: str, *sources: ContentStore) -> Held:
@@ -185,44 +219,50 @@ class Checkpoints:
 
         Raises ContentUnavailable or ContentMismatch when it cannot be had as named.
         """
+        if (last := self._in_memory(sha256)) is not None:
+            return last
+        with self._fetching:
+            if (last := self._in_memory(sha256)) is not None:
+                return last
+            place = self._place(sha256)
+            with self._lock:
+                self._wanted = place
+            store = _Gathering(FolderStore(place), *sources)
+            try:
+                manifest, checkpoint = self._read(store, sha256)
+            finally:
+                store.keep()
+            return self._finish(manifest, checkpoint)
+
+    def _read(self, store: ContentStore, sha256: str) -> tuple[Manifest, Checkpoint]:
+        manifest = Manifest.load(store.get(cid_from_bytes(_RAW_SHA256 + digest_bytes(sha256)), sha256=sha256))
+        if manifest.run != self._run or manifest.config != self._config.sha256:
+            raise ContentMismatch(f"The checkpoint {sha256} is of another run", f"its manifest says {manifest.run}")
+        limit = 16 * self._layout.numel + 2**20
+        files = {
+            name: store.get(Cid(file.cid), max_bytes=limit, sha256=file.sha256)
+            for name, file in ((WEIGHTS_FILE, manifest.weights), (OUTER_FILE, manifest.outer))
+        }
+        return manifest, Checkpoint.from_files(self._layout, files)
+
+    def _in_memory(self, sha256: str) -> Held | None:
         with self._lock:
-            if sha256 in self._memory:
-                self._memory.move_to_end(sha256)
-                return self._memory[sha256]
-            store = FallbackStore(FolderStore(self._place(sha256)), *sources)
-            limit = 16 * self._layout.numel + 2**20
-            cid = cid_from_bytes(_RAW_SHA256 + digest_bytes(sha256))
-            store.pin(cid)
-            manifest = Manifest.load(store.get(cid, sha256=sha256))
-            if manifest.run != self._run or manifest.config != self._config.sha256:
-                raise ContentMismatch(f"The checkpoint {sha256} is of another run", f"its manifest says {manifest.run}")
-            files = {}
-            for name, file in ((WEIGHTS_FILE, manifest.weights), (OUTER_FILE, manifest.outer)):
-                store.pin(Cid(file.cid))
-                files[name] = store.get(Cid(file.cid), max_bytes=limit, sha256=file.sha256)
-            return self._finish(manifest, Checkpoint.from_files(self._layout, files))
+            return self._last if self._last is not None and self._last.sha256 == sha256 else None
 
     def drop(self, sha256: str) -> None:
         """Forget a checkpoint that turned out to be wrong."""
         self._named()
         self._saver.wait()
         with self._lock:
-            self._memory.pop(sha256, None)
-        shutil.rmtree(self._place(sha256), ignore_errors=True)
+            if self._last is not None and self._last.sha256 == sha256:
+                self._last = None
+        remove_whole(self._place(sha256), self._folder)
 
     def round_of(self, sha256: str) -> int | None:
         """The round of a checkpoint that was made or is whole here; None when it is not."""
-        with self._lock:
-            made = self._memory.get(sha256)
-        manifest = self._whole(sha256) if made is None else made.manifest
+        last = self._in_memory(sha256)
+        manifest = _manifest_in(self._place(sha256)) if last is None else last.manifest
         return None if manifest is None else manifest.round
-
-    def _whole(self, sha256: str) -> Manifest | None:
-        """The manifest of a checkpoint that is whole on disk."""
-        try:
-            return Manifest.load((self._place(sha256) / _MANIFEST).read_bytes())
-        except FileNotFoundError:
-            return None
 
     def block(self, cid: Cid) -> bytes:
         """A block of any checkpoint that is kept; ContentUnavailable when there is none."""
@@ -236,12 +276,15 @@ class Checkpoints:
         return found
 
     def _block(self, cid: Cid) -> bytes | None:
-        for place in self._folder.iterdir():
+        for place in self._places():
             try:
-                return FolderStore(place).load_block(cid)
-            except ContentUnavailable:
+                return FolderStore(place, make=False).load_block(cid)
+            except (ContentUnavailable, UsageError):  # it may be deleted meanwhile
                 continue
         return None
+
+    def _places(self) -> list[Path]:
+        return [place for place in self._folder.iterdir() if not place.name.startswith(GONE)]
 
     def _place(self, sha256: str) -> Path:
         return self._folder / digest_bytes(sha256).hex()
@@ -256,19 +299,28 @@ class Checkpoints:
         held = Held(manifest, checkpoint, FolderStore(place).put_directory({**self._small(manifest), **names}))
         write_whole(place / _MANIFEST, manifest.to_bytes())
         self._remember(held)
+        with self._lock:
+            self._wanted = None
         self._tidy(manifest.round)
         return held
 
     def _remember(self, held: Held) -> None:
         with self._lock:
-            self._memory[held.sha256] = held
-            self._memory.move_to_end(held.sha256)
-            while len(self._memory) > 2:
-                self._memory.popitem(last=False)
+            self._last = held
 
     def _tidy(self, newest: int) -> None:
-        """Drop all but the last few rounds' checkpoints."""
-        for path in self._folder.glob(f"*/{_MANIFEST}"):
-            manifest = Manifest.load(path.read_bytes())
-            if manifest.round <= newest - KEPT:
-                shutil.rmtree(path.parent)
+        """Drop all but the last few rounds' checkpoints, and what nobody completes any more."""
+        with self._lock:
+            for place in self._places():
+                manifest = _manifest_in(place)
+                old = manifest is None or manifest.round <= newest - KEPT
+                if old and place not in (self._wanted, self._saving):
+                    remove_whole(place, self._folder)
+
+
+def _manifest_in(place: Path) -> Manifest | None:
+    """The manifest of a checkpoint that is whole on disk."""
+    try:
+        return Manifest.load((place / _MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return None

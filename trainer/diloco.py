@@ -189,6 +189,8 @@ class RoundTrainer:
         before = state.step if fresh is not None else trace.states[0].step
         done = state.step - before
         optimizer.load(setting_out(self.config, base, state, done, ahead_of))
+        residual = state.residual
+        del state  # its moments are the optimizer's now
         planned = plan.member(self.index).steps
         losses: list[float] = []
         read = partial(batch_of, self.config, self.corpus, plan, self.index, before)
@@ -196,6 +198,7 @@ class RoundTrainer:
         with self._keeper(trace, folder.save_trace) as keeper, batches as coming:
             if fresh is not None:
                 keeper.begin(fresh)
+                del fresh
             while done < planned:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
@@ -204,7 +207,7 @@ class RoundTrainer:
                     progress(step + 1, losses[-1])
                 self.step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
-                reached = optimizer.view(state.residual)
+                reached = optimizer.view(residual)
                 keeper.keep(reached)
                 if ahead_of is not None and done == self.config.training.overlap:
                     onward = setting_out(self.config, base, reached, done, ahead_of)
@@ -213,7 +216,7 @@ class RoundTrainer:
                 on_base = ahead_of is None or done > self.config.training.overlap
                 if on_base and enough(done, time.perf_counter() - segment_started):
                     break
-            payload = payload_of(self.config, plan, base, optimizer.weights(), state.residual)
+            payload = payload_of(self.config, plan, base, optimizer.weights(), residual)
             keeper.keep_residual(payload)
             folder.save_payload(payload.parts)
         self._ended = folder.plan.digest

@@ -3,8 +3,8 @@
 Arrays lie in `arrays/` under the SHA-256 of their bytes, so an array that many trace states share is kept once. A
 round has a folder with its plan, its trace as far as it got, its payload and its commitment. Small files are replaced
 whole (written aside, synced, renamed); a commitment is on disk before anybody sees it, so a restarted member sends the
-same one again and never signs a second. An array that a power failure has damaged no longer has its name and counts as
-lost.
+same one again and never signs a second. What the next round begins with is there before the commitment; another array
+that a power failure has damaged no longer has its name and counts as lost.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.records import Commitment, Plan, StateDigests
-from commonweight.protocol.trace import MAX_LEAVES
+from commonweight.protocol.trace import MAX_LEAVES, Trace
 
 _AT_ONCE = 8
-_GONE = ".gone-"
+GONE = ".gone-"
+"""How the names of folders begin that are being deleted."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -60,6 +61,25 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def remove_whole(folder: Path, beside: Path) -> None:
+    """Delete a folder, if it is there. It is out of its place at once, in the folder `beside`, so that no kill leaves
+    half of it; what cannot be deleted there, `sweep_removed` tries again.
+    """
+    gone = beside / f"{GONE}{folder.name}"
+    shutil.rmtree(gone, ignore_errors=True)
+    try:
+        folder.rename(gone)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep_removed(beside: Path) -> None:
+    """Delete what is left of folders that were being deleted."""
+    for gone in beside.glob(f"{GONE}*"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
 class Arrays:
     """float32 arrays by the SHA-256 of their little-endian bytes."""
 
@@ -68,10 +88,12 @@ class Arrays:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, array: F32, digest: str | None = None) -> str:
-        """Store an array; returns its digest, 0x-hex (computed when the caller does not know it)."""
+        """Store an array; returns its digest, 0x-hex (computed when the caller does not know it). What is there is
+        left alone, unless a power failure has cut it short.
+        """
         digest = digest or array_digest(array)
         path = self._path(digest)
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != 4 * array.size:
             aside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             try:
                 aside.write_bytes(as_f32(array).astype("<f4", copy=False).data.cast("B"))
@@ -91,6 +113,13 @@ class Arrays:
             path.unlink()
             raise TrainingError(f"The array {digest} is damaged", "the disk holds other bytes under its name")
         return from_bytes(raw)
+
+    def sync(self, digests: set[str]) -> None:
+        """Bring these arrays to the disk."""
+        for digest in digests:
+            with self._path(digest).open("rb+") as stream:
+                os.fsync(stream.fileno())
+        _sync_folder(self.folder)
 
     def drop(self, digests: set[str]) -> None:
         """Delete these arrays."""
@@ -268,8 +297,8 @@ class Journal:
 
     def sweep(self) -> None:
         """Delete what a kill has left of rounds that were being begun or forgotten. For whoever writes here alone."""
-        begun = (f for f in self.rounds_folder.iterdir() if not (f / "plan.json").exists())
-        for folder in [*self.folder.glob(f"{_GONE}*"), *begun]:
+        sweep_removed(self.folder)
+        for folder in [f for f in self.rounds_folder.iterdir() if not (f / "plan.json").exists()]:
             shutil.rmtree(folder)
 
     def forget_before(self, epoch: int, reported: int) -> None:
@@ -287,9 +316,7 @@ class Journal:
     def _forget_before(self, epoch: int, reported: int) -> None:
         for entry in list(self.rounds()):
             if entry.body.epoch < epoch and entry.body.round <= reported:
-                gone = self.folder / f"{_GONE}{entry.folder.name}"
-                entry.folder.rename(gone)  # at once, so that no kill leaves half a round
-                shutil.rmtree(gone)
+                remove_whole(entry.folder, self.folder)
         self.arrays.keep_only(self._named(self.rounds(), lambda *_: True))
 
     def thin(self, every: int, enough: Callable[[], bool]) -> None:
@@ -340,6 +367,10 @@ class Journal:
         """Move on: this commitment of ours was counted, the next round continues from its last state."""
         body = Commitment.from_body(commitment.body)
         self.move(Position(body.round, commitment.digest, body.trace.last, body.trace.new_residual))
+
+    def secure(self, trace: Trace) -> None:
+        """Bring to the disk where a trace has ended, which the next round begins with once this one is counted."""
+        self.arrays.sync({*_arrays(trace.last), trace.new_residual})
 
     def move(self, position: Position | None) -> None:
         """Stand there; None: have no history."""

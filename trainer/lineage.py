@@ -76,7 +76,7 @@ async def _from_record(member: Member, plan: Plan, attested: Attested) -> Held:
     if await _stands(member, plan.base, attested):
         return await member.checkpoint(plan.base)
     await _walk(member, plan, record, attested)
-    if not record.counted or await _anchored(member, signed, record):
+    if not record.counted or await anchored(member, signed, record):
         return await member.checkpoint(plan.base)
     try:
         return await take_outer_step(member, record, await member.checkpoint(record.base), None)
@@ -99,7 +99,7 @@ async def _walk(member: Member, plan: Plan, record: Record, attested: Attested) 
 async def _made(member: Member, checkpoint: str, signed: Signed, record: Record) -> bool:
     if record.checkpoint != checkpoint or member.journal.refused(signed.digest) is not None:
         return False
-    return await _anchored(member, signed, record)
+    return await anchored(member, signed, record)
 
 
 async def _stands(member: Member, sha256: str, attested: Attested) -> bool:
@@ -110,7 +110,8 @@ async def _stands(member: Member, sha256: str, attested: Attested) -> bool:
     return kept is not None and (attested is None or kept > attested[0])
 
 
-async def _anchored(member: Member, signed: Signed, record: Record) -> bool:
+async def anchored(member: Member, signed: Signed, record: Record) -> bool:
+    """Whether a record is on chain as one of its round."""
     return await asyncio.to_thread(member.chain.record_anchored, record.round, digest_bytes(signed.digest))
 
 

@@ -224,7 +224,8 @@ class Member:
             self.ahead = None
 
     def commitment(self, folder: RoundFolder, body: Commitment) -> Signed:
-        """Sign a commitment and store it, before anybody sees it. Blocks."""
+        """Sign a commitment and store it, and what it ends with, before anybody sees it. Blocks."""
+        self.journal.secure(body.trace)
         signed = sign_body(body, self.identity.key, self.identity.domain)
         folder.save_commitment(signed)
         return signed

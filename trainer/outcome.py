@@ -12,16 +12,17 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from commonweight.errors import FormatError, PeerError, RuleBroken
+from commonweight.errors import ChainError, FormatError, PeerError, RuleBroken, SignatureError
 from commonweight.exact.checkpoint import Checkpoint
-from commonweight.protocol.documents import Signed
+from commonweight.protocol.documents import Signed, recover
 from commonweight.protocol.records import Plan, Record
 from commonweight.protocol.structure import WRONG_START
 from trainer.allreduce import Exchange
 from trainer.checkpoint import Base, Held
 from trainer.journal import Position, RoundFolder
-from trainer.lineage import named, outer_step_of
+from trainer.lineage import anchored, named, outer_step_of
 from trainer.recheck import Recheck
+from trainer.signers import Fits
 
 if TYPE_CHECKING:
     from trainer.member import Member
@@ -31,16 +32,26 @@ _LOOKED_BACK = 4
 """Records that can still turn out wrong before they are left to the signers."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint whose name is not known yet."""
+
+    checkpoint: Checkpoint
+
+
 @dataclass
 class Outcome:
-    """The checkpoint that a record makes, whose name is being computed and whose parts are being checked."""
+    """What a record makes, while its name is being computed and its parts are being checked.
+
+    `made` is the checkpoint until the next one is there.
+    """
 
     signed: Signed
     record: Record
     plan: Plan
-    checkpoint: Checkpoint
+    made: Made | None
     before: Position | None
-    naming: asyncio.Task[Held] = field(init=False)
+    naming: asyncio.Task[None] = field(init=False)
     checking: asyncio.Task[None] | None = None
 
     def close(self) -> None:
@@ -50,16 +61,39 @@ class Outcome:
             self.checking.cancel()
 
 
-async def wait_for_record(member: Member, plan: Plan) -> tuple[Signed, Record]:
-    """The round's record, for as long as it takes: nothing can go on without it."""
+async def wait_for_record(member: Member, signed: Signed) -> tuple[Signed, Record]:
+    """The record of a plan's round, for as long as it takes: nothing can go on without it."""
+    round_ = Plan.from_body(signed.body).round
     while True:
         try:
-            found = await member.signers.record(plan.round)
+            found = await member.signers.record(round_, _counts(member, signed))
             if found is not None:
                 return found
-        except (PeerError, FormatError) as problem:
-            _log.warning("the record of round %d cannot be had yet: %s", plan.round, problem)
+        except (ChainError, PeerError, FormatError) as problem:
+            _log.warning("the record of round %d cannot be had yet: %s", round_, problem)
             await asyncio.sleep(member.poll_s)
+
+
+async def record_by_now(member: Member, signed: Signed) -> tuple[Signed, Record] | None:
+    """The record of a plan's round, if whichever signer answers has one that counts."""
+    round_ = Plan.from_body(signed.body).round
+    try:
+        return await member.signers.record(round_, _counts(member, signed), wait_ms=0)
+    except SignatureError as problem:
+        _log.info("round %d has no record that counts: %s", round_, problem)
+        return None
+
+
+def _counts(member: Member, plan: Signed) -> Fits:
+    """Whether a record counts though who signed it may be out of office by now: a plan's own signer has, or it is
+    anchored. What a rotation puts out of office has signed that still.
+    """
+
+    async def counts(signed: Signed, record: Record) -> bool:
+        domain = member.identity.domain
+        return recover(signed, domain) == recover(plan, domain) or await anchored(member, signed, record)
+
+    return counts
 
 
 async def settle_earlier(member: Member, plan: Plan) -> None:
@@ -69,7 +103,7 @@ async def settle_earlier(member: Member, plan: Plan) -> None:
         number = folder.body.round
         if number >= plan.round or folder.settled or folder.commitment is None:
             continue
-        found = await member.signers.record(number, wait_ms=0)  # a round that was given up never has one
+        found = await record_by_now(member, folder.plan)  # a round that was given up never has one
         if found is not None and not _tainted(member, folder.body, found[0]):
             note_counted(member, folder, found[1])
 
@@ -104,26 +138,37 @@ async def next_checkpoint(
     if record.plan != signed.digest or record.base != plan.base:
         raise FormatError(f"The record of round {plan.round} is about another plan", record.plan)
     _refuse_false(member, written.digest, plan.round)
-    checkpoint = await outer_step_of(member, record, base, exchange)
-    outcome = Outcome(written, record, plan, checkpoint, member.journal.position)
+    made = Made(await outer_step_of(member, record, base, exchange))
+    outcome = Outcome(written, record, plan, made, member.journal.position)
     folder = member.journal.committed_round(plan.round)
     if folder is not None:
         note_counted(member, folder, record)
-    outcome.naming = asyncio.create_task(_name(member, outcome))
-    if exchange is not None and record.counted:
+    outcome.naming = asyncio.create_task(_name(member, outcome, made.checkpoint))
+    if exchange is not None:
         own = None if folder is None else member.own_part(folder)
-        outcome.checking = asyncio.create_task(Recheck(member, signed, plan, written, record, exchange, own).run())
+        recheck = Recheck(member, signed, plan, written, record, exchange, own)
+        outcome.checking = asyncio.create_task(_check(recheck, record, exchange))
+    for earlier in member.outcomes:
+        earlier.made = None
     member.outcomes.append(outcome)
     if len(member.outcomes) > _LOOKED_BACK:
         member.outcomes.pop(0).close()  # payloads that nobody shows for so long are left to the signers
 
 
-async def _name(member: Member, outcome: Outcome) -> Held:
+async def _name(member: Member, outcome: Outcome, made: Checkpoint) -> None:
     """Raises TrainingError when the record names another checkpoint than its own parts make: we follow no lie."""
-    held = await named(member, outcome.record, outcome.checkpoint)
+    held = await named(member, outcome.record, made)
     member.have = held.sha256
     say_outcome(member, outcome.plan, outcome.record, held)
-    return held
+
+
+async def _check(recheck: Recheck, record: Record, exchange: Exchange) -> None:
+    """Look at the parts of a record that counts anybody, after which nobody needs what has come in for them."""
+    try:
+        if record.counted:
+            await recheck.run()
+    finally:
+        exchange.forget()
 
 
 async def confirm(member: Member) -> None:
@@ -189,6 +234,7 @@ async def made_base(member: Member, plan: Plan) -> Base | None:
     last = member.outcomes[-1] if member.outcomes else None
     if last is not None and (plan.previous_record, plan.base) == (last.signed.digest, last.record.checkpoint):
         await look_back(member)
-        return last
+        if last.made is not None:  # it is not after a step back
+            return last.made
     await confirm(member)
     return None

@@ -159,12 +159,11 @@ class ShardedOptimizer:
         if state is not None:
             self._step = state.step
         for name, shards in (("weights", self._shards), ("m", self._m), ("v", self._v)):
-            full = torch.empty(self._layout.numel, dtype=torch.float32)
-            if state is not None:
-                full.numpy()[:] = getattr(state, name)
-            dist.broadcast(full, 0)
             for entry, shard in zip(self._layout.tensors, shards, strict=True):
-                whole = full[entry.offset : entry.offset + entry.numel].view(entry.shape)
+                whole = torch.empty(entry.shape, dtype=torch.float32)
+                if state is not None:
+                    whole.numpy().reshape(-1)[:] = getattr(state, name)[entry.offset : entry.stop]
+                dist.broadcast(whole, 0)
                 pieces = whole.chunk(self._mesh.size(), dim=0)
                 if self._rank < len(pieces):
                     shard.copy_(pieces[self._rank])
@@ -216,12 +215,16 @@ class ShardedOptimizer:
         ).full_tensor()
 
     def _gather(self) -> tuple[F32, F32, F32]:
-        """Weights, m and v as full vectors; on every rank, as gathering is."""
+        """Weights, m and v as full vectors at rank 0. Elsewhere they are empty: gathering gives every rank each tensor,
+        one at a time.
+        """
         found: list[F32] = []
         for shards in (self._shards, self._m, self._v):
-            full = np.empty(self._layout.numel, np.float32)
+            full = np.empty(self._layout.numel if self._rank == 0 else 0, np.float32)
             for entry, shard in zip(self._layout.tensors, shards, strict=True):
-                full[entry.offset : entry.offset + entry.numel] = self._whole(entry, shard).numpy().reshape(-1)
+                whole = self._whole(entry, shard)
+                if self._rank == 0:
+                    full[entry.offset : entry.stop] = whole.numpy().reshape(-1)
             found.append(full)
         return found[0], found[1], found[2]
 

@@ -92,13 +92,15 @@ class Signers:
         )
 
     async def _first(self, ask: Callable[[str], Awaitable[T]]) -> T:
-        """The first signer's answer, in order; who fails is asked last the next time. Raises the last problem."""
+        """The first signer's answer, in order; who fails is asked last the next time. Raises the last problem, of those
+        with an answer if there are such.
+        """
         problem: CommonweightError = PeerUnreachable("No signer is known", "", "name them by --signer-peers")
         for signer in list(self._order):
             try:
                 return await ask(signer)
             except (PeerError, FormatError) as failed:
-                problem = failed
+                problem = failed if isinstance(failed, FormatError) or isinstance(problem, PeerError) else problem
                 _log.info("signer %s: %s", signer, failed)
                 self._order = [*(other for other in self._order if other != signer), signer]
         raise problem
@@ -205,13 +207,26 @@ class Signers:
 
         return await self._first(ask)
 
-    async def record(self, round_: int, wait_ms: int = _POLL_MS) -> tuple[Signed, Record] | None:
-        """The record of a round; None when there is none within some seconds, or `wait_ms`."""
+    async def record(self, round_: int, fits: Fits, wait_ms: int = _POLL_MS) -> tuple[Signed, Record] | None:
+        """The record of a round; None when there is none within some seconds, or `wait_ms`.
+
+        What somebody out of office has signed has to fit. Raises SignatureError when those who answer have but others.
+        """
 
         async def ask(signer: str) -> tuple[Signed, Record] | None:
             reply = await self._poll(signer, "record", {"round": round_}, wait_ms)
             signed = None if reply is None else Signed.from_bytes(reply.body, _MAX_DOCUMENT)
-            return None if signed is None else (signed, self.open(Record, signed))
+            if signed is None:
+                return None
+            try:
+                record = self.open(Record, signed)
+            except SignatureError:
+                record = open_signed(Record, signed, self._domain)
+                if not await fits(signed, record):
+                    raise
+            if record.round != round_:
+                raise FormatError(f"A signer shows the record of another round than {round_}", f"{record.round}")
+            return signed, record
 
         return await self._first(ask)
 

@@ -41,7 +41,15 @@ from trainer.journal import RoundFolder
 from trainer.leaving import until_drawn
 from trainer.lineage import ready_base
 from trainer.member import Member, open_member
-from trainer.outcome import confirm, look_back, made_base, next_checkpoint, settle_earlier, wait_for_record
+from trainer.outcome import (
+    confirm,
+    look_back,
+    made_base,
+    next_checkpoint,
+    record_by_now,
+    settle_earlier,
+    wait_for_record,
+)
 from trainer.pausing import paused_until
 from trainer.room import FULL
 from trainer.settings import ProviderSettings, is_follower
@@ -234,38 +242,41 @@ async def one_round(member: Member, signed: Signed, plan: Plan, stop: Stop) -> N
         member.go_ahead(folder, lambda _, __: stop.leaving, lambda _, __: _go_on(stop))
         outcome = exchanged(member, folder, exchange, stop)
     else:
-        outcome = recorded(member, plan, stop)
-    record = await _unless_given_up(member, plan, outcome)
+        outcome = recorded(member, signed, stop)
+    record = await _unless_given_up(member, signed, outcome)
     if exchange is not None:
         exchange.abandon()
+        if record is None:
+            exchange.forget()
     if record is not None:
         await next_checkpoint(member, signed, plan, *record, base, exchange)
 
 
 async def exchanged(member: Member, folder: RoundFolder, exchange: Exchange, stop: Stop) -> Found | None:
     """The record after the exchange of a round in which this member takes part."""
-    plan = folder.body
     await exchange_parts(member, folder, exchange)
-    return await recorded(member, plan, stop, plan.record_by_ms / 1000 + _GRACE_S)
+    return await recorded(member, folder.plan, stop, folder.body.record_by_ms / 1000 + _GRACE_S)
 
 
-async def recorded(member: Member, plan: Plan, stop: Stop, until_s: float = 0.0) -> Found | None:
+async def recorded(member: Member, signed: Signed, stop: Stop, until_s: float = 0.0) -> Found | None:
     """A round's record; None when asked to stop before there is one, but not before Unix time `until_s`."""
+    plan = Plan.from_body(signed.body)
     member.status.say("record", plan.round, deadline_ms=plan.record_by_ms)
-    return await until_asked(wait_for_record(member, plan), stop, until_s - member.clock())
+    return await until_asked(wait_for_record(member, signed), stop, until_s - member.clock())
 
 
-async def _unless_given_up(member: Member, plan: Plan, work: Coroutine[None, None, T]) -> T | None:
+async def _unless_given_up(member: Member, signed: Signed, work: Coroutine[None, None, T]) -> T | None:
     """The result of `work`; None, and `work` is given up, when the round is: whoever coordinates now has planned a
     later one and has no record of this one. So it is after a coordinator has been replaced.
     """
-    working, given_up = asyncio.create_task(work), asyncio.create_task(_given_up(member, plan))
+    working, given_up = asyncio.create_task(work), asyncio.create_task(_given_up(member, signed))
     try:
         await asyncio.wait({working, given_up}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        _log.warning("round %d is given up: a later one is planned, and it has no record", plan.round)
-        member.status.say("record", plan.round, refused="given-up", why="a later round is planned without its record")
+        round_ = Plan.from_body(signed.body).round
+        _log.warning("round %d is given up: a later one is planned, and it has no record", round_)
+        member.status.say("record", round_, refused="given-up", why="a later round is planned without its record")
         return None
     finally:
         for task in (working, given_up):
@@ -273,16 +284,16 @@ async def _unless_given_up(member: Member, plan: Plan, work: Coroutine[None, Non
         await asyncio.gather(working, given_up, return_exceptions=True)
 
 
-async def _given_up(member: Member, plan: Plan) -> None:
+async def _given_up(member: Member, signed: Signed) -> None:
     """Returns when a later round is planned and, twice in a row, whichever signer answers has no record of this one."""
-    without = 0
+    without, round_ = 0, Plan.from_body(signed.body).round
     while without < 2:
         try:
-            later = await member.signers.plan(plan.round)
-            missing = later is not None and await member.signers.record(plan.round, wait_ms=0) is None
+            later = await member.signers.plan(round_)
+            missing = later is not None and await record_by_now(member, signed) is None
             without = without + 1 if missing else 0
-        except (PeerError, FormatError) as problem:
-            _log.info("whether round %d goes on cannot be asked: %s", plan.round, problem)
+        except (ChainError, PeerError, FormatError) as problem:
+            _log.info("whether round %d goes on cannot be asked: %s", round_, problem)
         await asyncio.sleep(member.poll_s)
 
 
@@ -388,14 +399,14 @@ async def exchange_parts(member: Member, folder: RoundFolder, exchange: Exchange
     """The exchange of a round while it is of use: a member that comes late to it goes on to the next round."""
     plan = folder.body
     linger_s = (plan.exchange_by_ms - plan.anchor_by_ms) / 1000 / _LINGER
-    if not await _unless_recorded(member, plan, _exchange(member, folder, exchange), linger_s):
+    if not await _unless_recorded(member, folder.plan, _exchange(member, folder, exchange), linger_s):
         _log.info("round %d is recorded already: its exchange is given up", plan.round)
         exchange.abandon()
 
 
-async def _unless_recorded(member: Member, plan: Plan, work: Coroutine[None, None, None], linger_s: float) -> bool:
+async def _unless_recorded(member: Member, signed: Signed, work: Coroutine[None, None, None], linger_s: float) -> bool:
     """Whether `work` ended by itself; it is given up `linger_s` after there is a record of the round."""
-    recorded, working = asyncio.create_task(wait_for_record(member, plan)), asyncio.create_task(work)
+    recorded, working = asyncio.create_task(wait_for_record(member, signed)), asyncio.create_task(work)
     try:
         await asyncio.wait({recorded, working}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from commonweight.errors import UsageError
-from commonweight.estimate import GAS, GPUS, SHAPES, Plan, allreduce_bytes, estimate, flops_per_token, memory_bytes
+from commonweight.estimate import (
+    GAS,
+    GPUS,
+    PROGRAM_BYTES,
+    SHAPES,
+    Plan,
+    allreduce_bytes,
+    device_bytes,
+    estimate,
+    flops_per_token,
+    memory_bytes,
+)
 from commonweight.protocol.modelconfig import PRESETS
 from commonweight.protocol.runconfig import CODECS
 from tests.cli.conftest import ROOT, InProcess
@@ -63,8 +74,18 @@ def test_attention_is_counted_as_palm_counts_it() -> None:
 def test_memory_is_what_the_trainers_arrays_take() -> None:
     shape = SHAPES["nano"]
     assert shape.parameters == PRESETS["nano"].parameters()
-    assert memory_bytes(shape, 8, 96) - memory_bytes(replace(shape, layers=0), 8, 96) == 34 * 8 * 96 * 128 * 4
-    assert memory_bytes(replace(shape, layers=0), 8, 96) == 32 * shape.parameters
+    bare = replace(shape, layers=0, vocab=0)
+    assert device_bytes(bare, 8, 96) == 16 * shape.parameters
+    for held in (device_bytes, memory_bytes):
+        assert held(replace(shape, vocab=0), 8, 96) - held(bare, 8, 96) == 34 * 8 * 96 * 128 * 4
+        assert held(replace(shape, layers=0), 8, 96) - held(bare, 8, 96) == 2 * 4 * 8 * 96 * PRESETS["nano"].vocab_size
+    assert memory_bytes(bare, 8, 96) == PROGRAM_BYTES + 128 * shape.parameters
+
+
+def test_a_gpu_holds_its_share_of_what_the_steps_need_and_the_member_all_of_it() -> None:
+    found = estimate(replace(INTELLECT, gpus=8))
+    assert found.gpu_memory_bytes == device_bytes(INTELLECT.shape, 8, INTELLECT.seq_len) // 8
+    assert found.memory_bytes == memory_bytes(INTELLECT.shape, 8, INTELLECT.seq_len)
 
 
 def test_gas_is_the_snapshots() -> None:

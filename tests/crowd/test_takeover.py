@@ -52,6 +52,27 @@ def test_members_give_up_the_round_that_nobody_ends_and_go_on(disk: Path, when: 
     simulate(work)
 
 
+def test_what_a_coordinator_recorded_counts_once_a_rotation_has_put_it_out_of_office(disk: Path) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 4, signers=3)
+        crowd.start()
+        away = crowd.members[0]
+        await crowd.until("it has committed", lambda: away.lines.phase == (3, "anchor"))
+        await crowd.until("the others have", lambda: all(one.lines.phase[1] != "train" for one in crowd.members[1:]))
+        crowd.kill(away)
+        last = await crowd.recorded(3)
+        assert last.counted_member(0) is not None or last.missing, "it knows nothing of the record yet"
+        await crowd.until("all have its record", lambda: all(s.recount.result(3) == "ok" for s in crowd.signers[1:]))
+        crowd.ledger.in_office = crowd.ledger.in_office[1:]
+        await take_over(crowd)
+        crowd.begin(away)
+        await crowd.until("all are counted again", lambda: counted_by_all(crowd, 3), 300)
+        assert all(folder.settled for folder in away.journal().rounds() if folder.body.round == 3)
+        crowd.close()
+
+    simulate(work)
+
+
 def test_a_deadline_in_the_far_future_holds_nobody_longer_than_its_coordinator_is_in_office(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

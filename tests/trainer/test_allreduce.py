@@ -110,6 +110,23 @@ async def test_results_stay_for_latecomers(config: RunConfig, domain: Domain) ->
         assert late.data == rig.expected(0, {0, 1}).encoded
 
 
+@pytest.mark.parametrize("ended", ["with all results", "by its time"])
+async def test_what_came_in_is_held_no_longer_than_it_is_used(config: RunConfig, domain: Domain, ended: str) -> None:
+    rig = Rig(config, domain, 4, span_s=1.0)
+    if ended == "by its time":
+        rig.frozen |= {2, 3}
+    async with Network(rig, "memory"):
+        await rig.run()
+        exchange = rig.exchanges[0]
+        assert not any(arrivals.decoded for arrivals in exchange._arrivals.values())
+        assert dict(exchange.received(0)) == {i: rig.payloads[i].parts[0] for i in range(4) if i not in rig.frozen}
+        exchange.forget()
+        assert not exchange.received(0)
+        late = await exchange.take_part(1, rig.message(1, 0), rig.payloads[1].parts[0], 1)
+        assert late == exchange.results[0]
+        assert not exchange.received(0), "what comes after that is not needed"
+
+
 # --- rules 2 and 4 ---------------------------------------------------------------------------------------------------
 
 

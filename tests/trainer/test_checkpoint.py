@@ -1,7 +1,9 @@
 """Checkpoints at a member: equal names for equal bits, verified fetching that resumes, crash safety."""
 
 import errno
+import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -14,7 +16,9 @@ from commonweight.errors import ContentMismatch, ContentUnavailable, DamagedBloc
 from commonweight.exact.checkpoint import Checkpoint, genesis_checkpoint
 from commonweight.protocol.records import Manifest
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.store import open_store
+from commonweight.store import open_store, parse_cid
+from commonweight.store.cid import cid_of
+from commonweight.store.folder import FolderStore
 from trainer.checkpoint import KEPT, Checkpoints, Held, PeerBlocks
 from trainer.model import Llama
 
@@ -81,6 +85,93 @@ def test_a_fetch_goes_on_where_it_stopped(tmp_path: Path, config: RunConfig, box
     joiner.get(held.sha256, PeerBlocks(second))
     assert dying.served
     assert not set(dying.served) & set(second.served), "no block is fetched twice"
+
+
+def test_what_nobody_completes_is_dropped_and_what_is_being_fetched_stays(
+    tmp_path: Path, config: RunConfig, box: Checkpoints
+) -> None:
+    first = box.genesis()
+    wanted = box.make(1, first.sha256, PLAN, later(first))
+    box.settle()
+    with pytest.raises(ContentUnavailable):
+        Checkpoints(tmp_path / "joiner", config, RUN).get(first.sha256, PeerBlocks(Neighbour(box, lives=2)))
+    joiner, dying = Checkpoints(tmp_path / "joiner", config, RUN), Neighbour(box, lives=2)
+    with pytest.raises(ContentUnavailable):
+        joiner.get(wanted.sha256, PeerBlocks(dying))
+    made = joiner.make(2, wanted.sha256, PLAN, later(wanted))
+    joiner.settle()
+    there = {path.name for path in (tmp_path / "joiner").iterdir()}
+    assert there == {wanted.sha256[2:], made.sha256[2:]}, "the first one was left by a process that is gone"
+    second = Neighbour(box)
+    joiner.get(wanted.sha256, PeerBlocks(second))
+    assert not set(dying.served) & set(second.served)
+
+
+def test_a_question_for_a_block_makes_no_folder_where_one_was_dropped(
+    box: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = box.genesis()
+    box.settle()
+    dropped = tmp_path / "one" / ("00" * 32)
+    monkeypatch.setattr(box, "_places", lambda: [dropped, tmp_path / "one" / held.sha256[2:]])
+    assert box.block(parse_cid(held.manifest.weights.cid))
+    assert not dropped.exists()
+
+
+def test_what_a_kill_left_of_a_dropped_checkpoint_is_gone_at_the_next_start(
+    box: Checkpoints, tmp_path: Path, config: RunConfig
+) -> None:
+    held = box.genesis()
+    box.close()
+    left = tmp_path / "one" / f".gone-{held.sha256[2:]}"
+    shutil.copytree(tmp_path / "one" / held.sha256[2:], left)
+    box.drop(held.sha256)
+    assert list((tmp_path / "one").iterdir()) == [], "an older rest is no hindrance"
+    left.mkdir()
+    (left / "manifest.json").write_bytes(held.manifest.to_bytes())
+    again = Checkpoints(tmp_path / "one", config, RUN)
+    assert not left.exists()
+    assert again.newest() is None
+
+
+def test_nothing_waits_for_a_download_and_each_block_is_read_once(
+    box: Checkpoints, tmp_path: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commonweight.store.unixfs.CHUNK_BYTES", 1 << 12)
+    first = box.genesis()
+    momentum = np.linspace(0, 1, config.model.parameters(), dtype=np.float32)
+    wanted = box.make(1, first.sha256, PLAN, Checkpoint(first.checkpoint.weights, momentum))
+    box.settle()
+    joiner, go = Checkpoints(tmp_path / "joiner", config, RUN), threading.Event()
+    reads: Counter[str] = Counter()
+
+    class Slow(Neighbour):
+        def __call__(self, cid) -> bytes:
+            assert go.wait(60)
+            return super().__call__(cid)
+
+    load = FolderStore.load_block
+
+    def counted(store: FolderStore, cid) -> bytes:
+        reads[cid] += "joiner" in str(store.folder)
+        return load(store, cid)
+
+    monkeypatch.setattr(FolderStore, "load_block", counted)
+    pool = ThreadPoolExecutor(2)
+    fetch = pool.submit(lambda: joiner.get(wanted.sha256, PeerBlocks(Slow(box))))
+    assert pool.submit(lambda: joiner.genesis()).result(timeout=60).sha256 == first.sha256
+    assert joiner.round_of(first.sha256) == 0
+    joiner.settle()
+    go.set()
+    assert fetch.result().checkpoint.equals(wanted.checkpoint)
+    for again in (False, True):
+        if again:
+            reads.clear()
+            Checkpoints(tmp_path / "joiner", config, RUN).get(wanted.sha256)
+        often = {cid for cid, times in reads.items() if times > 1 + (not again)}
+        roots = {wanted.manifest.weights.cid, wanted.manifest.outer.cid, cid_of(wanted.manifest.to_bytes())}
+        assert len(reads) > 40
+        assert often <= roots, "their size is asked before, and the directory needs it"
 
 
 def test_altered_blocks_are_never_used(tmp_path: Path, config: RunConfig, box: Checkpoints) -> None:

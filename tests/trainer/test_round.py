@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from trainer.data import Corpus
 from trainer.diloco import RoundTrainer, Work, setting_out
 from trainer.inner import InnerOptimizer
 from trainer.journal import Journal, RoundFolder
+from trainer.member import Member
 from trainer.replay import Worker, compare, replay_segment, serve
 
 pytestmark = pytest.mark.unit
@@ -224,9 +227,10 @@ def test_a_kill_while_a_round_is_forgotten_leaves_nothing(
 ) -> None:
     bench.train()
 
-    def killed(folder: Path) -> None:
-        (folder / first).unlink()
-        raise KeyboardInterrupt
+    def killed(folder: Path, ignore_errors: bool) -> None:
+        if folder.exists():
+            (folder / first).unlink()
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as ended:
         ended.setattr(shutil, "rmtree", killed)
@@ -237,6 +241,31 @@ def test_a_kill_while_a_round_is_forgotten_leaves_nothing(
     again.sweep()
     again.forget_before(2, 1)
     assert [path for path in bench.journal.folder.rglob("*") if path.is_file()] == []
+
+
+def test_an_array_that_a_power_failure_has_cut_short_is_stored_again(bench: Bench) -> None:
+    array = np.arange(10, dtype=np.float32)
+    digest = bench.journal.arrays.put(array)
+    path = bench.journal.arrays.folder / f"{digest[2:]}.f32"
+    path.write_bytes(b"")
+    assert bench.journal.arrays.put(array) == digest
+    assert np.array_equal(bench.journal.arrays.get(digest), array)
+
+
+def test_what_a_commitment_ends_with_is_on_the_disk_before_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, synced = bench.train(), list[str]()
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    identity = SimpleNamespace(key=KEYS[1], domain=bench.domain)
+    member: Any = SimpleNamespace(journal=bench.journal, identity=identity)
+    Member.commitment(member, bench.folder, work.commitment)
+    trace = work.commitment.trace
+    arrays = {trace.last.weights, trace.last.m, trace.last.v, trace.last.residual, trace.new_residual}
+    assert {f"{digest[2:]}.f32" for digest in arrays} | {"arrays"} == set(synced[: len(arrays) + 1])
+    assert any("commitment.json" in name for name in synced[len(arrays) + 1 :])
 
 
 def test_what_a_kill_left_of_a_round_without_its_plan_is_swept_and_no_other_round(bench: Bench) -> None:

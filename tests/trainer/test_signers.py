@@ -1,5 +1,6 @@
 """The signers as a member sees them: any receipt will do, and nobody but the coordinator plans rounds."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -10,11 +11,13 @@ from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.capacity import MOST_RECEIPTS, most_members
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.keys import address_of
-from commonweight.protocol.records import Receipt, sign_body
+from commonweight.protocol.records import Receipt, Record, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
+from commonweight.store.cid import cid_of
 from tests.trainer.conftest import KEYS, make_plan
 from tests.trainer.exchange_rig import Network, Rig
+from trainer.outcome import record_by_now
 from trainer.signers import Roster, Signers
 
 pytestmark = pytest.mark.unit
@@ -27,13 +30,17 @@ class FakeSigner:
     unless it is deaf.
     """
 
-    def __init__(self, key: bytes, domain: Domain, coordinator: bytes, plan: Signed | None, deaf: bool = False) -> None:
+    def __init__(
+        self, key: bytes, domain: Domain, coordinator: bytes, plan: Signed | None, deaf: bool = False,
+        record: Signed | None = None,
+    ) -> None:  # fmt: skip
         self.key, self.domain, self.coordinator, self.known, self.deaf = key, domain, coordinator, plan, deaf
+        self.shown = record
         self.told: list[Signed] = []
         self.rows = b""
         methods: dict[str, Callable[[Request], Awaitable[Reply]]] = {
             "join": self.join, "plan": self.plan, "commit": self.commit, "result": self.result,
-            "roster": self.roster,
+            "roster": self.roster, "record": self.record,
         }  # fmt: skip
         identity = Identity(key, RUN, domain, "signer")
         self.server = Server(identity, {name: Method(handler) for name, handler in methods.items()}, self.anybody)
@@ -46,6 +53,9 @@ class FakeSigner:
 
     async def plan(self, request: Request) -> Reply:
         return Reply({}, b"" if self.known is None else self.known.to_bytes())
+
+    async def record(self, request: Request) -> Reply:
+        return Reply({}, b"" if self.shown is None else self.shown.to_bytes())
 
     async def result(self, request: Request) -> Reply:
         self.told.append(Signed.from_json(request.params["result"]))
@@ -136,6 +146,43 @@ async def test_a_roster_has_as_many_receipts_as_there_are_members_and_signers(do
         only.rows = dumps({**empty, "receipts": strange * (MOST_RECEIPTS + 1)})
         with pytest.raises(FormatError, match="receipts"):
             await client.roster(1)
+
+
+class Recorded:
+    """A member in the round of a plan, for which all signers but one that is away show the same record."""
+
+    poll_s, index = 0.0, 3
+
+    def __init__(self, domain: Domain, plan: Signed, record: Signed, anchored: bool = False) -> None:
+        fakes = (FakeSigner(key, domain, key, plan, record=record) for key in ORDERED[:2])
+        self.domain, self.council, self.anchored = domain, Council(domain, *fakes), anchored
+        self.identity, self.chain = Identity(KEYS[0], RUN, domain, "member", 3), self
+
+    def record_anchored(self, round_: int, digest: bytes) -> bool:
+        return self.anchored
+
+    async def ask(self, plan: Signed) -> Signed | None:
+        async with asyncio.timeout(30), self.council as self.signers:
+            found = await record_by_now(self, plan)  # type: ignore[arg-type]
+            return None if found is None else found[0]
+
+
+async def test_the_record_of_who_is_out_of_office_counts_by_its_plan_or_by_the_chain(
+    config: RunConfig, domain: Domain
+) -> None:
+    out, stranger = KEYS[70], KEYS[71]
+    plan = sign_body(make_plan(config, "0x" + "0b" * 32, 2, round=5), out, domain)
+
+    def by(key: bytes, round_: int = 5) -> Signed:
+        digest, cid = "0x" + "ab" * 32, str(cid_of(b"x"))
+        return sign_body(Record(RUN, round_, 0, digest, digest, (), (), (), (), digest, cid, ()), key, domain)
+
+    assert await Recorded(domain, plan, by(out)).ask(plan) == by(out)
+    assert await Recorded(domain, plan, by(stranger), anchored=True).ask(plan) == by(stranger)
+    assert await Recorded(domain, plan, by(ORDERED[0])).ask(plan) == by(ORDERED[0])
+    assert await Recorded(domain, plan, by(stranger)).ask(plan) is None, "no reason to wait for another one"
+    with pytest.raises(FormatError, match="another round"):
+        await Recorded(domain, plan, by(out, 4)).ask(plan)
 
 
 async def test_a_result_is_reported_without_its_bytes(config: RunConfig, domain: Domain) -> None:
