@@ -12,9 +12,11 @@ SILENT_S = 25
 _PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
 
 
-def prepare(connection: socket.socket) -> None:
-    """Set the options of a connection; where the socket is not TCP there is nothing to do."""
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+def prepare(connection: socket.socket | None) -> None:
+    """Set the options of a connection; where the socket is not TCP there is nothing to do, nor where it is closed by
+    now, of which a transport knows no socket.
+    """
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -23,9 +25,9 @@ def prepare(connection: socket.socket) -> None:
     allow_silence(connection, SILENT_S)
 
 
-def allow_silence(connection: socket.socket, seconds: float) -> None:
+def allow_silence(connection: socket.socket | None, seconds: float) -> None:
     """Bound how long sent bytes may stay unacknowledged, or wait for a receiver that reads no more for now."""
-    if connection.family in (socket.AF_INET, socket.AF_INET6):
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):  # closed by now
             _set(connection, "TCP_USER_TIMEOUT", round(seconds * 1000))
 

@@ -56,6 +56,17 @@ async def test_many_calls_share_a_connection_and_do_not_wait_for_each_other(serv
         await held
 
 
+async def test_who_is_lost_with_a_long_body_under_way_is_not_reached(serve: Start) -> None:
+    """As when the other process is killed: its connection is gone before the call has ended."""
+    peer = await peer_of(serve())
+    held = asyncio.create_task(peer.call("keep", {}, bytes(1 << 20), timeout_s=30))
+    await peer.ping()
+    peer._wire.abort()
+    with pytest.raises(PeerUnreachable):
+        await held
+    await peer.close()
+
+
 async def test_a_refusal_comes_by_name(serve: Start) -> None:
     peer = await peer_of(serve())
     with pytest.raises(PeerRefused) as refused:
