@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 
 from commonweight.errors import UsageError
 from commonweight.exact.codecs import encoded_size
+from commonweight.protocol.capacity import most_members, most_rounds
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig
 from commonweight.protocol.runconfig import CODECS, RunConfig
 
 PROGRAM_BYTES = 300 << 20  # Python with PyTorch, before a model is there
 _DEVICE, _BESIDE = 16, 112  # bytes a parameter
+SIGNERS = 4
 FLOPS_PER_CREDIT = 10**9  # section 2 of the specification
 EARNING_FACTOR = 800  # of 1000, before the link's score: section 6.5
 EPOCH_LIST_GAS = 197  # each further credited provider in a report
@@ -214,7 +216,8 @@ _PARAMETERS, _ACTIVE = _at_least("--parameters", 1), _at_least("--active", 1)
 class Estimate:
     """The figures. Bytes are those that one member sends: `allreduce_bytes` to other members, of whom it receives as
     many, `upload_bytes` to the coordinator, of whom it gets `download_bytes`. `coordinator_bytes` are what that takes
-    in and gives out in a round.
+    in and gives out in a round. Of an epoch's `epoch_rounds` its report credits `report_rounds` at the most; a round
+    has at most `most_members`, and others take part in the next one.
     """
 
     tokens: float
@@ -241,6 +244,9 @@ class Estimate:
     gas: int
     gas_price: float
     price: float
+    epoch_rounds: int
+    report_rounds: int
+    most_members: int
 
 
 def flops_per_token(shape: Shape, seq_len: int) -> float:
@@ -349,6 +355,9 @@ def estimate(plan: Plan) -> Estimate:
         gas=gas,
         gas_price=gas_price,
         price=compute_price + oracle_price + gas_price,
+        epoch_rounds=math.ceil(plan.epoch_s * plan.availability / round_s),
+        report_rounds=most_rounds(members, SIGNERS, plan.topology),
+        most_members=most_members(SIGNERS, plan.topology),
     )
 
 

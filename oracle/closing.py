@@ -11,8 +11,9 @@ from functools import partial
 from commonweight.errors import OracleError, RuleBroken
 from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
 from commonweight.protocol.evidence import measured_links
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.offences import part_blob
-from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record, reduced_from
+from commonweight.protocol.records import Commitment, Counted, LeftOut, Plan, Record
 from commonweight.protocol.structure import WRONG_START, check_trace, counted_tokens
 from oracle.checkpoints import Held
 from oracle.desk import Desk
@@ -74,7 +75,7 @@ class Closing:
             body = result.body
             agrees = body.members == tuple(c.index for c in record.counted) and body.digest == record.results[body.part]
             members = tuple(anchored[i] for i in body.members if i in anchored)
-            named = reduced_from(c.digest for c in members) == body.commitments
+            named = digest_over(c.digest for c in members) == body.commitments
             judged = named and all(self._desk.payloads.holds(c.body) for c in members)
             if agrees or not judged:
                 continue
@@ -156,7 +157,7 @@ class Closing:
         tokens = {c.body.index: counted_tokens(c.body, plan.body, config) for c in members}
         counted = tuple(
             Counted(
-                c.body.index, c.digest, c.body.steps, tokens[c.body.index], tuple(p.digest for p in c.body.parts),
+                c.body.index, c.digest, c.body.steps, tokens[c.body.index], c.body.payload,
                 self._desk.payloads.publish(payloads[c.body.index]),
             )
             for c in members

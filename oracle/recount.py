@@ -16,6 +16,7 @@ from commonweight.exact.copies import Copy, Shown, coordinates, copies, sampled
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
 from commonweight.protocol.canonical import sha256_hex
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.records import Commitment, Counted, Plan, Record
 from commonweight.protocol.structure import check_record, check_trace, receipt_in_time
@@ -198,7 +199,7 @@ class Recount:
     def _shown(self, work: tuple[Plan, Counted, Commitment, int], at: npt.NDArray[np.int64]) -> Shown:
         """A counted payload at the sampled coordinates. Blocks."""
         plan, entry, commitment, first = work
-        sample = sampled(self.payload(plan, entry), plan, self._seat.numel, at)
+        sample = sampled(self.payload(plan, entry, commitment), plan, self._seat.numel, at)
         return Shown(commitment, entry.commitment, first, sample)
 
     async def _pull(self, record: Doc[Record]) -> None:
@@ -208,16 +209,16 @@ class Recount:
             if commitment is not None and not self._desk.payloads.holds(commitment.body):
                 await self._uploads.pull(commitment.body)
 
-    def payload(self, plan: Plan, entry: Counted) -> tuple[bytes, ...]:
-        """A counted member's parts, from this disk or the store, by the digests of the record. Blocks.
+    def payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
+        """A counted member's parts, from this disk or the store, that are what the record counts. Blocks.
 
         Raises StoreError when they cannot be had.
         """
-        held = self._desk.payloads.read(entry.parts)
+        held = self._desk.payloads.read(tuple(part.digest for part in commitment.parts))
         if held is None:
             data = self._seat.store.get(parse_cid(entry.payload_cid), max_bytes=8 * self._seat.numel + _SLACK)
             held = split_payload(data, self._seat.numel, plan.parts, plan.codec, plan.block)
-        if tuple(sha256_hex(part) for part in held) != entry.parts:
+        if digest_over(sha256_hex(part) for part in held) != entry.payload:
             raise ContentMismatch(
                 f"The payload of provider {entry.index} is not what the record lists", f"round {plan.round}"
             )
@@ -225,7 +226,7 @@ class Recount:
 
     def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
         """The same, checked part by part against the commitment, norms too. Blocks."""
-        held = self.payload(plan, entry)
+        held = self.payload(plan, entry, commitment)
         for span, part, committed in zip(
             part_ranges(self._seat.numel, plan.block, plan.parts), held, commitment.parts, strict=True
         ):

@@ -12,9 +12,10 @@ from commonweight.chain.types import Block
 from commonweight.errors import OracleError
 from commonweight.protocol import creditslist
 from commonweight.protocol.canonical import dumps
+from commonweight.protocol.capacity import EVIDENCE_BYTES, EVIDENCE_FILES
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.documents import Report, Signed
-from commonweight.protocol.evidence import MAX_BYTES, MAX_FILES, AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
+from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
@@ -22,15 +23,13 @@ from commonweight.protocol.records import Counted, LeftOut, Plan, Result, Verdic
 from commonweight.protocol.structure import receipt_in_time
 from commonweight.protocol.sumtree import SumTree, depth_for
 from oracle.desk import Desk
+from oracle.logs import logger
 from oracle.recount import OK, Recount
 from oracle.rounds import Doc
 from oracle.scoring import drawn_scores, scores_settled
 from oracle.standings import Standings
 from oracle.verdicts import fitting, kept_seed
 from oracle.watch import View
-
-_MOST = 0.8
-"""Of what evidence can hold, how much is for the rounds' documents; the rest is for offences, leaves and anchors."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Reporting:
         self._seat = desk.seat
         self._recount = recount
         self._standings = standings
+        self._log = logger("report")
 
     # --- which rounds ------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,8 @@ class Reporting:
         for place, number in enumerate(rounds):
             more = self._round(number).size
             files, size = files + more[0], size + more[1]
-            if place and (files > _MOST * MAX_FILES or size > _MOST * MAX_BYTES):
+            if place and (files > EVIDENCE_FILES or size > EVIDENCE_BYTES):
+                self._log.warning("more rounds wait than a report can credit", waiting=len(rounds), credited=place)
                 return rounds[:place]
         return rounds
 

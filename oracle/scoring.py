@@ -8,7 +8,7 @@ from commonweight.errors import StoreError
 from commonweight.protocol.contribution import ScoreDraw, judge, score_draws
 from commonweight.protocol.evidence_check import Seed
 from commonweight.protocol.fields import hex32
-from commonweight.protocol.records import Counted, Plan, Record, Verdict
+from commonweight.protocol.records import Commitment, Counted, Plan, Record, Verdict
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.recount import OK, Recount
@@ -71,10 +71,11 @@ class Scoring:
     async def _score(self, plan: Doc[Plan], draw: ScoreDraw, seed: Seed) -> bool:
         record = self._desk.rounds.record(plan.body.round)
         entry = None if record is None else record.body.counted_member(draw.index)
-        if record is None or entry is None:
+        commitment = None if entry is None else self._desk.rounds.by_digest(Commitment, entry.commitment)
+        if record is None or entry is None or commitment is None:
             return False
         try:
-            verdict = await self._measure(plan, record.body, entry, seed)
+            verdict = await self._measure(plan, record.body, entry, commitment.body, seed)
         except (WorkerError, StoreError) as trouble:  # ours, not the member's: tried again
             self._desk.metrics.failures.labels("score").inc()
             self._log.warning("scoring failed here", round=plan.body.round, member=draw.index, error=str(trouble))
@@ -89,11 +90,14 @@ class Scoring:
         self._desk.bell.ring()
         return True
 
-    async def _measure(self, plan: Doc[Plan], record: Record, entry: Counted, seed: Seed) -> Verdict:
+    async def _measure(
+        self, plan: Doc[Plan], record: Record, entry: Counted, commitment: Commitment, seed: Seed
+    ) -> Verdict:
         body, files = plan.body, self._desk.files
         base = await in_thread(lambda: self._desk.checkpoints.get(body.base, body.base_cid))
-        parts = await in_thread(lambda: self._recount.payload(body, entry))
-        paths = await in_thread(lambda: [files.path(files.put(data)) for data in (plan.signed.to_bytes(), *parts)])
+        parts = await in_thread(lambda: self._recount.payload(body, entry, commitment))
+        kept = await in_thread(lambda: [files.put(data) for data in (plan.signed.to_bytes(), *parts)])
+        paths = [files.path(digest) for digest in kept]
         began = self._seat.clock()
         scores = await self._worker.contribution(
             plan=paths[0], index=entry.index, steps=entry.steps, base=base.weights, parts=paths[1:],
@@ -101,7 +105,7 @@ class Scoring:
             private=self._seat.config.private,
         )  # fmt: skip
         self._desk.metrics.score_seconds.inc(max(0.0, self._seat.clock() - began))
-        for digest in entry.parts:
+        for digest in kept[1:]:
             files.drop(digest)
         reason = judge(scores, self._seat.config.verification)
         return Verdict(

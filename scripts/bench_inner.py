@@ -6,7 +6,7 @@ parameters of their own, autocast where the run says bfloat16, torch.optim.AdamW
 clip_grad_norm_, no determinism asked for, no hash. Where a run has Muon, torch.optim.Muon stands beside that, whose
 iterations are always in bfloat16, and its authors' few lines with iterations in float32, as a run in float32 has them.
 Rounds of all take turns, so that what else the machine does strikes all; the medians count. A slow machine takes fewer
-turns, so that all of it ends in twenty minutes.
+turns, and shorter ones where not even two would fit, so that all of it ends in twenty minutes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -54,9 +55,9 @@ def main() -> int:
     parser.add_argument("--optimizer", action="append", choices=_OPTIMIZERS, help="default: each")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--compile", action="store_true", help="torch.compile on both sides")
-    parser.add_argument("--steps", type=int, default=30, help="inner steps of a round (default: a new run's own)")
+    parser.add_argument("--steps", type=int, default=30, help="inner steps of a round, at the most (default: 30)")
     parser.add_argument("--repeats", type=int, default=7)
-    add_minutes(parser, "no turn begins but each row's first two, nor one that would end later")
+    add_minutes(parser, "no turn begins but each row's first, of few steps, nor one that would end later")
     options = parser.parse_args()
     budget = Budget(options.minutes or MINUTES)
     keep_freed_memory()  # as a member does; the plain loops have it, too
@@ -68,10 +69,9 @@ def main() -> int:
     presets = options.preset or (_CPU if engine.kind == "cpu" else _GPU)
     kinds = list(product(presets, options.optimizer or _OPTIMIZERS))
     for number, (preset, optimizer) in enumerate(kinds):
-        steps: JsonObject = {"inner": {"optimizer": optimizer}, "h": options.steps}
-        training = {**steps, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
+        training: JsonObject = {"inner": {"optimizer": optimizer}, **({} if engine.kind == "cpu" else _GPU_TRAINING)}
         share = Budget(budget.left_s() / 60 / (len(kinds) - number))
-        config = round_config("inner", preset, corpus.manifest.sha256, training)
+        config = round_config("inner", preset, corpus.manifest.sha256, {**training, "h": options.steps})
         row = _compare(config, corpus, engine, options.repeats, share)
         rows.append({"preset": preset, "optimizer": optimizer, **row})
     setting: JsonObject = {
@@ -96,7 +96,9 @@ def table(body: Figures) -> str:
         what = f"{row['preset']} | {row['parameters']:,} | {row['optimizer']}"
         lines.append(f"| {what} | {speeds} | {ratios} | {of_peak} |")
     setting = body["setting"]
-    how = f"On {setting['device_name']}, {body['rows'][0]['dtype']}, rounds of {setting['steps']} steps"
+    steps = sorted({row.get("steps", setting["steps"]) for row in body["rows"]})
+    long = " to ".join(str(each) for each in sorted({steps[0], steps[-1]}))
+    how = f"On {setting['device_name']}, {body['rows'][0]['dtype']}, rounds of {long} steps"
     turns_taken = min(row.get("turns", setting["repeats"]) for row in body["rows"])
     hashed = f"states hashed every {body['rows'][0]['trace_every']} steps"
     return "\n".join([*lines, "", f"{how}, {hashed}; medians of {turns_taken} or more."])
@@ -106,13 +108,23 @@ def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, bu
     """Tokens a second of all, ours as thousandths of theirs, and thousandths of the device's peak."""
     muon = config.training.inner.optimizer == "muon"
     plains = [_PLAIN, _FUSED, *([_EXACT] if muon and config.training.dtype == "float32" else [])]
-    played: dict[str, TracedRound | _Plain] = {
-        _OURS: TracedRound(config, corpus, _FOLDER / "ours", make=partial(InnerOptimizer, engine=engine)),
-        **{who: _Plain(config, corpus, engine, who) for who in plains},
-    }
-    times: dict[str, list[float]] = {who: [] for who in played}
-    turn = 0.0
-    for number in range(repeats + 1):
+
+    def sides(steps: int) -> dict[str, TracedRound | _Plain]:
+        shown = replace(config, training=replace(config.training, h=steps))
+        return {
+            _OURS: TracedRound(shown, corpus, _FOLDER / "ours", make=partial(InnerOptimizer, engine=engine)),
+            **{who: _Plain(shown, corpus, engine, who) for who in plains},
+        }
+
+    steps = min(config.training.trace_every, config.training.h)
+    played = sides(steps)
+    times = {who: [_timed(each)] for who, each in played.items()}
+    turn = sum(took for (took,) in times.values())
+    fit = int(min(1e6, budget.left_s() / (2 * turn)))
+    if fit:  # else that short first turn is all that there is time for
+        steps = min(config.training.h, steps * fit)
+        played, times = sides(steps), {who: [] for who in played}
+    for number in range(repeats + 1 if fit else 0):
         if number > 1 and not budget.has(turn):
             break
         began = time.monotonic()
@@ -121,13 +133,14 @@ def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, bu
             if number:
                 times[who].append(took)
         turn = time.monotonic() - began
-    tokens = config.tokens(config.training.h)
+    tokens = config.tokens(steps)
     speeds = {who: tokens / statistics.median(took) for who, took in times.items()}
     peak = next((gpu.peak_flops for name, gpu in GPUS.items() if name in _name(engine).lower()), None)
     flops = flops_per_token(Shape.of(config.model), config.training.seq_len)
     return {
         "parameters": config.model.parameters(), "batch": config.training.batch, "seq_len": config.training.seq_len,
         "dtype": config.training.dtype, "trace_every": config.training.trace_every, "turns": len(times[_OURS]),
+        "steps": steps,
         "tokens_per_s": {who: round(speed) for who, speed in speeds.items()},
         "ratio_milli": {
             who: round(1000 * statistics.median(b / a for a, b in zip(times[_OURS], times[who], strict=True)))

@@ -32,6 +32,7 @@ from commonweight.exact.round import ReducedPart, reduce_part
 from commonweight.net import Reply
 from commonweight.protocol.canonical import JsonObject, sha256_hex
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.offences import Blob, Offence, part_blob
 from commonweight.protocol.parts import part_range
 from commonweight.protocol.records import (
@@ -41,7 +42,6 @@ from commonweight.protocol.records import (
     Plan,
     Result,
     open_signed,
-    reduced_from,
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
@@ -341,7 +341,7 @@ class Exchange:
         return reduce_part(self._config, self.plan, self._numel, part, dict(decoded), weights, norms)
 
     def _reduced_from(self, members: Iterable[int]) -> str:
-        return reduced_from(self._commitments[index][0].digest for index in members)
+        return digest_over(self._commitments[index][0].digest for index in members)
 
     def _expected(self) -> set[int]:
         return set(self._commitments) - set(self.refused)

@@ -107,15 +107,19 @@ class Recheck:
 
     async def _payload(self, entry: Counted, part: int) -> bytes:
         """A counted member's part: from here, or from that member. Raises CommonweightError when it cannot be had."""
+        signed = self._exchange.commitment(entry.index)
+        if signed.digest != entry.commitment:
+            raise PayloadError(f"The record counts member {entry.index} for a commitment that is not known here")
+        right = Commitment.from_body(signed.body).parts[part].digest
         if entry.index == self._member.index and self._own is not None:
             data = (await asyncio.to_thread(self._own, part))[1]
         else:
             data = self._exchange.received(part).get(entry.index, b"")
-        if await asyncio.to_thread(sha256_hex, data) != entry.parts[part]:
+        if await asyncio.to_thread(sha256_hex, data) != right:
             params: JsonObject = {"round": self._plan.round, "part": part}
             data = (await self._member.book.call(entry.index, "payload", params, b"", _PATIENCE_S)).body
-        if await asyncio.to_thread(sha256_hex, data) != entry.parts[part]:
-            raise PayloadError(f"Member {entry.index} shows another part {part} than the record counts")
+        if await asyncio.to_thread(sha256_hex, data) != right:
+            raise PayloadError(f"Member {entry.index} shows another part {part} than it committed to")
         return data
 
     def _reduce(self, part: int, payloads: dict[int, bytes], commitments: dict[int, Signed]) -> str:

@@ -21,6 +21,7 @@ from commonweight.exact.layout import Layout
 from commonweight.protocol.credits import wage_scaled
 from commonweight.protocol.documents import recover
 from commonweight.protocol.evidence import INDEX, Evidence
+from commonweight.protocol.evidence import MAX_FILES as MOST_FILES
 from commonweight.protocol.evidence_check import Facts, Seed, check_evidence
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.offences import Offence
@@ -52,7 +53,7 @@ _CHECK_OF_RULE = {
 }
 MAX_FILE_BYTES = 1 << 26
 MAX_TOTAL_BYTES = 1 << 31
-MAX_FILES = 100_001
+MAX_FILES = MOST_FILES + 1  # with the index
 MAX_BLOB_BYTES = 1 << 30
 MAX_CONFIG_BYTES = 1 << 20
 Found = Callable[[int, Evidence], None]

@@ -188,6 +188,7 @@ def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
         ("FLOPs", f"{found.flops:.3g}"),
         ("GPU-hours", f"{found.gpu_hours:,.0f}"),
         ("duration", f"{found.days:,.1f} days, {_counted(found.rounds, 'round')}, {_counted(found.epochs, 'epoch')}"),
+        ("rounds an epoch", _creditable(plan, found)),
         ("round", (f"{_time(found.compute_s)} computing, {_time(found.exchange_s)} exchanging, "
                   f"{_time(found.round_s)} in all")),
         ("time computing", f"{100 * found.computing:.1f} %"),
@@ -204,6 +205,18 @@ def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
         ("gas", f"{found.gas:,}, ${found.gas_price:,.0f}{gas}"),
         ("price in all", f"${found.price:,.0f}"),
     ]  # fmt: skip
+
+
+def _creditable(plan: Plan, found: Estimate) -> str:
+    """How many rounds an epoch has, and whether its report can credit them all."""
+    of = min(plan.members, found.most_members)
+    text = f"{found.epoch_rounds:,}; a report credits up to {found.report_rounds:,} of {_counted(of, 'member')}"
+    if plan.members > of:
+        text += f", which is as many as a round takes of {plan.members:,}"
+    if found.epoch_rounds > found.report_rounds:
+        days = plan.epoch_s / 86_400 * found.report_rounds / found.epoch_rounds
+        text += f". THE REST IS NEVER PAID: more --steps, or --epoch-days of at most {days:.2g}"
+    return text
 
 
 def _shape(model: str | None, parameters: str | None, active: str | None) -> Shape:

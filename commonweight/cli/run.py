@@ -29,6 +29,7 @@ from commonweight.quantities import when
 if TYPE_CHECKING:
     from commonweight.chain.run import Run
     from commonweight.chain.structs import RunParams
+    from commonweight.protocol.runconfig import Training
 
 cli = typer.Typer(help="Create, list and show runs.", no_args_is_help=True)
 
@@ -74,7 +75,8 @@ def create(
     config_cid = str(session.own_store.put(draft.config.to_bytes()))
     params = draft.params(chain.timestamp(), decimals, config_cid)
     if not yes:
-        for name, value in describe(params, symbol, decimals).items():
+        shown = {**describe(params, symbol, decimals), "rounds_of_an_epoch": creditable(params, draft.config.training)}
+        for name, value in shown.items():
             session.output.note(f"  {name.replace('_', ' '):<22}  {value}")
     session.confirm(f"Create this run on chain {chain.chain_id}? Nothing of it can be changed later.", yes=yes)
     if unsigned is not None:
@@ -209,6 +211,15 @@ def describe(params: RunParams, symbol: str, decimals: int) -> Mapping[str, obje
         "licences": f"data {params.data_licence}, weights {params.weights_licence}",
         "configuration": f"{params.config_cid} (sha256 0x{params.config_sha256.hex()})",
     }
+
+
+def creditable(params: RunParams, training: Training) -> str:
+    """How many rounds of an epoch a report can credit, and how long they must therefore be at the least, in words."""
+    from commonweight.protocol.capacity import most_rounds
+
+    most = {size: most_rounds(size, len(params.signers), training.topology) for size in (10, 50, 100)}
+    said = (f"{count:,} with {size} members (of {params.epoch_length // count} s each)" for size, count in most.items())
+    return f"a report credits up to {', '.join(said)}; what each epoch has more is never paid"
 
 
 def params_json(params: RunParams) -> dict[str, object]:

@@ -15,6 +15,7 @@ from commonweight.exact.payload import check_part
 from commonweight.exact.round import reduce_part
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed, recover
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.offences import Offence, part_blob
 from commonweight.protocol.parts import part_range
 from commonweight.protocol.records import (
@@ -28,7 +29,6 @@ from commonweight.protocol.records import (
     Result,
     Verdict,
     open_signed,
-    reduced_from,
 )
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.structure import check_commitment, check_part_message, counted_tokens, receipt_in_time
@@ -225,7 +225,7 @@ def _wrong_reduction(case: _Case) -> None:
     if not set(result.members) <= set(shown):
         raise OffenceError("An offence lacks a commitment", f"members {list(result.members)}"[:200])
     used = {index: shown[index] for index in result.members}
-    if reduced_from(digest for digest, _ in used.values()) != result.commitments:
+    if digest_over(digest for digest, _ in used.values()) != result.commitments:
         raise OffenceError("An offence proves nothing", "its commitments are not those that were reduced")
     if _reduction(case, digest, plan, result.part, {i: body for i, (_, body) in used.items()}) == result.digest:
         raise OffenceError("An offence proves nothing", "the result is right")

@@ -16,6 +16,7 @@ from commonweight.exact.checkpoint import Checkpoint
 from commonweight.exact.codecs import decode, requantise
 from commonweight.exact.outer import outer_step
 from commonweight.protocol.canonical import sha256_hex
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.parts import part_range
 from commonweight.protocol.record_documents import Record
 from commonweight.protocol.round_documents import Plan
@@ -102,8 +103,7 @@ def recompute_round(
     for entry in record.counted:
         if entry.index not in payloads:
             raise PayloadError(f"The payload of provider {entry.index} is missing", f"round {record.round}")
-        digests = tuple(sha256_hex(data) for data in payloads[entry.index])
-        if digests != entry.parts:
+        if digest_over(sha256_hex(data) for data in payloads[entry.index]) != entry.payload:
             what = f"The payload of provider {entry.index} is not what the record lists"
             raise PayloadError(what, f"round {record.round}")
     weights = {entry.index: entry.tokens for entry in record.counted}

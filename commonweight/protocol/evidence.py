@@ -52,7 +52,7 @@ __all__ = [
 INDEX = "index.json"
 STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
-MAX_FILES = 100_000
+MAX_FILES = 250_000
 MAX_BYTES = 1 << 28
 """What a report's evidence can have at the most; signers send it to each other as one body."""
 _MOST_CHOICES = 4096
@@ -308,13 +308,17 @@ def _signed(files: Mapping[str, bytes], folder: str) -> dict[str, Signed]:
 
 
 def _read_rounds(files: Mapping[str, bytes]) -> dict[int, RoundFiles]:
-    folders = {name: _signed(files, name) for name in ("commitments", "receipts", "results", "verdicts")}
+    folders: dict[str, dict[str, dict[str, Signed]]] = {}
+    for kind in ("commitments", "receipts", "results", "verdicts"):
+        by_round = folders.setdefault(kind, {})
+        for name, signed in _signed(files, kind).items():
+            by_round.setdefault(name.split("-", 1)[0], {})[name] = signed
     records, rounds = _signed(files, "records"), {}
     for name, plan in _signed(files, "plans").items():
         number = Plan.from_body(plan.body).round
         if str(number) not in records or Record.from_body(records[str(number)].body).round != number:
             raise FormatError(f"The evidence has no record of round {number}")
-        own = {kind: {n: s for n, s in found.items() if n.startswith(f"{number}-")} for kind, found in folders.items()}
+        own = {kind: by_round.get(str(number), {}) for kind, by_round in folders.items()}
         rounds[number] = RoundFiles(
             plan, records[name], tuple(own["commitments"].values()),
             tuple((n.rsplit("-", 1)[1], s) for n, s in own["receipts"].items()), tuple(own["results"].values()),

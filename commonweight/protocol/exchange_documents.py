@@ -3,15 +3,14 @@
 As in `round_documents`, reading checks every field's type and bounds; what spans documents is checked by `structure`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from commonweight.protocol.canonical import Json, JsonObject, sha256_hex
-from commonweight.protocol.fields import U32, Fields, digest_bytes
+from commonweight.protocol.canonical import Json, JsonObject
+from commonweight.protocol.fields import U32, Fields
 from commonweight.protocol.round_documents import MAX_MEMBERS
 
-__all__ = ["MOST_MEASURED", "Link", "PartMessage", "Receipt", "Result", "reduced_from"]
+__all__ = ["MOST_MEASURED", "Link", "PartMessage", "Receipt", "Result"]
 
 
 @dataclass(frozen=True)
@@ -106,37 +105,28 @@ MOST_MEASURED = 2**48
 
 @dataclass(frozen=True)
 class Link:
-    """A measured connection to a member: bytes received from it, microseconds for them, smallest round-trip time."""
+    """A measured connection to a member: bytes received from it, microseconds for them, smallest round-trip time. A row
+    of a document.
+    """
+
+    BOUNDS: ClassVar[tuple[tuple[int, int], ...]] = (
+        (0, U32), (0, MOST_MEASURED), (1, MOST_MEASURED), (1, MOST_MEASURED),
+    )  # fmt: skip
 
     index: int
     bytes: int
     transfer_us: int
     rtt_us: int
 
-    def to_json(self) -> JsonObject:
-        """{index, bytes, transfer_us, rtt_us}."""
-        return {"index": self.index, "bytes": self.bytes, "transfer_us": self.transfer_us, "rtt_us": self.rtt_us}
-
-    @classmethod
-    def read(cls, f: Fields) -> "Link":
-        """Reads what `to_json` writes."""
-        return cls(
-            f.integer("index", 0, U32),
-            f.integer("bytes", 0, MOST_MEASURED),
-            f.integer("transfer_us", 1, MOST_MEASURED),
-            f.integer("rtt_us", 1, MOST_MEASURED),
-        )
-
-
-def reduced_from(commitments: Iterable[str]) -> str:
-    """What a result names the commitments by that it aggregates: SHA-256 of their digests, in its members' order."""
-    return sha256_hex(b"".join(digest_bytes(digest) for digest in commitments))
+    def to_row(self) -> list[Json]:
+        """[index, bytes, transfer_us, rtt_us]."""
+        return [self.index, self.bytes, self.transfer_us, self.rtt_us]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a reducer signs: the members it aggregated and by which commitments (`reduced_from`), the SHA-256 of the
-    encoded result, and the links it measured.
+    """What a reducer signs: the members it aggregated and, in their order, by which commitments (`digest_over` theirs),
+    the SHA-256 of the encoded result, and the links it measured.
     """
 
     KIND: ClassVar[str] = "result"
@@ -164,7 +154,7 @@ class Result:
             "members": list(self.members),
             "commitments": self.commitments,
             "digest": self.digest,
-            "links": [link.to_json() for link in self.links],
+            "links": [link.to_row() for link in self.links],
         }
 
     @classmethod
@@ -181,7 +171,7 @@ class Result:
             f.integers("members", 0, U32, 1, MAX_MEMBERS),
             f.digest("commitments"),
             f.digest("digest"),
-            f.objects("links", Link.read, 0, MAX_MEMBERS),
+            tuple(Link(*row) for row in f.rows("links", Link.BOUNDS, MAX_MEMBERS)),
         )
         f.done()
         if list(result.members) != sorted(set(result.members)):

@@ -1,18 +1,32 @@
 """Checked reading of JSON objects: every field by name, type and bounds, and nothing that the schema does not name.
 
 Also the text forms that documents use: 0x-hex digests and addresses (lower case), decimal strings for integers that may
-pass 2^53, and binary64 values as the 16 hex digits of their big-endian bits.
+pass 2^53, binary64 values as the 16 hex digits of their big-endian bits, and base64 (RFC 4648, section 4, padded) for
+many entries of one length, of which documents have as many as members times members.
 """
 
+import base64
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from commonweight.errors import FormatError
-from commonweight.protocol.canonical import MAX_INTEGER, Json, JsonObject
+from commonweight.protocol.canonical import MAX_INTEGER, Json, JsonObject, sha256_hex
 
-__all__ = ["U32", "U64", "Fields", "address_bytes", "digest_bytes", "f64_hex", "from_f64_hex", "hex32", "lower_address"]
+__all__ = [
+    "U32",
+    "U64",
+    "Fields",
+    "address_bytes",
+    "digest_bytes",
+    "digest_over",
+    "f64_hex",
+    "from_f64_hex",
+    "hex32",
+    "lower_address",
+    "packed",
+]
 
 U32 = 2**32 - 1
 U64 = 2**64 - 1
@@ -37,6 +51,16 @@ def digest_bytes(text: str) -> bytes:
     if not _DIGEST.fullmatch(text):
         raise FormatError("This is not a digest", f"{text[:80]!r} is not 0x and 64 lower-case hex digits")
     return bytes.fromhex(text[2:])
+
+
+def digest_over(digests: Iterable[str]) -> str:
+    """One digest for a list of them: SHA-256 of their bytes, one after the other."""
+    return sha256_hex(b"".join(digest_bytes(digest) for digest in digests))
+
+
+def packed(entries: Iterable[bytes]) -> str:
+    """Entries of one length, one after the other, as base64."""
+    return base64.b64encode(b"".join(entries)).decode()
 
 
 def lower_address(text: str) -> str:
@@ -207,6 +231,33 @@ class Fields:
             if not isinstance(value, str) or not _DIGEST.fullmatch(value):
                 raise self.wrong(name, "0x and 64 lower-case hex digits each", value)
         return tuple(str(value) for value in values)
+
+    def packed(self, name: str, size: int, at_least: int, at_most: int) -> tuple[bytes, ...]:
+        """What `packed` writes: at_least to at_most entries of `size` bytes each."""
+        value = self.take(name)
+        expected = f"base64 of {at_least} to {at_most} entries of {size} bytes"
+        if not isinstance(value, str) or len(value) > 4 * (-(-at_most * size // 3)):
+            raise self.wrong(name, expected, value)
+        try:
+            data = base64.b64decode(value, validate=True)
+        except ValueError:
+            raise self.wrong(name, expected, value) from None
+        count, over = divmod(len(data), size)
+        if over or not at_least <= count <= at_most or base64.b64encode(data).decode() != value:
+            raise self.wrong(name, expected, value)
+        return tuple(data[place : place + size] for place in range(0, len(data), size))
+
+    def rows(self, name: str, bounds: Sequence[tuple[int, int]], at_most: int) -> tuple[tuple[int, ...], ...]:
+        """An array of up to at_most arrays of integers, each with one for each of the bounds and within them."""
+        values = self.items(name, 0, at_most)
+        rows: list[tuple[int, ...]] = []
+        for position, value in enumerate(values):
+            row = Fields({"row": value}, f"{self.where}.{name}[{position}]")
+            found = row.integers("row", -MAX_INTEGER, MAX_INTEGER, len(bounds), len(bounds))
+            if not all(low <= number <= high for number, (low, high) in zip(found, bounds, strict=True)):
+                raise self.wrong(name, f"rows of integers within {list(bounds)}", list(found))
+            rows.append(found)
+        return tuple(rows)
 
     def wrong(self, name: str, expected: str, value: object) -> FormatError:
         """The error for a field that is not as expected."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from commonweight.protocol.canonical import Json, JsonObject
-from commonweight.protocol.exchange_documents import MOST_MEASURED
+from commonweight.protocol.exchange_documents import Link
 from commonweight.protocol.fields import U32, Fields, digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.round_documents import MAX_MEMBERS
 
 __all__ = ["Anchor", "Counted", "LeftOut", "MeasuredLink", "Record"]
+
+_MOST_LINKS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,15 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Counted:
-    """A counted member: `tokens` is min(planned, committed) and the weight of its parts; `parts` the payload digests.
-
-    `payload_cid` names the concatenation of its encoded parts in part order.
+    """A counted member: `tokens` is min(planned, committed) and the weight of its parts; `payload` is the digest of the
+    payload that its commitment gives (`Commitment.payload`). `payload_cid` names its encoded parts one after the other.
     """
 
     index: int
     commitment: str
     steps: int
     tokens: int
-    parts: tuple[str, ...]
+    payload: str
     payload_cid: str
 
     def to_json(self) -> JsonObject:
@@ -81,7 +82,7 @@ class Counted:
             "commitment": self.commitment,
             "steps": self.steps,
             "tokens": self.tokens,
-            "parts": list(self.parts),
+            "payload": self.payload,
             "payload_cid": self.payload_cid,
         }
 
@@ -93,7 +94,7 @@ class Counted:
             f.digest("commitment"),
             f.integer("steps", 1, 100_000),
             f.integer("tokens", 1),
-            f.digests("parts", 1, MAX_MEMBERS),
+            f.digest("payload"),
             f.cid("payload_cid"),
         )
 
@@ -127,7 +128,9 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class MeasuredLink:
-    """A link measurement out of a reducer's signed result: `by` measured `index`."""
+    """A link measurement out of a reducer's signed result: `by` measured `index`. A row of a document."""
+
+    BOUNDS: ClassVar[tuple[tuple[int, int], ...]] = ((0, U32), *Link.BOUNDS)
 
     by: int
     index: int
@@ -135,26 +138,9 @@ class MeasuredLink:
     transfer_us: int
     rtt_us: int
 
-    def to_json(self) -> JsonObject:
-        """The measurement as JSON."""
-        return {
-            "by": self.by,
-            "index": self.index,
-            "bytes": self.bytes,
-            "transfer_us": self.transfer_us,
-            "rtt_us": self.rtt_us,
-        }
-
-    @classmethod
-    def read(cls, f: Fields) -> "MeasuredLink":
-        """Reads what `to_json` writes."""
-        return cls(
-            f.integer("by", 0, U32),
-            f.integer("index", 0, U32),
-            f.integer("bytes", 0, MOST_MEASURED),
-            f.integer("transfer_us", 1, MOST_MEASURED),
-            f.integer("rtt_us", 1, MOST_MEASURED),
-        )
+    def to_row(self) -> list[Json]:
+        """[by, index, bytes, transfer_us, rtt_us]."""
+        return [self.by, self.index, self.bytes, self.transfer_us, self.rtt_us]
 
 
 @dataclass(frozen=True)
@@ -196,7 +182,7 @@ class Record:
             "results": list(self.results),
             "checkpoint": self.checkpoint,
             "checkpoint_cid": self.checkpoint_cid,
-            "links": [link.to_json() for link in self.links],
+            "links": [link.to_row() for link in self.links],
         }
 
     @classmethod
@@ -216,7 +202,7 @@ class Record:
             results=f.digests("results", 0, MAX_MEMBERS),
             checkpoint=f.digest("checkpoint"),
             checkpoint_cid=f.cid("checkpoint_cid"),
-            links=f.objects("links", MeasuredLink.read, 0, 2**17),
+            links=tuple(MeasuredLink(*row) for row in f.rows("links", MeasuredLink.BOUNDS, _MOST_LINKS)),
         )
         f.done()
         record._check(f)
@@ -234,10 +220,10 @@ class Record:
             named += indices
         if len(set(named)) != len(named):
             raise f.wrong("counted", "apart from refused and missing", sorted(named))
-        if any(len(entry.parts) != len(self.results) for entry in self.counted):
-            raise f.wrong("results", "one for each part", len(self.results))
-        if not self.counted and (self.results or self.checkpoint != self.base):
-            raise f.wrong("checkpoint", "the base, without results, as no member is counted", self.checkpoint)
+        if bool(self.counted) != bool(self.results):
+            raise f.wrong("results", "one for each part when a member is counted, and else none", len(self.results))
+        if not self.counted and self.checkpoint != self.base:
+            raise f.wrong("checkpoint", "the base, as no member is counted", self.checkpoint)
         pairs = [(link.by, link.index) for link in self.links]
         if pairs != sorted(set(pairs)) or any(by == index for by, index in pairs):
             raise f.wrong("links", "strictly ascending by (by, index), measured by others", len(pairs))

@@ -6,7 +6,7 @@
 from typing import TypeVar
 
 from commonweight.protocol.documents import Signed, sign, verify
-from commonweight.protocol.exchange_documents import Link, PartMessage, Receipt, Result, reduced_from
+from commonweight.protocol.exchange_documents import Link, PartMessage, Receipt, Result
 from commonweight.protocol.outcome_documents import CHECKS, OUTCOMES, Manifest, ManifestFile, Segment, Verdict
 from commonweight.protocol.record_documents import Anchor, Counted, LeftOut, MeasuredLink, Record
 from commonweight.protocol.round_documents import MAX_MEMBERS, Commitment, CommittedPart, Plan, PlanMember
@@ -37,7 +37,6 @@ __all__ = [
     "Trace",
     "Verdict",
     "open_signed",
-    "reduced_from",
     "sign_body",
 ]
 

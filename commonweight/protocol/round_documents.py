@@ -4,12 +4,14 @@ Each is a frozen dataclass with `to_body()` and `from_body(body)`; reading check
 what the body says about itself. What spans documents is checked by `structure`.
 """
 
+import math
+import struct
 from dataclasses import dataclass
 from typing import ClassVar
 
 from commonweight.errors import FormatError
 from commonweight.protocol.canonical import Json, JsonObject
-from commonweight.protocol.fields import U32, Fields, f64_hex
+from commonweight.protocol.fields import U32, Fields, digest_bytes, digest_over, hex32, packed
 from commonweight.protocol.runconfig import CODECS
 from commonweight.protocol.trace import Trace
 
@@ -192,22 +194,28 @@ class Plan:
 
 @dataclass(frozen=True)
 class CommittedPart:
-    """A part of a payload before it is shown: SHA-256 of its bytes, squared L2 norm of the decoded part."""
+    """A part of a payload before it is shown: SHA-256 of its bytes, squared L2 norm of the decoded part.
+
+    In a document it is 40 bytes, the digest and the norm as a big-endian binary64: a round has as many as members times
+    parts.
+    """
+
+    SIZE: ClassVar[int] = 40
 
     digest: str
     norm2: float
 
-    def to_json(self) -> JsonObject:
-        """{digest, norm2_f64}."""
-        return {"digest": self.digest, "norm2_f64": f64_hex(self.norm2)}
+    def to_bytes(self) -> bytes:
+        """The 40 bytes."""
+        return digest_bytes(self.digest) + struct.pack(">d", self.norm2)
 
     @classmethod
-    def read(cls, f: Fields) -> "CommittedPart":
-        """Reads what `to_json` writes; the norm is never negative."""
-        part = cls(f.digest("digest"), f.f64("norm2_f64"))
-        if part.norm2 < 0 or f64_hex(part.norm2) == f64_hex(-0.0):
-            raise f.wrong("norm2_f64", "zero or positive", part.norm2)
-        return part
+    def from_bytes(cls, data: bytes) -> "CommittedPart":
+        """Reads what `to_bytes` writes. FormatError for a norm that is negative, also of zero, or not finite."""
+        (norm2,) = struct.unpack(">d", data[32:])
+        if data[32] & 0x80 or not math.isfinite(norm2):
+            raise FormatError("A committed part's squared norm is not zero or positive", f"it is {norm2!r}")
+        return cls(hex32(data[:32]), norm2)
 
 
 @dataclass(frozen=True)
@@ -228,6 +236,11 @@ class Commitment:
     payload_bytes: int
     trace: Trace
 
+    @property
+    def payload(self) -> str:
+        """The whole payload by one digest: `digest_over` its parts'."""
+        return digest_over(part.digest for part in self.parts)
+
     def to_body(self) -> JsonObject:
         """The body as JSON."""
         return {
@@ -239,7 +252,7 @@ class Commitment:
             "base": self.base,
             "steps": self.steps,
             "tokens": self.tokens,
-            "parts": [part.to_json() for part in self.parts],
+            "parts": packed(part.to_bytes() for part in self.parts),
             "payload_bytes": self.payload_bytes,
             "trace": self.trace.to_json(),
         }
@@ -257,7 +270,7 @@ class Commitment:
             base=f.digest("base"),
             steps=f.integer("steps", 1, 100_000),
             tokens=f.integer("tokens", 1),
-            parts=f.objects("parts", CommittedPart.read, 1, MAX_MEMBERS),
+            parts=tuple(map(CommittedPart.from_bytes, f.packed("parts", CommittedPart.SIZE, 1, MAX_MEMBERS))),
             payload_bytes=f.integer("payload_bytes", 1),
             trace=f.child("trace", Trace.read),
         )

@@ -230,8 +230,8 @@ def check_record(
             )
         if entry.commitment not in anchored:
             raise RuleBroken("not-anchored", f"A record counts provider {entry.index} without an anchored commitment")
-        right = (commitment.steps, counted_tokens(commitment, plan, config), tuple(p.digest for p in commitment.parts))
-        _same("wrong-entry", f"entry of provider {entry.index}", (entry.steps, entry.tokens, entry.parts), right)
+        right = (commitment.steps, counted_tokens(commitment, plan, config), commitment.payload)
+        _same("wrong-entry", f"entry of provider {entry.index}", (entry.steps, entry.tokens, entry.payload), right)
 
 
 def _same(rule: str, name: str, found: object, expected: object) -> None:

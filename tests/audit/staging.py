@@ -32,7 +32,7 @@ from commonweight.protocol.data import data_seed
 from commonweight.protocol.documents import Signed, Voucher
 from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, measured_links
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, draws_of, leaves_of, standing_of
-from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.fields import digest_bytes, digest_over, hex32
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.offices import Offices
@@ -49,7 +49,6 @@ from commonweight.protocol.records import (
     Result,
     Segment,
     Verdict,
-    reduced_from,
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
@@ -230,7 +229,7 @@ class Staged:
                 p,
                 plan.reducers[p],
                 tuple(work),
-                reduced_from(commitments[i].digest for i in work),
+                digest_over(commitments[i].digest for i in work),
                 reduced[p].digest,
                 tuple(Link(i, 400, 100 + 10 * i, 40_000 + 10_000 * i) for i in work if i != plan.reducers[p]),
             )
@@ -244,7 +243,7 @@ class Staged:
                 commitments[i].digest,
                 body.steps,
                 body.tokens,
-                payload.digests,
+                body.payload,
                 self.store.put(b"".join(payload.parts)),
             )
             for i, (body, payload, _) in work.items()

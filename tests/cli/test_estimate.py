@@ -224,6 +224,19 @@ def test_the_pages_figures_are_the_commands_own(quick_user: InProcess) -> None:
         assert [line.rstrip() for line in done.out.splitlines()] == [line.rstrip() for line in text.splitlines()]
 
 
+def test_an_epoch_with_more_rounds_than_a_report_credits_is_named(quick_user: InProcess) -> None:
+    words = shlex.split("run estimate --model micro --tokens 1T --members 100 --steps 30 --step-tokens 32K --window 30")
+    figures = quick_user.ok(*words)["figures"]
+    assert figures["epoch_rounds"] > 2 * figures["report_rounds"] > 0
+    shown = quick_user.run(*words)
+    assert shown.code == 0
+    (days,) = re.findall(r"THE REST IS NEVER PAID: more --steps, or --epoch-days of at most ([0-9.e-]+)", shown.out)
+    enough = quick_user.run(*words, "--epoch-days", days)
+    assert "NEVER PAID" not in enough.out
+    crowd = quick_user.run(*words, "--members", "5000")
+    assert "as many as a round takes of 5,000" in crowd.out
+
+
 def test_json_and_errors(quick_user: InProcess) -> None:
     found = quick_user.ok("run", "estimate", "--model", "1B", "--tokens", "20B")
     assert found["figures"]["credits"] == str(6 * PRESETS["1B"].parameters() * 20 * 10**9 // 10**9)

@@ -9,9 +9,10 @@ from commonweight.exact.offences import Context, check
 from commonweight.exact.payload import make_payload
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Blob, Offence, part_blob
-from commonweight.protocol.records import Commitment, PartMessage, Receipt, Result, reduced_from, sign_body
+from commonweight.protocol.records import Commitment, PartMessage, Receipt, Result, sign_body
 from tests.golden import golden_round as g
 from tests.golden import make
 
@@ -149,7 +150,7 @@ def reduction(made: g.GoldenRound, **changes) -> tuple[Offence, dict[str, bytes]
 
 def test_a_wrong_reduction_is_proven_by_reducing_again(made: g.GoldenRound, context: Context) -> None:
     check(*reduction(made, digest=OTHER), context)
-    two = reduced_from(made.commitments[index].digest for index in (0, 2))
+    two = digest_over(made.commitments[index].digest for index in (0, 2))
     check(*reduction(made, members=(0, 2), commitments=two), context)
     refused(context, reduction(made, members=(0, 2)))
     refused(context, reduction(made))

@@ -18,7 +18,7 @@ from commonweight.exact.round import ReducedPart, apply_parts, reduce_part
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.protocol.data import data_seed
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.fields import digest_bytes, digest_over, hex32
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.outcome_documents import Manifest
@@ -37,7 +37,6 @@ from commonweight.protocol.records import (
     Result,
     Segment,
     Verdict,
-    reduced_from,
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
@@ -177,7 +176,7 @@ def build(codec: str = "int8", method: str = "clipped-mean", error_feedback: boo
         reduce_part(config, plan_body, layout.numel, part, {i: payloads[i].parts[part] for i in MEMBERS}, weights)
         for part in range(plan_body.parts)
     )
-    used = reduced_from(commitments[index].digest for index in MEMBERS)
+    used = digest_over(commitments[index].digest for index in MEMBERS)
     results = tuple(
         sign_result(plan.digest, plan_body, part, used, reduced[part].digest) for part in range(plan_body.parts)
     )
@@ -198,7 +197,7 @@ def build(codec: str = "int8", method: str = "clipped-mean", error_feedback: boo
                 commitments[i].digest,
                 bodies[i].steps,
                 weights[i],
-                payloads[i].digests,
+                bodies[i].payload,
                 cid_for(b"".join(payloads[i].parts)),
             )
             for i in MEMBERS

@@ -4,6 +4,7 @@ It uses json, hashlib, eth_account and the plain implementations of tests/protoc
 from commonweight.
 """
 
+import base64
 import hashlib
 import json
 import struct
@@ -107,9 +108,10 @@ def test_traces_bind_states_payloads_and_residuals(commitments) -> None:
         assert (body["plan"], body["base"]) == (digest_of(plan), plan["body"]["base"])
         assert trace["leaves"] == 1 + -(-body["steps"] // config["training"]["trace_every"])
         assert trace["first"] == {"step": 0, "weights": base, "m": zeros, "v": zeros, "residual": zeros}
+        parts = committed(document)
         final = hashlib.sha256(
-            b"commonweight.final.v1" + state_leaf(trace["last"]) + struct.pack(">I", len(body["parts"]))
-            + b"".join(raw(part["digest"]) for part in body["parts"]) + raw(trace["new_residual"])
+            b"commonweight.final.v1" + state_leaf(trace["last"]) + struct.pack(">I", len(parts))
+            + b"".join(part[:32] for part in parts) + raw(trace["new_residual"])
         ).digest()  # fmt: skip
         ends = ((state_leaf(trace["first"]), 0, "first_proof"), (final, trace["leaves"] - 1, "last_proof"))
         for leaf, at, proof in ends:
@@ -118,6 +120,12 @@ def test_traces_bind_states_payloads_and_residuals(commitments) -> None:
         if index == detail["index"]:
             leaves = [state_leaf(state) for state in detail["states"]]
             assert rules.merkle_root([*leaves[:-1], final]) == raw(detail["root"]) == raw(trace["root"])
+
+
+def committed(document) -> list[bytes]:
+    """Of each part of a commitment its digest and its squared norm: 32 and 8 bytes."""
+    data = base64.b64decode(document["body"]["parts"])
+    return [data[at : at + 40] for at in range(0, len(data), 40)]
 
 
 def part_sizes(parameters: int, block: int, parts: int) -> list[int]:
@@ -139,10 +147,11 @@ def test_the_checkpoint_follows_from_its_parent_and_the_payloads(commitments) ->
         rows = []
         for index, document in commitments.items():
             data = payloads[index][at : at + length]
-            committed = document["body"]["parts"][part]
             rows.append(arithmetic.decode(data, size, "int8", 8))
-            norm = struct.pack(">d", arithmetic.dot(rows[-1], rows[-1])).hex()
-            assert (sha(data), norm) == (committed["digest"], committed["norm2_f64"])
+            assert raw(sha(data)) + struct.pack(">d", arithmetic.dot(rows[-1], rows[-1])) == committed(document)[part]
+        for entry in record["body"]["counted"]:
+            digests = b"".join(each[:32] for each in committed(commitments[entry["index"]]))
+            assert entry["payload"] == "0x" + hashlib.sha256(digests).hexdigest()
         weights = [entry["tokens"] for entry in record["body"]["counted"]]
         mean, _, _ = arithmetic.aggregate(rows, weights, "clipped-mean", 0, planned)
         encoded = arithmetic.encode(mean, "int8", 8)
@@ -247,9 +256,9 @@ def test_credits_leaves_and_the_root_follow(chain) -> None:
     parameters = len(flat_of(ROUND / "weights.safetensors"))
     credited = {}
     for entry in record["counted"]:
-        own = [link for link in record["links"] if link["index"] == entry["index"]]
-        bps = median([link["bytes"] * 8_000_000 // link["transfer_us"] for link in own])
-        rtt = median([link["rtt_us"] for link in own])
+        own = [measured for _, index, *measured in record["links"] if index == entry["index"]]
+        bps = median([size * 8_000_000 // transfer_us for size, transfer_us, _ in own])
+        rtt = median([rtt_us for _, _, rtt_us in own])
         bandwidth = min(100, 100 * bps // rule["bandwidth_ref_bps"])
         latency = min(100, 100 * rule["latency_ref_us"] // rtt)
         if entry["index"] not in guilty:

@@ -9,6 +9,7 @@ from commonweight.net import Dialer, Method, Reply, Request, Server, offences
 from commonweight.net.blobs import BODY_LIMIT
 from commonweight.protocol.canonical import MAX_BYTES, dumps, loads_object, sha256_hex
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import packed
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Blob, Offence, part_blob
 from commonweight.store.cid import cid_of
@@ -22,10 +23,9 @@ SIGNATURE = "0x" + "11" * 65
 
 def evidence(members: int = MEMBERS, parts: int = PARTS) -> tuple[Offence, dict[str, bytes]]:
     """As of a false record: a document of some length and a part by every member. Every other part is the same."""
-    digest = "0x" + "ab" * 32
-    committed: list[object] = [{"digest": digest, "norm2_f64": "00" * 8}] * parts
+    committed = packed([bytes(40)] * parts)
     documents = tuple(
-        Signed("commitment", {"index": index, "parts": committed}, SIGNATURE)  # type: ignore[dict-item]
+        Signed("commitment", {"index": index, "parts": committed}, SIGNATURE)
         for index in range(members)
     )
     blobs = {part_blob(index): b"%d" % (index if index % 2 else 0) * 100 for index in range(members)}

@@ -25,6 +25,7 @@ from commonweight.exact.round import reduce_part
 from commonweight.exact.trace import State, TraceBuilder
 from commonweight.net import Caller, Dialer, Identity, Request
 from commonweight.protocol.documents import Signed
+from commonweight.protocol.fields import digest_over
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offices import Offices
 from commonweight.protocol.records import (
@@ -34,7 +35,6 @@ from commonweight.protocol.records import (
     Plan,
     Record,
     Result,
-    reduced_from,
     sign_body,
 )
 from commonweight.protocol.runconfig import RunConfig
@@ -341,7 +341,7 @@ class Crew:
     ) -> Signed:  # fmt: skip
         """A reducer's word about a part of these members' commitments, by their digests."""
         links = tuple(Link(i, 100_000, 10_000, 1_000 + i) for i in members if i != self.index)
-        used = reduced_from(commitment for commitment in commitments if commitment is not None)
+        used = digest_over(commitment for commitment in commitments if commitment is not None)
         body = Result(RUN, plan.round, signed.digest, part, self.index, members, used, digest, links)
         return sign_body(body, self.key, DOMAIN)
 

@@ -279,11 +279,11 @@ async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
     both = await proposed(clerks[0])
     files = both.evidence.rounds[1].size[0]
     assert sum(path.split("/")[-1].startswith(("1-", "1.")) for path in both.evidence.files) == files
-    monkeypatch.setattr("oracle.report.MAX_FILES", files + 1)
+    monkeypatch.setattr("oracle.report.EVIDENCE_FILES", files + 1)
     one = await proposed(clerks[1])
     assert (both.rounds, one.rounds) == ([1, 2], [1])
     await votes(clerks[2], SIGNERS[0], one.report, one.evidence)
-    monkeypatch.setattr("oracle.report.MAX_FILES", 1)
+    monkeypatch.setattr("oracle.report.EVIDENCE_FILES", 1)
     assert (await proposed(clerks[1])).rounds == [1], "one at the least"
 
 

@@ -40,7 +40,7 @@ def test_record_and_roster_of_as_many_as_a_plan_takes_can_be_read(members: int, 
     indices = range(U32 - members, U32)
     full = replace(
         Record.from_body(record.body),
-        counted=tuple(Counted(i, digest, 100_000, 2**40, (digest,) * parts, cid) for i in indices),
+        counted=tuple(Counted(i, digest, 100_000, 2**40, digest, cid) for i in indices),
         refused=(), missing=(), results=(digest,) * parts,
         links=tuple(
             MeasuredLink(by, i, MOST_MEASURED, MOST_MEASURED, 10**9)

@@ -38,7 +38,7 @@ SCORE = st.integers(0, 100)
 
 
 def record(number: int, tokens: dict[int, int], links: tuple[MeasuredLink, ...] = ()) -> Record:
-    counted = tuple(Counted(i, D, 1, t, (D,), "") for i, t in sorted(tokens.items()))
+    counted = tuple(Counted(i, D, 1, t, D, "") for i, t in sorted(tokens.items()))
     return Record(
         "0x" + "c0" * 20,
         number,

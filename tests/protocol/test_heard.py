@@ -20,7 +20,7 @@ COUNTED = (0, 1, 2)
 
 def record(results: Sequence[Result]) -> Record:
     """What a coordinator signs that has these results."""
-    counted = tuple(Counted(i, D, 1, 1, (D,), "") for i in COUNTED)
+    counted = tuple(Counted(i, D, 1, 1, D, "") for i in COUNTED)
     return Record(RUN, 1, 0, D, D, counted, (), (), (D,), D, "", measured_links(results, set(COUNTED)))
 
 

@@ -211,7 +211,7 @@ def test_a_result_must_be_by_the_reducer_or_its_backup(made: g.GoldenRound, chan
             "wrong-entry",
         ),
         (lambda r: {"counted": (replace(r.counted[0], tokens=1), *r.counted[1:])}, "wrong-entry"),
-        (lambda r: {"counted": (replace(r.counted[0], parts=r.counted[1].parts), *r.counted[1:])}, "wrong-entry"),
+        (lambda r: {"counted": (replace(r.counted[0], payload=r.counted[1].payload), *r.counted[1:])}, "wrong-entry"),
     ],
 )
 def test_a_record_must_name_everyone_and_fit_the_commitments(made: g.GoldenRound, changes, rule: str) -> None:

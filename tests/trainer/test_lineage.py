@@ -99,7 +99,7 @@ class History:
         box = Checkpoints(self.folder / f"at-{number}-{move}", self.config, RUN)
         made = box.make(number, base.sha256, plan, after)
         box.close()
-        counted = Counted(0, "0x" + "cc" * 32, 1, self.config.tokens(1), ("0x" + "dd" * 32,), "")
+        counted = Counted(0, "0x" + "cc" * 32, 1, self.config.tokens(1), "0x" + "dd" * 32, "")
         fields: dict[str, Any] = {
             "run": RUN, "round": number, "epoch": 0, "plan": plan, "base": base.sha256, "counted": (counted,),
             "refused": (), "missing": (), "results": (sha256_hex(data),), "checkpoint": made.sha256,

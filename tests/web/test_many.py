@@ -34,10 +34,12 @@ def publish_rounds(store: FolderStore, world: World, epoch: int, numbers: range,
     for number in numbers:
         digests = [hashlib.sha256(f"{number} {member}".encode()).hexdigest() for member in range(members)]
         counted: list[JsonObject] = [
-            {"index": member, "commitment": f"0x{digest}", "steps": 10, "tokens": 100, "parts": [f"0x{digest}"] * 2}
+            {"index": member, "commitment": f"0x{digest}", "steps": 10, "tokens": 100, "payload": f"0x{digest}"}
             for member, digest in enumerate(digests)
         ]
-        record: JsonObject = {"body": {"counted": [*counted], "refused": [], "missing": []}}
+        record: JsonObject = {
+            "body": {"counted": [*counted], "refused": [], "missing": [], "results": [f"0x{digests[0]}"] * 2}
+        }
         files[f"records/{number}.json"] = dumps(record)
         for member, digest in enumerate(digests):
             files[f"commitments/{number}-{member}-{digest[:16]}.json"] = dumps({"body": {"payload_bytes": 1064}})

@@ -66,9 +66,9 @@ export class Evidence {
   }
 
   async #round(number, parameters, training) {
-    const { body: { counted, refused, missing } } = await this.json(`records/${number}.json`);
+    const { body: { counted, refused, missing, results } } = await this.json(`records/${number}.json`);
     // A payload that was counted was decoded, and a decoder refuses any other length: no commitment has to be read for it.
-    const members = counted.map(({ index, steps, tokens, parts }) => ({ index, steps, tokens, payloadBytes: payloadBytes(parameters, parts.length, training) }));
+    const members = counted.map(({ index, steps, tokens }) => ({ index, steps, tokens, payloadBytes: payloadBytes(parameters, results.length, training) }));
     return { number, counted: members, refused, missing, traffic: traffic(members, BigInt(parameters), training) };
   }
 
