@@ -23,6 +23,9 @@ from inference.metering import Account, Ledger
 MAX_CLAIMS = 50
 # What the contract finds wrong with a claim; all else (a token that is paused, say) is no fault of the voucher.
 FAULTS = {"NotServer", "VoucherNotNew", "AmountExceedsVoucher", "VoucherExceedsDeposit", "BadSignature"}
+# Of these, what a node says too that has not seen the latest deposit or settlement yet: believed only after a time.
+_DOUBTED = {"VoucherNotNew", "VoucherExceedsDeposit"}
+_DOUBT_S, _DOUBT_AGAIN_S = 600.0, 30.0
 _log = structlog.get_logger("settlement")
 
 
@@ -69,6 +72,7 @@ class Settler:
         self._last = clock()
         self._looked: dict[bytes, float] = {}
         self._answered: dict[bytes, int] = {}
+        self._doubts: dict[bytes, tuple[float, float]] = {}
         self._one_at_a_time = threading.Lock()
 
     def settle_due(self) -> list[Settled]:
@@ -129,7 +133,7 @@ class Settler:
         if accounts:
             self._clear()
         fresh = [a for account in accounts if (a := self._refresh(account.facts.channel_id)) is not None]
-        claims = [claim for a in fresh if self._worth(a) and (claim := claim_of(a)) is not None]
+        claims = [claim for a in fresh if self._worth(a) and (claim := claim_of(a)) and not self._rests(claim)]
         done: list[Settled] = []
         for start in range(0, len(claims), MAX_CLAIMS):
             done += self._send_batch(claims[start : start + MAX_CLAIMS])
@@ -153,6 +157,7 @@ class Settler:
         receipt = self._send(claims)
         amount = sum(c.amount - (a.facts.settled if (a := before[c.channel_id]) else 0) for c in claims)
         for claim in claims:
+            self._doubts.pop(claim.channel_id, None)
             try:
                 self._refresh(claim.channel_id)
             except ChainError as error:
@@ -161,10 +166,23 @@ class Settler:
         _log.info("settled", transaction="0x" + receipt.tx_hash.hex(), channels=len(claims), amount=str(amount))
         return settled
 
+    def _rests(self, claim: VoucherClaim) -> bool:
+        """Whether a claim was refused just now for what may be no fault of its voucher."""
+        doubt = self._doubts.get(claim.channel_id)
+        return doubt is not None and self._clock() - doubt[1] < _DOUBT_AGAIN_S
+
     def _refused(self, claim: VoucherClaim, error: ContractError) -> None:
         account = self._refresh(claim.channel_id)
         if account is None or claim_of(account) != claim:
+            self._doubts.pop(claim.channel_id, None)
             return  # an earlier transaction of ours was mined meanwhile
+        now = self._clock()
+        first, _ = self._doubts.get(claim.channel_id, (now, now))
+        if error.name in _DOUBTED and now - first < _DOUBT_S:
+            self._doubts[claim.channel_id] = (first, now)
+            _log.warning("a voucher is refused, and tried again", channel="0x" + claim.channel_id.hex(), why=str(error))
+            return
+        self._doubts.pop(claim.channel_id, None)
         _log.error("the chain refuses a voucher", channel="0x" + claim.channel_id.hex(), why=str(error))
         self._ledger.refuse(claim.channel_id, error.why or error.name)
 

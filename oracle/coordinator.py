@@ -385,8 +385,8 @@ class Coordinator:
         """Send a transaction in the background, one at a time for each purpose."""
         if not self._desk.may_send:
             return
-        running = self._sending.get(purpose)
-        if running is None or running.done():
+        self._sending = {name: task for name, task in self._sending.items() if not task.done()}
+        if purpose not in self._sending:
             self._sending[purpose] = asyncio.create_task(self._guarded(purpose, work))
 
     async def _guarded(self, purpose: str, work: Callable[[], int]) -> None:

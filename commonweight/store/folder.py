@@ -3,9 +3,10 @@
 Blocks lie in `blocks/<last two characters of the CID>/<CID>`. A block is written to a file of its own in `tmp/`,
 synced, and renamed into place, so that a crash leaves either the whole block or none, and several processes can use
 one folder at once. A block that is already there is compared with the new bytes, so putting content in again repairs
-a damaged block.
+a damaged block. Whoever marks blocks as kept or put in again shares a lock with others; whoever deletes has it alone.
 """
 
+import fcntl
 import itertools
 import os
 import time
@@ -82,10 +83,11 @@ class FolderStore(ContentStore):
 
     def pin(self, cid: Cid) -> None:
         """Check that everything under the CID is here, and mark it as kept."""
-        for _ in self.blocks(parse_cid(cid)):
-            pass
-        (self.folder / "pins" / cid).touch()
-        _sync_folder(self.folder / "pins")
+        with self._locked(fcntl.LOCK_SH):
+            for _ in self.blocks(parse_cid(cid)):
+                pass
+            (self.folder / "pins" / cid).touch()
+            _sync_folder(self.folder / "pins")
 
     def unpin(self, cid: Cid) -> None:
         """Remove the mark."""
@@ -103,16 +105,21 @@ class FolderStore(ContentStore):
         kept: set[Cid] = set()
         for cid in (*self.pins(), *keep):
             self._mark(cid, kept)
-        freed, before = 0, time.time() - younger_s
-        for path in (self.folder / "blocks").glob("*/*"):
-            try:
-                found = path.stat()
-                if path.name not in kept and found.st_mtime < before:
-                    path.unlink()
-                    freed += found.st_size
-            except FileNotFoundError:
-                continue  # another process swept it at the same moment
+        before = time.time() - younger_s
+        freed, unnamed = 0, [path for path in (self.folder / "blocks").glob("*/*") if path.name not in kept]
+        for start in range(0, len(unnamed), _BATCH_BLOCKS):
+            with self._locked(fcntl.LOCK_EX):
+                for cid in self.pins():  # what was pinned since
+                    self._mark(cid, kept)
+                some = unnamed[start : start + _BATCH_BLOCKS]
+                freed += sum(_drop(path, before) for path in some if path.name not in kept)
         return freed
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        with (self.folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, how)
+            yield
 
     def _mark(self, root: Cid, kept: set[Cid]) -> None:
         """Add a CID and all that is under it; files' leaves are not read."""
@@ -134,7 +141,7 @@ class FolderStore(ContentStore):
     def _write(self, block: Block, batch: "_Batch") -> None:
         path = self._path(block.cid)
         try:
-            with path.open("rb") as present:
+            with self._locked(fcntl.LOCK_SH), path.open("rb") as present:
                 if present.read(len(block.data) + 1) == block.data:
                     os.utime(present.fileno())
                     return
@@ -184,6 +191,18 @@ class _Batch:
         """Remove what was not committed."""
         for temporary, _ in self._waiting:
             temporary.unlink(missing_ok=True)
+
+
+def _drop(path: Path, before: float) -> int:
+    """Delete a block that was put in before that time. Returns the bytes, 0 for one that stays or is gone."""
+    try:
+        found = path.stat()
+        if found.st_mtime >= before:
+            return 0
+        path.unlink()
+    except FileNotFoundError:
+        return 0  # another process swept it at the same moment
+    return found.st_size
 
 
 def _sync_path(path: Path) -> None:

@@ -25,9 +25,11 @@ class StubPayments(StubChain):
 
     sent: list[list[VoucherClaim]] = field(default_factory=list)
     refuses: set[bytes] = field(default_factory=set)
+    refuses_by: str = "BadSignature"
     asset_error: str = ""
     dies: bool = False
     stuck: bool = False
+    asked: int = 0
     waiting: list[list[VoucherClaim]] = field(default_factory=list)
 
     def clear(self) -> None:
@@ -38,11 +40,12 @@ class StubPayments(StubChain):
             self._mine(self.waiting.pop(0))
 
     def settle(self, claims: Sequence[VoucherClaim]) -> Receipt:
+        self.asked += 1
         if self.asset_error:
             raise ContractError(self.asset_error, "settle was refused")
         for claim in claims:
             if claim.channel_id in self.refuses or claim.amount <= self.channels[claim.channel_id].settled:
-                raise ContractError("BadSignature", "settle was refused", "BadSignature (position 0)")
+                raise ContractError(self.refuses_by, "settle was refused", f"{self.refuses_by} (position 0)")
         self.sent.append(list(claims))
         if self.stuck:
             self.waiting.append(list(claims))
@@ -282,6 +285,30 @@ def test_one_voucher_that_the_chain_refuses_holds_nobody_up(scene: Scene) -> Non
     refused = scene.ledger.account(A)
     assert refused is not None and "BadSignature" in refused.refused
     assert scene.settler.settle_all() == []
+
+
+@pytest.mark.parametrize("name", ["VoucherExceedsDeposit", "VoucherNotNew"])
+def test_a_node_that_lags_behind_a_deposit_costs_no_channel(scene: Scene, name: str) -> None:
+    scene.charge(A, 100, 40)
+    scene.chain.refuses, scene.chain.refuses_by = {A}, name
+    assert scene.settler.settle_all() == []
+    scene.now += 5
+    asked = scene.chain.asked
+    assert scene.settler.settle_all() == [] and scene.chain.asked == asked, "not asked at every tick"
+    scene.now += 300
+    assert scene.settler.settle_all() == []
+    account = scene.ledger.account(A)
+    assert account is not None and not account.refused
+    scene.chain.refuses = set()
+    scene.now += 60
+    assert [s.amount for s in scene.settler.settle_all()] == [40]
+    scene.charge(A, 200, 30)
+    scene.chain.refuses = {A}
+    for _ in range(12):
+        assert scene.settler.settle_all() == []
+        scene.now += 60
+    account = scene.ledger.account(A)
+    assert account is not None and name in account.refused, "what a node says for ten minutes is believed"
 
 
 @pytest.mark.parametrize("at", [0, 17, MAX_CLAIMS - 1])

@@ -1,12 +1,13 @@
 """Garbage collection of the folder store: what is pinned, named or young stays whole, and nothing else does."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from commonweight.errors import ContentUnavailable
-from commonweight.store import Cid, FolderStore
+from commonweight.store import Cid, FolderStore, folder
 from commonweight.store.fallback import FallbackStore
 
 pytestmark = pytest.mark.unit
@@ -50,6 +51,58 @@ def test_what_is_young_stays_also_when_it_was_there_before(tmp_path: Path) -> No
     assert old == again
     assert store.has(old)
     assert store.has(new)
+
+
+def test_what_is_pinned_or_put_in_again_while_others_are_deleted_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process pins a tree when the marks are made, and puts one in again: both were old and named by nobody."""
+    store, other = FolderStore(tmp_path), FolderStore(tmp_path)
+    pinned, gone = put(store), put(store)
+    again = store.put(b"again")
+    age(store)
+    marked = store.pins
+
+    def pins() -> list[Cid]:
+        monkeypatch.setattr(store, "pins", marked)
+        found = marked()
+        other.pin(pinned)
+        assert other.put(b"again") == again
+        return found
+
+    monkeypatch.setattr(store, "pins", pins)
+    store.sweep([], 3600)
+    assert store.get_file(pinned, "same") == b"shared"
+    assert store.has(again)
+    assert not store.has(gone)
+
+
+def test_nobody_pins_while_blocks_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = FolderStore(tmp_path), FolderStore(tmp_path)
+    tree = put(store)
+    age(store)
+    tried: list[threading.Thread] = []
+    problems: list[Exception] = []
+
+    def pin() -> None:
+        try:
+            other.pin(tree)
+        except ContentUnavailable as problem:
+            problems.append(problem)
+
+    def drop(path: Path, before: float) -> int:
+        if not tried:
+            tried.append(threading.Thread(target=pin))
+            tried[0].start()
+            tried[0].join(0.2)
+            assert tried[0].is_alive(), "it waits until what is condemned is gone"
+        return drop_block(path, before)
+
+    drop_block = folder._drop
+    monkeypatch.setattr(folder, "_drop", drop)
+    store.sweep([], 3600)
+    tried[0].join()
+    assert problems and other.pins() == [], "a tree with a hole is never marked as kept"
 
 
 def test_a_tree_with_a_hole_keeps_what_is_there(tmp_path: Path) -> None:
