@@ -7,7 +7,6 @@ attempt, whatever crashes: the signature is on disk before anybody sees it, and 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from commonweight.audit.evidence import read_directory
 from commonweight.chain.structs import EpochState
@@ -34,11 +33,9 @@ from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting, ledger_holds, make_report
 from oracle.seat import in_thread
 from oracle.standings import Standings
-from oracle.votes import ask_vote
+from oracle.votes import ask_vote, vote_patience_s
 from oracle.watch import View
 
-_VOTE_S, _FILE_S = 30.0, 0.01
-"""How long a vote may take, and how much longer for each document of the evidence: a vote verifies all of them."""
 _BLOCK_AGE = 200
 _FEW_BLOCKS = 2
 _FRESH_MS = 5_000
@@ -96,7 +93,16 @@ class Agreement:
         own = self._sign(proposal.report)
         self._remember(proposal.report, proposal.evidence)
         votes = {self._seat.address: own}
-        asked = [asyncio.create_task(self._ask(peer, proposal, digest)) for peer in self._desk.peers]
+        files = proposal.evidence.files
+        index_size, packed = await in_thread(lambda: pack(files))
+        params: JsonObject = {"report": proposal.report.to_body(), "index_size": index_size}
+        patience_s = vote_patience_s(len(files))
+        asked = [
+            asyncio.create_task(
+                ask_vote(self._desk, peer, "propose", params, digest, timeout_s=patience_s, body=packed)
+            )
+            for peer in self._desk.peers
+        ]
         try:
             for answer in asyncio.as_completed(asked):
                 vote = await answer
@@ -129,11 +135,12 @@ class Agreement:
         if not ledger_holds(view):
             raise OracleError("the last final root does not follow from the published lists", "", "see docs/alerts.md")
         assert view.open_info is not None
-        rounds = self._reporting.as_many_as_fit(rounds)
+        documents = await self._reporting.as_many_as_fit(rounds)
+        rounds = list(documents)
         seeds = await self._seeds(rounds)
         evaluation = await self._evaluating.of(rounds, view.open_epoch)
         facts = await self._reporting.facts(view, view.open_epoch, rounds, credited, seeds)
-        evidence, earned = self._reporting.evidence(view.open_epoch, attempt, rounds, evaluation, facts)
+        evidence, earned = await self._reporting.evidence(view.open_epoch, attempt, documents, evaluation, facts)
         cid = await in_thread(lambda: self._seat.store.put_directory(evidence.files))
         report, packed = make_report(view, view.open_info, evidence, str(cid), earned, attempt, view.finalized)
         self._seat.db.set_meta(f"proposal/{report.epoch}/{attempt}", dumps(report.to_body()).decode())
@@ -145,17 +152,12 @@ class Agreement:
         if kept is None:
             return None
         report = Report.from_body(loads(kept.encode()))
-        files = await in_thread(partial(read_directory, self._desk.seat.store, report.evidence_cid))
-        evidence = Evidence.load(files)
+        evidence = await self._read(report.evidence_cid)
         return Proposal(report, evidence, packed_credits(evidence.credits))
 
-    async def _ask(self, peer: str, proposal: Proposal, digest: bytes) -> tuple[str, bytes] | None:
-        """A peer's vote, checked; None when it gives none."""
-        files = proposal.evidence.files
-        index_size, packed = pack(files)
-        params: JsonObject = {"report": proposal.report.to_body(), "index_size": index_size}
-        timeout_s = _VOTE_S + _FILE_S * len(files)
-        return await ask_vote(self._desk, peer, "propose", params, digest, timeout_s=timeout_s, body=packed)
+    async def _read(self, cid: str) -> Evidence:
+        """Published evidence. Raises StoreError when it cannot be had."""
+        return await in_thread(lambda: Evidence.load(read_directory(self._desk.seat.store, cid)))
 
     # --- voting --------------------------------------------------------------------------------------------------
 
@@ -169,7 +171,7 @@ class Agreement:
         turn = proposer(report.epoch, report.attempt, len(view.signers))
         if attempt is None or abs(report.attempt - attempt) > 1 or view.position(caller) != turn:
             raise RuleBroken("wrong-attempt", f"{caller} has no turn", f"epoch {report.epoch}, {report.attempt}")
-        evidence = Evidence.load(files)
+        evidence = await in_thread(lambda: Evidence.load(files))
         rounds = sorted(evidence.rounds)
         await self._check_evidence(view, report, evidence, rounds)
         await self._check_own(evidence, rounds)
@@ -288,9 +290,7 @@ class Agreement:
             if view.final.get(epoch, True) and epoch < view.open_epoch:
                 known = self._credited.get(event.digest) or self._seat.db.report_rounds(epoch, event.digest)
                 if known is None:
-                    work = partial(read_directory, self._desk.seat.store, event.report.evidence_cid)
-                    files = await in_thread(work)
-                    known = sorted(Evidence.load(files).rounds)
+                    known = sorted((await self._read(event.report.evidence_cid)).rounds)
                     self._seat.db.add_report(epoch, event.attempt, event.digest, known)
                 self._credited[event.digest] = known
                 rounds += known

@@ -64,7 +64,7 @@ class Api:
             "part": Method(self.part),
             "offence": Method(self.offence, BODY_LIMIT),
             "sync": Method(self.signers.sync),
-            "propose": Method(self.signers.propose, BODY_LIMIT),
+            "propose": Method(self.signers.propose, BODY_LIMIT, ends_itself=True),  # the longer, the more it verifies
             "ban": Method(self.signers.ban, BODY_LIMIT),
             "dispute": Method(self.signers.dispute),
         }

@@ -4,6 +4,7 @@ Everything is a function of documents, the finalised chain and the credit rule o
 the same documents builds the same bytes.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from oracle.logs import logger
 from oracle.recount import OK, Recount
 from oracle.rounds import Doc
 from oracle.scoring import drawn_scores, scores_settled
+from oracle.seat import in_thread
 from oracle.standings import Standings
 from oracle.verdicts import fitting, kept_seed
 from oracle.watch import View
@@ -134,16 +136,22 @@ class Reporting:
         seed = kept_seed(self._seat.db, plan.body)
         return seed is not None and scores_settled(self._desk, number, seed)
 
-    def as_many_as_fit(self, rounds: list[int]) -> list[int]:
-        """The first of these rounds, as many as one report's evidence can hold; the others are for the next report."""
+    async def as_many_as_fit(self, rounds: list[int]) -> dict[int, RoundFiles]:
+        """The documents of the first of these rounds, as many as one report's evidence can hold; the others are for the
+        next report.
+        """
+        found: dict[int, RoundFiles] = {}
         files = size = 0
-        for place, number in enumerate(rounds):
-            more = self._round(number).size
+        for number in rounds:
+            await asyncio.sleep(0)  # many documents are read for each, and members wait for answers
+            documents = self._round(number)
+            more = documents.size
             files, size = files + more[0], size + more[1]
-            if place and (files > EVIDENCE_FILES or size > EVIDENCE_BYTES):
-                self._log.warning("more rounds wait than a report can credit", waiting=len(rounds), credited=place)
-                return rounds[:place]
-        return rounds
+            if found and (files > EVIDENCE_FILES or size > EVIDENCE_BYTES):
+                self._log.warning("more rounds wait than a report can credit", waiting=len(rounds), credited=len(found))
+                break
+            found[number] = documents
+        return found
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -173,20 +181,26 @@ class Reporting:
             exposed=self._standings.exposed(view, epoch),
         )  # fmt: skip
 
-    def evidence(
-        self, epoch: int, attempt: int, rounds: Sequence[int], evaluation: Evaluation, facts: Facts
+    async def evidence(
+        self, epoch: int, attempt: int, files: Mapping[int, RoundFiles], evaluation: Evaluation, facts: Facts
     ) -> tuple[Evidence, EpochCredits]:
         """The evidence of these rounds, with what it earns."""
-        files = {number: self._round(number) for number in rounds}
-        offences = self.offences(rounds)
+        offences, anchors = self.offences(list(files)), self._anchors(list(files))
+        return await in_thread(lambda: self._evidence(epoch, attempt, files, offences, anchors, evaluation, facts))
+
+    def _evidence(
+        self, epoch: int, attempt: int, files: Mapping[int, RoundFiles], offences: tuple[Signed, ...],
+        anchors: tuple[AnchoredRoot, ...], evaluation: Evaluation, facts: Facts,
+    ) -> tuple[Evidence, EpochCredits]:  # fmt: skip
+        """Blocks, as all these documents are read and hashed."""
         offenders: dict[int, frozenset[int]] = {}
         for signed in offences:
             offence = Offence.from_body(signed.body)
             if offence.index is not None:
                 offenders[offence.round] = offenders.get(offence.round, frozenset()) | {offence.index}
         draft = Evidence(
-            self._seat.campaign, epoch, attempt, self._seat.config_bytes, files, self._anchors(rounds), offences,
-            evaluation, b"", (), b"",
+            self._seat.campaign, epoch, attempt, self._seat.config_bytes, files, anchors, offences, evaluation,
+            b"", (), b"",
         )  # fmt: skip
         earned = credits_of(draft, facts, offenders)
         whole = Evidence(

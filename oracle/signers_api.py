@@ -16,6 +16,7 @@ from commonweight.protocol.offences import Offence
 from oracle.desk import Desk
 from oracle.packing import unpack
 from oracle.seat import in_thread
+from oracle.votes import vote_patience_s
 
 LONGEST_POLL_MS = 10_000
 _SYNC_PAGE, _SYNC_BYTES = 200, 32 << 20
@@ -75,8 +76,9 @@ class SignersApi:
         f.done()
         if not isinstance(report, dict):
             raise FormatError("A proposed report is not an object")
-        files = unpack(request.body, index_size)
-        signature = await self._voting.report(request.caller.address, report, files)
+        files = await in_thread(lambda: unpack(request.body, index_size))
+        async with asyncio.timeout(vote_patience_s(len(files))):
+            signature = await self._voting.report(request.caller.address, report, files)
         return Reply({"signature": "0x" + signature.hex()})
 
     async def ban(self, request: Request) -> Reply:

@@ -9,6 +9,13 @@ from commonweight.protocol.keys import recover_address
 from oracle.desk import Desk
 from oracle.logs import logger
 
+_VOTE_S, _FILE_S = 30.0, 0.01
+
+
+def vote_patience_s(files: int) -> float:
+    """How long a vote on a report may take, by the number of its evidence's files: a vote verifies all of them."""
+    return _VOTE_S + _FILE_S * files
+
 
 async def ask_vote(
     desk: Desk,

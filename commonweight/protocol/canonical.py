@@ -6,6 +6,7 @@ writes the one byte string of a value, `loads` reads it back and by default refu
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
 from typing import NoReturn, TypeAlias
 
 from commonweight.errors import CanonicalJsonError
@@ -51,6 +52,11 @@ def loads(data: bytes, max_bytes: int = MAX_BYTES, *, strict: bool = True) -> Js
     """
     if len(data) > max_bytes:
         raise CanonicalJsonError("A JSON text is too long", f"it has {len(data)} bytes, allowed are {max_bytes}")
+    if strict and data.isascii():
+        try:
+            return _read(data)
+        except _UnclearError:
+            pass  # what is wrong with it, if anything is, is found below
     try:
         value: Json = json.loads(
             data.decode(),
@@ -82,6 +88,54 @@ def sha256_hex(data: bytes) -> str:
     return "0x" + hashlib.sha256(data).hexdigest()
 
 
+class _UnclearError(ValueError):
+    """Not shown to be canonical by the short way."""
+
+
+_ASCII = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"))
+
+
+def _read(data: bytes) -> Json:
+    """The value of canonical text without characters beyond ASCII, by which keys have one order only. A key that is
+    named twice, an escape or a number that could be written otherwise do not come out as they went in. Raises
+    _UnclearError.
+    """
+    try:
+        value: Json = json.loads(data.decode("ascii"), parse_float=_other, parse_constant=_other)
+    except (ValueError, RecursionError):
+        raise _UnclearError from None
+    _walk([value], 0)
+    if _ASCII.encode(value).encode("utf-8", "surrogatepass") != data:
+        raise _UnclearError
+    return value
+
+
+def _walk(items: Collection[Json], depth: int) -> None:
+    """Refuse what is nested too deeply, and integers out of bounds."""
+    if depth > MAX_DEPTH:
+        raise _UnclearError
+    for item in items:
+        if isinstance(item, dict):
+            _walk(item.values(), depth + 1)
+        elif isinstance(item, list):
+            if not _small_integers(item):
+                _walk(item, depth + 1)
+            elif depth == MAX_DEPTH:
+                raise _UnclearError
+        elif isinstance(item, int) and not -MAX_INTEGER <= item <= MAX_INTEGER:
+            raise _UnclearError
+
+
+def _small_integers(value: Sequence[object]) -> bool:
+    """Whether a list holds nothing but integers that JSON can hold, as most long ones do."""
+    whole = set(map(type, value)) == {int}
+    return whole and min(value) >= -MAX_INTEGER and max(value) <= MAX_INTEGER  # type: ignore[operator, type-var]
+
+
+def _other(_: str) -> NoReturn:
+    raise _UnclearError
+
+
 def _ordered(value: object, depth: int) -> object:
     if depth > MAX_DEPTH:
         raise CanonicalJsonError("A value is nested too deeply", f"allowed are {MAX_DEPTH} levels")
@@ -94,6 +148,8 @@ def _ordered(value: object, depth: int) -> object:
             raise CanonicalJsonError("An integer is too large for JSON", f"{value} exceeds 2^53 - 1", "write a string")
         return value
     if isinstance(value, list | tuple):
+        if depth < MAX_DEPTH and _small_integers(value):
+            return value
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
         for key in value:

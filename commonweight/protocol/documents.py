@@ -77,9 +77,16 @@ class Signed:
     signature: str
 
     @cached_property
+    def _raw(self) -> bytes:
+        return dumps(self.to_json())
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical body, 0x-hex: the document's name in other documents."""
-        return document_digest(self.body)
+        if "_raw" not in self.__dict__:
+            return document_digest(self.body)
+        head, tail = len('{"body":'), len(dumps({"kind": self.kind, "signature": self.signature}))
+        return sha256_hex(self._raw[head:-tail])  # what stands before the comma and these two
 
     def to_json(self) -> JsonObject:
         """The object {kind, body, signature}."""
@@ -87,7 +94,7 @@ class Signed:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON of `to_json()`."""
-        return dumps(self.to_json())
+        return self._raw
 
     @classmethod
     def from_json(cls, value: Json) -> "Signed":
@@ -103,8 +110,10 @@ class Signed:
 
     @classmethod
     def from_bytes(cls, data: bytes, max_bytes: int = MAX_BYTES) -> "Signed":
-        """Reads canonical JSON bytes."""
-        return cls.from_json(loads(data, max_bytes))
+        """Reads canonical JSON bytes, and keeps them."""
+        signed = cls.from_json(loads(data, max_bytes))
+        signed.__dict__["_raw"] = bytes(data)
+        return signed
 
 
 def sign(kind: str, body: JsonObject, key: bytes, domain: Domain) -> Signed:

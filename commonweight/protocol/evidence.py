@@ -27,10 +27,7 @@ from commonweight.protocol.fields import U32, U64, Fields
 from commonweight.protocol.records import (
     MAX_MEMBERS,
     Anchor,
-    Commitment,
     MeasuredLink,
-    Plan,
-    Receipt,
     Record,
     Result,
     Verdict,
@@ -280,13 +277,13 @@ def leaves_from_lines(data: bytes) -> tuple[Leaf, ...]:
 def _round_files(number: int, found: RoundFiles) -> dict[str, bytes]:
     files = {f"plans/{number}.json": found.plan.to_bytes(), f"records/{number}.json": found.record.to_bytes()}
     for signed in found.commitments:
-        name = f"{number}-{Commitment.from_body(signed.body).index}-{signed.digest[2:18]}"
+        name = f"{number}-{_number(signed, 'index')}-{signed.digest[2:18]}"
         files[f"commitments/{name}.json"] = signed.to_bytes()
     for signer, signed in found.receipts:
-        files[f"receipts/{number}-{Receipt.from_body(signed.body).index}-{signer}.json"] = signed.to_bytes()
+        files[f"receipts/{number}-{_number(signed, 'index')}-{signer}.json"] = signed.to_bytes()
     for signed in found.results:
-        result = Result.from_body(signed.body)
-        files[f"results/{number}-{result.part}-{result.reducer}.json"] = signed.to_bytes()
+        name = f"{number}-{_number(signed, 'part')}-{_number(signed, 'reducer')}"
+        files[f"results/{name}.json"] = signed.to_bytes()
     for signed in found.verdicts:
         verdict = Verdict.from_body(signed.body)
         segment = "x" if verdict.segment is None else str(verdict.segment.start)
@@ -295,6 +292,11 @@ def _round_files(number: int, found: RoundFiles) -> dict[str, bytes]:
     if found.manifest is not None:
         files[f"checkpoints/{number}.json"] = found.manifest
     return files
+
+
+def _number(signed: Signed, name: str) -> int:
+    """A field by which a document's file is named; the rest of it is read when it is checked."""
+    return Fields(signed.body, signed.kind).integer(name)
 
 
 def _signed(files: Mapping[str, bytes], folder: str) -> dict[str, Signed]:
@@ -315,8 +317,8 @@ def _read_rounds(files: Mapping[str, bytes]) -> dict[int, RoundFiles]:
             by_round.setdefault(name.split("-", 1)[0], {})[name] = signed
     records, rounds = _signed(files, "records"), {}
     for name, plan in _signed(files, "plans").items():
-        number = Plan.from_body(plan.body).round
-        if str(number) not in records or Record.from_body(records[str(number)].body).round != number:
+        number = _number(plan, "round")
+        if str(number) not in records or _number(records[str(number)], "round") != number:
             raise FormatError(f"The evidence has no record of round {number}")
         own = {kind: by_round.get(str(number), {}) for kind, by_round in folders.items()}
         rounds[number] = RoundFiles(

@@ -190,7 +190,7 @@ def _check_round(evidence: Evidence, number: int, files: RoundFiles, facts: Fact
     _check_receipts(files, plan, record, facts)
     _check_links(files, plan, record, facts)
     _check_manifest(files, plan, record, facts)
-    _check_verdicts(files, plan, commitments, facts)
+    _check_verdicts(files, plan, record, commitments, facts)
 
 
 def _check_evaluation(evidence: Evidence, facts: Facts) -> None:
@@ -244,11 +244,12 @@ def _check_manifest(files: RoundFiles, plan: Plan, record: Record, facts: Facts)
     _same("wrong-manifest", f"manifest of round {plan.round}", found, right)
 
 
-def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Commitment], facts: Facts) -> None:
+def _check_verdicts(
+    files: RoundFiles, plan: Plan, record: Record, commitments: Mapping[str, Commitment], facts: Facts
+) -> None:
     seed = facts.seed(plan.anchor_by_ms // 1000)
     if seed is None:
         raise RuleBroken("no-seed", f"The block that draws the checks of round {plan.round} is not final yet")
-    record = Record.from_body(files.record.body)
     replayed: set[tuple[int, int]] = set()
     for signed in files.verdicts:
         verdict = Verdict.from_body(signed.body)
@@ -257,7 +258,7 @@ def _check_verdicts(files: RoundFiles, plan: Plan, commitments: Mapping[str, Com
         if verdict.segment is not None:
             replayed.add((verdict.index, verdict.segment.start))
     standing = facts.standing_at(seed.block)
-    _check_scores(files, seed, facts)
+    _check_scores(files, record, seed, facts)
     drawn = draws_of(plan, commitments, seed, facts.config, facts.offices, standing)
     wanted = {(draw.index, draw.segment) for draw in drawn}
     if wanted != replayed:
@@ -292,9 +293,9 @@ def check_verdict(
     _same("wrong-verdict", "score", said, (counted, "fail" if reason else "pass", reason))
 
 
-def _check_scores(files: RoundFiles, seed: Seed, facts: Facts) -> None:
+def _check_scores(files: RoundFiles, record: Record, seed: Seed, facts: Facts) -> None:
     """Exactly the drawn contributions are scored; `check_verdict` sees to what their scores decide."""
-    record, rule = Record.from_body(files.record.body), facts.config.verification
+    rule = facts.config.verification
     signers = len(facts.offices.at(seed.block))
     said = [Verdict.from_body(signed.body) for signed in files.verdicts]
     scored = {verdict.index for verdict in said if verdict.check == "contribution"}

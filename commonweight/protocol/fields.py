@@ -6,6 +6,7 @@ many entries of one length, of which documents have as many as members times mem
 """
 
 import base64
+import itertools
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -218,11 +219,7 @@ class Fields:
 
     def integers(self, name: str, low: int, high: int, at_least: int, at_most: int) -> tuple[int, ...]:
         """An array of at_least to at_most integers, each within low..high."""
-        values = self.items(name, at_least, at_most)
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise self.wrong(name, f"integers from {low} to {high}", value)
-        return tuple(value for value in values if isinstance(value, int))
+        return self._whole(name, self.items(name, at_least, at_most), [(low, high)])
 
     def digests(self, name: str, at_least: int, at_most: int) -> tuple[str, ...]:
         """An array of at_least to at_most digests."""
@@ -249,19 +246,22 @@ class Fields:
 
     def rows(self, name: str, bounds: Sequence[tuple[int, int]], at_most: int) -> tuple[tuple[int, ...], ...]:
         """An array of up to at_most arrays of integers, each with one for each of the bounds and within them."""
-        values = self.items(name, 0, at_most)
-        rows: list[tuple[int, ...]] = []
-        for position, value in enumerate(values):
-            row = Fields({"row": value}, f"{self.where}.{name}[{position}]")
-            found = row.integers("row", -MAX_INTEGER, MAX_INTEGER, len(bounds), len(bounds))
-            if not all(low <= number <= high for number, (low, high) in zip(found, bounds, strict=True)):
-                raise self.wrong(name, f"rows of integers within {list(bounds)}", list(found))
-            rows.append(found)
-        return tuple(rows)
+        rows = self.items(name, 0, at_most)
+        for row in rows:
+            if not isinstance(row, list) or len(row) != len(bounds):
+                raise self.wrong(name, f"rows of {len(bounds)} integers", row)
+        return tuple(self._whole(name, row, bounds) for row in rows if isinstance(row, list))
 
     def wrong(self, name: str, expected: str, value: object) -> FormatError:
         """The error for a field that is not as expected."""
         return FormatError(f"{self.where}.{name} is not {expected}", f"it is {str(value)[:80]!r}")
+
+    def _whole(self, name: str, values: list[Json], bounds: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Integers within their bounds, which are repeated as often as it takes."""
+        for value, (low, high) in zip(values, itertools.cycle(bounds)):
+            if type(value) is not int or not low <= value <= high:
+                raise self.wrong(name, f"integers from {low} to {high}", value)
+        return tuple(values)  # type: ignore[arg-type]
 
     def _is_null(self, name: str) -> bool:
         if self._rest.get(name, "") is not None:

@@ -180,12 +180,12 @@ def credits_of(files):
             checks = [balance(record["round"], index, check) for check in ("structure", "replay", "contribution")]
             if index in out or any(cast and lead <= 0 for cast, lead in checks):
                 continue
-            links = [link for link in record["links"] if link["index"] == index and link["by"] != index]
+            links = [measured for by, of, *measured in record["links"] if of == index and by != index]
             bandwidth = latency = 0
             if links:
-                bps = median([link["bytes"] * 8_000_000 // link["transfer_us"] for link in links])
+                bps = median([size * 8_000_000 // transfer_us for size, transfer_us, _ in links])
                 bandwidth = min(100, 100 * bps // rule["bandwidth_ref_bps"])
-                latency = min(100, 100 * rule["latency_ref_us"] // max(1, median([link["rtt_us"] for link in links])))
+                latency = min(100, 100 * rule["latency_ref_us"] // max(1, median([rtt_us for _, _, rtt_us in links])))
             earned = 6 * p * entry["tokens"] * (800 + bandwidth + latency) // 10**12
             totals[index] = totals.get(index, 0) + earned
     return {index: amount for index, amount in totals.items() if amount}

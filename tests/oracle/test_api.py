@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from commonweight.errors import AuthenticationError, CommonweightError, PeerError, PeerRefused
 from commonweight.net import Caller, Identity, Peer, Request, Server, connect, offences
-from commonweight.protocol.canonical import Json, loads
+from commonweight.net.limits import Limits
+from commonweight.protocol.canonical import Json, JsonObject, loads
 from commonweight.protocol.documents import Signed, sign
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Plan, Receipt
 from oracle import offending
+from oracle.packing import pack
 from oracle.phases import SendAnchor
 from tests.oracle.office import DOMAIN, RUN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, join, member_key
 from tests.oracle.test_coordinator import gather, until
@@ -282,3 +284,34 @@ async def test_oversized_bodies_cost_the_connection_and_nothing_else(desk: Desk)
     fresh = await desk.as_member(0)
     assert (await fresh.call("status")).params["signer"] == SIGNERS[0]
     await fresh.close()
+
+
+async def test_a_vote_may_take_as_long_as_its_evidence_does(
+    tmp_path: Path, golden_files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than any other request: that of a hundred rounds of a hundred members takes minutes to verify."""
+    office = Office(tmp_path, Chain())
+
+    async def slow(caller: str, report: JsonObject, files: Mapping[str, bytes]) -> bytes:
+        assert (caller, report, dict(files)) == (SIGNERS[1], {"epoch": 0}, dict(golden_files))
+        await asyncio.sleep(0.5)
+        return b"\x11" * 65
+
+    monkeypatch.setattr(office.api.signers, "_voting", replace(office.api.signers._voting, report=slow))
+    server = office.api.server(Limits(handler_s=0.1))
+    host, port = await server.start("127.0.0.1", 0)
+    peer = await connect(f"{host}:{port}", SIGNERS[0], Identity(SIGNER_KEYS[1], RUN, DOMAIN, "signer"))
+    index_size, body = pack(golden_files)
+    params: JsonObject = {"report": {"epoch": 0}, "index_size": index_size}
+    assert (await peer.call("propose", params, body)).params == {"signature": "0x" + "11" * 65}
+    monkeypatch.setattr("oracle.signers_api.vote_patience_s", lambda files: 0.001 * files)
+    with pytest.raises(PeerRefused, match="too long"):
+        await peer.call("propose", params, body)
+    await peer.close()
+    await server.close()
+
+
+@pytest.fixture
+def golden_files() -> Mapping[str, bytes]:
+    folder = Path(__file__).resolve().parents[1] / "golden" / "evidence"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -63,8 +63,8 @@ def round_of(members: int, signers: int, topology: str) -> RoundFiles:
     counted = tuple(Counted(i, digest(), 30, 23_040, digest(), entry.payload_cid) for i in everyone)
     turns = tuple(everyone) if topology != "star" else ()
     return RoundFiles(
-        like(made.plan, replace(plan, members=tuple(PlanMember(i, 30, 10**6 + i) for i in everyone), parts=parts,
-                                reducers=turns, backups=turns)),
+        like(made.plan, replace(plan, members=tuple(PlanMember(i, 30, 10**6 + i) for i in everyone), h=30, parts=parts,
+                                reducers=turns, backups=turns[1:] + turns[:1])),
         like(made.record, replace(record, counted=counted, refused=(), missing=(),
                                   results=tuple(digest() for _ in range(parts)),
                                   links=tuple(MeasuredLink(*pair, *found) for pair, found in links.items()))),
@@ -87,7 +87,9 @@ def round_of(members: int, signers: int, topology: str) -> RoundFiles:
     [(4, 3, "butterfly"), (40, 4, "butterfly"), (100, 4, "butterfly"), (100, 21, "butterfly"), (300, 4, "star")],
 )
 def test_a_report_holds_as_many_rounds_as_is_said(members: int, signers: int, topology: str) -> None:
-    files, size = round_of(members, signers, topology).size
+    made = round_of(members, signers, topology)
+    assert Plan.from_body(made.plan.body).parts == len(Record.from_body(made.record.body).results)
+    files, size = made.size
     said, held = most_rounds(members, signers, topology), min(EVIDENCE_FILES // files, EVIDENCE_BYTES // size)
     assert 0.8 * held < said <= 1.1 * held
 

@@ -1,6 +1,7 @@
 """Typed data and signed documents, against eth_account as the second implementation."""
 
 import dataclasses
+from hashlib import sha256
 
 import pytest
 from eth_abi.abi import encode as abi_encode
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from commonweight.errors import FormatError, SignatureError
 from commonweight.protocol import typed
+from commonweight.protocol.canonical import dumps
 from commonweight.protocol.documents import (
     Signed,
+    document_digest,
     recover,
     sign,
     verify,
@@ -199,3 +202,14 @@ def test_types_that_are_not_flat_structs_are_refused() -> None:
             typed.typehash(kind)
     with pytest.raises(FormatError):
         typed.struct_hash(BAN_TYPE, ())
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"a": 1}, {"kind": "x", "signature": "}"}, {"\u00e4": "\u00e4\n\"", "list": [1, [2, 3]]}]
+)
+def test_a_document_that_was_read_has_the_digest_of_its_body(body) -> None:
+    made = sign("plan", body, b"\x07" * 32, Domain(1, "0x" + "12" * 20))
+    read = Signed.from_bytes(made.to_bytes())
+    assert (read, read.to_bytes()) == (made, dumps(made.to_json()))
+    assert read.digest == dataclasses.replace(made).digest == document_digest(body)
+    assert read.digest == "0x" + sha256(dumps(body)).hexdigest()
