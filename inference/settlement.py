@@ -23,9 +23,9 @@ from inference.metering import Account, Ledger
 MAX_CLAIMS = 50
 # What the contract finds wrong with a claim; all else (a token that is paused, say) is no fault of the voucher.
 FAULTS = {"NotServer", "VoucherNotNew", "AmountExceedsVoucher", "VoucherExceedsDeposit", "BadSignature"}
-# Of these, what a node says too that has not seen the latest deposit or settlement yet: believed only after a time.
-_DOUBTED = {"VoucherNotNew", "VoucherExceedsDeposit"}
-_DOUBT_S, _DOUBT_AGAIN_S = 600.0, 30.0
+# Of these, what only a node says that has not seen the last deposit or settlement: no claim is above either.
+_LAGGING = {"NotServer", "VoucherNotNew", "VoucherExceedsDeposit"}
+_REST_S = 30.0
 _log = structlog.get_logger("settlement")
 
 
@@ -72,7 +72,7 @@ class Settler:
         self._last = clock()
         self._looked: dict[bytes, float] = {}
         self._answered: dict[bytes, int] = {}
-        self._doubts: dict[bytes, tuple[float, float]] = {}
+        self._resting: dict[bytes, float] = {}
         self._one_at_a_time = threading.Lock()
 
     def settle_due(self) -> list[Settled]:
@@ -87,7 +87,8 @@ class Settler:
                 return self._settle_in_turn(accounts)
             urgent = [a for a in accounts if self._leaving(a)]
             done = self._settle(urgent)
-            self._answered.update({a.facts.channel_id: a.facts.withdrawal_at for a in urgent})
+            answered = {a.facts.channel_id: a.facts.withdrawal_at for a in urgent if not self._rests(a)}
+            self._answered.update(answered)
             return done
 
     def _look(self) -> None:
@@ -105,7 +106,7 @@ class Settler:
         soon.
         """
         facts = account.facts
-        if not facts.withdrawal_at or not account.unsettled:
+        if not facts.withdrawal_at or not account.unsettled or self._rests(account):
             return False
         if account.charged > account.available:
             return True
@@ -113,14 +114,15 @@ class Settler:
         return soon and self._answered.get(facts.channel_id) != facts.withdrawal_at  # later charges it cannot take
 
     def _worth(self, account: Account) -> int:
-        """What settling a channel brings; 0 when that is too little."""
-        claim = claim_of(account)
+        """What settling a channel brings now; 0 when that is too little."""
+        claim = None if self._rests(account) else claim_of(account)
         brings = 0 if claim is None else claim.amount - account.facts.settled
         return brings if brings >= self._least else 0
 
     def settle_all(self) -> list[Settled]:
         """Settle everything that was charged."""
         with self._one_at_a_time:
+            self._resting.clear()
             return self._settle_in_turn(self._ledger.owing(self._least))
 
     def _settle_in_turn(self, accounts: list[Account]) -> list[Settled]:
@@ -133,7 +135,7 @@ class Settler:
         if accounts:
             self._clear()
         fresh = [a for account in accounts if (a := self._refresh(account.facts.channel_id)) is not None]
-        claims = [claim for a in fresh if self._worth(a) and (claim := claim_of(a)) and not self._rests(claim)]
+        claims = [claim for a in fresh if self._worth(a) and (claim := claim_of(a)) is not None]
         done: list[Settled] = []
         for start in range(0, len(claims), MAX_CLAIMS):
             done += self._send_batch(claims[start : start + MAX_CLAIMS])
@@ -157,7 +159,6 @@ class Settler:
         receipt = self._send(claims)
         amount = sum(c.amount - (a.facts.settled if (a := before[c.channel_id]) else 0) for c in claims)
         for claim in claims:
-            self._doubts.pop(claim.channel_id, None)
             try:
                 self._refresh(claim.channel_id)
             except ChainError as error:
@@ -166,23 +167,20 @@ class Settler:
         _log.info("settled", transaction="0x" + receipt.tx_hash.hex(), channels=len(claims), amount=str(amount))
         return settled
 
-    def _rests(self, claim: VoucherClaim) -> bool:
-        """Whether a claim was refused just now for what may be no fault of its voucher."""
-        doubt = self._doubts.get(claim.channel_id)
-        return doubt is not None and self._clock() - doubt[1] < _DOUBT_AGAIN_S
+    def _rests(self, account: Account) -> bool:
+        """Whether a channel's claim was refused just now by a node that lags behind."""
+        now = self._clock()
+        self._resting = {channel: until for channel, until in self._resting.items() if now < until}
+        return account.facts.channel_id in self._resting
 
     def _refused(self, claim: VoucherClaim, error: ContractError) -> None:
         account = self._refresh(claim.channel_id)
         if account is None or claim_of(account) != claim:
-            self._doubts.pop(claim.channel_id, None)
             return  # an earlier transaction of ours was mined meanwhile
-        now = self._clock()
-        first, _ = self._doubts.get(claim.channel_id, (now, now))
-        if error.name in _DOUBTED and now - first < _DOUBT_S:
-            self._doubts[claim.channel_id] = (first, now)
-            _log.warning("a voucher is refused, and tried again", channel="0x" + claim.channel_id.hex(), why=str(error))
+        if error.name in _LAGGING:
+            self._resting[claim.channel_id] = self._clock() + _REST_S
+            _log.warning("the node lags behind: tried again", channel="0x" + claim.channel_id.hex(), why=str(error))
             return
-        self._doubts.pop(claim.channel_id, None)
         _log.error("the chain refuses a voucher", channel="0x" + claim.channel_id.hex(), why=str(error))
         self._ledger.refuse(claim.channel_id, error.why or error.name)
 

@@ -214,9 +214,15 @@ def _creditable(plan: Plan, found: Estimate) -> str:
     if plan.members > of:
         text += f", which is as many as a round takes of {plan.members:,}"
     if found.epoch_rounds > found.report_rounds:
-        days = plan.epoch_s / 86_400 * found.report_rounds / found.epoch_rounds
-        text += f". THE REST IS NEVER PAID: more --steps, or --epoch-days of at most {days:.2g}"
+        text += f". THE REST IS NEVER PAID: more --steps, or --epoch-days of at most {_longest_epoch(found):g}"
     return text
+
+
+def _longest_epoch(found: Estimate) -> float:
+    """Days of an epoch whose rounds a report can all credit, to two digits, rounded down."""
+    days = found.report_rounds * found.days / found.rounds
+    unit = 10.0 ** (math.floor(math.log10(days)) - 1)
+    return math.floor(days / unit) * unit
 
 
 def _shape(model: str | None, parameters: str | None, active: str | None) -> Shape:

@@ -100,6 +100,9 @@ def recompute_round(
     """
     if not record.counted:
         return RoundOutcome(parent, ())
+    if len(record.results) != plan.parts:
+        why = f"round {record.round} has {plan.parts} parts, its record {len(record.results)} results"
+        raise ReplayMismatch("A record has not one result for each part", why)
     for entry in record.counted:
         if entry.index not in payloads:
             raise PayloadError(f"The payload of provider {entry.index} is missing", f"round {record.round}")

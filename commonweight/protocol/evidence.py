@@ -49,7 +49,7 @@ __all__ = [
 INDEX = "index.json"
 STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
-MAX_FILES = 250_000
+MAX_FILES = 100_000
 MAX_BYTES = 1 << 28
 """What a report's evidence can have at the most; signers send it to each other as one body."""
 _MOST_CHOICES = 4096

@@ -103,14 +103,16 @@ class FolderStore(ContentStore):
         What is put in again counts as new. A tree of which a block is missing keeps what is there. Returns the bytes.
         """
         kept: set[Cid] = set()
-        for cid in (*self.pins(), *keep):
+        pinned = set(self.pins())
+        for cid in (*pinned, *keep):
             self._mark(cid, kept)
         before = time.time() - younger_s
         freed, unnamed = 0, [path for path in (self.folder / "blocks").glob("*/*") if path.name not in kept]
         for start in range(0, len(unnamed), _BATCH_BLOCKS):
             with self._locked(fcntl.LOCK_EX):
-                for cid in self.pins():  # what was pinned since
-                    self._mark(cid, kept)
+                for name in {path.name for path in (self.folder / "pins").iterdir()} - pinned:
+                    pinned.add(parse_cid(name))  # since the last look
+                    self._mark(parse_cid(name), kept)
                 some = unnamed[start : start + _BATCH_BLOCKS]
                 freed += sum(_drop(path, before) for path in some if path.name not in kept)
         return freed

@@ -233,6 +233,10 @@ def test_an_epoch_with_more_rounds_than_a_report_credits_is_named(quick_user: In
     (days,) = re.findall(r"THE REST IS NEVER PAID: more --steps, or --epoch-days of at most ([0-9.e-]+)", shown.out)
     enough = quick_user.run(*words, "--epoch-days", days)
     assert "NEVER PAID" not in enough.out
+    for members in ("60", "70", "90", "110", "130"):
+        shown = quick_user.run(*words, "--members", members)
+        (days,) = re.findall(r"--epoch-days of at most ([0-9.e-]+)", shown.out)
+        assert "NEVER PAID" not in quick_user.run(*words, "--members", members, "--epoch-days", days).out
     crowd = quick_user.run(*words, "--members", "5000")
     assert "as many as a round takes of 5,000" in crowd.out
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -195,6 +196,15 @@ def test_a_round_equals_the_plain_implementation(made: g.GoldenRound) -> None:
 def test_a_round_without_counted_members_leaves_the_checkpoint(made: g.GoldenRound) -> None:
     empty = dataclasses.replace(made.record_body, counted=(), results=(), checkpoint=made.plan_body.base)
     assert recompute_round(made.config, made.plan_body, empty, made.parent, {}).checkpoint is made.parent
+
+
+@pytest.mark.parametrize("change", [lambda results: results[:-1], lambda results: (*results, results[0])])
+def test_a_record_has_one_result_for_each_part(
+    made: g.GoldenRound, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+) -> None:
+    record = dataclasses.replace(made.record_body, results=change(made.record_body.results))
+    with pytest.raises(ReplayMismatch, match="one result for each part"):
+        recompute_round(made.config, made.plan_body, record, made.parent, payloads_of(made))
 
 
 def test_missing_altered_or_misreported_payloads_do_not_recompute(made: g.GoldenRound) -> None:
