@@ -39,6 +39,7 @@ class SignersApi:
         self._desk = desk
         self._seat = desk.seat
         self._voting = voting
+        self._verifying: set[str] = set()
 
     async def sync(self, request: Request) -> Reply:
         """This signer's documents after a sequence number, in the order in which they came."""
@@ -76,9 +77,16 @@ class SignersApi:
         f.done()
         if not isinstance(report, dict):
             raise FormatError("A proposed report is not an object")
-        files = await in_thread(lambda: unpack(request.body, index_size))
-        async with asyncio.timeout(vote_patience_s(len(files))):
-            signature = await self._voting.report(request.caller.address, report, files)
+        caller = request.caller.address
+        if caller in self._verifying:  # it may take minutes, in which nobody may have others' requests wait
+            raise PeerRefused("busy", "A report of this signer is being verified here", "", "ask again later")
+        self._verifying.add(caller)
+        try:
+            files = await in_thread(lambda: unpack(request.body, index_size))
+            async with asyncio.timeout(vote_patience_s(len(files))):
+                signature = await self._voting.report(caller, report, files)
+        finally:
+            self._verifying.discard(caller)
         return Reply({"signature": "0x" + signature.hex()})
 
     async def ban(self, request: Request) -> Reply:

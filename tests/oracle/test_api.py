@@ -303,7 +303,11 @@ async def test_a_vote_may_take_as_long_as_its_evidence_does(
     peer = await connect(f"{host}:{port}", SIGNERS[0], Identity(SIGNER_KEYS[1], RUN, DOMAIN, "signer"))
     index_size, body = pack(golden_files)
     params: JsonObject = {"report": {"epoch": 0}, "index_size": index_size}
-    assert (await peer.call("propose", params, body)).params == {"signature": "0x" + "11" * 65}
+    first = asyncio.create_task(peer.call("propose", params, body))
+    await asyncio.sleep(0.2)
+    with pytest.raises(PeerRefused, match="being verified"):
+        await peer.call("propose", params, body)
+    assert (await first).params == {"signature": "0x" + "11" * 65}
     monkeypatch.setattr("oracle.signers_api.vote_patience_s", lambda files: 0.001 * files)
     with pytest.raises(PeerRefused, match="too long"):
         await peer.call("propose", params, body)
