@@ -217,8 +217,10 @@ def creditable(params: RunParams, training: Training) -> str:
     """How many rounds of an epoch a report can credit, and how long they must therefore be at the least, in words."""
     from commonweight.protocol.capacity import most_rounds
 
-    most = {size: most_rounds(size, len(params.signers), training.topology) for size in (10, 50, 100)}
-    said = (f"{count:,} with {size} members (of {params.epoch_length // count} s each)" for size, count in most.items())
+    said = []
+    for size in (10, 50, 100):
+        count = most_rounds(size, len(params.signers), training.topology)
+        said.append(f"{count:,} with {size} members (of {-(-params.epoch_length // count)} s each)")
     return f"a report credits up to {', '.join(said)}; what each epoch has more is never paid"
 
 

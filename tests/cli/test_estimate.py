@@ -8,9 +8,12 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from commonweight.cli.run import creditable
 from commonweight.errors import UsageError
 from commonweight.estimate import (
     GAS,
@@ -24,8 +27,9 @@ from commonweight.estimate import (
     flops_per_token,
     memory_bytes,
 )
+from commonweight.protocol.capacity import most_rounds
 from commonweight.protocol.modelconfig import PRESETS
-from commonweight.protocol.runconfig import CODECS
+from commonweight.protocol.runconfig import CODECS, Training
 from tests.cli.conftest import ROOT, InProcess
 
 pytestmark = pytest.mark.unit
@@ -253,3 +257,14 @@ def test_the_page_names_every_assumption() -> None:
     page = Path(ROOT / "docs" / "estimate.md").read_text()
     for name in ("MFU", "availability", "GPU-hour", "fleet", "round", "codec", "link", "replays", "funders"):
         assert name in page
+
+
+@pytest.mark.parametrize("length", [86_400, 60])
+def test_a_new_run_is_told_how_long_its_rounds_must_be(length: int) -> None:
+    params: Any = SimpleNamespace(signers=("a", "b", "c", "d"), epoch_length=length)
+    said = creditable(params, Training())
+    found = re.findall(r"([0-9,]+) with ([0-9]+) members \(of ([0-9]+) s each\)", said)
+    assert [int(members) for _, members, _ in found] == [10, 50, 100]
+    for count, members, seconds in found:
+        assert int(count.replace(",", "")) == most_rounds(int(members), 4, "butterfly")
+        assert length / int(seconds) <= int(count.replace(",", "")), "rounds of that length are all credited"
