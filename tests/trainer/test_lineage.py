@@ -144,6 +144,8 @@ class History:
             assert member.have == held.sha256
             return held
         finally:
+            if kept is None:  # else what it still saves would tidy away what the next one fetches
+                await asyncio.to_thread(box.close)
             await signers.close()
             await dialer.close()
             for archive in archives:
