@@ -123,8 +123,9 @@ def _compare(config: RunConfig, corpus: Corpus, engine: Engine, repeats: int, bu
     fit = int(min(1e6, budget.left_s() / (2 * turn)))
     if fit:  # else that short first turn is all that there is time for
         steps = min(config.training.h, steps * fit)
-        played = {}  # their models are not held beside the others
-        played, times = sides(steps), {who: [] for who in played}
+        played.clear()  # their models are not held beside the others
+        played = sides(steps)
+        times = {who: [] for who in played}
     for number in range(repeats + 1 if fit else 0):
         if number > 1 and not budget.has(turn):
             break

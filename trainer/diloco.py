@@ -203,7 +203,8 @@ class RoundTrainer:
                 segment_started = time.perf_counter()
                 stop = min(done + self.config.training.trace_every, planned)
                 for step in range(done, stop):
-                    losses.append(optimizer.advance(next(coming), keeper.finish))
+                    pace = self.config.training.pace(plan.round, step)
+                    losses.append(optimizer.advance(next(coming), keeper.finish, pace))
                     progress(step + 1, losses[-1])
                 self.step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
@@ -255,7 +256,8 @@ class RoundTrainer:
             while ahead.done < training.overlap and not enough(ahead.done, segment_s):
                 began = time.perf_counter()
                 for step in range(ahead.done, ahead.done + training.trace_every):
-                    progress(step + 1, self._optimizer.advance(next(coming), keeper.finish))
+                    pace = training.pace(plan.round + 1, step)
+                    progress(step + 1, self._optimizer.advance(next(coming), keeper.finish, pace))
                 segment_s = time.perf_counter() - began
                 self.step_s = segment_s / training.trace_every
                 keeper.keep(self._optimizer.view(residual))

@@ -46,10 +46,10 @@ class Optimizer(Protocol):
     def load(self, state: State) -> None:
         """Take over a state; the residual stays with the caller."""
 
-    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
 
-        `settle` is called before anything of the state changes.
+        `settle` is called before anything of the state changes; `pace` is what the rate is multiplied by.
         """
 
     def state(self, residual: F32) -> State:
@@ -83,41 +83,42 @@ class InnerRule:
         """What clipping multiplies a gradient of this norm by."""
         return min(1.0, self.clip / (norm + 1e-6))
 
-    def rate(self, step: int) -> float:
-        """The learning rate of step number `step` (from 1)."""
-        return self.lr * min(1.0, step / self.warmup) if self.warmup else self.lr
+    def rate(self, step: int, pace: float) -> float:
+        """The learning rate of step number `step` (from 1) at a run's `pace`."""
+        return pace * self.lr * (min(1.0, step / self.warmup) if self.warmup else 1.0)
 
     def step_all(
-        self, step: int, tensors: Sequence[TensorSpec], w: Tensor, m: Tensor, v: Tensor, grad: Tensor
+        self, step: int, rate: float, tensors: Sequence[TensorSpec], w: Tensor, m: Tensor, v: Tensor, grad: Tensor
     ) -> None:  # fmt: skip
-        """Step number `step` (from 1) on all tensors of flat vectors, in place."""
+        """Step number `step` (from 1) at a learning rate on all tensors of flat vectors, in place."""
         whole = {t for t in tensors if self.muon is not None and turns(t)}
         for t in whole:
             assert self.muon is not None
             at = slice(t.offset, t.stop)
-            self.muon.apply(t, self.rate(step), w[at].view(t.shape), m[at].view(t.shape), grad[at].view(t.shape))
+            self.muon.apply(t, rate, w[at].view(t.shape), m[at].view(t.shape), grad[at].view(t.shape))
         for matrices in (True, False):
             places = [slice(t.offset, t.stop) for t in tensors if t not in whole and (len(t.shape) > 1) == matrices]
-            self.apply(step, *([x[at] for at in places] for x in (w, m, v, grad)), decays=matrices)
+            self.apply(step, rate, *([x[at] for at in places] for x in (w, m, v, grad)), decays=matrices)
 
     def apply(
-        self, step: int, w: list[Tensor], m: list[Tensor], v: list[Tensor], grad: list[Tensor], *, decays: bool
+        self, step: int, rate: float, w: list[Tensor], m: list[Tensor], v: list[Tensor], grad: list[Tensor], *,
+        decays: bool,
     ) -> None:  # fmt: skip
-        """Step number `step` (from 1) on weights, moments and clipped gradients of several tensors, in place."""
+        """The same on weights, moments and clipped gradients of several tensors."""
         if not w:
             return
-        lr, decay = self.rate(step), self.weight_decay if decays else 0.0
+        decay = self.weight_decay if decays else 0.0
         if self.adaptive:
             count = torch.tensor(float(step), device=w[0].device)
             torch._fused_adamw_(
-                w, grad, m, v, [], [count] * len(w), lr=lr, beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
+                w, grad, m, v, [], [count] * len(w), lr=rate, beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
                 eps=self.eps, amsgrad=False, maximize=False,
             )  # fmt: skip
             return
         for weights, moment, gradient in zip(w, m, grad, strict=True):
-            weights.mul_(1.0 - lr * decay)
+            weights.mul_(1.0 - rate * decay)
             moment.mul_(self.beta1).add_(gradient)
-            weights.add_(moment, alpha=-lr)
+            weights.add_(moment, alpha=-rate)
 
 
 class InnerOptimizer:
@@ -159,10 +160,11 @@ class InnerOptimizer:
         """The present weights, float32 [N]; good until the next step."""
         return self.model.flat.cpu().numpy()
 
-    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
 
-        `settle` is called when the gradient is there, before anything of the state changes. Raises TrainingError when
+        `settle` is called when the gradient is there, before anything of the state changes; `pace` is what the rate is
+        multiplied by. Raises TrainingError when
         loss or gradient is not finite: such a state must never be committed to.
         """
         self.model.flat_grad.zero_()
@@ -179,7 +181,8 @@ class InnerOptimizer:
             grad, scale = self.model.flat_grad, self.rule.scale(norm)
             if scale != 1.0:
                 grad.mul_(scale)
-            self.rule.step_all(self.step, self.model.layout.tensors, self.model.flat, self.m, self.v, grad)
+            rate = self.rule.rate(self.step, pace)
+            self.rule.step_all(self.step, rate, self.model.layout.tensors, self.model.flat, self.m, self.v, grad)
         return float(loss.detach())
 
 

@@ -81,7 +81,8 @@ def replay_segment(
     optimizer.load(begun)
     before = begun.step - steps.start
     for step in steps:
-        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, before, step))
+        pace = optimizer.config.training.pace(plan.round, step)
+        optimizer.advance(batch_of(optimizer.config, corpus, plan, index, before, step), pace=pace)
     return optimizer.state(begun.residual)
 
 

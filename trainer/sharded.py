@@ -95,12 +95,12 @@ class ShardedOptimizer:
             self._order(_LOAD, state.step)
             self._load(state)
 
-    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; the mean loss before it, in nats per token."""
         settle()
         with _together():
-            self._order(_ADVANCE, 0)
-            loss, norm = self._advance(torch.from_numpy(np.ascontiguousarray(batch)))
+            self._order(_ADVANCE, int(np.float64(pace).view(np.int64)))
+            loss, norm = self._advance(torch.from_numpy(np.ascontiguousarray(batch)), pace)
         if not np.isfinite(norm):
             raise diverged(self._step + 1, norm)
         return loss
@@ -143,7 +143,7 @@ class ShardedOptimizer:
                 self._step = number
                 self._load(None)
             elif what == _ADVANCE:
-                self._advance(None)
+                self._advance(None, float(np.int64(number).view(np.float64)))
             else:
                 self._gather()
 
@@ -168,7 +168,7 @@ class ShardedOptimizer:
                 if self._rank < len(pieces):
                     shard.copy_(pieces[self._rank])
 
-    def _advance(self, batch: Tensor | None) -> tuple[float, float]:
+    def _advance(self, batch: Tensor | None, pace: float) -> tuple[float, float]:
         """(mean loss, gradient norm); the step is taken when the norm is finite, which all ranks see alike."""
         training = self.config.training
         shape = (training.batch, training.seq_len + 1)
@@ -186,21 +186,21 @@ class ShardedOptimizer:
         if np.isfinite(norm):
             self._step += 1
             with torch.no_grad():
-                self._apply(gradients, norm)
+                self._apply(gradients, norm, self._rule.rate(self._step, pace))
         for _, parameter in self._parameters():
             parameter.grad = None
         return float(sums[0]) / self._mesh.size(), norm
 
-    def _apply(self, gradients: list[Tensor], norm: float) -> None:
+    def _apply(self, gradients: list[Tensor], norm: float, rate: float) -> None:
         rule, scale = self._rule, self._rule.scale(norm)
         for entry, w, m, v, grad in zip(
             self._layout.tensors, self._shards, self._m, self._v, gradients, strict=True
         ):
             grad.mul_(scale)
             if rule.muon is not None and turns(entry):
-                rule.muon.apply(entry, rule.rate(self._step), w, m, grad, partial(self._orthogonal, rule.muon, entry))
+                rule.muon.apply(entry, rate, w, m, grad, partial(self._orthogonal, rule.muon, entry))
             else:
-                rule.apply(self._step, [w], [m], [v], [grad], decays=len(entry.shape) > 1)
+                rule.apply(self._step, rate, [w], [m], [v], [grad], decays=len(entry.shape) > 1)
 
     def _orthogonal(self, muon: Muon, entry: TensorSpec, shard: Tensor) -> Tensor:
         """This rank's rows of what Muon makes of the whole matrix, which every rank gathers."""

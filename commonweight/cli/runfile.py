@@ -93,10 +93,12 @@ data = {manifest_cid = "", manifest_sha256 = ""}   # `commonweight data prepare 
 # trace_every = 5             # steps between states that can be replayed
 # dtype = "float32"           # or "bfloat16"
 # min_members = 2             # with fewer a round makes no checkpoint
+# (max_rounds = 1000 ends training after as many rounds; without it, the last epoch does)
 # [config.training.inner]
 # optimizer = "muon"          # or "adamw", "sgd"
 # lr = "3e-3"
-# warmup = 20
+# warmup = 20                 # steps over which a member's rate rises
+# cooldown = 0                # rounds before max_rounds is reached over which it falls, linearly, to a hundredth
 # [config.training.outer]
 # lr = "1.0"
 # momentum = "0.4"

@@ -101,13 +101,13 @@ class Skipping(InnerOptimizer):
 
     every = 2
 
-    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One step, or none."""
         if self.step % self.every == self.every - 1:
             settle()
             self.step += 1
             return 0.0
-        return super().advance(batch, settle)
+        return super().advance(batch, settle, pace)
 
 
 class SkippingFifth(Skipping):
@@ -129,9 +129,9 @@ class OtherBatch(InnerOptimizer):
         """The batch that is trained on instead."""
         raise NotImplementedError
 
-    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """A step on the other batch."""
-        return super().advance(self.other(batch), settle)
+        return super().advance(self.other(batch), settle, pace)
 
 
 class OneBatchAgain(OtherBatch):
@@ -180,15 +180,16 @@ class HalfAtTwiceTheRate(Skipping):
 class UsedTwice(InnerOptimizer):
     """Every gradient is used for two steps: half of the passes are saved, and no step is left out."""
 
-    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once) -> float:
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """A step on a new gradient, or on that of the step before."""
         if self.step % 2 == 0:
-            return super().advance(batch, settle)
+            return super().advance(batch, settle, pace)
         settle()
         self.step += 1
         with torch.no_grad():
             model = self.model
-            self.rule.step_all(self.step, model.layout.tensors, model.flat, self.m, self.v, model.flat_grad)
+            rate = self.rule.rate(self.step, pace)
+            self.rule.step_all(self.step, rate, model.layout.tensors, model.flat, self.m, self.v, model.flat_grad)
         return 0.0
 
 

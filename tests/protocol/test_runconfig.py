@@ -87,6 +87,14 @@ def test_what_is_not_kept_cannot_be_carried() -> None:
     assert RunConfig.parse({**MINIMAL, "training": {"carry_residual": True}}).training.carry_residual
 
 
+def test_a_cooldown_is_that_of_a_run_that_ends() -> None:
+    inner = {"cooldown": 3}
+    for training in ({"inner": inner}, {"inner": inner, "max_rounds": 2}):
+        with pytest.raises(ConfigError, match="cooldown is longer than the run"):
+            RunConfig.parse({**MINIMAL, "training": training})
+    assert RunConfig.parse({**MINIMAL, "training": {"inner": inner, "max_rounds": 3}}).training.inner.cooldown == 3
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -26,7 +26,8 @@ from trainer.settings import is_follower
 
 def member(data: Path, folder: Path, optimizer_name: str) -> dict[str, object]:
     corpus = Corpus.open(data)
-    config = tiny_config(corpus.manifest.sha256, inner={"optimizer": optimizer_name})
+    inner = {"optimizer": optimizer_name, "cooldown": 3}
+    config = tiny_config(corpus.manifest.sha256, inner=inner, max_rounds=3)
     plan = make_plan(config, "0x" + "0b" * 32, members=2)
     journal, base = Journal(folder), genesis_checkpoint(config).weights
     round_ = journal.open_round(sign_body(plan, KEYS[-1], Domain(31337, "0x" + "0c" * 20)))
@@ -61,11 +62,11 @@ def main() -> None:
         if word == "die":
             honest, taken = sharded.ShardedOptimizer._advance, []
 
-            def advance(self, batch):
+            def advance(self, batch, pace):
                 taken.append(1)
                 if len(taken) == 4:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return honest(self, batch)
+                return honest(self, batch, pace)
 
             sharded.ShardedOptimizer._advance = advance  # type: ignore[method-assign]
         sharded.follow()
