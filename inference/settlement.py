@@ -87,8 +87,7 @@ class Settler:
                 return self._settle_in_turn(accounts)
             urgent = [a for a in accounts if self._leaving(a)]
             done = self._settle(urgent)
-            answered = {a.facts.channel_id: a.facts.withdrawal_at for a in urgent if not self._rests(a)}
-            self._answered.update(answered)
+            self._answered.update({a.facts.channel_id: a.facts.withdrawal_at for a in urgent if not self._rests(a)})
             return done
 
     def _look(self) -> None:

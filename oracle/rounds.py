@@ -18,7 +18,8 @@ from commonweight.protocol.structure import Previous
 from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
-_CACHED, _TIPS = 4096, 16
+_CACHED, _TIPS = 16 << 20, 16
+"""Bytes of signed documents that are held parsed, which take five times as much again; and how many lineups are held."""
 _DIFFERS, _LINEUP = "differs/", "lineup"
 
 
@@ -75,7 +76,8 @@ class Rounds:
     def __init__(self, db: Database, *coordinators: str) -> None:
         """`coordinators` (lower case), oldest first; the last is in charge. Those known from before need no name."""
         self._db = db
-        self._cache: OrderedDict[tuple[bytes, str], object] = OrderedDict()
+        self._cache: OrderedDict[tuple[bytes, str], tuple[object, int]] = OrderedDict()
+        self._cached = 0
         self._lines: dict[str, dict[int, str]] = {}
         self._lineups: OrderedDict[str, Lineup] = OrderedDict()
         if (kept_lineup := db.get_meta(_LINEUP)) is not None:
@@ -179,13 +181,14 @@ class Rounds:
             return known
         signed = Signed.from_bytes(row.signed)
         doc = Doc(kind.from_body(signed.body), signed, row.signer, row.received_ms)
-        self._cache[key] = doc
-        if len(self._cache) > _CACHED:
-            self._cache.popitem(last=False)
+        self._cached += len(row.signed) - self._cache.pop(key, (None, 0))[1]
+        self._cache[key] = doc, len(row.signed)
+        while self._cached > _CACHED:
+            self._cached -= self._cache.popitem(last=False)[1][1]
         return doc
 
     def _known(self, kind: type[B], key: tuple[bytes, str]) -> Doc[B] | None:
-        known = self._cache.get(key)
+        known, _ = self._cache.get(key, (None, 0))
         if isinstance(known, Doc) and isinstance(known.body, kind):
             self._cache.move_to_end(key)
             return known
