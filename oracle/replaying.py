@@ -8,29 +8,23 @@ against its commitment before it is used, and kept until the draw is done.
 import asyncio
 from dataclasses import replace
 
-from commonweight.errors import CommonweightError, FormatError, PeerError, PeerRefused
-from commonweight.exact.trace import State
-from commonweight.net import Reply
-from commonweight.protocol import merkle
-from commonweight.protocol.canonical import JsonObject
+from commonweight.errors import CommonweightError, FormatError, PeerError
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.evidence_check import Seed, draws_of
-from commonweight.protocol.fields import Fields, digest_bytes, hex32
-from commonweight.protocol.records import Commitment, Plan, Segment, StateDigests, Verdict
-from commonweight.protocol.trace import final_leaf
-from oracle.blobs import Blobs
+from commonweight.protocol.fields import digest_bytes, hex32
+from commonweight.protocol.records import Commitment, Plan, Segment, Verdict
 from oracle.db import Draw, Shown
 from oracle.desk import Desk
 from oracle.logs import logger
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 from oracle.standings import Standings
+from oracle.states import States
 from oracle.verdicts import fitting, kept_seed, seed_key
 from oracle.watch import View
 from oracle.worker import ReplayResult, Worker, WorkerError
 
 _TAKE_OVER_MS = 20_000
-_STATE_SLACK = 1 << 20
 _ROOT_WAIT_MS = 10_000
 _SWEEP_MS = 60_000
 _ANEW_MS = 10_000
@@ -46,7 +40,7 @@ class Replaying:
         self._seat = desk.seat
         self._worker = worker
         self._standings = standings
-        self._states = Blobs(desk.seat.folder("states"))
+        self._states = States(desk)
         self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
         self._passed: dict[tuple[int, int, int], int] = {}  # others' draws, and of how many verdicts most pass them
         self._again_ms = self._sweep_ms = self._anew_ms = 0
@@ -163,9 +157,9 @@ class Replaying:
         if now_ms < self._sweep_ms or not all(task.done() for task in self._fetching.values()):
             return
         self._sweep_ms = now_ms + _SWEEP_MS
-        wanted = {(draw.round, draw.member, draw.segment) for draw in self._seat.db.open_draws("wanted")}
+        wanted = {(draw.round, draw.member, draw.segment): draw for draw in self._seat.db.open_draws("wanted")}
         self._fetching = {key: task for key, task in self._fetching.items() if key in wanted}
-        self._states.keep_only(self._seat.db.all_shown())
+        self._states.keep_only(self._seat.db.all_shown(), wanted.values())
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
@@ -183,14 +177,19 @@ class Replaying:
         commitment = self._commitment(draw)
         if commitment is None:
             return "the commitment is not known"
-        until = self._seat.clock() + self._seat.config.verification.state_wait_ms / 1000
+        plan = self._desk.rounds.plan(draw.round)
+        assert plan is not None
+        with self._states.fetching(draw):
+            return await self._fetch_until(draw, commitment.body, plan.body)
+
+    async def _fetch_until(self, draw: Draw, commitment: Commitment, plan: Plan) -> str:
+        """The same while there is time, whatever the member says first."""
+        until = self._until()
         why, had = "no answer in time", dict[int, str]()
         while (left := until - self._seat.clock()) > 0:
             try:
-                self._seat.db.set_shown(draw, await self._show(draw, commitment.body, left, had))
+                self._seat.db.set_shown(draw, await self._show(draw, commitment, plan, until, had))
                 return ""
-            except PeerRefused as refused:
-                why = str(refused)
             except PeerError as silent:
                 why = str(silent)
             except FormatError as forged:
@@ -198,7 +197,13 @@ class Replaying:
             await asyncio.sleep(min(0.5, max(0.0, left)))
         return why
 
-    async def _show(self, draw: Draw, commitment: Commitment, left_s: float, had: dict[int, str]) -> Shown:
+    def _until(self) -> float:
+        """When the wait for states that are asked for now is over."""
+        return self._seat.clock() + self._seat.config.verification.state_wait_ms / 1000
+
+    async def _show(
+        self, draw: Draw, commitment: Commitment, plan: Plan, until: float, had: dict[int, str]
+    ) -> Shown:  # fmt: skip
         """The state at the start of the segment, and the leaf at its end; `had` are states that came before, by leaf.
 
         The claimed state at the end is fetched too unless this member's last replay was exact: then an equal leaf will
@@ -208,19 +213,12 @@ class Replaying:
 
         async def state(leaf: int) -> str:
             if leaf not in had or not self._states.path(had[leaf]).exists():
-                had[leaf] = await self._state(draw, commitment, leaf, left_s)
+                had[leaf] = await self._states.state(draw, commitment, plan, leaf, until)
             return had[leaf]
 
         start = await state(draw.segment)
         claimed = "" if self._exact_before(draw) else await state(draw.segment + 1)
-        if draw.segment + 2 == commitment.trace.leaves:
-            parts = [part.digest for part in commitment.parts]
-            leaf = final_leaf(commitment.trace.last, parts, commitment.trace.new_residual)
-        else:
-            reply = await self._ask(draw, draw.segment + 1, arrays=False, left_s=left_s)
-            f = Fields({**reply.params}, "state")
-            leaf = f.child("digests", StateDigests.read).leaf()
-            _require_leaf(commitment, draw.segment + 1, leaf, f.digests("proof", 0, 32))
+        _, leaf = await self._states.leaf(draw, commitment, draw.segment + 1, until)
         first = await state(0) if self._takes_base_in(draw, commitment) else ""
         return Shown(hex32(leaf), start, claimed, first)
 
@@ -240,26 +238,6 @@ class Replaying:
         found = (Verdict.from_body(Signed.from_bytes(row.signed).body) for row in kept)
         last = next((verdict for verdict in found if verdict.check == "replay"), None)
         return last is not None and last.exact
-
-    async def _state(self, draw: Draw, commitment: Commitment, leaf: int, left_s: float) -> str:
-        """Fetch one state, check it against the trace, keep it; returns the digest of its file."""
-        reply = await self._ask(draw, leaf, arrays=True, left_s=left_s)
-        proof = Fields({**reply.params}, "state").digests("proof", 0, 32)
-        await in_thread(lambda: check_state(commitment, leaf, reply.body, proof, self._seat.numel))
-        return await in_thread(lambda: self._states.put(reply.body))
-
-    async def _ask(self, draw: Draw, leaf: int, *, arrays: bool, left_s: float) -> Reply:
-        """Ask the member for a leaf. Raises PeerError."""
-        member = self._seat.db.members().get(draw.member)
-        provider = self._desk.view.provider(draw.member)
-        if provider is None:
-            raise PeerRefused("unknown-member", f"Provider {draw.member} is not registered")
-        address = member.peer if member is not None else provider.peer
-        params: JsonObject = {"round": draw.round, "leaf": leaf, "arrays": arrays}
-        return await self._desk.dialer.call(
-            address, provider.signing_key, "state", params, timeout_s=left_s,
-            max_reply=16 * self._seat.numel + _STATE_SLACK,
-        )  # fmt: skip
 
     # --- replaying ---------------------------------------------------------------------------------------------------
 
@@ -333,7 +311,7 @@ class Replaying:
             return self._verdict(draw, commitment, plan, outcome, None, trouble)
         result = await self._replay(draw, commitment, plan, shown)
         if not shown.claimed and not (result.passed and result.leaf == shown.leaf):
-            claimed = await self._claimed_end(draw, commitment.body)
+            claimed = await self._claimed_end(draw, commitment.body, plan.body)
             if not claimed:
                 return self._verdict(draw, commitment, plan, "unavailable", None, "the state at the end was not shown")
             shown = replace(shown, claimed=claimed)
@@ -357,11 +335,11 @@ class Replaying:
         self._desk.metrics.replay_seconds.inc(max(0.0, self._seat.clock() - began))
         return result
 
-    async def _claimed_end(self, draw: Draw, commitment: Commitment) -> str:
+    async def _claimed_end(self, draw: Draw, commitment: Commitment, plan: Plan) -> str:
         """The state at the end of a segment whose replay led elsewhere; "" when the member does not show it in time."""
-        wait_s = self._seat.config.verification.state_wait_ms / 1000
         try:
-            return await self._state(draw, commitment, draw.segment + 1, wait_s)
+            with self._states.fetching(draw):
+                return await self._states.state(draw, commitment, plan, draw.segment + 1, self._until())
         except (PeerError, FormatError) as problem:
             self._log.info("the claimed state cannot be had", member=draw.member, error=str(problem))
             return ""
@@ -398,18 +376,3 @@ class Replaying:
         anchored = self._desk.rounds.anchored(draw.round, self._desk.rounds.finalized_roots(draw.round))
         own = [c for _, c in sorted(anchored.items()) if c.body.index == draw.member]
         return own[-1] if own else None
-
-
-def check_state(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str, ...], numel: int) -> State:
-    """A state as a member shows it; FormatError unless it is the one at this leaf of the committed trace."""
-    state, trace = State.from_bytes(data, numel), commitment.trace
-    last = leaf == trace.leaves - 1
-    parts = [part.digest for part in commitment.parts]
-    bound = final_leaf(state.digests, parts, trace.new_residual) if last else state.digests.leaf()
-    _require_leaf(commitment, leaf, bound, proof)
-    return state
-
-
-def _require_leaf(commitment: Commitment, leaf: int, data: bytes, proof: tuple[str, ...]) -> None:
-    trace = commitment.trace
-    merkle.require(digest_bytes(trace.root), data, leaf, trace.leaves, [digest_bytes(p) for p in proof])

@@ -10,10 +10,12 @@ that a power failure has damaged no longer has its name and counts as lost.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,14 +27,15 @@ import numpy as np
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32, array_digest, as_f32, from_bytes
-from commonweight.exact.trace import State, TraceBuilder
+from commonweight.exact.trace import ARRAYS, State, TraceBuilder
 from commonweight.protocol.canonical import JsonObject, dumps, loads_object
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES, Trace
 
-_AT_ONCE = 8
+_log = logging.getLogger("commonweight.trainer")
+_AT_ONCE, _AGAIN = 8, 4
 GONE = ".gone-"
 """How the names of folders begin that are being deleted."""
 
@@ -113,6 +116,22 @@ class Arrays:
             path.unlink()
             raise TrainingError(f"The array {digest} is damaged", "the disk holds other bytes under its name")
         return from_bytes(raw)
+
+    def piece(self, digest: str, start: int, most: int) -> bytes | None:
+        """Up to `most` bytes of an array from byte `start` on; None when it is not here or, as its beginning tells,
+        damaged.
+        """
+        if start == 0:
+            try:
+                return _bytes_of(self.get(digest), 0, most)
+            except TrainingError:
+                return None
+        try:
+            with self._path(digest).open("rb") as stream:
+                stream.seek(start)
+                return stream.read(most)
+        except FileNotFoundError:
+            return None
 
     def sync(self, digests: set[str]) -> None:
         """Bring these arrays to the disk."""
@@ -264,6 +283,10 @@ class Journal:
         self.rounds_folder = folder / "rounds"
         self.rounds_folder.mkdir(parents=True, exist_ok=True)
         self.arrays = Arrays(folder / "arrays")
+        self._again = Arrays(folder / "again")  # of states that were computed again and are asked for in pieces
+        self._again.keep_only(set())
+        self._asked: deque[StateDigests] = deque(maxlen=_AGAIN)
+        self._asking = threading.Lock()
         self.recompute: Callable[[RoundFolder, int], State] | None = None
         self.unbound: TraceBuilder | None = None
         self.storing = threading.Lock()
@@ -423,6 +446,34 @@ class Journal:
                 raise
             return self.recompute(folder, leaf)
 
+    def piece(self, folder: RoundFolder, leaf: int, name: str, start: int, most: int) -> bytes:
+        """Up to `most` bytes, from byte `start` on, of the array `name` of the state at a leaf of a round.
+
+        TrainingError as for `state`.
+        """
+        trace = folder.trace
+        if trace is not None and 0 <= leaf < len(trace.states):
+            digest: str = getattr(trace.states[leaf], name)
+            for arrays in (self.arrays, self._again):
+                if (found := arrays.piece(digest, start, most)) is not None:
+                    return found
+        state = self.state(folder, leaf)
+        self._keep_again(state)
+        return _bytes_of(getattr(state, name), start, most)
+
+    def _keep_again(self, state: State) -> None:
+        """Keep a state that was computed again for its other pieces, in place of the one that was so longest ago."""
+        digests = state.digests
+        with self._asking:
+            if digests not in self._asked:
+                self._asked.append(digests)
+            self._again.keep_only(set().union(*map(_arrays, self._asked)))
+            try:
+                for name in ARRAYS:
+                    self._again.put(getattr(state, name), getattr(digests, name))
+            except OSError as error:  # each piece costs the steps again, then
+                _log.warning("a state that was computed again cannot be kept: %s", error)
+
     def drop_state(self, trace: TraceBuilder, leaf: int) -> None:
         """Delete the arrays of a leaf that no other state of its trace and not the position names."""
         named = {digest for at, other in enumerate(trace.states) if at != leaf for digest in _arrays(other)}
@@ -437,6 +488,10 @@ class Journal:
             state.step, put(state.weights, known.get("weights")), put(state.m, known.get("m")),
             put(state.v, known.get("v")), put(state.residual, known.get("residual")),
         )  # fmt: skip
+
+
+def _bytes_of(array: F32, start: int, most: int) -> bytes:
+    return as_f32(array).astype("<f4", copy=False).data.cast("B")[start : start + most].tobytes()
 
 
 @cache

@@ -1,9 +1,9 @@
 """A member among its peers: what it serves to members and signers, and its calls to other members.
 
-Served: `part` and `result` (the all-reduce), `state` (a trace state, to signers who replay; to nobody where the run
-trains on private shards), `payload` (an own part, to
-signers and members, once payloads may leave), `block` (content of checkpoints, by CID), `offence` (evidence against a
-record). Callers are known by their registered key; sizes and numbers are bounded before anything is read.
+Served: `part` and `result` (the all-reduce), `state` and `array` (a trace state, and pieces of its arrays, to signers
+who replay; to nobody where the run trains on private shards), `payload` (an own part, to signers and members, once
+payloads may leave), `block` (content of checkpoints, by CID), `offence` (evidence against a record). Callers are known
+by their registered key; sizes and numbers are bounded before anything is read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from commonweight.errors import ContentUnavailable, PeerError, PeerRefused, PeerUnreachable
 from commonweight.exact.codecs import encoded_size
+from commonweight.exact.trace import ARRAYS, TraceBuilder
 from commonweight.net import (
     Caller,
     Dialer,
@@ -37,6 +38,7 @@ from commonweight.protocol.fields import Fields, hex32
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Commitment
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.protocol.trace import STATE_PIECE
 from commonweight.quantities import when
 from commonweight.store.base import MAX_BLOCK_BYTES
 from commonweight.store.cid import Cid, parse_cid
@@ -178,6 +180,7 @@ class PeerServer:
         self._own_part = own_part
         self._accuse = accuse
         self._private = config.private
+        self._array_bytes = 4 * config.model.parameters()
         self._exchanges: dict[int, Exchange] = {}
         self.state_asked_s = -math.inf
         part_bytes = encoded_size(config.model.parameters(), config.training.codec, config.training.block)
@@ -188,6 +191,7 @@ class PeerServer:
             "part": Method(self._part, part_bytes, ends_itself=True),  # with the exchange, which may take long
             "result": Method(self._result, ends_itself=True),
             "state": Method(self._state),
+            "array": Method(self._array),
             "payload": Method(self._payload),
             "block": Method(self._block),
             "offence": Method(self._offence, BODY_LIMIT),
@@ -255,34 +259,48 @@ class PeerServer:
     # --- what signers ask --------------------------------------------------------------------------------------------
 
     async def _state(self, request: Request) -> Reply:
+        f = self._drawn(request)
+        round_, leaf = f.integer("round", 1), f.integer("leaf")
+        f.done()
+        return await asyncio.to_thread(self._state_of, round_, leaf)
+
+    async def _array(self, request: Request) -> Reply:
+        f = self._drawn(request)
+        round_, leaf, name = f.integer("round", 1), f.integer("leaf"), f.choice("array", ARRAYS)
+        start = f.integer("from", 0, self._array_bytes - 1)
+        f.done()
+        return Reply({}, await asyncio.to_thread(self._piece_of, round_, leaf, name, start))
+
+    def _drawn(self, request: Request) -> Fields:
+        """What a signer asks of a state that it has drawn."""
         self._signers_only(request)
         if self._private:
             why = "it was made of shards that do not leave this member"
             raise PeerRefused("private", "The states of a run on private shards are shown to nobody", why)
-        f = Fields(request.params, "state")
-        round_, leaf = f.integer("round", 1), f.integer("leaf")
-        arrays = f.boolean("arrays") if "arrays" in request.params else True
-        f.done()
         self.state_asked_s = asyncio.get_running_loop().time()
-        return await asyncio.to_thread(self._state_of, round_, leaf, arrays)
+        return Fields(request.params, request.method)
 
-    def _state_of(self, round_: int, leaf: int, arrays: bool) -> Reply:
-        folder = self._committed(round_)
-        trace, signed = folder.trace, folder.commitment
-        if trace is None or signed is None or leaf >= len(trace.states):
-            raise PeerRefused("no-such-state", f"There is no leaf {leaf} of round {folder.body.round} here")
+    def _state_of(self, round_: int, leaf: int) -> Reply:
+        folder, trace = self._traced(round_, leaf)
+        signed = folder.commitment
+        assert signed is not None
         commitment = Commitment.from_body(signed.body)
         trace.finish([part.digest for part in commitment.parts], commitment.trace.new_residual)
-        digests = trace.states[leaf]
-        return Reply(
-            {
-                "digests": digests.to_json(),
-                "proof": list(trace.proof(leaf)),
-                "leaf": hex32(trace.leaves()[leaf]),
-                "leaves": len(trace.states),
-            },
-            self._journal.state(folder, leaf).to_bytes() if arrays else b"",
-        )
+        return Reply({
+            "digests": trace.states[leaf].to_json(), "proof": list(trace.proof(leaf)),
+            "leaf": hex32(trace.leaves()[leaf]), "leaves": len(trace.states),
+        })  # fmt: skip
+
+    def _piece_of(self, round_: int, leaf: int, name: str, start: int) -> bytes:
+        folder, _ = self._traced(round_, leaf)
+        return self._journal.piece(folder, leaf, name, start, STATE_PIECE)
+
+    def _traced(self, round_: int, leaf: int) -> tuple[RoundFolder, TraceBuilder]:
+        folder = self._committed(round_)
+        trace = folder.trace
+        if trace is None or leaf >= len(trace.states):
+            raise PeerRefused("no-such-state", f"There is no leaf {leaf} of round {folder.body.round} here")
+        return folder, trace
 
     async def _payload(self, request: Request) -> Reply:
         f = Fields(request.params, "payload")

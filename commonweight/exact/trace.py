@@ -12,9 +12,10 @@ from commonweight.protocol.fields import hex32
 from commonweight.protocol.safetensors import Tensor, read, write
 from commonweight.protocol.trace import StateDigests, Trace, final_leaf
 
-__all__ = ["State", "TraceBuilder", "state_digests"]
+__all__ = ["ARRAYS", "State", "TraceBuilder", "state_digests"]
 
-_ARRAYS = ("weights", "m", "v", "residual")
+ARRAYS = ("weights", "m", "v", "residual")
+"""The names of a state's arrays, in the order of its digests."""
 
 
 def state_digests(step: int, weights: F32, m: F32, v: F32, residual: F32) -> StateDigests:
@@ -44,7 +45,7 @@ class State:
 
     def to_bytes(self) -> bytes:
         """The safetensors file that a member delivers: F32 tensors weights, m, v, residual and I64 step."""
-        tensors = {name: Tensor("F32", (self.weights.size,), to_bytes(getattr(self, name))) for name in _ARRAYS}
+        tensors = {name: Tensor("F32", (self.weights.size,), to_bytes(getattr(self, name))) for name in ARRAYS}
         tensors["step"] = Tensor("I64", (), self.step.to_bytes(8, "little", signed=True))
         return write(tensors)
 
@@ -52,10 +53,10 @@ class State:
     def from_bytes(cls, data: bytes, numel: int) -> "State":
         """Reads what `to_bytes` writes, for a vector of `numel` elements; FormatError or PayloadError otherwise."""
         tensors = read(data)
-        expected = dict.fromkeys(_ARRAYS, ("F32", (numel,))) | {"step": ("I64", ())}
+        expected = dict.fromkeys(ARRAYS, ("F32", (numel,))) | {"step": ("I64", ())}
         if {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()} != expected:
             raise FormatError("This is not a training state of this model", "names, shapes or types differ")
-        arrays = {name: from_bytes(tensors[name].data) for name in _ARRAYS}
+        arrays = {name: from_bytes(tensors[name].data) for name in ARRAYS}
         for name, array in arrays.items():
             require_finite(array, name)
         step = int.from_bytes(tensors["step"].data, "little", signed=True)

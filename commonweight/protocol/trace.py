@@ -15,11 +15,16 @@ from commonweight.protocol import merkle
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.fields import Fields, digest_bytes
 
-__all__ = ["FINAL_TAG", "STATE_TAG", "StateDigests", "Trace", "final_leaf", "leaf_count", "leaf_steps", "zero_state"]
+__all__ = [
+    "FINAL_TAG", "STATE_PIECE", "STATE_TAG", "StateDigests", "Trace", "final_leaf", "leaf_count", "leaf_steps",
+    "zero_state",
+]  # fmt: skip
 
 STATE_TAG = b"commonweight.state.v1"
 FINAL_TAG = b"commonweight.final.v1"
 MAX_LEAVES = 2**17
+STATE_PIECE = 8 << 20
+"""Bytes of an array that a member sends at one time; the last piece of it is shorter."""
 
 
 @dataclass(frozen=True)

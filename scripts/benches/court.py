@@ -1,6 +1,6 @@
 """Judging a deed as a signer does: structure first, then the drawn segment by what the member shows.
 
-The checks are the oracle's own (`oracle.replaying.check_state`, `trainer.replay`), in this process. Where a signer asks
+The checks are the oracle's own (`oracle.states.require_leaf`, `trainer.replay`), in this process. Where a signer asks
 a member over the network, the deed's states are taken as its answer.
 """
 
@@ -16,13 +16,14 @@ from commonweight.errors import FormatError, RuleBroken
 from commonweight.exact.arrays import array_digest
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import check_part
+from commonweight.exact.trace import State
 from commonweight.protocol.canonical import Json, JsonObject, dumps
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.safetensors import Tensor, write
 from commonweight.protocol.structure import check_commitment, check_trace
 from commonweight.protocol.trace import leaf_count
-from oracle.replaying import check_state
+from oracle.states import require_leaf
 from trainer.replay import Worker
 
 
@@ -70,7 +71,8 @@ class Court:
             return Finding("unavailable", "a state was not shown")
         try:
             for leaf, data in zip((segment, segment + 1), shown, strict=True):
-                check_state(deed.commitment, leaf, data or b"", deed.proofs[leaf], round_.base.size)
+                state = State.from_bytes(data or b"", round_.base.size)
+                require_leaf(deed.commitment, leaf, state.digests, deed.proofs[leaf])
         except FormatError as forged:
             return Finding("fail", f"forged: {forged}")
         answer = self._worker.answer(self._request(round_, deed, segment, shown))

@@ -24,7 +24,8 @@ POINTS: tuple[str, ...] = tuple(
         # the cycle: watch, collect, verify, agree, submit
         "oracle.service:Service.watch", "oracle.watch:Watcher.apply", "oracle.collect:Collecting._page",
         "oracle.collect:Collecting.anchor_own", "oracle.intake:Intake.accept", "oracle.replaying:Replaying.draw",
-        "oracle.replaying:Replaying._show", "oracle.replaying:Replaying._replay", "oracle.replaying:Replaying._sign",
+        "oracle.replaying:Replaying._show", "oracle.states:States.state", "oracle.replaying:Replaying._replay",
+        "oracle.replaying:Replaying._sign",
         "oracle.recount:Recount._recompute", "oracle.recount:Recount._settle", "oracle.evaluating:Evaluating._measure",
         "oracle.agree:Agreement.propose", "oracle.agree:Agreement._fresh", "oracle.agree:Agreement.vote",
         "oracle.agree:Agreement._sign", "oracle.submit:Submitting.report", "oracle.submit:Submitting.perform",
@@ -39,6 +40,7 @@ POINTS: tuple[str, ...] = tuple(
         # what members ask for
         "oracle.api:Api.commit", "oracle.api:Api.payload", "oracle.api:Api.result", "oracle.payloads:Payloads.take",
         # disk and chain
+        "oracle.keeping:Keeping._keep", "oracle.db:Database.add_pins", "oracle.rounds:Rounds.lineup",
         "oracle.blobs:Blobs.put", "commonweight.store.folder:FolderStore._write", "oracle.checkpoints:Checkpoints.make",
         "commonweight.chain.sending:Sender._submit", "commonweight.chain.sending:Sender._wait",
     )

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from commonweight.errors import PeerRefused
-from commonweight.exact.trace import TraceBuilder
+from commonweight.exact.arrays import to_bytes
+from commonweight.exact.trace import ARRAYS, TraceBuilder
 from commonweight.net import Caller, Identity, Method, Reply, Request, Server
 from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Commitment
+from oracle import states
 from oracle.db import Draw
 from oracle.phases import Finish
 from oracle.replaying import Replaying
@@ -27,38 +29,55 @@ pytestmark = pytest.mark.unit
 
 @dataclass
 class Served:
-    """A member's `state` method; `forge` shows other weights, `silent` nothing, `stumbles` no second state at first,
-    `halts` none after the first.
+    """A member's `state` and `array` methods; `forge` shows other weights, `silent` nothing, `halts` nothing of a
+    second state; `stumbles` refuses so many pieces, every other one that is asked for; `short` sends less than a piece.
     """
 
     crew: Crew
     forge: bool = False
     silent: bool = False
-    stumbles: bool = False
     halts: bool = False
-    asked: list[tuple[int, bool]] = field(default_factory=list)
+    short: bool = False
+    stumbles: int = 0
+    asked: list[int] = field(default_factory=list)
+    sent: list[tuple[int, str, int]] = field(default_factory=list)
+    _refuse: bool = False
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        return {"state": Method(self.state), "array": Method(self.array)}
+
+    def _leaf(self, request: Request) -> int:
+        leaf = int(str(request.params["leaf"]))
+        self.asked.append(leaf)
+        if self.silent or (self.halts and leaf != self.asked[0]):
+            raise PeerRefused("no-such-state", "it is gone")
+        return leaf
 
     async def state(self, request: Request) -> Reply:
-        leaf, arrays = int(str(request.params["leaf"])), request.params["arrays"] is not False
-        self.asked.append((leaf, arrays))
-        if self.silent:
-            raise PeerRefused("no-such-state", "it is gone")
-        if self.halts and len(self.asked) > 1:
-            raise PeerRefused("no-such-state", "it is gone")
-        if self.stumbles and len(self.asked) == 2:
-            raise PeerRefused("too-slow", "The request took too long here")
+        leaf = self._leaf(request)
         assert self.crew.payload is not None
         builder = TraceBuilder(None)
         for state in self.crew.states:
             builder.add(state.digests)
         builder.finish(self.crew.payload.digests, self.crew.payload.new_residual_digest)
-        shown = self.crew.states[leaf]
-        shown = replace(shown, weights=shown.weights + 1) if self.forge else shown
         params: dict[str, Any] = {
             "digests": self.crew.states[leaf].digests.to_json(), "proof": list(builder.proof(leaf)),
             "leaf": hex32(builder.leaves()[leaf]), "leaves": len(self.crew.states),
         }  # fmt: skip
-        return Reply(params, shown.to_bytes() if arrays else b"")
+        return Reply(params)
+
+    async def array(self, request: Request) -> Reply:
+        leaf, name, start = self._leaf(request), str(request.params["array"]), int(str(request.params["from"]))
+        self._refuse = not self._refuse
+        if self.stumbles and self._refuse:
+            self.stumbles -= 1
+            raise PeerRefused("too-slow", "The request took too long here")
+        shown = getattr(self.crew.states[leaf], name)
+        shown = shown + 1 if self.forge and name == "weights" else shown
+        self.sent.append((leaf, name, start))
+        data = to_bytes(shown)[start : start + states.STATE_PIECE]
+        return Reply({}, data[:-1] if self.short else data)
 
 
 class Worker:
@@ -131,7 +150,7 @@ async def staged(office: Office, crew: dict[int, Crew]) -> AsyncIterator[Scene]:
     await play(office, crew)
     for index, member in served.items():
         identity = Identity(member_key(index), RUN, DOMAIN, "member", index)
-        server = Server(identity, {"state": Method(member.state)}, anybody)
+        server = Server(identity, member.methods, anybody)
         host, port = await server.start("127.0.0.1", 0)
         office.seat.db.member_seen(index, f"{host}:{port}", None, office.chain.now_ms)
         servers.append(server)
@@ -163,38 +182,94 @@ async def test_a_root_that_is_explained_late_is_drawn_again(scene: Scene, monkey
     assert scene.office.seat.db.draws(1) == drawn
 
 
-async def test_after_an_exact_replay_the_end_state_is_not_fetched(scene: Scene) -> None:
+async def test_after_an_exact_replay_the_end_state_is_not_fetched(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replaying = scene.replaying(Worker(scene.office))
     scene.office.look()
+    monkeypatch.setattr(replaying, "_start_fetch", lambda _: None)
     await replaying.draw()
     draw = scene.office.seat.db.draws(1)[0]
     commitment = replaying._commitment(draw)
     assert commitment is not None
-    first = await replaying._show(draw, commitment.body, 5.0, {})
+    plan = scene.office.desk.rounds.plan(1)
+    assert plan is not None
+    first = await replaying._show(draw, commitment.body, plan.body, replaying._until(), {})
     assert first.claimed
     verdict = replaying._verdict(
         draw,
         commitment,
-        scene.office.desk.rounds.plan(1),
+        plan,
         "pass",
         ReplayResult(True, True, 0.0, 0.0, "", None),
-        "",  # type: ignore[arg-type]
+        "",
     )
     replaying._sign(draw, verdict)
-    again = await replaying._show(draw, commitment.body, 5.0, {})
+    again = await replaying._show(draw, commitment.body, plan.body, replaying._until(), {})
     assert again == replace(first, claimed="")
-    for task in replaying._fetching.values():
-        task.cancel()
 
 
-async def test_a_state_that_came_is_not_fetched_again_for_one_that_did_not(scene: Scene) -> None:
+async def test_pieces_come_once_though_the_member_refuses_now_and_then(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 4 * scene.office.seat.numel
+    monkeypatch.setattr(states, "STATE_PIECE", size // 2 - 10)
     for served in scene.served.values():
-        served.stumbles = True
+        served.stumbles = 2
     assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
     for served in scene.served.values():
-        whole = [leaf for leaf, arrays in served.asked if arrays]
-        assert whole.count(whole[0]) == 1
-        assert whole.count(whole[1]) == 2, "this one was refused once"
+        assert served.stumbles == 0
+        assert len(set(served.sent)) == len(served.sent)
+        leaf, name, _ = served.sent[0]
+        starts = [start for *at, start in served.sent if at == [leaf, name]]
+        assert starts == [0, size // 2 - 10, size - 20]
+    assert list(scene.office.seat.folder("pieces").iterdir()) == []
+
+
+async def test_what_is_known_does_not_come(scene: Scene) -> None:
+    """A newcomer's first state is the base and zeros, and all states of a round have one residual."""
+    scene.office.look()
+    replaying = scene.replaying(Worker(scene.office))
+    assert await scene.finish(replaying) == [(i, "pass", True) for i in range(3)]
+    for draw in scene.office.seat.db.draws(1):
+        served = scene.served[draw.member]
+        digests = [served.crew.states[leaf].digests for leaf in range(draw.segment, draw.segment + 2)]
+        came = [getattr(served.crew.states[leaf].digests, name) for leaf, name, _ in served.sent]
+        first = served.crew.states[0].digests
+        assert len(set(came)) == len(came)
+        assert set(came) == {getattr(d, name) for d in digests for name in ARRAYS} - {first.weights, first.m}
+
+
+async def test_a_killed_signer_goes_on_with_the_piece_that_is_missing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 4 * scene.office.seat.numel
+    monkeypatch.setattr(states, "STATE_PIECE", size // 2)
+    replaying = scene.replaying(Worker(scene.office))
+    scene.office.look()
+    monkeypatch.setattr(replaying, "_start_fetch", lambda _: None)
+    await replaying.draw()
+    draw = scene.office.seat.db.draws(1)[0]
+    commitment, plan = replaying._commitment(draw), scene.office.desk.rounds.plan(1)
+    assert commitment is not None
+    assert plan is not None
+    served = scene.served[draw.member]
+    served._refuse, served.stumbles = True, 9
+    with pytest.raises(PeerRefused):
+        await replaying._states.state(draw, commitment.body, plan.body, draw.segment + 1, replaying._until())
+    leaf, name, _ = served.sent[0]
+    assert served.sent == [(leaf, name, 0)]
+    served.stumbles = 0
+    scene.office.crash()
+    assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
+    assert [start for *at, start in served.sent if at == [leaf, name]] == [0, size // 2]
+
+
+async def test_a_piece_of_another_length_is_a_forgery(scene: Scene) -> None:
+    scene.served[1].short = True
+    assert await scene.finish(scene.replaying(Worker(scene.office))) == [
+        (0, "pass", True), (1, "fail", False), (2, "pass", True),
+    ]  # fmt: skip
 
 
 async def test_another_machine_passes_within_the_tolerance_by_its_claimed_state(scene: Scene) -> None:

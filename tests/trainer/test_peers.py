@@ -19,8 +19,9 @@ from commonweight.errors import (
     PeerRefused,
     PeerUnreachable,
 )
+from commonweight.exact.arrays import F32, from_bytes
 from commonweight.exact.payload import check_part
-from commonweight.exact.trace import State
+from commonweight.exact.trace import ARRAYS, State
 from commonweight.net import (
     DEFAULT_MAX_REPLY,
     Caller,
@@ -37,16 +38,17 @@ from commonweight.net import (
 from commonweight.protocol import merkle
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed
-from commonweight.protocol.fields import digest_bytes
+from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.keys import address_of
 from commonweight.protocol.offences import Offence
 from commonweight.protocol.parts import part_range
-from commonweight.protocol.records import PartMessage, sign_body
+from commonweight.protocol.records import PartMessage, StateDigests, sign_body
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import KEYS
 from tests.trainer.exchange_rig import Rig
 from tests.trainer.test_round import Bench
+from trainer import peers
 from trainer.checkpoint import Checkpoints, PeerBlocks
 from trainer.data import Corpus
 from trainer.peers import PeerBook, PeerServer, largest_reply, told_at
@@ -136,11 +138,28 @@ def serving(config: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -
     return Serving(Bench(config, corpus, tmp_path / "member", domain), tmp_path, domain)
 
 
-async def test_signers_get_any_trace_state_with_its_proof(serving: Serving) -> None:
+def step_of(reply: Reply) -> int:
+    return Fields({**reply.params}, "state").child("digests", StateDigests.read).step
+
+
+async def array_of(peer: Peer, leaf: int, name: str, size: int) -> F32:
+    """All pieces of an array, the last one shorter."""
+    pieces, start = [], 0
+    while start < size:
+        reply = await peer.call("array", {"round": 1, "leaf": leaf, "array": name, "from": start})
+        pieces.append(reply.body)
+        start += max(1, len(reply.body))
+    assert [len(piece) for piece in pieces[:-1]] == [peers.STATE_PIECE] * (len(pieces) - 1)
+    return from_bytes(b"".join(pieces))
+
+
+async def test_signers_get_any_trace_state_with_its_proof(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "STATE_PIECE", 1000)
     async with serving, serving.open(SIGNER, "signer") as peer:
         for leaf in range(4):
-            reply = await peer.call("state", {"round": 1, "leaf": leaf})
-            state = State.from_bytes(reply.body, serving.bench.base.size)
+            reply = await peer.call("state", {"round": 1, "leaf": leaf}, max_reply=0)
+            arrays = {name: await array_of(peer, leaf, name, 4 * serving.bench.base.size) for name in ARRAYS}
+            state = State(step_of(reply), **arrays)
             assert state.digests.to_json() == reply.params["digests"]
             proof = [digest_bytes(str(node)) for node in reply.params["proof"]]  # type: ignore[union-attr]
             data = digest_bytes(str(reply.params["leaf"]))
@@ -148,6 +167,9 @@ async def test_signers_get_any_trace_state_with_its_proof(serving: Serving) -> N
             assert leaf == 3 or data == state.digests.leaf()
         with pytest.raises(PeerRefused, match="no leaf 4"):
             await peer.call("state", {"round": 1, "leaf": 4})
+        for wrong in ({"array": "gradient"}, {"leaf": 4}, {"from": 4 * serving.bench.base.size}, {"round": 9}):
+            with pytest.raises(PeerRefused):
+                await peer.call("array", {"round": 1, "leaf": 1, "array": "m", "from": 0} | wrong)
         with pytest.raises(PeerRefused, match="nothing of round 9"):
             await peer.call("state", {"round": 9, "leaf": 0})
 

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from commonweight.errors import TrainingError
+from commonweight.exact.trace import ARRAYS, State
+from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import tiny_config
 from tests.trainer.test_round import Bench
 from trainer.data import Corpus
 from trainer.diloco import RoundTrainer
+from trainer.journal import Journal, RoundFolder
 from trainer.recall import Recall
 from trainer.thinning import affordable, kept_every
 
@@ -69,6 +72,54 @@ def test_a_state_that_is_not_kept_comes_out_again(
     assert on_disk(bench) == [0, 4, 6]
     with pytest.raises(TrainingError, match="no leaf 7"):
         bench.journal.state(bench.folder, 7)
+
+
+def test_pieces_of_states_that_are_not_kept_cost_their_steps_once(
+    long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    """Also where several signers ask for several states in turn; a few are kept, beside what the round keeps."""
+    bench = bench_that_keeps(99, long, corpus, tmp_path / "thin", domain)
+    bench.train()
+    trace, again = bench.folder.trace, bench.journal.recompute
+    assert trace is not None
+    assert again is not None
+    size, taken = 4 * bench.base.size, []
+
+    def counted(folder: RoundFolder, leaf: int) -> State:
+        taken.append(leaf)
+        return again(folder, leaf)
+
+    bench.journal.recompute = counted
+    cut = size // 2 + 3
+    for leaves in ((1, 2, 3, 4), (5,)):
+        for name in ARRAYS:
+            first = [bench.journal.piece(bench.folder, leaf, name, 0, cut) for leaf in leaves]
+            rest = [bench.journal.piece(bench.folder, leaf, name, cut, cut) for leaf in leaves]
+            for leaf, *halves in zip(leaves, first, rest, strict=True):
+                assert sha256_hex(b"".join(halves)) == getattr(trace.states[leaf], name)
+    assert sorted(taken) == [1, 2, 3, 4, 5]
+    kept = {path.stem for path in (bench.journal.folder / "again").iterdir()}
+    assert trace.states[1].m[2:] not in kept, "it gave way to the fifth"
+    assert {trace.states[leaf].m[2:] for leaf in (2, 3, 4, 5)} <= kept
+    assert on_disk(bench) == [0, 6]
+    with pytest.raises(TrainingError, match="no leaf 7"):
+        bench.journal.piece(bench.folder, 7, "m", 0, cut)
+    Journal(bench.journal.folder)
+    assert list((bench.journal.folder / "again").iterdir()) == []
+
+
+def test_a_piece_of_a_damaged_array_is_that_of_the_state_computed_again(
+    long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    bench = bench_that_keeps(2, long, corpus, tmp_path / "thin", domain)
+    bench.train()
+    trace = bench.folder.trace
+    assert trace is not None
+    path = bench.journal.arrays.folder / f"{trace.states[2].m[2:]}.f32"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert bench.journal.piece(bench.folder, 2, "m", 0, 100) == whole[:100]
+    assert bench.journal.piece(bench.folder, 2, "m", 100, 2 * len(whole)) == whole[100:]
 
 
 def test_a_damaged_kept_state_is_passed_over(long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> None:
