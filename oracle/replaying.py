@@ -248,7 +248,8 @@ class Replaying:
             task = self._fetching.get(key)
             if task is None or not task.done():
                 continue
-            found = task.result()
+            if (found := self._fetched(key, task)) is None:
+                continue
             shown = self._seat.db.shown(draw)
             if shown is not None and not self._whole(shown):  # states that members share may go with another's draw
                 self._seat.db.drop_shown(draw)
@@ -267,6 +268,16 @@ class Replaying:
                 self._states.drop(digest)
             return True
         return False
+
+    def _fetched(self, key: tuple[int, int, int], task: asyncio.Task[str]) -> str | None:
+        """What a fetch has come to, as `_fetch` tells; None where it failed here, as on a full disk: it begins anew."""
+        try:
+            return task.result()
+        except Exception as trouble:  # noqa: BLE001 - whatever it was, it is not the member's fault
+            self._desk.metrics.failures.labels("fetch").inc()
+            self._log.warning("states cannot be fetched here", round=key[0], member=key[1], error=str(trouble))
+            self._fetching.pop(key, None)
+            return None
 
     async def aside(self, draw: Draw) -> Verdict | None:
         """What the replay of a segment that was not drawn finds, unsigned; None while the state is on its way.
@@ -291,7 +302,9 @@ class Replaying:
             self._seat.db.drop_shown(draw)
             self._fetching.pop(key, None)
             return None
-        verdict = await self._judge(draw, task.result())
+        if (found := self._fetched(key, task)) is None:
+            return None
+        verdict = await self._judge(draw, found)
         self._fetching.pop(key, None)
         for digest in self._seat.db.drop_shown(draw):
             self._states.drop(digest)

@@ -18,7 +18,7 @@ from scenes.demo import EPOCH_S, Demo
 from scenes.stage import StageError, free_port, units
 
 ETH = 10**18
-ROUNDS = 7
+ROUNDS, COOLDOWN = 7, 3
 LAST_EPOCH, TAIL_EPOCHS = 7, 8
 """How long training and judging may take on a slow machine; a fast one ends after ROUNDS and waits for nothing."""
 DEPOSITS = (41_700_000_000_000_000_000, 23_050_000_000_000_000_000, 12_123_456_789_012_345_679)
@@ -46,7 +46,9 @@ def create_run(demo: Demo) -> Run:
             "model": {"preset": "nano"},
             "genesis_seed": "0x" + secrets.token_hex(32),
             "data": {"manifest_cid": str(publish(store, data_dir)), "manifest_sha256": manifest.sha256},
-            "training": {"h": 20, "overlap": 5, "trace_every": 5, "max_rounds": ROUNDS},
+            "training": {
+                "h": 20, "overlap": 5, "trace_every": 5, "max_rounds": ROUNDS, "inner": {"cooldown": COOLDOWN},
+            },
             "timing_ms": {"train": 12_000, "exchange": 5_000, "record": 3_000, "slow_ban": 20_000},
             "verification": {"state_wait_ms": 20_000},
             "serving": {"price_per_token": str(ETH // 1000), "max_completion_tokens": 64},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commonweight.errors import PeerRefused
+from commonweight.errors import OracleError, PeerRefused
 from commonweight.exact.arrays import to_bytes
 from commonweight.exact.trace import ARRAYS, TraceBuilder
 from commonweight.net import Caller, Identity, Method, Reply, Request, Server
@@ -125,7 +125,8 @@ class Scene:
                 pass
             if self.office.seat.db.get_meta("drawn") == "1" and not self.office.seat.db.open_draws("wanted"):
                 break
-            await asyncio.wait(replaying._fetching.values(), timeout=0.5)
+            if replaying._fetching:
+                await asyncio.wait(replaying._fetching.values(), timeout=0.5)
             if any(served.silent or served.halts for served in self.served.values()):
                 self.office.chain.now_ms += 2000
         verdicts = [v.body for v in self.office.desk.rounds.verdicts(1)]
@@ -263,6 +264,23 @@ async def test_a_killed_signer_goes_on_with_the_piece_that_is_missing(
     scene.office.crash()
     assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
     assert [start for *at, start in served.sent if at == [leaf, name]] == [0, size // 2]
+
+
+@pytest.mark.parametrize("trouble", [OracleError("a piece could not be written", "no space"), OSError("no space")])
+async def test_a_disk_that_refuses_for_a_while_costs_nobody_the_draw(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    append, refused = states._append, []
+
+    def full(path: Path, data: bytes) -> None:
+        refused.append(path)
+        if len(refused) < 4:
+            raise trouble
+        append(path, data)
+
+    monkeypatch.setattr(states, "_append", full)
+    assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
+    assert len(refused) > 4
 
 
 async def test_a_piece_of_another_length_is_a_forgery(scene: Scene) -> None:
