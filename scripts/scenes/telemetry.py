@@ -136,7 +136,7 @@ class Telemetry:
             loss_micro=line["loss_micro"],
             pid=line["pid"],
             bytes_sent=line["bytes_sent"],
-            states_sent=line["by_method"]["sent"].get("state", 0),
+            states_sent=sum(line["by_method"]["sent"].get(name, 0) for name in ("state", "array")),
         )
         self._status[name] = status
         self._processes[name, status.pid] = status

@@ -42,7 +42,7 @@ def test_it_shows_states_until_the_draws_are_over(disk: Path) -> None:
         party = crowd.links.join("signer-0-again", crowd.lead.process, crowd.lead.party.line)
         dialer = SimDialer(crowd.links, party, Identity(SIGNER_KEYS[0], RUN, DOMAIN, "signer"))
         asked_s, key = loop.unix(), address_of(member_key(0))
-        params = {"round": number, "leaf": 0, "arrays": False}
+        params = {"round": number, "leaf": 0}
         reply = await dialer.call(f"{one.name}:1", key, "state", params, b"", timeout_s=20)
         assert reply.params["leaves"]
         attested = crowd.ledger.attested

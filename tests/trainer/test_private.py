@@ -114,9 +114,9 @@ def test_a_member_goes_through_its_own_shards_from_round_to_round(
 async def test_no_signer_is_shown_a_state(private: RunConfig, mine: Path, tmp_path: Path, domain: Domain) -> None:
     serving = Serving(Bench(private, Corpus.open(mine), tmp_path / "member", domain), tmp_path, domain)
     async with serving, serving.open(SIGNER, "signer") as peer:
-        for arrays in (True, False):
+        for method, more in (("state", {}), ("array", {"array": "weights", "from": 0})):
             with pytest.raises(PeerRefused) as refused:
-                await peer.call("state", {"round": 1, "leaf": 1, "arrays": arrays})
+                await peer.call(method, {"round": 1, "leaf": 1, **more})
             assert refused.value.code == "private"
     kept = [trace.states for trace in [serving.bench.folder.trace] if trace is not None]
     with pytest.raises(TrainingError):
