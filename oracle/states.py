@@ -5,7 +5,6 @@ signer that is killed costs a piece, and what is known here does not come at all
 two states of a draw share.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -18,7 +17,7 @@ from commonweight.exact.arrays import array_digest, to_bytes
 from commonweight.exact.trace import ARRAYS, State
 from commonweight.net import Reply
 from commonweight.protocol import merkle
-from commonweight.protocol.canonical import JsonObject
+from commonweight.protocol.canonical import JsonObject, sha256_hex
 from commonweight.protocol.fields import Fields, digest_bytes
 from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.safetensors import Tensor, write
@@ -37,6 +36,7 @@ class States:
         self._seat = desk.seat
         self._files = Blobs(desk.seat.folder("states"))
         self._pieces = desk.seat.folder("pieces")
+        self._begun: set[Path] = set()
 
     # --- files of whole states ---------------------------------------------------------------------------------------
 
@@ -66,6 +66,7 @@ class States:
         finally:
             for path in self._pieces.glob(f"{_prefix(draw)}*"):
                 path.unlink(missing_ok=True)
+                self._begun.discard(path)
 
     async def leaf(self, draw: Draw, commitment: Commitment, leaf: int, until: float) -> tuple[StateDigests, bytes]:
         """The digests of the state at a leaf of a member's trace, and the leaf's data. Raises PeerError, or FormatError
@@ -109,18 +110,24 @@ class States:
         return self._files.put(data)
 
     async def _array(self, draw: Draw, digest: str, where: JsonObject, until: float) -> bytes:
-        """The bytes of an array, from where an earlier try has ended."""
+        """The bytes of an array, from where an earlier try has ended. What lay here before this process began may have
+        lost bytes with the power: if it does not fit, all comes anew before the member is to blame.
+        """
         path, size = self._pieces / f"{_prefix(draw)}{digest[2:]}", 4 * self._seat.numel
         while (have := _size(path)) < size:
+            if have == 0:
+                self._begun.add(path)
             reply = await self._ask(draw, "array", {**where, "from": have}, STATE_PIECE, until)
             if len(reply.body) != min(STATE_PIECE, size - have):
                 raise FormatError("A piece of an array has another length", f"{len(reply.body)} bytes at {have}")
             await in_thread(partial(_append, path, reply.body))
         data = await in_thread(path.read_bytes)
-        if "0x" + await in_thread(lambda: hashlib.sha256(data).hexdigest()) != digest:
-            path.unlink(missing_ok=True)
+        if await in_thread(partial(sha256_hex, data)) == digest:
+            return data
+        path.unlink(missing_ok=True)
+        if path in self._begun:
             raise FormatError("An array is not the one that was committed to", f"{where['array']} of {digest}")
-        return data
+        return await self._array(draw, digest, where, until)
 
     async def _ask(self, draw: Draw, method: str, params: JsonObject, most: int, until: float) -> Reply:
         """Ask the member. Raises PeerError."""

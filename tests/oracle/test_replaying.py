@@ -241,8 +241,9 @@ async def test_what_is_known_does_not_come(scene: Scene) -> None:
         assert set(came) == {getattr(d, name) for d in digests for name in ARRAYS} - {first.weights, first.m}
 
 
+@pytest.mark.parametrize("damaged", [False, True], ids=["killed", "power lost"])
 async def test_a_killed_signer_goes_on_with_the_piece_that_is_missing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
     size = 4 * scene.office.seat.numel
     monkeypatch.setattr(states, "STATE_PIECE", size // 2)
@@ -261,9 +262,13 @@ async def test_a_killed_signer_goes_on_with_the_piece_that_is_missing(
     leaf, name, _ = served.sent[0]
     assert served.sent == [(leaf, name, 0)]
     served.stumbles = 0
+    if damaged:
+        (piece,) = scene.office.seat.folder("pieces").iterdir()
+        piece.write_bytes(bytes(piece.stat().st_size))
     scene.office.crash()
     assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
-    assert [start for *at, start in served.sent if at == [leaf, name]] == [0, size // 2]
+    again = [0, size // 2] if damaged else []
+    assert [start for *at, start in served.sent if at == [leaf, name]] == [0, size // 2, *again]
 
 
 @pytest.mark.parametrize("trouble", [OracleError("a piece could not be written", "no space"), OSError("no space")])
