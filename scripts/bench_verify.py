@@ -115,7 +115,6 @@ def main() -> int:
         cost: Prices | None = None
         with suppress(NotMeasuredError):
             cost = bench.prices()
-        measured = bench.state_bytes()
     honest = honest_of(apart)
     body: JsonObject = {
         "machine": machine(), "tier": tier.name, "gpu": "none here: not measured",
@@ -126,11 +125,10 @@ def main() -> int:
         "cheats": [row.to_json() for row in rows], "drift": drift_json(apart), "honest": honest,
         "prices": None if cost is None else cost.to_json(), "compute": [] if cost is None else compute_rows(cost),
         "bytes_per_draw": {
-            "nano, as sent": {"first": measured, "after": measured // 2},
-            **{f"{name}, by formula": {
+            name: {
                 "first": draw_bytes(PRESETS[name].parameters(), exact=False),
                 "after": draw_bytes(PRESETS[name].parameters(), exact=True),
-            } for name in ("nano", "1B")},
+            } for name in ("nano", "1B")
         },
     }  # fmt: skip
     write_result("verify", body)
@@ -256,12 +254,6 @@ class Bench:
 
         found = self._kept("prices", measured)["prices"]
         return Prices(**found)  # type: ignore[arg-type]
-
-    def state_bytes(self) -> int:
-        """Bytes that a nano member shows for one draw: two files as they are sent."""
-        config = self.config({"preset": "nano"})
-        shown = State.fresh(genesis(config.model, config.genesis_seed_bytes)).to_bytes()
-        return 2 * len(shown)
 
     # --- what all of it needs ----------------------------------------------------------------------------------------
 

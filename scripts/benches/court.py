@@ -17,7 +17,7 @@ from commonweight.exact.arrays import array_digest
 from commonweight.exact.layout import Layout
 from commonweight.exact.payload import check_part
 from commonweight.exact.trace import State
-from commonweight.protocol.canonical import Json, JsonObject, dumps
+from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.fields import Fields
 from commonweight.protocol.parts import part_ranges
 from commonweight.protocol.safetensors import Tensor, write
@@ -134,24 +134,12 @@ class Court:
 # --- what is sent and how often it strikes --------------------------------------------------------------------------
 
 
-def state_bytes(parameters: int) -> int:
-    """Bytes of a state as a member shows it: four float32 arrays and a step count in one safetensors file."""
-    header: JsonObject = {}
-    start = 0
-    for name, size in (("m", 4), ("residual", 4), ("step", 0), ("v", 4), ("weights", 4)):
-        stop = start + (size * parameters or 8)
-        kind, shape = ("F32", [parameters]) if size else ("I64", [])
-        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, stop]}
-        start = stop
-    text = len(dumps(header))
-    return 8 + text + -text % 8 + start
-
-
 def draw_bytes(parameters: int, *, exact: bool) -> int:
-    """What one draw moves from member to signer, without the few hundred bytes of digests and proofs: the state before
-    the segment and, unless the member's last replay was exact, the state after it.
+    """What one draw moves from member to signer, besides some kilobytes of digests and proofs: the arrays of the state
+    before the segment and, unless the member's last replay was exact, of the state after it, which has the same
+    residual.
     """
-    return state_bytes(parameters) * (1 if exact else 2)
+    return 4 * parameters * (4 if exact else 7)
 
 
 def caught_within(share: float, rate: float, rounds: int) -> float:

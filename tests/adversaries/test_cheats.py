@@ -12,11 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from benches.cheats import CHEATS, HONEST, Around, Cheat, Deed, Round, do
-from benches.court import Court, draw_bytes, state_bytes
+from benches.court import Court, draw_bytes
 
 from commonweight.exact.genesis import genesis
-from commonweight.exact.trace import State
-from commonweight.protocol.modelconfig import PRESETS
+from commonweight.exact.trace import ARRAYS
 from commonweight.protocol.records import sign_body
 from commonweight.protocol.typed import Domain
 from tests.trainer.conftest import data_dir as data_dir
@@ -83,8 +82,10 @@ def test_a_cheat_is_caught_when_its_segment_is_drawn(bench: Bench, cheat: Cheat)
     assert caught == wanted
 
 
-def test_bytes_of_a_draw_are_those_of_the_files(bench: Bench) -> None:
-    nano = PRESETS["nano"].parameters()
-    shown = State.fresh(np.zeros(nano, np.float32)).to_bytes()
-    assert state_bytes(nano) == len(shown)
-    assert draw_bytes(nano, exact=False) == 2 * len(shown)
+def test_bytes_of_a_draw_are_those_of_the_arrays_that_come(bench: Bench) -> None:
+    round_, deed = bench.deed(HONEST)
+    shown = [state.digests for state in deed.states[1:3] if state is not None]
+    arrays = [{getattr(digests, name) for name in ARRAYS} for digests in shown]
+    size = round_.base.size
+    assert draw_bytes(size, exact=True) == 4 * size * len(arrays[0])
+    assert draw_bytes(size, exact=False) == 4 * size * len(arrays[0] | arrays[1])
