@@ -27,6 +27,9 @@ from oracle.db import Draw
 from oracle.desk import Desk
 from oracle.seat import in_thread
 
+_PIECE_S = 30.0
+"""An answer may take a quarter of the time that is left, and this at least: a dead link does not take all of it."""
+
 
 class States:
     """The states that draws wait for, at one signer. One fetch of a draw at a time."""
@@ -138,8 +141,9 @@ class States:
         address = member.peer if member is not None else provider.peer
         if (left_s := until - self._seat.clock()) <= 0:
             raise PeerError("The state did not come in time", f"{method} of round {draw.round}")
+        timeout_s = min(left_s, max(_PIECE_S, left_s / 4))
         return await self._desk.dialer.call(
-            address, provider.signing_key, method, params, timeout_s=left_s, max_reply=most
+            address, provider.signing_key, method, params, timeout_s=timeout_s, max_reply=most
         )
 
 

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.unit
 @dataclass
 class Served:
     """A member's `state` and `array` methods; `forge` shows other weights, `silent` nothing, `halts` nothing of a
-    second state; `stumbles` refuses so many pieces, every other one that is asked for; `short` sends less than a piece.
+    second state; `stumbles` refuses so many pieces, every other one that is asked for; `short` sends less than a piece;
+    one that `hangs` never answers the first call for a piece.
     """
 
     crew: Crew
@@ -38,6 +39,7 @@ class Served:
     silent: bool = False
     halts: bool = False
     short: bool = False
+    hangs: bool = False
     stumbles: int = 0
     asked: list[int] = field(default_factory=list)
     sent: list[tuple[int, str, int]] = field(default_factory=list)
@@ -69,6 +71,9 @@ class Served:
 
     async def array(self, request: Request) -> Reply:
         leaf, name, start = self._leaf(request), str(request.params["array"]), int(str(request.params["from"]))
+        if self.hangs:
+            self.hangs = False
+            await asyncio.sleep(3600)
         self._refuse = not self._refuse
         if self.stumbles and self._refuse:
             self.stumbles -= 1
@@ -286,6 +291,21 @@ async def test_a_disk_that_refuses_for_a_while_costs_nobody_the_draw(
     monkeypatch.setattr(states, "_append", full)
     assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
     assert len(refused) > 4
+
+
+async def test_a_call_that_never_ends_does_not_take_all_the_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "_PIECE_S", 0.5)
+    for served in scene.served.values():
+        served.hangs = True
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            scene.office.chain.now_ms += 100
+
+    ticking = asyncio.create_task(tick())
+    assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
+    ticking.cancel()
 
 
 async def test_a_piece_of_another_length_is_a_forgery(scene: Scene) -> None:
