@@ -311,8 +311,8 @@ def estimate(plan: Plan) -> Estimate:
     traded = 0 if star else allreduce_bytes(parameters, members, plan.codec, plan.result_codec, plan.block)
     upload = encoded_size(parameters, plan.codec, plan.block)
     download = encoded_size(parameters, plan.result_codec, plan.block) if star else 0
-    # weights, both moments and error feedback of a drawn segment's ends
-    replay = 2 * 16 * parameters * plan.replay_bps // 10_000
+    # weights and both moments at a drawn segment's ends, and the error feedback that both have
+    replay = 28 * parameters * plan.replay_bps // 10_000
     up_s = max((traded + upload + replay) * 8 / plan.upload_bps, traded * 8 / plan.download_bps)
     down_s = max(download * 8 / plan.download_bps, members * download * 8 / plan.coordinator_bps)
     exchange_s = max(up_s, members * upload * 8 / plan.coordinator_bps) + down_s + 4 * plan.rtt_s
