@@ -15,7 +15,7 @@ from commonweight.errors import UsageError
 from commonweight.exact.codecs import encoded_size
 from commonweight.protocol.capacity import most_members, most_rounds
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig
-from commonweight.protocol.runconfig import CODECS, RunConfig
+from commonweight.protocol.runconfig import CODECS, RunConfig, Verification
 
 PROGRAM_BYTES = 300 << 20  # Python with PyTorch, before a model is there
 _DEVICE, _BESIDE = 16, 112  # bytes a parameter
@@ -136,7 +136,7 @@ class Plan:
     availability: float = 0.9
     hour_price: float = 2.0
     oracle_bps: int = 500
-    replay_bps: int = 100
+    replay_bps: int = Verification.replay_rate_min_bps
     epoch_s: float = 86_400.0
     funders: int = 1000
     gas_price_gwei: float = 1.0

@@ -64,6 +64,9 @@ def estimate(
     overlap: Annotated[
         bool, typer.Option("--overlap", help="Anchor and exchange while the next steps are computed.")
     ] = False,
+    replays: Annotated[
+        float, typer.Option("--replays", help="Part of a member's rounds of which a segment is replayed, percent.")
+    ] = 10.0,
     mfu: Annotated[float, typer.Option("--mfu", help="Part of the GPU's peak that training reaches, percent.")] = 40.0,
     availability: Annotated[
         float, typer.Option("--availability", help="Part of paid time in which GPUs train, percent.")
@@ -97,6 +100,7 @@ def estimate(
         rtt_s=rtt / 1000,
         window_s=window,
         overlap=overlap,
+        replay_bps=round(replays * 100),
         mfu=mfu / 100,
         availability=availability / 100,
         hour_price=hour_price,
@@ -161,7 +165,8 @@ def assumptions(plan: Plan, given: set[str]) -> list[tuple[str, str, str]]:
         ("anchor's window", f"{plan.window_s:g} s", "as told" if "window" in given else "the run's template"),
         ("anchor, exchange", "while the next steps are computed" if plan.overlap else "after the steps",
          told("overlap")),
-        ("replays", f"{plan.replay_bps / 100:g} % of rounds have a segment drawn", "honest history"),
+        ("replays", f"{plan.replay_bps / 100:g} % of a member's rounds have a segment drawn",
+         "as told" if "replays" in given else "the run's template, after honest history; at first more"),
         ("signers' fee", f"{plan.oracle_bps / 100:g} % of wages", "the run's template"),
         ("epoch", _counted(plan.epoch_s / 86_400, "day"), told("epoch_days")),
         ("funders", f"{plan.funders}", told("funders")),

@@ -29,7 +29,7 @@ from commonweight.estimate import (
 )
 from commonweight.protocol.capacity import most_rounds
 from commonweight.protocol.modelconfig import PRESETS
-from commonweight.protocol.runconfig import CODECS, Training
+from commonweight.protocol.runconfig import CODECS, Training, Verification
 from tests.cli.conftest import ROOT, InProcess
 
 pytestmark = pytest.mark.unit
@@ -251,6 +251,17 @@ def test_json_and_errors(quick_user: InProcess) -> None:
     assert {a["name"] for a in found["assumptions"]} >= {"MFU", "availability", "GPU-hour", "link"}
     for wrong in (["--model", "2B"], ["--parameters", "many"], ["--model", "1B", "--gpu", "abacus"], []):
         assert quick_user.run("run", "estimate", *wrong, "--tokens", "1B").code == 2
+
+
+def test_replays_are_as_many_as_the_template_has_after_honest_history(quick_user: InProcess) -> None:
+    words = ("run", "estimate", "--model", "nano", "--tokens", "1B")
+    usual, told = (quick_user.ok(*words, *more) for more in ((), ("--replays", "1")))
+    size = 28 * PRESETS["nano"].parameters()
+    assert usual["figures"]["replay_bytes"] == size * Verification.replay_rate_min_bps // 10_000
+    assert told["figures"]["replay_bytes"] == size // 100
+    shown = {a["name"]: a["value"] for a in usual["assumptions"]}
+    assert shown["replays"].startswith(f"{Verification.replay_rate_min_bps / 100:g} % of a member's rounds")
+    assert quick_user.run(*words, "--replays", "101").code == 2
 
 
 def test_the_page_names_every_assumption() -> None:
