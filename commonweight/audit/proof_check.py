@@ -89,8 +89,9 @@ class _Checker:
             named = deposit.decimal("amount")
             with self._findings.checking(DEPOSITS):
                 event = self._event(Deposited, deposit)
-                found, expected = (event.funder.lower(), event.amount), (account, named)
-                self._findings.equal(DEPOSITS, f"the deposit in block {event.block}", found, expected)
+                place, by = f"the deposit in block {event.block}", event.funder.lower()
+                self._findings.equal(DEPOSITS, f"{place}, the funder", account, by)
+                self._findings.equal(DEPOSITS, f"{place}, the amount", named, event.amount)
                 first = (event.block, event.log_index) not in seen
                 self._findings.expect(DEPOSITS, first, f"the deposit in block {event.block} is counted twice")
                 seen.add((event.block, event.log_index))
@@ -107,10 +108,10 @@ class _Checker:
         work = fields.items("work", 1, 100_000)
         with self._findings.checking(LEAF):
             event = self._event(ProviderRegistered, Fields(registered, "proof.registered"))
-            found = (event.index, event.account.lower())
-            self._findings.equal(LEAF, "the registered provider", found, (index, account))
+            self._findings.equal(LEAF, "the registered provider's index", index, event.index)
+            self._findings.equal(LEAF, "the registered provider's account", account, event.account.lower())
             end = self._event(EpochFinal, Fields(final, "proof.final"))
-            self._findings.equal(LEAF, "the final epoch", end.epoch, epoch)
+            self._findings.equal(LEAF, "the final epoch", epoch, end.epoch)
             require(end.root, end.sum, depth, leaf, siblings)
             self._findings.expect(LEAF, True, "")
         total, epochs = 0, []
@@ -122,7 +123,7 @@ class _Checker:
             part.done()
             with self._findings.checking(LISTED, subject):
                 report = self._event(ReportSubmitted, Fields(place, f"{part.where}.report"))
-                self._findings.equal(LISTED, "the reported epoch", report.epoch, epochs[-1], subject)
+                self._findings.equal(LISTED, "the reported epoch", epochs[-1], report.epoch, subject)
                 listed = creditslist.decode(report.credits).get(index, 0)
                 total += listed
                 self._findings.expect(LISTED, True, "", subject)

@@ -95,6 +95,12 @@ def prepare(
     if left.documents or not done.ended:
         more = f"{left.documents} documents ({show_size(left.bytes)}) more" if left.documents else "More text"
         session.output.note(f"{more} was there and is left out: --max-bytes says how much to take.")
+    held, whole = manifest.heldout.tokens, manifest.train.tokens + manifest.heldout.tokens
+    if 0 < heldout_bps < 10_000 and not heldout_bps / 1.5 <= 10_000 * held / whole <= 1.5 * heldout_bps:
+        session.output.note(
+            f"{100 * held / whole:.2g} % is held out, not {heldout_bps / 100:g} %: documents are held out as a whole,"
+            " and these are few or of unlike lengths."
+        )
 
 
 def _bytes(text: str) -> int:

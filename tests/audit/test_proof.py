@@ -117,6 +117,14 @@ def _other(text: str) -> str:
     return text[:-2] + ("0" if last != "0" else "1") + text[-1:]
 
 
+def test_what_is_wrong_is_told_as_the_proof_and_the_chain_have_it(run: Staged) -> None:
+    proof = funder_proof(settings_of(run), KEYS[8].address)
+    proof["deposits"][0]["amount"] = "9"
+    problems = [c.detail for c in check(run, proof).checks if c.verdict == "refuted"]
+    block = proof["deposits"][0]["block"]
+    assert problems == [f"the deposit in block {block}, the amount is 9, and has to be {ETHER}"]
+
+
 def test_an_index_that_lists_nothing_refutes_by_name(run: Staged) -> None:
     proof: Proof = provider_proof(settings_of(run), "0")
     needed = ("index.json", "config.json", "anchors.json", "credits.json")

@@ -359,6 +359,19 @@ def test_a_part_above_the_whole_is_refused(quick_user: InProcess, bps: str) -> N
 
 
 @pytest.mark.unit
+def test_few_documents_are_held_out_as_they_come_and_that_is_said(quick_user: InProcess) -> None:
+    for folder, sizes in (("few", (9_000, 100)), ("many", (100,) * 2_000)):
+        (quick_user.home / folder).mkdir()
+        for number, size in enumerate(sizes):
+            text = f"{number} " + "word " * (size // 5)
+            (quick_user.home / folder / f"{number}.txt").write_text(text)
+        done = quick_user.run("data", "prepare", folder, "--out", f"{folder}-out")
+        assert done.code == 0, done.err
+        found = re.search(r"([0-9.]+) % is held out, not 5 %", done.err)
+        assert (found is not None) == (folder == "few")
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize(
     "line",
     [
