@@ -5,6 +5,7 @@ the manifest's SHA-256 and every file's, before it is used.
 """
 
 import os
+import secrets
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Checkpoints:
         self._folder = seat.folder("checkpoints")
         self._memory: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.RLock()
+        self._loading: dict[str, threading.Lock] = {}
 
     def genesis(self) -> Held:
         """The checkpoint of round 0, computed from the configuration's seed and put into the store."""
@@ -76,10 +78,22 @@ class Checkpoints:
         Raises ContentUnavailable or ContentMismatch when it cannot be had as named.
         """
         with self._lock:
+            turn = self._loading.setdefault(sha256, threading.Lock())
+        with turn:  # whoever comes while it is loaded finds it in memory then
+            try:
+                return self._known(sha256) or self._load(sha256, cid)
+            finally:
+                self._loading.pop(sha256, None)
+
+    def _known(self, sha256: str) -> Held | None:
+        with self._lock:
             known = self._memory.get(sha256)
-            if known is not None and _used(known.folder):
-                self._memory.move_to_end(sha256)
-                return known
+            if known is None or not _used(known.folder):
+                return None
+            self._memory.move_to_end(sha256)
+            return known
+
+    def _load(self, sha256: str, cid: str) -> Held:
         files = self._from_disk(sha256)
         if files is None:
             files = self._from_store(sha256, cid)
@@ -122,7 +136,7 @@ class Checkpoints:
         if not all((folder / name).exists() for name in (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)):
             folder.mkdir(exist_ok=True)
             for name, data in {**files, _MANIFEST: manifest.to_bytes()}.items():  # the manifest last: it completes it
-                fresh = folder / f"{name}.new"
+                fresh = folder / f"{name}.{secrets.token_hex(4)}.new"
                 fresh.write_bytes(data)
                 fresh.replace(folder / name)
         _used(folder)

@@ -6,9 +6,10 @@ against its commitment before it is used, and kept until the draw is done.
 """
 
 import asyncio
+import sqlite3
 from dataclasses import replace
 
-from commonweight.errors import CommonweightError, FormatError, PeerError
+from commonweight.errors import CommonweightError, FormatError, OracleError, PeerError
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.evidence_check import Seed, draws_of
 from commonweight.protocol.fields import digest_bytes, hex32
@@ -19,7 +20,7 @@ from oracle.logs import logger
 from oracle.rounds import Doc
 from oracle.seat import in_thread
 from oracle.standings import Standings
-from oracle.states import States
+from oracle.states import Known, States
 from oracle.verdicts import fitting, kept_seed, seed_key
 from oracle.watch import View
 from oracle.worker import ReplayResult, Worker, WorkerError
@@ -29,6 +30,7 @@ _ROOT_WAIT_MS = 10_000
 _SWEEP_MS = 60_000
 _ANEW_MS = 10_000
 _LAST_VERDICTS = 64
+_TRIES = 4
 _UNEXPLAINED, _LATE_ROUNDS, _LOOK_AGAIN_MS = "unexplained", 256, 2_000
 
 
@@ -42,6 +44,7 @@ class Replaying:
         self._standings = standings
         self._states = States(desk)
         self._fetching: dict[tuple[int, int, int], asyncio.Task[str]] = {}
+        self._resting: dict[tuple[int, int, int], tuple[int, int]] = {}  # after failures here: until when, and how many
         self._passed: dict[tuple[int, int, int], int] = {}  # others' draws, and of how many verdicts most pass them
         self._again_ms = self._sweep_ms = self._anew_ms = 0
         self._log = logger("replay")
@@ -159,13 +162,15 @@ class Replaying:
         self._sweep_ms = now_ms + _SWEEP_MS
         wanted = {(draw.round, draw.member, draw.segment): draw for draw in self._seat.db.open_draws("wanted")}
         self._fetching = {key: task for key, task in self._fetching.items() if key in wanted}
+        self._resting = {key: rest for key, rest in self._resting.items() if key in wanted or rest[0] > now_ms}
         self._states.keep_only(self._seat.db.all_shown(), wanted.values())
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
     def _start_fetch(self, draw: Draw) -> None:
         key = (draw.round, draw.member, draw.segment)
-        if key not in self._fetching:
+        rests_ms, _ = self._resting.get(key, (0, 0))
+        if key not in self._fetching and self._seat.now_ms() >= rests_ms:
             self._fetching[key] = asyncio.create_task(self._fetch(draw))
             self._fetching[key].add_done_callback(lambda _: self._desk.bell.ring())
 
@@ -179,16 +184,16 @@ class Replaying:
             return "the commitment is not known"
         plan = self._desk.rounds.plan(draw.round)
         assert plan is not None
-        with self._states.fetching(draw):
-            return await self._fetch_until(draw, commitment.body, plan.body)
+        async with self._states.fetching(draw, plan.body) as known:
+            return await self._fetch_until(draw, commitment.body, known)
 
-    async def _fetch_until(self, draw: Draw, commitment: Commitment, plan: Plan) -> str:
+    async def _fetch_until(self, draw: Draw, commitment: Commitment, known: Known) -> str:
         """The same while there is time, whatever the member says first."""
         until = self._until()
         why, had = "no answer in time", dict[int, str]()
         while (left := until - self._seat.clock()) > 0:
             try:
-                self._seat.db.set_shown(draw, await self._show(draw, commitment, plan, until, had))
+                self._seat.db.set_shown(draw, await self._show(draw, commitment, known, until, had))
                 return ""
             except PeerError as silent:
                 why = str(silent)
@@ -202,7 +207,7 @@ class Replaying:
         return self._seat.clock() + self._seat.config.verification.state_wait_ms / 1000
 
     async def _show(
-        self, draw: Draw, commitment: Commitment, plan: Plan, until: float, had: dict[int, str]
+        self, draw: Draw, commitment: Commitment, known: Known, until: float, had: dict[int, str]
     ) -> Shown:  # fmt: skip
         """The state at the start of the segment, and the leaf at its end; `had` are states that came before, by leaf.
 
@@ -213,7 +218,7 @@ class Replaying:
 
         async def state(leaf: int) -> str:
             if leaf not in had or not self._states.path(had[leaf]).exists():
-                had[leaf] = await self._states.state(draw, commitment, plan, leaf, until)
+                had[leaf] = await self._states.state(draw, commitment, leaf, known, until)
             return had[leaf]
 
         start = await state(draw.segment)
@@ -270,12 +275,18 @@ class Replaying:
         return False
 
     def _fetched(self, key: tuple[int, int, int], task: asyncio.Task[str]) -> str | None:
-        """What a fetch has come to, as `_fetch` tells; None where it failed here, as on a full disk: it begins anew."""
+        """What a fetch has come to, as `_fetch` tells; None where it failed here, as on a full disk: it begins anew
+        after a rest. What nobody foresaw may be the member's doing, and must not keep its round open for good.
+        """
+        _, tries = self._resting.pop(key, (0, 0))
         try:
             return task.result()
-        except Exception as trouble:  # noqa: BLE001 - whatever it was, it is not the member's fault
+        except Exception as trouble:  # noqa: BLE001 - see above
             self._desk.metrics.failures.labels("fetch").inc()
             self._log.warning("states cannot be fetched here", round=key[0], member=key[1], error=str(trouble))
+            if tries + 1 >= _TRIES and not isinstance(trouble, OracleError | OSError | sqlite3.Error):
+                return f"it cannot be fetched: {trouble}"
+            self._resting[key] = self._seat.now_ms() + min(60_000, 1000 << min(tries, 6)), tries + 1
             self._fetching.pop(key, None)
             return None
 
@@ -294,8 +305,8 @@ class Replaying:
         if any((other.member, other.segment) == (draw.member, start) for other in wanted):
             return None  # to be replayed in any case
         self._start_fetch(draw)
-        task = self._fetching[key]
-        if not task.done():
+        task = self._fetching.get(key)
+        if task is None or not task.done():
             return None
         shown = self._seat.db.shown(draw)
         if shown is not None and not self._whole(shown):  # states that members share may go with another's draw
@@ -351,8 +362,8 @@ class Replaying:
     async def _claimed_end(self, draw: Draw, commitment: Commitment, plan: Plan) -> str:
         """The state at the end of a segment whose replay led elsewhere; "" when the member does not show it in time."""
         try:
-            with self._states.fetching(draw):
-                return await self._states.state(draw, commitment, plan, draw.segment + 1, self._until())
+            async with self._states.fetching(draw, plan) as known:
+                return await self._states.state(draw, commitment, draw.segment + 1, known, self._until())
         except (PeerError, FormatError) as problem:
             self._log.info("the claimed state cannot be had", member=draw.member, error=str(problem))
             return ""

@@ -18,7 +18,7 @@ from commonweight.protocol.structure import Previous
 from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
-_CACHED, _TIPS = 16 << 20, 16
+_CACHED, _TIPS = 64 << 20, 16
 """Bytes of signed documents that are held parsed, which take five times as much again, and how many lineups are."""
 _DIFFERS, _LINEUP = "differs/", "lineup"
 

@@ -5,15 +5,16 @@ signer that is killed costs a piece, and what is known here does not come at all
 two states of a draw share.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from commonweight.errors import FormatError, OracleError, PeerError, PeerRefused
-from commonweight.exact.arrays import array_digest, to_bytes
+from commonweight.errors import CommonweightError, FormatError, OracleError, PeerError, PeerRefused
+from commonweight.exact.arrays import F32, array_digest, to_bytes
 from commonweight.exact.trace import ARRAYS, State
 from commonweight.net import Reply
 from commonweight.protocol import merkle
@@ -27,12 +28,14 @@ from oracle.db import Draw
 from oracle.desk import Desk
 from oracle.seat import in_thread
 
-_PIECE_S = 30.0
-"""An answer may take a quarter of the time that is left, and this at least: a dead link does not take all of it."""
+_PIECE_S = 60.0
+"""An answer may take half of the time that is left, and this at least: a dead link does not take all of it."""
+Known = Mapping[str, F32]
+"""Arrays that are here, by digest."""
 
 
 class States:
-    """The states that draws wait for, at one signer. One fetch of a draw at a time."""
+    """The states that draws wait for, at one signer."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -40,6 +43,7 @@ class States:
         self._files = Blobs(desk.seat.folder("states"))
         self._pieces = desk.seat.folder("pieces")
         self._begun: set[Path] = set()
+        self._active: dict[str, tuple[asyncio.Lock, int]] = {}
 
     # --- files of whole states ---------------------------------------------------------------------------------------
 
@@ -52,24 +56,33 @@ class States:
         self._files.drop(digest)
 
     def keep_only(self, digests: set[str], draws: Iterable[Draw]) -> None:
-        """Forget all files but these, and pieces for other draws than these. Nothing may be under way meanwhile."""
+        """Forget all files but these, and pieces for other draws than these and those that are being fetched."""
         self._files.keep_only(digests)
-        kept = tuple(map(_prefix, draws))
+        kept = (*map(_prefix, draws), *self._active)
         for path in self._pieces.iterdir():
             if not path.name.startswith(kept):
                 path.unlink(missing_ok=True)
 
     # --- from a member -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def fetching(self, draw: Draw) -> Iterator[None]:
-        """What comes in pieces for a draw stays until the end of this block."""
+    @asynccontextmanager
+    async def fetching(self, draw: Draw, plan: Plan) -> AsyncIterator[Known]:
+        """Fetch for a draw within this block, which waits for its turn; gives what need not come. Pieces that have come
+        stay until its end, and beyond it where something else than the member ends it: this process, or a disk.
+        """
+        prefix = _prefix(draw)
+        turn, others = self._active.get(prefix, (asyncio.Lock(), 0))
+        self._active[prefix] = turn, others + 1
         try:
-            yield
+            async with turn:
+                yield await in_thread(lambda: self._known(plan)) if draw.segment == 0 else {}
+                for path in self._pieces.glob(f"{prefix}*"):
+                    path.unlink(missing_ok=True)
+                    self._begun.discard(path)
         finally:
-            for path in self._pieces.glob(f"{_prefix(draw)}*"):
-                path.unlink(missing_ok=True)
-                self._begun.discard(path)
+            turn, users = self._active.pop(prefix)
+            if users > 1:
+                self._active[prefix] = turn, users - 1
 
     async def leaf(self, draw: Draw, commitment: Commitment, leaf: int, until: float) -> tuple[StateDigests, bytes]:
         """The digests of the state at a leaf of a member's trace, and the leaf's data. Raises PeerError, or FormatError
@@ -80,27 +93,31 @@ class States:
         digests = f.child("digests", StateDigests.read)
         return digests, require_leaf(commitment, leaf, digests, f.digests("proof", 0, 32))
 
-    async def state(self, draw: Draw, commitment: Commitment, plan: Plan, leaf: int, until: float) -> str:
+    async def state(self, draw: Draw, commitment: Commitment, leaf: int, known: Known, until: float) -> str:
         """Fetch the state at a leaf and keep it; returns the digest of its file. `until` is on the seat's clock.
 
         Raises PeerError, or FormatError for what is not what was committed to.
         """
         digests, _ = await self.leaf(draw, commitment, leaf, until)
-        known = await in_thread(lambda: self._known(plan, leaf))
         arrays = {}
         for name in ARRAYS:
             digest = getattr(digests, name)
             where: JsonObject = {"round": draw.round, "leaf": leaf, "array": name}
-            arrays[name] = known.get(digest) or await self._array(draw, digest, where, until)
+            if digest == self._zeros:
+                arrays[name] = bytes(4 * self._seat.numel)
+            elif digest in known:
+                arrays[name] = to_bytes(known[digest])
+            else:
+                arrays[name] = await self._array(draw, digest, where, until)
         return await in_thread(lambda: self._keep(digests.step, arrays))
 
-    def _known(self, plan: Plan, leaf: int) -> Mapping[str, bytes]:
-        """Arrays that need not come, by digest: zeros, and the base where a trace may begin with it."""
-        known = {self._zeros: bytes(4 * self._seat.numel)}
-        if leaf == 0:
+    def _known(self, plan: Plan) -> Known:
+        """The base, with which a trace may begin, by its digest; nothing where it cannot be had here."""
+        try:
             weights = self._desk.checkpoints.get(plan.base, plan.base_cid).checkpoint.weights
-            known[array_digest(weights)] = to_bytes(weights)
-        return known
+        except CommonweightError:
+            return {}
+        return {array_digest(weights): weights}
 
     @cached_property
     def _zeros(self) -> str:
@@ -141,7 +158,7 @@ class States:
         address = member.peer if member is not None else provider.peer
         if (left_s := until - self._seat.clock()) <= 0:
             raise PeerError("The state did not come in time", f"{method} of round {draw.round}")
-        timeout_s = min(left_s, max(_PIECE_S, left_s / 4))
+        timeout_s = min(left_s, max(_PIECE_S, left_s / 2))
         return await self._desk.dialer.call(
             address, provider.signing_key, method, params, timeout_s=timeout_s, max_reply=most
         )

@@ -35,7 +35,7 @@ from commonweight.protocol.records import Commitment, Plan, StateDigests
 from commonweight.protocol.trace import MAX_LEAVES, Trace
 
 _log = logging.getLogger("commonweight.trainer")
-_AT_ONCE, _AGAIN = 8, 4
+_AT_ONCE, _AGAIN, _HASHED = 8, 4, 64
 GONE = ".gone-"
 """How the names of folders begin that are being deleted."""
 
@@ -89,6 +89,7 @@ class Arrays:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._hashed: dict[str, tuple[int, int, int]] = {}
 
     def put(self, array: F32, digest: str | None = None) -> str:
         """Store an array; returns its digest, 0x-hex (computed when the caller does not know it). What is there is
@@ -118,16 +119,19 @@ class Arrays:
         return from_bytes(raw)
 
     def piece(self, digest: str, start: int, most: int) -> bytes | None:
-        """Up to `most` bytes of an array from byte `start` on; None when it is not here or, as its beginning tells,
-        damaged.
+        """Up to `most` bytes of an array from byte `start` on; None when it is not here or damaged. Each process hashes
+        it once, and again when its file has changed.
         """
-        if start == 0:
-            try:
-                return _bytes_of(self.get(digest), 0, most)
-            except TrainingError:
-                return None
         try:
             with self._path(digest).open("rb") as stream:
+                held = os.fstat(stream.fileno())
+                file = (held.st_ino, held.st_mtime_ns, held.st_size)
+                if self._hashed.get(digest) != file:
+                    if "0x" + hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+                        return None
+                    if len(self._hashed) >= _HASHED:
+                        self._hashed.clear()
+                    self._hashed[digest] = file
                 stream.seek(start)
                 return stream.read(most)
         except FileNotFoundError:
@@ -341,12 +345,14 @@ class Journal:
             if entry.body.epoch < epoch and entry.body.round <= reported:
                 remove_whole(entry.folder, self.folder)
         self.arrays.keep_only(self._named(self.rounds(), lambda *_: True))
+        self._keep_none_again()
 
     def thin(self, every: int, enough: Callable[[], bool]) -> None:
         """Drop states of all rounds but the newest until `enough`, oldest first: of a round with a commitment those
         between its first and each `every`-th one, which `recompute` gives again; of one without, all.
         """
         with self.storing:
+            self._keep_none_again()
             rounds = list(self.rounds())
             newest = max((entry.body.round for entry in rounds), default=0)
             thinned: set[Path] = set()
@@ -456,13 +462,26 @@ class Journal:
             digest: str = getattr(trace.states[leaf], name)
             for arrays in (self.arrays, self._again):
                 if (found := arrays.piece(digest, start, most)) is not None:
+                    self._ask_again(trace.states[leaf])
                     return found
         state = self.state(folder, leaf)
         self._keep_again(state)
         return _bytes_of(getattr(state, name), start, most)
 
+    def _ask_again(self, digests: StateDigests) -> None:
+        """A state that was computed again, if this is one, was asked for just now."""
+        with self._asking:
+            if digests in self._asked:
+                self._asked.remove(digests)
+                self._asked.append(digests)
+
+    def _keep_none_again(self) -> None:
+        with self._asking:
+            self._asked.clear()
+            self._again.keep_only(set())
+
     def _keep_again(self, state: State) -> None:
-        """Keep a state that was computed again for its other pieces, in place of the one that was so longest ago."""
+        """Keep a state that was computed again for its other pieces, instead of the one asked for longest ago."""
         digests = state.digests
         with self._asking:
             if digests not in self._asked:

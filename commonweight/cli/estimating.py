@@ -100,7 +100,7 @@ def estimate(
         rtt_s=rtt / 1000,
         window_s=window,
         overlap=overlap,
-        replay_bps=round(replays * 100),
+        replay_bps=round(replays * 100) if math.isfinite(replays) else -1,
         mfu=mfu / 100,
         availability=availability / 100,
         hour_price=hour_price,

@@ -98,7 +98,7 @@ data = {manifest_cid = "", manifest_sha256 = ""}   # `commonweight data prepare 
 # optimizer = "muon"          # or "adamw", "sgd"
 # lr = "3e-3"
 # warmup = 20                 # steps over which a member's rate rises
-# cooldown = 0                # rounds before max_rounds is reached over which it falls, linearly, to a hundredth
+# cooldown = 0                # rounds before max_rounds is reached over which it falls, linearly, to a tenth
 # [config.training.outer]
 # lr = "1.0"
 # momentum = "0.4"

@@ -76,7 +76,7 @@ async def connect(
     except TimeoutError:
         _drop(wire)
         raise PeerTimeout(f"{address} did not complete the handshake within {timeout_s:g} s") from None
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # a name that no resolver takes is a UnicodeError, or has a zero in it
         _drop(wire)
         raise PeerUnreachable(
             f"No connection to {address}", str(problem), "check that it runs and that this address can be reached"

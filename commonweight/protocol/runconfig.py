@@ -70,7 +70,7 @@ class DataSource:
 @dataclass(frozen=True, kw_only=True)
 class Inner:
     """The inner optimizer; `warmup` counts optimizer steps over which the rate rises linearly, `cooldown` rounds at the
-    end of a run of `max_rounds` over which it falls linearly (arXiv 2502.15938), to a hundredth; 0 keeps it as it is.
+    end of a run of `max_rounds` over which it falls linearly (arXiv 2502.15938), to a tenth; 0 keeps it as it is.
 
     `momentum` is that of `muon`, whose other settings are those of AdamW for the tensors that it does not step.
     """
@@ -148,13 +148,13 @@ class Training:
     def pace(self, number: int, done: int) -> float:
         """What the inner rate is multiplied by at the step after `done` steps of round `number`, both of a plan.
 
-        Rounds that made no checkpoint have numbers too: those beyond `max_rounds` are as the last one. It is a
-        hundredth at least: what float32 rounds off has to stay small beside a step, or replays would differ by it.
+        Rounds that made no checkpoint have numbers too: those beyond `max_rounds` are as the last one. It is a tenth at
+        least: members that hardly move do not drift apart, and honest payloads would be as alike as copies.
         """
         if self.max_rounds is None or not self.inner.cooldown:
             return 1.0
         left = max(self.max_rounds - number, 0) + 1 - min(done, self.h - 1) / self.h
-        return min(1.0, max(0.01, left / self.inner.cooldown))
+        return min(1.0, max(0.1, left / self.inner.cooldown))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -261,7 +261,8 @@ def test_replays_are_as_many_as_the_template_has_after_honest_history(quick_user
     assert told["figures"]["replay_bytes"] == size // 100
     shown = {a["name"]: a["value"] for a in usual["assumptions"]}
     assert shown["replays"].startswith(f"{Verification.replay_rate_min_bps / 100:g} % of a member's rounds")
-    assert quick_user.run(*words, "--replays", "101").code == 2
+    for wrong in ("101", "-1", "nan", "inf"):
+        assert quick_user.run(*words, "--replays", wrong).code == 2
 
 
 def test_the_page_names_every_assumption() -> None:

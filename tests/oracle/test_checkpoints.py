@@ -1,6 +1,8 @@
 """Checkpoints on a signer's disk: made once, found again, verified, and not piling up."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,26 @@ def test_it_is_found_after_a_restart_and_fetched_when_the_disk_has_lost_or_damag
     office.crash()
     with pytest.raises(ContentUnavailable):
         office.desk.checkpoints.get(made.sha256, "")
+
+
+def test_many_who_want_one_at_once_have_it_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = Office(tmp_path, Chain())
+    held = office.desk.checkpoints.genesis()
+    office.crash()
+    checkpoints, fetched = office.desk.checkpoints, []
+    from_disk = checkpoints._from_disk
+
+    def slow(sha256: str) -> dict[str, bytes] | None:
+        fetched.append(sha256)
+        time.sleep(0.2)
+        return from_disk(sha256)
+
+    monkeypatch.setattr(checkpoints, "_from_disk", slow)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: checkpoints.get(held.sha256, held.cid).sha256, range(6)))
+    assert found == [held.sha256] * 6
+    assert len(fetched) == 1
+    assert checkpoints._loading == {}
 
 
 def test_old_weights_go_and_manifests_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

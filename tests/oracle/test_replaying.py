@@ -14,7 +14,7 @@ from commonweight.exact.arrays import to_bytes
 from commonweight.exact.trace import ARRAYS, TraceBuilder
 from commonweight.net import Caller, Identity, Method, Reply, Request, Server
 from commonweight.protocol.fields import hex32
-from commonweight.protocol.records import Commitment
+from commonweight.protocol.records import Commitment, Plan
 from oracle import states
 from oracle.db import Draw
 from oracle.phases import Finish
@@ -45,9 +45,12 @@ class Served:
     sent: list[tuple[int, str, int]] = field(default_factory=list)
     _refuse: bool = False
 
+    def __post_init__(self) -> None:
+        self.hook = self.array
+
     @property
     def methods(self) -> dict[str, Method]:
-        return {"state": Method(self.state), "array": Method(self.array)}
+        return {"state": Method(self.state), "array": Method(lambda request: self.hook(request))}
 
     def _leaf(self, request: Request) -> int:
         leaf = int(str(request.params["leaf"]))
@@ -132,7 +135,7 @@ class Scene:
                 break
             if replaying._fetching:
                 await asyncio.wait(replaying._fetching.values(), timeout=0.5)
-            if any(served.silent or served.halts for served in self.served.values()):
+            if replaying._resting or any(served.silent or served.halts for served in self.served.values()):
                 self.office.chain.now_ms += 2000
         verdicts = [v.body for v in self.office.desk.rounds.verdicts(1)]
         return sorted((v.index, v.outcome, v.exact) for v in verdicts)
@@ -200,7 +203,7 @@ async def test_after_an_exact_replay_the_end_state_is_not_fetched(
     assert commitment is not None
     plan = scene.office.desk.rounds.plan(1)
     assert plan is not None
-    first = await replaying._show(draw, commitment.body, plan.body, replaying._until(), {})
+    first = await replaying._show(draw, commitment.body, {}, replaying._until(), {})
     assert first.claimed
     verdict = replaying._verdict(
         draw,
@@ -211,7 +214,7 @@ async def test_after_an_exact_replay_the_end_state_is_not_fetched(
         "",
     )
     replaying._sign(draw, verdict)
-    again = await replaying._show(draw, commitment.body, plan.body, replaying._until(), {})
+    again = await replaying._show(draw, commitment.body, {}, replaying._until(), {})
     assert again == replace(first, claimed="")
 
 
@@ -263,7 +266,7 @@ async def test_a_killed_signer_goes_on_with_the_piece_that_is_missing(
     served = scene.served[draw.member]
     served._refuse, served.stumbles = True, 9
     with pytest.raises(PeerRefused):
-        await replaying._states.state(draw, commitment.body, plan.body, draw.segment + 1, replaying._until())
+        await replaying._states.state(draw, commitment.body, draw.segment + 1, {}, replaying._until())
     leaf, name, _ = served.sent[0]
     assert served.sent == [(leaf, name, 0)]
     served.stumbles = 0
@@ -276,7 +279,9 @@ async def test_a_killed_signer_goes_on_with_the_piece_that_is_missing(
     assert [start for *at, start in served.sent if at == [leaf, name]] == [0, size // 2, *again]
 
 
-@pytest.mark.parametrize("trouble", [OracleError("a piece could not be written", "no space"), OSError("no space")])
+@pytest.mark.parametrize(
+    "trouble", [OracleError("a piece could not be written", "no space"), OSError("no space"), RuntimeError("a bug")]
+)
 async def test_a_disk_that_refuses_for_a_while_costs_nobody_the_draw(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
@@ -291,6 +296,68 @@ async def test_a_disk_that_refuses_for_a_while_costs_nobody_the_draw(
     monkeypatch.setattr(states, "_append", full)
     assert await scene.finish(scene.replaying(Worker(scene.office))) == [(i, "pass", True) for i in range(3)]
     assert len(refused) > 4
+
+
+async def test_a_member_whose_address_nobody_can_resolve_keeps_no_round_open(scene: Scene) -> None:
+    for index, address in enumerate(("a..b:1", "x" * 70 + ".org:1", "\0x:1")):
+        scene.office.seat.db.member_seen(index, address, None, scene.office.chain.now_ms)
+        scene.served[index].silent = True  # so that the test's clock goes on
+    found = await scene.finish(scene.replaying(Worker(scene.office)))
+    assert found == [(i, "unavailable", False) for i in range(3)]
+
+
+async def test_the_time_that_the_base_takes_here_is_not_the_members(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = states.States._known
+
+    def slow(self: states.States, plan: Plan) -> states.Known:
+        scene.office.chain.now_ms += 60_000
+        return known(self, plan)
+
+    monkeypatch.setattr(states.States, "_known", slow)
+    replaying = scene.replaying(Worker(scene.office))
+    scene.office.look()
+    monkeypatch.setattr(replaying, "_start_fetch", lambda _: None)
+    await replaying.draw()
+    draw = replace(scene.office.seat.db.draws(1)[0], segment=0)
+    before_ms = scene.office.chain.now_ms
+    assert await replaying._fetch(draw) == ""
+    assert scene.office.chain.now_ms == before_ms + 60_000
+
+
+async def test_what_nobody_foresaw_keeps_no_round_open(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: Path, data: bytes) -> None:
+        raise RuntimeError(path)
+
+    monkeypatch.setattr(states, "_append", broken)
+    found = await scene.finish(scene.replaying(Worker(scene.office)))
+    assert [(index, outcome) for index, outcome, _ in found] == [(i, "unavailable") for i in range(3)]
+
+
+async def test_a_sweep_spares_what_is_being_fetched(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a draw that is not this signer's, and two fetches of one draw take turns."""
+    monkeypatch.setattr(states, "STATE_PIECE", scene.office.seat.numel)
+    replaying = scene.replaying(Worker(scene.office))
+    scene.office.look()
+    monkeypatch.setattr(replaying, "_start_fetch", lambda _: None)
+    await replaying.draw()
+    draw = scene.office.seat.db.draws(1)[0]
+    commitment, plan = replaying._commitment(draw), scene.office.desk.rounds.plan(1)
+    assert commitment is not None
+    assert plan is not None
+    served = scene.served[draw.member]
+    array = served.array
+
+    async def swept(request: Request) -> Reply:
+        replaying._states.keep_only(set(), [])
+        return await array(request)
+
+    monkeypatch.setattr(served, "hook", swept)
+    ends = await asyncio.gather(*(replaying._claimed_end(draw, commitment.body, plan.body) for _ in range(2)))
+    assert ends[0] == ends[1] != ""
+    assert len(served.sent) == 2 * len(set(served.sent))
+    assert replaying._states._active == {}
 
 
 async def test_a_call_that_never_ends_does_not_take_all_the_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,15 +26,15 @@ def cooled(corpus: Corpus, **training: object) -> RunConfig:
     return tiny_config(corpus.manifest.sha256, **({"max_rounds": 4, "inner": inner} | training))
 
 
-def test_the_rate_falls_from_step_to_step_to_a_hundredth_and_stays_there(corpus: Corpus) -> None:
+def test_the_rate_falls_from_step_to_step_to_a_tenth_and_stays_there(corpus: Corpus) -> None:
     training = cooled(corpus).training
     assert {training.pace(number, done) for number in (1, 2) for done in range(6)} == {1.0}
     paces = [training.pace(number, done) for number in (3, 4) for done in range(6)]
-    assert paces == pytest.approx([left / 12 for left in range(12, 0, -1)], rel=1e-12)
+    assert paces == pytest.approx([max(0.1, left / 12) for left in range(12, 0, -1)], rel=1e-12)
     assert training.pace(9, 0) == training.pace(4, 0), "a number beyond the last is that of a round made in its stead"
     assert training.pace(4, 40) == training.pace(4, 5)
     long = dataclasses.replace(training, max_rounds=900, inner=dataclasses.replace(training.inner, cooldown=900))
-    assert long.pace(900, 5) == 0.01
+    assert long.pace(900, 5) == long.pace(850, 0) == 0.1 < long.pace(800, 0)
     assert tiny_config(corpus.manifest.sha256, max_rounds=4).training.pace(4, 5) == 1.0
 
 

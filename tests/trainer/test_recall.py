@@ -120,6 +120,14 @@ def test_a_piece_of_a_damaged_array_is_that_of_the_state_computed_again(
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert bench.journal.piece(bench.folder, 2, "m", 0, 100) == whole[:100]
     assert bench.journal.piece(bench.folder, 2, "m", 100, 2 * len(whole)) == whole[100:]
+    for lost in (whole[:300], bytes(len(whole)), b""):  # by the power, after the first piece has gone out
+        path.write_bytes(whole)
+        assert bench.journal.piece(bench.folder, 2, "m", 0, 100) == whole[:100]
+        path.write_bytes(lost)
+        bench.journal.forget_before(0, 0)
+        bench.journal._forgotten = (-1, -1)
+        assert list((bench.journal.folder / "again").iterdir()) == [], "what is forgotten takes no room"
+        assert bench.journal.piece(bench.folder, 2, "m", 100, 2 * len(whole)) == whole[100:]
 
 
 def test_a_damaged_kept_state_is_passed_over(long: RunConfig, corpus: Corpus, tmp_path: Path, domain: Domain) -> None:
