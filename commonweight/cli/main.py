@@ -16,6 +16,7 @@ import typer
 from commonweight import __version__
 from commonweight.cli import (
     audit,
+    bonding,
     changing,
     config,
     dashboard,
@@ -61,6 +62,7 @@ cli.add_typer(tx.cli, name="tx")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
+oracle.cli.command()(bonding.bond)
 oracle.cli.command()(disputing.challenge)
 audit.cli.command()(disputing.challenges)
 for command in (
