@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from commonweight.chain.client import Chain
+from commonweight.chain.deploy import write_deployment
 from commonweight.chain.keys import create_keystore
 from commonweight.errors import WrongChain
 from inference.server import settle_now
@@ -461,3 +462,29 @@ def test_without_a_terminal_nothing_is_done_unasked(user: User) -> None:
     done = user.run("key", "new", "key.json")
     assert done.code == 1
     assert not (user.home / "key.json").exists()
+
+
+@pytest.mark.chain
+def test_an_address_that_is_no_factory_has_no_runs(crowd: Crowd) -> None:
+    run = crowd.world.run
+    why = f"Chain {run.chain.chain_id} has no contract at this address."
+    other = "The contract there is not a factory."
+    for address, said in ((KEYS[0].address, why), (UNKNOWN, why), (run.address, other)):
+        done = crowd.user.run("run", "list", "--factory", address)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"Error: There is no factory at {address}.\n  Why: {said}\n")
+
+
+@pytest.mark.chain
+def test_the_deployments_of_the_settings_are_audited(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    chain_id = crowd.world.run.chain.chain_id
+    none = crowd.user.run("audit", "deployment")
+    assert none.code == 2
+    assert f"No deployments file is known for chain {chain_id}." in none.err
+    assert "--file" in none.err and "--factory" not in none.err
+    write_deployment(crowd.world.deployment, crowd.user.home / "own")
+    assert crowd.user.ok("audit", "deployment", COMMONWEIGHT_DEPLOYMENTS="own")["verdict"] == "verified"
+    named = crowd.user.run("audit", "deployment", "--file", "nowhere.json")
+    assert named.code == 2
+    assert "--factory" not in named.err
