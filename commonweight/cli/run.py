@@ -74,6 +74,8 @@ def create(
     decimals, symbol = asset.decimals(), asset.symbol()
     config_cid = str(session.own_store.put(draft.config.to_bytes()))
     params = draft.params(chain.timestamp(), decimals, config_cid)
+    if unsigned is None and not yes:
+        chain.call(maker.make_call("createRun", params))  # what the contracts refuse is no question
     if not yes:
         shown = {**describe(params, symbol, decimals), "rounds_of_an_epoch": creditable(params, draft.config.training)}
         for name, value in shown.items():

@@ -488,3 +488,29 @@ def test_the_deployments_of_the_settings_are_audited(crowd_with: Callable[..., C
     named = crowd.user.run("audit", "deployment", "--file", "nowhere.json")
     assert named.code == 2
     assert "--factory" not in named.err
+
+
+@pytest.mark.chain
+def test_nobody_is_asked_about_what_the_contracts_refuse(
+    crowd_with: Callable[..., Crowd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = crowd_with()
+    asked: list[str] = []
+    monkeypatch.setattr("commonweight.cli.session.confirm", lambda question, yes: asked.append(question))
+    text = crowd.user.run("run", "template").out.replace("quorum = 2", "quorum = 1")
+    text = text.replace("members = [", f'members = [{{signer = "{KEYS[5].address}", peer = "h:1"}}')
+    text = text.replace('manifest_sha256 = ""', f'manifest_sha256 = "0x{"ab" * 32}"')
+    for wrong, code, said in (
+        (text.replace('data_licence = "CC0-1.0"', f'data_licence = "{"x" * 30_000}"'), 1, "CloneArgumentsTooLong"),
+        (text.replace("quorum = 1", "quorum = 0"), 2, "signers.quorum in run.toml cannot be 0."),
+    ):
+        (crowd.user.home / "run.toml").write_text(wrong)
+        refused = crowd.run(0, "run", "create", "--config", "run.toml")
+        assert (refused.code, said in refused.err) == (code, True), refused.err
+    for amount, said in (("11", "of the cap of 10 ETH, 10 ETH are left"), ("0", "ZeroAmount")):
+        refused = crowd.run(8, "fund", "deposit", amount)
+        assert (refused.code, said in refused.err) == (1, True), refused.err
+    crowd.world.warp(crowd.world.run.params.deposit_deadline + 1)
+    refused = crowd.run(8, "fund", "deposit", "1")
+    assert (refused.code, "DepositsClosed: they were open until" in refused.err) == (1, True), refused.err
+    assert asked == []
