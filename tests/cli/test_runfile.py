@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from commonweight.cli.run import length_of
 from commonweight.cli.runfile import TEMPLATE, read_runfile
 from commonweight.errors import ConfigError
 from commonweight.protocol.modelconfig import PRESETS
@@ -117,3 +118,17 @@ def test_the_bounds_are_the_contracts(tmp_path: Path) -> None:
         text = text.replace(old, new)
     path.write_text(text)
     assert read_runfile(path).params(1_700_000_000, 18, "").epoch_length == 57600
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ("", "until the last epoch"),
+        ("max_rounds = 10", "at most 10 rounds"),
+        ("max_rounds = 10\ninner = {cooldown = 4}", "at most 10 rounds, the rate falls over the last 4 rounds"),
+        ("max_rounds = 1\ninner = {cooldown = 1}", "at most 1 round, the rate falls over the last round"),
+    ],
+)
+def test_how_long_training_is_is_said_in_words(tmp_path: Path, training: str, said: str) -> None:
+    path = runfile(tmp_path, "# What is left out of [config]", f"[config.training]\n{training}\n# What is left out")
+    assert length_of(read_runfile(path).config.training) == said
