@@ -255,7 +255,7 @@ class Draft:
 
 def read_runfile(path: Path) -> Draft:
     """Read a run's file. Raises ConfigError, which names the field that is wrong."""
-    from commonweight.protocol.runconfig import RunConfig
+    from commonweight.protocol.runconfig import WRONG, RunConfig
 
     try:
         body = tomllib.loads(path.read_text())
@@ -278,14 +278,17 @@ def read_runfile(path: Path) -> Draft:
             "config.data.manifest_sha256 is not a digest",
             "`commonweight data prepare --publish` prints manifest_cid and manifest_sha256.",
         )
-    config = RunConfig.parse(
-        {
-            "genesis_seed": "0x" + secrets.token_hex(32),
-            **cast("JsonObject", given),
-            "name": str(body.get("name", defaults["name"])),
-            "signers_peers": cast("JsonObject", peers),
-        }
-    )
+    whole: JsonObject = {
+        "genesis_seed": "0x" + secrets.token_hex(32),
+        **cast("JsonObject", given),
+        "name": str(body.get("name", defaults["name"])),
+        "signers_peers": cast("JsonObject", peers),
+    }
+    try:
+        config = RunConfig.parse(whole)
+    except ConfigError as error:
+        why = error.why if error.what == WRONG else f"{error.what}: {error.why}"
+        raise ConfigError(f"[config] in {path} is wrong.", why, error.fix) from error
     return Draft(path, body, defaults, config)
 
 

@@ -96,7 +96,7 @@ def test_the_template_shows_the_defaults_of_the_configuration(tmp_path: Path) ->
         ('deposits = "7d"', f"deposits = {2**64}", r"time\.deposits in"),
         *(
             ("\n[config] ", f"\n[[milestones]]\ndeadline_epoch = {epoch}\ntranche_bps = {bps}\n[config] ", said)
-            for epoch, bps, said in ((40, 10_000, "milestones in .* up to 31"), (9, 70_000, "milestones in .* to 70000"))
+            for epoch, bps, said in ((40, 10_000, "milestones in .*up to 31"), (9, 70_000, "milestones in .*to 70000"))
         ),
     ],
 )
@@ -132,3 +132,12 @@ def test_the_bounds_are_the_contracts(tmp_path: Path) -> None:
 def test_how_long_training_is_is_said_in_words(tmp_path: Path, training: str, said: str) -> None:
     path = runfile(tmp_path, "# What is left out of [config]", f"[config.training]\n{training}\n# What is left out")
     assert length_of(read_runfile(path).config.training) == said
+
+
+def test_an_error_in_the_configuration_names_the_file(tmp_path: Path) -> None:
+    for old, new, said in (
+        ("# [config.training.inner]", "[config.training.inner]\nlr = 3e-3", r"training\.inner\.lr cannot be 0\.003"),
+        ("# [config.training.inner]", "[config.training]\nseq_len = 4096", r"seq_len exceeds model\.max_seq_len: 4096"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^\[config\] in .*/run\.toml is wrong\. Why: .*{said}"):
+            read_runfile(runfile(tmp_path, old, new))
