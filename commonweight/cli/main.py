@@ -137,6 +137,11 @@ def _usage(error: Exception, output: Output) -> int:
 
 def _system(error: OSError, output: Output) -> int:
     """What the system refuses, as wrong usage; a reason in the words of a library may hold an address's secret."""
+    if not output.works():
+        fix = "Make room there or name another place; look at what it has done before you repeat it."
+        output = Output(as_json=False)
+        output.error(UsageError("The result cannot be written to stdout.", error.strerror or type(error).__name__, fix))
+        return UsageError.exit_code
     path = error.filename if isinstance(error.filename, str) else None
     what = f"{path} cannot be used." if path else "The operating system refused what the command needs."
     fix = "Name another place, or give this user the right to it." if path else "Mend that, then try again."

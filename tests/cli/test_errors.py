@@ -184,6 +184,23 @@ def test_wrong_usage(quick_user: InProcess, line: str) -> None:
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("line", ["version --json", "version", "run template", "nosuch --json"])
+def test_what_a_full_stdout_does_not_take_is_said_on_stderr(user: User, line: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            user.command(*line.split()), env=user.environment, stdin=subprocess.DEVNULL, stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=60, cwd=user.home, check=False,
+        )  # fmt: skip
+    full_up = (
+        "The result cannot be written to stdout.",
+        "No space left on device.",
+        "Make room there or name another place; look at what it has done before you repeat it.",
+    )
+    assert done.stderr == in_words(*(WRONG["nosuch"] if "nosuch" in line else full_up))
+    assert done.returncode == 2
+
+
+@pytest.mark.unit
 def test_a_wrong_password_is_said_without_it(user: User) -> None:
     create_keystore(user.home / "key.json", "right", fast=True)
     (user.home / "password").write_text("hunter2\n")
