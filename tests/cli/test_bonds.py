@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from commonweight.chain.contracts import Registry
 from commonweight.cli.session import Session
+from commonweight.errors import ContractError
 from tests.chain.scenario import ETHER, KEYS
 from tests.cli.conftest import Crowd
 
@@ -84,6 +87,26 @@ def test_a_key_that_is_no_signer_is_not_asked_where_it_listens(crowd_with: Calla
         assert (done.code, f"{KEYS[8].address} is no signer of" in done.err) == (2, True), done.err
         signer = crowd.run(6, "oracle", command, *words)
         assert "Where shall this signer listen?" in signer.err
+
+
+def test_amounts_for_people_have_a_unit(crowd_with: Callable[..., Crowd], monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = crowd_with()
+    run = crowd.world.run
+    words = [*_run_with_config(crowd), "--transmitter", crowd.keystore(5), "--data-dir", "d", "--listen", "127.0.0.1:1"]
+    checked = crowd.run(5, "oracle", "check", *words, "--json").json["findings"]
+    assert [f["why"] for f in checked if f["what"] == "The bond is full"] == ["0 ETH of 1 ETH are paid"]
+
+    few = crowd.run(1, "provider", "register", "--peer", "127.0.0.1:7001", "--stake", "0.05", "--yes")
+    assert (few.code, "StakeTooLow: the least in nano is 0.1 ETH" in few.err) == (1, True), few.err
+    crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--yes")
+    entry = replace(run.registry.provider_at(0), stake=ETHER // 20)
+    monkeypatch.setattr(Registry, "provider_at", lambda *_args, **_more: entry)
+    words = ["--data-dir", "d", "--listen", "127.0.0.1:7001", "--json"]
+    looked = crowd.run(1, "provider", "doctor", *words).json["findings"]
+    assert [f["why"] for f in looked if f["what"] == "The stake is whole"] == ["0.05 ETH of 0.1 ETH are there"]
+
+    with pytest.raises(ContractError, match=rf"CapExceeded \(room {10 * ETHER} smallest units\)"):
+        run.campaign.deposit(11 * ETHER)
 
 
 def _run_with_config(crowd: Crowd) -> list[str]:
