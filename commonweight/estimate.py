@@ -148,6 +148,12 @@ class Plan:
             raise UsageError("How long is the run?", why, "Name one of --tokens and --budget.")
         for name, bound in _BOUNDS.items():
             bound.require(getattr(self, name))
+        if self.step_tokens < self.seq_len:
+            raise UsageError(
+                f"--step-tokens must be at least a window, {self.seq_len}.",
+                f"It is {self.step_tokens}, and a step takes whole windows",
+                "Name more, or shorter windows by --seq-len.",
+            )
         _PARAMETERS.require(self.shape.parameters)
         replace(_ACTIVE, most=self.shape.parameters).require(self.shape.active)
         for flag, codec in (("--codec", self.codec), ("--results", self.result_codec)):

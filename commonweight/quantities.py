@@ -1,4 +1,4 @@
-"""Rates and sizes as people write them: 10Mbit, 500kbit, 8GB, 16GiB; sizes and times as they read them."""
+"""Rates and sizes as people write them: 10Mbit, 500kbit, 8GB, 16GiB; sizes, times and amounts as they read them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def when(timestamp_s: int) -> str:
         return datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
         return f"Unix time {timestamp_s}"
+
+
+def format_amount(value: int, symbol: str = "ETH", decimals: int = 18) -> str:
+    """An amount of smallest units in whole units, exact, without trailing zeros."""
+    digits = str(abs(value)).rjust(decimals + 1, "0")
+    whole, part = digits[: len(digits) - decimals], digits[len(digits) - decimals :].rstrip("0")
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole}{'.' + part if part else ''} {symbol}"
 
 
 def _parse(text: str, units: dict[str, int], kind: str, like: str) -> int:

@@ -11,6 +11,7 @@ from commonweight.checks import CLOCK_S, Finding, attempt, clock, folder, free_t
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import lower_address
 from commonweight.protocol.runconfig import RunConfig
+from commonweight.quantities import format_amount
 from commonweight.store import ContentStore, open_store, parse_cid
 from oracle.seat import connect_chain, load_config, open_keys
 from oracle.settings import OracleSettings
@@ -78,12 +79,15 @@ def _signer(run: Run, signer: str, transmitter: str) -> Iterator[Finding]:
     why = "" if named == transmitter else f"the chain names {named}, the keystore holds {transmitter}"
     yield Finding(named == transmitter, "The transmitter is the registered one", why, "use its keystore")
     held, needed = run.oracle.bond_of(signer), run.params.signer_bond
-    why = "" if held >= needed else f"{held} of {needed} are paid"
+    symbol, decimals = run.asset.symbol(), run.asset.decimals()
+    paid, whole = (format_amount(amount, symbol, decimals) for amount in (held, needed))
+    why = "" if held >= needed else f"{paid} of {whole} are paid"
     yield Finding(held >= needed, "The bond is full", why, "commonweight oracle bond")
     block = run.chain.block()
     wanted = _ANCHORS_AHEAD * _ANCHOR_GAS * max(1, 2 * block.base_fee_wei)
     balance = run.chain.balance(transmitter)
-    why = "" if balance >= wanted else f"it has {balance} wei; {_ANCHORS_AHEAD} anchors need {wanted}"
+    lacking = f"it has {format_amount(balance)}; {_ANCHORS_AHEAD} anchors need {format_amount(wanted)}"
+    why = "" if balance >= wanted else lacking
     yield Finding(balance >= wanted, "The transmitter can pay for gas", why, f"send money to {transmitter}")
 
 

@@ -35,7 +35,7 @@ from commonweight.net import Caller, Dialer, Identity, Server, is_multiaddr, spl
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.protocol.runconfig import RunConfig
-from commonweight.quantities import show_size, when
+from commonweight.quantities import format_amount, show_size, when
 from commonweight.store import ContentStore, open_store, parse_cid
 from trainer.alone import require_alone
 from trainer.data import own_shards
@@ -104,7 +104,9 @@ def _registration(findings: list[Finding], run: Run, key: Key, settings: Provide
     if index is None:
         return None
     entry, needed = run.registry.provider_at(index), run.params.provider_stake
-    why = "" if entry.stake >= needed else f"Of {needed} smallest units of the asset {entry.stake} are there"
+    symbol, decimals = run.asset.symbol(), run.asset.decimals()
+    there, whole = (format_amount(amount, symbol, decimals) for amount in (entry.stake, needed))
+    why = "" if entry.stake >= needed else f"{there} of {whole} are there"
     fix = "It was slashed or taken back: register with another account."
     findings.append(Finding(entry.stake >= needed, "The stake is whole", why, fix))
     present = lower_address(entry.signing_key) == lower_address(key.address)

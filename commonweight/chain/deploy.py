@@ -183,7 +183,7 @@ def read_deployment(path: Path) -> Deployment:
         raise ConfigError(
             f"The deployments file {path} cannot be read.",
             error.strerror or str(error),
-            "Name the factory by --factory.",
+            "Name another one, or make one with scripts/deploy.py.",
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"{path} is not a deployments file.", "", "Make a new one with scripts/deploy.py.") from None

@@ -19,6 +19,7 @@ _PANICS = {
     0x12: "division by zero",
     0x32: "index out of bounds",
 }
+_OF_MONEY = ("CapExceeded", "ReceivedOther", "StakeTooLow", "WrongValue")  # what they show are amounts
 _REVERT_HINTS = ("revert", "invalid opcode", "vm exception", "out of gas")
 
 
@@ -68,7 +69,10 @@ def explain_revert(data: bytes, what: str, message: str = "") -> ContractError:
         known = all_errors().get(selector)
         if known is not None:
             values = decode_values(known.inputs, body)
-            shown = ", ".join(f"{snake(i['name'])} {_show(v)}" for i, v in zip(known.inputs, values, strict=True))
+            unit = " smallest units" if known.name in _OF_MONEY else ""
+            shown = ", ".join(
+                f"{snake(i['name'])} {_show(v)}{unit}" for i, v in zip(known.inputs, values, strict=True)
+            )
             why, fix = EXPLANATIONS.get(known.name, ("", ""))
             reason = f"{known.name}" + (f" ({shown})" if shown else "") + (f": {why}" if why else "")
             return ContractError(known.name, f"{what} was refused by the contract.", reason, fix)

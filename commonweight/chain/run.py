@@ -18,7 +18,7 @@ from commonweight.chain.contracts import (
     Payments,
     Registry,
 )
-from commonweight.chain.events import ChainEvent, E, decode_events, topic_of
+from commonweight.chain.events import ChainEvent, E, RotationProposed, decode_events, topic_of
 from commonweight.chain.structs import RunAddresses, RunParams
 from commonweight.errors import ContractError, UsageError
 
@@ -98,6 +98,11 @@ class Run:
                 self.disputes,
             )
         }
+
+    def announced_set(self) -> RotationProposed | None:
+        """The signer set that is announced and not in office yet; there is one at most."""
+        next_one = self.oracle.rotation() + 1
+        return next((event for event in self.events_of(RotationProposed) if event.rotation == next_one), None)
 
     def with_key_of(self, chain: Chain) -> Run:
         """The same run over another client, for example one with another key."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 
 from commonweight.errors import UsageError
+from commonweight.quantities import format_amount
+
+__all__ = ["format_amount", "parse_amount"]
 
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*(wei|gwei|ether|eth)?", re.IGNORECASE)
 _SUFFIXES = {"wei": 0, "gwei": 9, "ether": 18, "eth": 18}
@@ -30,11 +33,3 @@ def parse_amount(text: str, decimals: int = 18) -> int:
     if value >= _MAX:
         raise UsageError(f"{text!r} is not an amount.", "It does not fit 256 bits.", "Give a smaller one.")
     return value
-
-
-def format_amount(value: int, symbol: str = "ETH", decimals: int = 18) -> str:
-    """An amount of smallest units in whole units, exact, without trailing zeros."""
-    digits = str(abs(value)).rjust(decimals + 1, "0")
-    whole, part = digits[: len(digits) - decimals], digits[len(digits) - decimals :].rstrip("0")
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole}{'.' + part if part else ''} {symbol}"

@@ -55,7 +55,9 @@ def verify(
 def deployment(
     file: Annotated[
         Path | None,
-        typer.Option("--file", help="Deployments file (default: the one that ships for this chain).", metavar="FILE"),
+        typer.Option(
+            "--file", help="Deployments file (default: of `deployments`, else the one that ships).", metavar="FILE"
+        ),
     ] = None,
     rpc: RpcOption = None,
     confirmations: ConfirmationsOption = None,
@@ -65,10 +67,17 @@ def deployment(
     """Compare a deployments file with the chain: code, transactions, arguments. Exit codes as for `verify`."""
     session = Session({"rpc": rpc, "confirmations": confirmations}, config=config, as_json=as_json, role="audit")
     from commonweight.audit.deployed import check_deployments_file
-    from commonweight.chain.deploy import deployment_path, read_deployment, shipped_deployments
+    from commonweight.chain.deploy import deployment_path, read_deployment
 
-    path = file or deployment_path(shipped_deployments(), session.chain.chain_id)
-    _conclude(session, check_deployments_file(session.chain, read_deployment(path)))
+    chain_id = session.chain.chain_id
+    known = [path for folder in session.deployments if (path := deployment_path(folder, chain_id)).is_file()]
+    if file is None and not known:
+        raise UsageError(
+            f"No deployments file is known for chain {chain_id}.",
+            f"None of {', '.join(str(deployment_path(folder, chain_id)) for folder in session.deployments)} is there",
+            "Name one by --file, or its folder by the setting `deployments`.",
+        )
+    _conclude(session, check_deployments_file(session.chain, read_deployment(file or known[0])))
 
 
 @cli.command()

@@ -20,8 +20,11 @@ from commonweight.cli.options import (
     checked_address,
 )
 from commonweight.cli.session import Session
+from commonweight.errors import ContractError
+from commonweight.quantities import when
 
 if TYPE_CHECKING:
+    from commonweight.chain.run import Run
     from commonweight.chain.types import Receipt
 
 cli = typer.Typer(help="Fund a run: deposit, refund, claim, position.", no_args_is_help=True)
@@ -46,6 +49,7 @@ def deposit(
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     value = parse_amount(amount, decimals)
     shown = format_amount(value, symbol, decimals)
+    _takes(found, value)
     session.confirm(f"Deposit {shown} into {found.params.name} ({found.address})?", yes=yes)
     receipt = found.campaign.deposit(value)
     session.finish_unsigned(f"Deposit {shown} into {found.params.name} ({found.address})")
@@ -162,6 +166,23 @@ def position(
     }
     rows = [(n, format_amount(v, symbol, decimals)) for n, v in values.items()]
     session.output.result(body, title=f"{funder} in {found.params.name}", rows=rows)
+
+
+def _takes(run: Run, value: int) -> None:
+    """Raise ContractError, by the contract's name for it, if a run cannot take a deposit."""
+    symbol, decimals = run.asset.symbol(), run.asset.decimals()
+    shown = format_amount(value, symbol, decimals)
+    what = f"{run.params.name} does not take {shown}."
+    room = run.params.cap - run.campaign.raised()
+    if run.campaign.deposits_closed():
+        ended = "its cap is reached" if room == 0 else f"they were open until {when(run.params.deposit_deadline)}"
+        raise ContractError("DepositsClosed", what, f"DepositsClosed: {ended}", "Fund another run.")
+    if value > room:
+        cap, left = (format_amount(amount, symbol, decimals) for amount in (run.params.cap, room))
+        why = f"CapExceeded: of the cap of {cap}, {left} are left"
+        raise ContractError("CapExceeded", what, why, f"Deposit {left} or less.")
+    if run.asset.native:  # a token's contract would refuse it for the allowance that it does not have yet
+        run.chain.call(run.campaign.make_call("deposit", value), value=value)
 
 
 def _session(

@@ -16,6 +16,7 @@ import typer
 from commonweight import __version__
 from commonweight.cli import (
     audit,
+    bonding,
     changing,
     config,
     dashboard,
@@ -61,6 +62,7 @@ cli.add_typer(tx.cli, name="tx")
 cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
+oracle.cli.command()(bonding.bond)
 oracle.cli.command()(disputing.challenge)
 audit.cli.command()(disputing.challenges)
 for command in (
@@ -135,6 +137,11 @@ def _usage(error: Exception, output: Output) -> int:
 
 def _system(error: OSError, output: Output) -> int:
     """What the system refuses, as wrong usage; a reason in the words of a library may hold an address's secret."""
+    if not output.works():
+        fix = "Make room there or name another place; look at what it has done before you repeat it."
+        output = Output(as_json=False)
+        output.error(UsageError("The result cannot be written to stdout.", error.strerror or type(error).__name__, fix))
+        return UsageError.exit_code
     path = error.filename if isinstance(error.filename, str) else None
     what = f"{path} cannot be used." if path else "The operating system refused what the command needs."
     fix = "Name another place, or give this user the right to it." if path else "Mend that, then try again."

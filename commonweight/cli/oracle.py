@@ -1,4 +1,4 @@
-"""`commonweight oracle`: run a signer, see what it waits for, check it before the start, pay its bond."""
+"""`commonweight oracle`: run a signer, see what it waits for, check it before the start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commonweight.cli.amounts import format_amount, parse_amount
+from commonweight.cli.bonding import place_of
 from commonweight.cli.options import (
     ConfigOption,
     ConfirmationsOption,
@@ -22,11 +22,7 @@ from commonweight.cli.options import (
     PasswordFileOption,
     RpcOption,
     RunOption,
-    SenderOption,
     StoreOption,
-    UnsignedOption,
-    YesOption,
-    checked_address,
     checked_addresses,
 )
 from commonweight.cli.provider import read_peers, relays
@@ -165,56 +161,6 @@ def check(
     session.output.findings(examine(settings))
 
 
-@cli.command()
-def bond(
-    amount: Annotated[str | None, typer.Argument(help="Whole units (default: what is missing).")] = None,
-    signer: Annotated[
-        str | None,
-        typer.Option("--signer", help="Whose bond (default: the keystore's address).", callback=checked_address),
-    ] = None,
-    run: RunOption = None,
-    rpc: RpcOption = None,
-    keystore: KeystoreOption = None,
-    password_file: PasswordFileOption = None,
-    unsigned: UnsignedOption = None,
-    sender: SenderOption = None,
-    config: ConfigOption = None,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Pay a signer's bond; without a full one it can sign nothing."""
-    flags = {"run": run, "rpc": rpc, "keystore": keystore, "password_file": password_file}
-    session = Session(flags, config=config, as_json=as_json, role="oracle", unsigned=unsigned, sender=sender)
-    found = session.signing_run
-    owner = signer or found.chain.address
-    symbol, decimals = found.asset.symbol(), found.asset.decimals()
-    held = found.oracle.bond_of(owner)
-    value = max(0, found.params.signer_bond - held) if amount is None else parse_amount(amount, decimals)
-    if value == 0:
-        body = {"run": found.address, "signer": owner, "paid": "0", "bond": str(held)}
-        session.output.result(body, title="The bond is full.", rows=[("bond", format_amount(held, symbol, decimals))])
-        return
-    session.confirm(f"Pay {format_amount(value, symbol, decimals)} into the bond of {owner}?", yes=yes)
-    receipt = found.oracle.post_bond(owner, value)
-    paid = format_amount(value, symbol, decimals)
-    session.finish_unsigned(f"Pay {paid} into the bond of {owner} in {found.params.name} ({found.address})")
-    held = found.oracle.bond_of(owner)
-    session.output.result(
-        {
-            "run": found.address,
-            "signer": owner,
-            "paid": str(value),
-            "bond": str(held),
-            "tx": "0x" + receipt.tx_hash.hex(),
-        },
-        title=f"Paid {format_amount(value, symbol, decimals)}.",
-        rows=[
-            ("bond", format_amount(held, symbol, decimals)),
-            ("needed", format_amount(found.params.signer_bond, symbol, decimals)),
-        ],
-    )
-
-
 def _flags(
     run: object,
     rpc: object,
@@ -247,8 +193,10 @@ def _listen_of(session: Session) -> str:
 
     params = session.run.params
     config = RunConfig.load(session.store.get(parse_cid(params.config_cid), sha256="0x" + params.config_sha256.hex()))
-    found = config.signers_peers.get(keystore_address(session.keystore).lower())
+    signer = keystore_address(session.keystore)
+    found = config.signers_peers.get(signer.lower())
     if found is None:
+        place_of(session.run, signer)
         raise UsageError(
             "Where shall this signer listen?",
             "The run's configuration does not name its address",

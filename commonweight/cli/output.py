@@ -7,6 +7,7 @@ is a terminal; without one, each step is a line.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,6 +107,17 @@ class Output:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
 
+    def works(self) -> bool:
+        """Whether stdout takes what it is given. One that does not gets nothing more, nor at the program's end."""
+        try:
+            sys.stdout.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+            return False
+        return True
+
     def note(self, text: str) -> None:
         """A remark on stderr."""
         _stderr().print(readable(text), highlight=False, markup=False, soft_wrap=True)
@@ -122,10 +134,15 @@ class Output:
             timer.cancel()
 
     def error(self, error: CommonweightError) -> None:
-        """An error: as what, why and what to do on stderr, or as JSON on stdout."""
+        """An error: as what, why and what to do on stderr, or as JSON on stdout, as long as that takes it."""
         if self.as_json:
-            _print_json(error.to_json())
-            return
+            try:
+                _print_json(error.to_json())
+            except OSError:
+                if self.works():
+                    raise
+            else:
+                return
         parts = (("Why", error.why), ("What to do", error.fix))
         said = [(f"Error: {_sentence(error.what)}", "bold red")]
         said += [(f"  {name}: {_sentence(text)}", "") for name, text in parts if text]

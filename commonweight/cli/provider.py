@@ -96,6 +96,10 @@ def register(
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     value = found.params.provider_stake if stake is None else parse_amount(stake, decimals)
     shown = format_amount(value, symbol, decimals)
+    if value < found.params.provider_stake:
+        least = format_amount(found.params.provider_stake, symbol, decimals)
+        why = f"StakeTooLow: the least in {found.params.name} is {least}"
+        raise ContractError("StakeTooLow", f"Nobody registers with a stake of {shown}.", why, f"Stake {least} or more.")
     session.confirm(f"Register {account} with {found.params.name} and stake {shown}?", yes=yes)
     receipt = found.registry.register(key, paid, told, value)
     session.finish_unsigned(f"Register {account} with {found.params.name} ({found.address}) and stake {shown}")

@@ -74,8 +74,12 @@ def create(
     decimals, symbol = asset.decimals(), asset.symbol()
     config_cid = str(session.own_store.put(draft.config.to_bytes()))
     params = draft.params(chain.timestamp(), decimals, config_cid)
+    if unsigned is None and not yes:
+        chain.call(maker.make_call("createRun", params))  # what the contracts refuse is no question
     if not yes:
-        shown = {**describe(params, symbol, decimals), "rounds_of_an_epoch": creditable(params, draft.config.training)}
+        training = draft.config.training
+        shown = {**describe(params, symbol, decimals), "training": length_of(training)}
+        shown["rounds_of_an_epoch"] = creditable(params, training)
         for name, value in shown.items():
             session.output.note(f"  {name.replace('_', ' '):<22}  {value}")
     session.confirm(f"Create this run on chain {chain.chain_id}? Nothing of it can be changed later.", yes=yes)
@@ -211,6 +215,16 @@ def describe(params: RunParams, symbol: str, decimals: int) -> Mapping[str, obje
         "licences": f"data {params.data_licence}, weights {params.weights_licence}",
         "configuration": f"{params.config_cid} (sha256 0x{params.config_sha256.hex()})",
     }
+
+
+def length_of(training: Training) -> str:
+    """When a run's training ends, and where its rate falls, in words."""
+    if training.max_rounds is None:
+        return "until the last epoch"
+    rounds = f"at most {training.max_rounds} round{'s' if training.max_rounds > 1 else ''}"
+    last = training.inner.cooldown
+    over = "round" if last == 1 else f"{last} rounds"
+    return f"{rounds}, the rate falls over the last {over}" if last else rounds
 
 
 def creditable(params: RunParams, training: Training) -> str:

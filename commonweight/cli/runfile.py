@@ -135,12 +135,15 @@ class Draft:
         return None if text.upper() == "ETH" else _address(text, "money.asset", self.path)
 
     def params(self, now: int, decimals: int, config_cid: str) -> RunParams:
-        """The parameters of a run whose deposits begin at `now` (Unix seconds). Raises ConfigError naming the field."""
+        """The parameters of a run whose deposits begin at `now` (Unix seconds). Raises ConfigError naming the field,
+        also where the contracts do not allow what it has.
+        """
         from commonweight.chain.structs import ZERO_ADDRESS, RunParams
+        from commonweight.cli.bounds import bounds
 
         deadline = now + self._seconds("deposits")
         members = self._members()
-        return RunParams(
+        params = RunParams(
             asset=self.asset or ZERO_ADDRESS,
             goal=self._amount("goal", decimals),
             cap=self._amount("cap", decimals),
@@ -178,6 +181,15 @@ class Draft:
             weights_licence=str(self._value("", "weights_licence")),
             milestones=self._milestones(),
         )
+        for name, kept, wanted in bounds(params):
+            if not kept:
+                raise _wrong(self.path, name, self._told(name), wanted)
+        return params
+
+    def _told(self, name: str) -> object:
+        """What the file or the template has under a dotted name."""
+        table, _, inner = name.rpartition(".")
+        return self.body.get(name, []) if not table else self._value(table, inner)
 
     def _value(self, table: str, name: str) -> object:
         given, default = (_table(source, table, self.path) for source in (self.body, self.defaults))
@@ -243,7 +255,7 @@ class Draft:
 
 def read_runfile(path: Path) -> Draft:
     """Read a run's file. Raises ConfigError, which names the field that is wrong."""
-    from commonweight.protocol.runconfig import RunConfig
+    from commonweight.protocol.runconfig import WRONG, RunConfig
 
     try:
         body = tomllib.loads(path.read_text())
@@ -266,14 +278,17 @@ def read_runfile(path: Path) -> Draft:
             "config.data.manifest_sha256 is not a digest",
             "`commonweight data prepare --publish` prints manifest_cid and manifest_sha256.",
         )
-    config = RunConfig.parse(
-        {
-            "genesis_seed": "0x" + secrets.token_hex(32),
-            **cast("JsonObject", given),
-            "name": str(body.get("name", defaults["name"])),
-            "signers_peers": cast("JsonObject", peers),
-        }
-    )
+    whole: JsonObject = {
+        "genesis_seed": "0x" + secrets.token_hex(32),
+        **cast("JsonObject", given),
+        "name": str(body.get("name", defaults["name"])),
+        "signers_peers": cast("JsonObject", peers),
+    }
+    try:
+        config = RunConfig.parse(whole)
+    except ConfigError as error:
+        why = error.why if error.what == WRONG else f"{error.what}: {error.why}"
+        raise ConfigError(f"[config] in {path} is wrong.", why, error.fix) from error
     return Draft(path, body, defaults, config)
 
 

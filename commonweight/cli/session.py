@@ -143,12 +143,19 @@ class Session:
     def factory(self, chain: Chain) -> Factory:
         """The factory: the one named, or the one of this chain's deployments file."""
         from commonweight.chain.contracts import Factory
-        from commonweight.chain.deploy import find_factory, shipped_deployments
+        from commonweight.chain.deploy import find_factory
 
         if self.settings.factory is not None:
-            return Factory(chain, self.settings.factory)
-        named = () if self.settings.deployments is None else (self.settings.deployments,)
-        return find_factory(chain, (*named, shipped_deployments()))
+            return Factory.at(chain, self.settings.factory)
+        return find_factory(chain, self.deployments)
+
+    @property
+    def deployments(self) -> tuple[Path, ...]:
+        """The folders of deployments files, in the order in which they are looked at."""
+        from commonweight.chain.deploy import shipped_deployments
+
+        own = () if self.settings.deployments is None else (self.settings.deployments,)
+        return (*own, shipped_deployments())
 
     @cached_property
     def store(self) -> ContentStore:

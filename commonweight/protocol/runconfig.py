@@ -18,11 +18,13 @@ from commonweight.errors import ConfigError
 from commonweight.protocol.canonical import Json, JsonObject, dumps, loads_object, sha256_hex
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig, Real, real_between, unknown_preset
+from commonweight.protocol.wrongfields import in_words
 
 __all__ = [
     "CODECS",
     "METHODS",
     "SCHEMA",
+    "WRONG",
     "Aggregation",
     "DataSource",
     "Inner",
@@ -35,14 +37,24 @@ __all__ = [
 ]
 
 SCHEMA = "commonweight.run.v1"
+WRONG = "The run configuration is wrong"
 CODECS = ("fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2")
 METHODS = ("clipped-mean", "mean", "trimmed-mean", "median")
 
 Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-f]{40}$")]
 Peer = Annotated[str, Field(max_length=256, pattern=r"^[^\s]+:[0-9]{1,5}$")]
+Units = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,38})$")]
 Milliseconds = Annotated[int, Field(ge=10, le=10**9)]
 Codec = Literal["fp32", "fp16", "int8", "int4", "int2", "int1", "ternary", "topk2"]
+
+_TEXTS: dict[object, str] = {
+    Real: 'a number in quotes, like "3e-3"',
+    Units: 'a whole number in quotes, like "1000"',
+    Digest: '"0x" and 64 digits, 0 to 9 or a to f',
+    Address: '"0x" and 40 digits, 0 to 9 or a to f',
+    Peer: 'host:port, like "oracle.example.org:7700"',
+}
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _COARSE: JsonObject = {"tolerance_rel_l2": "5e-2", "tolerance_norm_ratio": "5e-2"}  # docs/verification.md
@@ -183,7 +195,7 @@ class Verification:
     copy_cosine_bps: Annotated[int, Field(ge=1, le=10_000)] = 9_000
     copy_cosine_short_bps: Annotated[int, Field(ge=1, le=10_000)] = 9_700
     copy_window: Annotated[int, Field(ge=0, le=1_000)] = 8
-    credit_value_floor: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,38})$")] = "0"
+    credit_value_floor: Units = "0"
     tolerance_rel_l2: Real = "1e-3"
     tolerance_norm_ratio: Real = "1e-3"
     state_wait_ms: Milliseconds = 10_000
@@ -200,7 +212,7 @@ class Serving:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    price_per_token: Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,38})$")] = "1000000000000"  # noqa: S105
+    price_per_token: Units = "1000000000000"  # noqa: S105
     max_completion_tokens: Annotated[int, Field(ge=1, le=2**20)] = 256
 
 
@@ -250,11 +262,7 @@ class RunConfig:
         try:
             config = _adapter().validate_json(json.dumps(whole))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(step) for step in first["loc"]) or "run configuration"
-            raise ConfigError(
-                "The run configuration is wrong", f"{where}: {first['msg']}", "correct that field"
-            ) from error
+            raise ConfigError(WRONG, *in_words(error.errors()[0], cls, _TEXTS)) from error
         if isinstance(rules, dict) and "state_wait_ms" not in rules:
             wait_ms = usual_state_wait_ms(config.model.parameters())
             config = replace(config, verification=replace(config.verification, state_wait_ms=wait_ms))

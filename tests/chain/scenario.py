@@ -116,15 +116,20 @@ class World:
                 address, address, f"127.0.0.1:{7000 + number}", self.run.params.provider_stake
             )
 
-    def rotate(self, *keys: Key) -> None:
-        """Put another signer set into office, after the delay; the signers are their own transmitters."""
+    def announce(self, *keys: Key) -> Rotation:
+        """Announce another signer set; the signers are their own transmitters."""
         oracle = self.run.oracle
         names = tuple(key.address for key in sorted(keys, key=lambda key: int(key.address, 16)))
         rotation = Rotation(oracle.config_digest(), len(names) // 2 + 1, names, names)
         digest = rotation.digest(oracle.domain())
         oracle.propose_rotation(rotation, [key.sign_digest(digest) for key in SIGNERS[:2]])  # type: ignore[arg-type]
+        return rotation
+
+    def rotate(self, *keys: Key) -> None:
+        """Put another signer set into office, after the delay; the signers are their own transmitters."""
+        rotation = self.announce(*keys)
         self.warp(self.run.chain.timestamp() + self.run.params.rotation_delay + 1)
-        oracle.apply_rotation(rotation)  # type: ignore[arg-type]
+        self.run.oracle.apply_rotation(rotation)  # type: ignore[arg-type]
 
     def close(self, epoch: int) -> None:
         """Close an epoch after its end."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from commonweight.chain.client import Chain
+from commonweight.chain.deploy import write_deployment
 from commonweight.chain.keys import create_keystore
 from commonweight.errors import WrongChain
 from inference.server import settle_now
@@ -180,6 +181,23 @@ def test_wrong_usage(quick_user: InProcess, line: str) -> None:
     done = quick_user.run(*line.split())
     assert (done.out, done.err.replace(str(quick_user.home), "HOME")) == ("", in_words(*WRONG[line]))
     assert done.code == (1 if "password" in done.err else 2)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("line", ["version --json", "version", "run template", "nosuch --json"])
+def test_what_a_full_stdout_does_not_take_is_said_on_stderr(user: User, line: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            user.command(*line.split()), env=user.environment, stdin=subprocess.DEVNULL, stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=60, cwd=user.home, check=False,
+        )  # fmt: skip
+    full_up = (
+        "The result cannot be written to stdout.",
+        "No space left on device.",
+        "Make room there or name another place; look at what it has done before you repeat it.",
+    )
+    assert done.stderr == in_words(*(WRONG["nosuch"] if "nosuch" in line else full_up))
+    assert done.returncode == 2
 
 
 @pytest.mark.unit
@@ -474,3 +492,55 @@ def test_without_a_terminal_nothing_is_done_unasked(user: User) -> None:
     done = user.run("key", "new", "key.json")
     assert done.code == 1
     assert not (user.home / "key.json").exists()
+
+
+@pytest.mark.chain
+def test_an_address_that_is_no_factory_has_no_runs(crowd: Crowd) -> None:
+    run = crowd.world.run
+    why = f"Chain {run.chain.chain_id} has no contract at this address."
+    other = "The contract there is not a factory."
+    for address, said in ((KEYS[0].address, why), (UNKNOWN, why), (run.address, other)):
+        done = crowd.user.run("run", "list", "--factory", address)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(f"Error: There is no factory at {address}.\n  Why: {said}\n")
+
+
+@pytest.mark.chain
+def test_the_deployments_of_the_settings_are_audited(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    chain_id = crowd.world.run.chain.chain_id
+    none = crowd.user.run("audit", "deployment")
+    assert none.code == 2
+    assert f"No deployments file is known for chain {chain_id}." in none.err
+    assert "--file" in none.err and "--factory" not in none.err
+    write_deployment(crowd.world.deployment, crowd.user.home / "own")
+    assert crowd.user.ok("audit", "deployment", COMMONWEIGHT_DEPLOYMENTS="own")["verdict"] == "verified"
+    named = crowd.user.run("audit", "deployment", "--file", "nowhere.json")
+    assert named.code == 2
+    assert "--factory" not in named.err
+
+
+@pytest.mark.chain
+def test_nobody_is_asked_about_what_the_contracts_refuse(
+    crowd_with: Callable[..., Crowd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = crowd_with()
+    asked: list[str] = []
+    monkeypatch.setattr("commonweight.cli.session.confirm", lambda question, yes: asked.append(question))
+    text = crowd.user.run("run", "template").out.replace("quorum = 2", "quorum = 1")
+    text = text.replace("members = [", f'members = [{{signer = "{KEYS[5].address}", peer = "h:1"}}')
+    text = text.replace('manifest_sha256 = ""', f'manifest_sha256 = "0x{"ab" * 32}"')
+    for wrong, code, said in (
+        (text.replace('data_licence = "CC0-1.0"', f'data_licence = "{"x" * 30_000}"'), 1, "CloneArgumentsTooLong"),
+        (text.replace("quorum = 1", "quorum = 0"), 2, "signers.quorum in run.toml cannot be 0."),
+    ):
+        (crowd.user.home / "run.toml").write_text(wrong)
+        refused = crowd.run(0, "run", "create", "--config", "run.toml")
+        assert (refused.code, said in refused.err) == (code, True), refused.err
+    for amount, said in (("11", "of the cap of 10 ETH, 10 ETH are left"), ("0", "ZeroAmount")):
+        refused = crowd.run(8, "fund", "deposit", amount)
+        assert (refused.code, said in refused.err) == (1, True), refused.err
+    crowd.world.warp(crowd.world.run.params.deposit_deadline + 1)
+    refused = crowd.run(8, "fund", "deposit", "1")
+    assert (refused.code, "DepositsClosed: they were open until" in refused.err) == (1, True), refused.err
+    assert asked == []

@@ -153,6 +153,7 @@ def test_what_cannot_be_is_refused(change: dict[str, float]) -> None:
         ("--rtt nan", "--rtt must be a finite number. nan"),
         ("--mfu 150", "--mfu must be above 0 and at most 100. 150"),
         ("--step-tokens 0", "--step-tokens must be at least 1. 0"),
+        ("--step-tokens 1", "--step-tokens must be at least a window, 4096. 1, and a step takes whole windows"),
         ("--active 1T", f"--active must be at least 1 and at most {SHAPES['350M'].parameters}. 1000000000000"),
         ("--active 0", f"--active must be at least 1 and at most {SHAPES['350M'].parameters}. 0"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,6 +52,21 @@ def test_a_run_is_created_from_its_file_listed_and_shown(crowd: Crowd) -> None:
     assert shown["params"]["goal"] == str(5 * ETHER)
     assert shown["state"] == "funding"
     assert shown["contracts"] == made["contracts"]
+
+
+def test_before_a_run_is_created_its_file_is_said_in_words(
+    crowd_with: Callable[..., Crowd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = crowd_with()
+    monkeypatch.setattr("commonweight.cli.session.confirm", lambda question, yes: None)
+    text = crowd.user.run("run", "template").out.replace("quorum = 2", "quorum = 1")
+    text = text.replace("members = [", f'members = [{{signer = "{KEYS[5].address}", peer = "h:1"}}')
+    text = text.replace('manifest_sha256 = ""', f'manifest_sha256 = "0x{"ab" * 32}"')
+    training = "[config.training]\nmax_rounds = 10\ninner = {cooldown = 4}\n"
+    (crowd.user.home / "run.toml").write_text(text + training)
+    made = crowd.run(0, "run", "create", "--config", "run.toml")
+    assert made.code == 0, made.err
+    assert re.search(r"training +at most 10 rounds, the rate falls over the last 4 rounds\n", made.err)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from commonweight.cli.run import length_of
 from commonweight.cli.runfile import TEMPLATE, read_runfile
 from commonweight.errors import ConfigError
 from commonweight.protocol.modelconfig import PRESETS
@@ -68,3 +69,75 @@ def test_the_template_shows_the_defaults_of_the_configuration(tmp_path: Path) ->
     assert "\n[config.verification]\n" in shown.read_text()
     told = read_runfile(shown).config
     assert replace(told, genesis_seed=plain.genesis_seed) == plain
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('goal = "5"', 'goal = "11"', r"money\.goal in .* cannot be '11'.*at most money\.cap"),
+        ('goal = "5"', 'goal = "0"', r"money\.goal in .* above zero"),
+        ('cap = "10"', f'cap = "{2**127}wei"', r"money\.cap in .* below 2\^127"),
+        ("capital_bps = 6000", "capital_bps = 10001", r"money\.capital_bps in .* cannot be 10001.*at most 10000"),
+        ('wage_per_credit = "1gwei"', f'wage_per_credit = "{2**80}wei"', r"money\.wage_per_credit in"),
+        ("quorum = 2", "quorum = 0", r"signers\.quorum in .* cannot be 0.*more than half of the 3 members.*2 to 3"),
+        ("quorum = 2", "quorum = 1", r"signers\.quorum in"),
+        ("quorum = 2", "quorum = 4", r"signers\.quorum in .* cannot be 4"),
+        ("quorum = 2", f"quorum = {10**21}", r"signers\.quorum in"),
+        ("members = [", 'members = [{signer = "0x' + "11" * 20 + '"},', r"signers\.members in .*each signer once"),
+        ("members = [", 'members = [{signer = "0x' + "0" * 40 + '"},', r"signers\.members in .*zero address"),
+        ("last_epoch = 29", f"last_epoch = {10**21 - 1}", r"epochs\.last_epoch in .* below 2\^64"),
+        ("last_epoch = 29", f"last_epoch = {2**50}", r"epochs\.last_epoch in .* at most 127\d{5}, for the run"),
+        ("tail_epochs = 2", "tail_epochs = 1", r"epochs\.tail_epochs in .*2 at least"),
+        ("max_credits_per_epoch = 1000000000", "max_credits_per_epoch = 0", r"epochs\.max_credits_per_epoch in"),
+        ('epoch_length = "1d"', "epoch_length = 57599", r"time\.epoch_length in .* which are 57600 s"),
+        ('attempt_length = "30m"', 'attempt_length = "5h"', r"time\.attempt_length in .*at most time\.report_span"),
+        ('attempt_length = "30m"', "attempt_length = 0", r"time\.attempt_length in .*above zero"),
+        ('evidence_retention = "90d"', f"evidence_retention = {2**64}", r"time\.evidence_retention in"),
+        ('deposits = "7d"', f"deposits = {2**64}", r"time\.deposits in"),
+        *(
+            ("\n[config] ", f"\n[[milestones]]\ndeadline_epoch = {epoch}\ntranche_bps = {bps}\n[config] ", said)
+            for epoch, bps, said in ((40, 10_000, "milestones in .*up to 31"), (9, 70_000, "milestones in .*to 70000"))
+        ),
+    ],
+)
+def test_what_the_contracts_do_not_allow_is_named_as_the_file_names_it(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = runfile(tmp_path, old, new)
+    members = ", ".join(f'{{signer = "0x{digits * 20}"}}' for digits in ("11", "22", "33"))
+    path.write_text(path.read_text().replace("members = [", f"members = [{members},", 1))
+    with pytest.raises(ConfigError, match=said):
+        read_runfile(path).params(1_700_000_000, 18, "")
+
+
+def test_the_bounds_are_the_contracts(tmp_path: Path) -> None:
+    """The template is within them, and at each number that they name."""
+    path = runfile(tmp_path, 'epoch_length = "1d"', "epoch_length = 57600")
+    text = path.read_text().replace("members = [", f'members = [{{signer = "{GOOD}"}},')
+    for old, new in (("quorum = 2", "quorum = 1"), ("capital_bps = 6000", "capital_bps = 10000"), ('"5"', '"10"')):
+        text = text.replace(old, new)
+    path.write_text(text)
+    assert read_runfile(path).params(1_700_000_000, 18, "").epoch_length == 57600
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ("", "until the last epoch"),
+        ("max_rounds = 10", "at most 10 rounds"),
+        ("max_rounds = 10\ninner = {cooldown = 4}", "at most 10 rounds, the rate falls over the last 4 rounds"),
+        ("max_rounds = 1\ninner = {cooldown = 1}", "at most 1 round, the rate falls over the last round"),
+    ],
+)
+def test_how_long_training_is_is_said_in_words(tmp_path: Path, training: str, said: str) -> None:
+    path = runfile(tmp_path, "# What is left out of [config]", f"[config.training]\n{training}\n# What is left out")
+    assert length_of(read_runfile(path).config.training) == said
+
+
+def test_an_error_in_the_configuration_names_the_file(tmp_path: Path) -> None:
+    for old, new, said in (
+        ("# [config.training.inner]", "[config.training.inner]\nlr = 3e-3", r"training\.inner\.lr cannot be 0\.003"),
+        ("# [config.training.inner]", "[config.training]\nseq_len = 4096", r"seq_len exceeds model\.max_seq_len: 4096"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^\[config\] in .*/run\.toml is wrong\. Why: .*{said}"):
+            read_runfile(runfile(tmp_path, old, new))

@@ -154,6 +154,39 @@ def test_the_error_names_the_field() -> None:
         RunConfig.parse({**MINIMAL, "training": {"h": -1}})
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"training": {"inner": {"lr": 0.003}}}, 'lr cannot be 0.003: it must be a number in quotes, like "3e-3"'),
+        ({"training": {"inner": {"lr": "3e-03"}}}, 'training.inner.lr cannot be "3e-03": it must be a number in'),
+        ({"training": {"inner": {"betas": ["0.9", 1]}}}, "training.inner.betas.1 cannot be 1: it must be a number in"),
+        ({"training": {"inner": {"betas": ["0.9"]}}}, "training.inner.betas.1 is missing"),
+        ({"training": {"inner": {"betas": "0.9"}}}, 'training.inner.betas cannot be "0.9": it must be a list'),
+        ({"training": {"cooldown": 3}}, "training has no name cooldown; it belongs in training.inner."),
+        ({"training": {"price_per_token": "3"}}, "training has no name price_per_token; it belongs in serving."),
+        ({"lr": "1"}, "the configuration has no name lr; it belongs in training.inner or training.outer."),
+        ({"training": {"serving": {}}}, "training has no name serving; it belongs in the configuration itself."),
+        ({"training": {"surprise": 1}}, "training has no name surprise."),
+        ({"training": {"h": "30"}}, 'training.h cannot be "30": it must be a whole number, without quotes'),
+        ({"training": {"h": 0}}, "training.h cannot be 0: it must be 1 or more"),
+        ({"training": {"h": 10**6}}, "training.h cannot be 1000000: it must be 100000 or less"),
+        ({"training": {"block": 12}}, "training.block cannot be 12: it must be a multiple of 8"),
+        ({"training": {"codec": "int3"}}, 'training.codec cannot be "int3": it must be "fp32", "fp16", "int8",'),
+        ({"training": {"error_feedback": 1}}, "training.error_feedback cannot be 1: it must be true or false"),
+        ({"training": 3}, "training cannot be 3: it must be a table"),
+        ({"serving": {"price_per_token": 5}}, "serving.price_per_token cannot be 5: it must be a whole number in"),
+        ({"model": {"preset": "custom"}}, "model.vocab_size is missing"),
+        ({"signers_peers": {"0xA": "h:1"}}, '"0x" and 40 digits'),
+        ({"signers_peers": {"0x" + "ab" * 20: "h"}}, "must be host:port"),
+        ({"name": ""}, 'name cannot be "": it must be text of 1 or more characters'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_words(part: JsonObject, said: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        RunConfig.parse({**MINIMAL, **part})
+    assert said in str(found.value)
+
+
 def test_a_preset_keeps_its_sizes_but_not_its_vocabulary() -> None:
     config = RunConfig.parse({**MINIMAL, "model": {"preset": "nano", "vocab_size": 1000}})
     assert config.model.vocab_size == 1000
