@@ -126,11 +126,11 @@ class Member:
         newest = await asyncio.to_thread(self.checkpoints.newest)
         self.have = None if newest is None else newest.sha256
         planned = await self.join()
-        while planned is None:
+        while planned is None and not await asyncio.to_thread(self.chain.ended):
             await asyncio.sleep(self.poll_s)
             planned = await self.join()
         # A member that remembers nothing may have committed already to the round that is open: it begins after it.
-        self.joined = planned if fresh else 0
+        self.joined = planned or 0 if fresh else 0
 
     async def _reserved(self) -> None:
         """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""

@@ -77,6 +77,14 @@ class Run:
         """The campaign's address, which names the run."""
         return self.addresses.campaign
 
+    def ended(self) -> str:
+        """Why nothing can be trained any more, by the state on chain; "" while something can."""
+        if self.campaign.failed():
+            return "the run has failed: its goal was not reached in time, and its funders are paid back"
+        if self.oracle.finished_at():
+            return "training is over: the run's last epoch is settled"
+        return ""
+
     @cached_property
     def first_block(self) -> int:
         """The block in which the run was created: its events begin there."""
