@@ -80,6 +80,9 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     seat: _Seat | None = None
     if run is not None:
         findings.append(clock(run.chain.timestamp(), time.time(), max(CLOCK_S, run.params.anchor_window)))
+        over = run.untrainable()
+        fix = "Lend this machine to another run; `commonweight run list` shows them."
+        findings.append(Finding(not over, "The run still trains", over, fix))
         if key is not None:
             seat = _registration(findings, run, key, settings)
     config = _content(findings, settings, run)

@@ -50,6 +50,7 @@ from trainer.signers import Signers
 from trainer.status import Status
 
 if TYPE_CHECKING:
+    from commonweight.chain.run import Run
     from commonweight.net.libp2p import Libp2p
 
 _log = logging.getLogger("commonweight.trainer")
@@ -315,16 +316,17 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     key = load_key(settings.keystore, password)
     run = Run.at(settings.connect(), settings.campaign)
     run.params.require_own_anchors()
+    chain, campaign = OnChain(run), lower_address(run.address)
+    index, journal = chain.index_of_key(key.address), Journal(settings.data_dir / "state")
+    _require_a_part(run, index, begun=any(True for _ in journal.rounds()))
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
     if settings.max_memory is not None:
         enough_memory(training_memory(config), settings.max_memory)
-    chain, campaign = OnChain(run), lower_address(run.address)
-    index = chain.index_of_key(key.address)
     corpus = _corpus(store, config, settings)
     identity = Identity(key.private_key, campaign, run.oracle.domain(), "member", index)
     upload = None if settings.max_upload is None else UploadCap(settings.max_upload)
-    dialer, journal = Dialer(identity, Limits(upload=upload)), Journal(settings.data_dir / "state")
+    dialer = Dialer(identity, Limits(upload=upload))
     journal.recompute = Recall(config, corpus, journal, index, settings.threads or config.training.threads)
     trainer = _trainer(config, corpus, journal, index, settings)
     room = Room(
@@ -349,6 +351,24 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         advertise=settings.advertise,
         upload=upload,
     )
+
+
+def _require_a_part(run: Run, index: int, *, begun: bool) -> None:
+    """TrainingError for a provider that has left, and for a run in which nothing is trained any more. Who has rounds on
+    disk (`begun`), of a run that did not fail, may still be asked for their states, and ends by itself.
+    """
+    if run.registry.provider_at(index).exit_at:
+        raise TrainingError(
+            f"Provider {index} has left the run",
+            "its account asked for the stake back, so it is planned in no round",
+            "register another account by `commonweight provider register` to train again",
+        )
+    if (run.campaign.failed() or not begun) and (over := run.untrainable()):
+        raise TrainingError(
+            f"Nothing is trained in {run.params.name} any more", over,
+            "lend this machine to another run, which `commonweight run list` shows; `commonweight provider exit` and"
+            " later `--withdraw` take the stake back",
+        )  # fmt: skip
 
 
 def _corpus(store: ContentStore, config: RunConfig, settings: ProviderSettings) -> data.Corpus:

@@ -21,6 +21,7 @@ from commonweight.chain.contracts import (
 from commonweight.chain.events import ChainEvent, E, decode_events, topic_of
 from commonweight.chain.structs import RunAddresses, RunParams
 from commonweight.errors import ContractError, UsageError
+from commonweight.quantities import when
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,13 @@ class Run:
         if self.oracle.finished_at():
             return "training is over: the run's last epoch is settled"
         return ""
+
+    def untrainable(self) -> str:
+        """Why no further round can be planned, by the state and the time on chain; "" while one can."""
+        end = self.params.epoch_end(self.params.last_epoch)
+        if (why := self.ended()) or self.chain.timestamp() < end:
+            return why
+        return f"training is over: the run's last epoch of training ended {when(end)}"
 
     @cached_property
     def first_block(self) -> int:

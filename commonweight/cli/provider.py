@@ -91,6 +91,12 @@ def register(
     session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
     told = reached_at(session, peer)
     found = session.signing_run
+    if why := found.untrainable():
+        raise UsageError(
+            f"Nobody is registered with {found.params.name}.",
+            f"{why[0].upper()}{why[1:]}: a stake would lie there and earn nothing",
+            "Choose another run; `commonweight run list` shows them.",
+        )
     account = found.chain.address
     key, paid = signing_key or account, payout or account
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
