@@ -325,7 +325,7 @@ def index_named(run: Run, provider: str) -> int:
 
 def reached_at(session: Session, peer: str | None) -> str:
     """Where others reach a provider: `--peer`, else where its settings say that it listens. Raises UsageError."""
-    told = peer or session.settings.listen
+    told = session.settings.listen if peer is None else peer
     if told is None:
         raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
     return peer_address(told)

@@ -56,3 +56,15 @@ def test_nobody_registers_after_the_last_epoch_nor_starts_after_leaving(crowd_wi
     done = crowd.run(2, "provider", "register", "--peer", "127.0.0.1:7002", "--yes")
     assert done.code == 2
     assert "last epoch of training ended" in done.err
+
+
+@pytest.mark.parametrize("peer", ["foo bar:7700", "\u00fcn\u00efcode:7700", ""])
+def test_an_address_that_cannot_exist_is_not_put_on_chain(crowd_with: Callable[..., Crowd], peer: str) -> None:
+    crowd = crowd_with()
+    listening = {"COMMONWEIGHT_LISTEN": "127.0.0.1:7009"}
+    words = ("--keystore", crowd.keystore(1), "--yes", "--peer", peer)
+    assert crowd.user.run("provider", "register", *words, **listening).code == 2
+    assert crowd.world.run.registry.provider_count() == 0
+    crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--yes")
+    assert crowd.user.run("provider", "change", *words, **listening).code == 2
+    assert crowd.world.run.registry.provider_at(0).peer == "127.0.0.1:7001"
