@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("commonweight.trainer")
 _REACH_S, _RESERVATION_S = 6.0, 3.0
+_AGAIN_S = 5.0
+"""How often signers that do not answer are asked at last."""
 
 
 @dataclass
@@ -127,8 +129,10 @@ class Member:
         newest = await asyncio.to_thread(self.checkpoints.newest)
         self.have = None if newest is None else newest.sha256
         planned = await self.join()
+        again_s = self.poll_s
         while planned is None and not await asyncio.to_thread(self.chain.ended):
-            await asyncio.sleep(self.poll_s)
+            await asyncio.sleep(again_s)
+            again_s = min(2 * again_s, max(_AGAIN_S, self.poll_s))
             planned = await self.join()
         # A member that remembers nothing may have committed already to the round that is open: it begins after it.
         self.joined = planned or 0 if fresh else 0
@@ -153,7 +157,8 @@ class Member:
                 "banned",
                 f"Provider {self.index} is banned until {when(me.banned_until)}",
                 "the signers recorded evidence against it on chain",
-                "`commonweight provider credits --explain` names the evidence; start again when the ban is over",
+                "`commonweight provider credits --explain` names the evidence, with --epochs N further back;"
+                " start again when the ban is over",
             )
         try:
             return await self.signers.join(self.index, self.have, self.address)

@@ -65,6 +65,8 @@ _HEARTBEAT_S = 3.0
 _SEGMENT_MARGIN = 1.3
 _GRACE_S = 5.0
 _PAUSE_POLL_S = 0.5
+_MOST_UNHEARD = 4
+"""So often the wait doubles while nobody can be asked for a plan."""
 _ROOM_POLL_S = 5.0
 _LINGER = 4
 """Once the record is out, an exchange may go on for this part of its time: what is lacking then, the signers have."""
@@ -191,6 +193,7 @@ async def rounds(member: Member, stop: Stop) -> None:
     """Round after round, until asked to stop; between two of them a pause may hold, or there may be no room on the
     disk. A disk that is full in the middle of a round costs that round.
     """
+    unheard = 0
     while not stop.soon.is_set():
         found: tuple[Signed, Plan] | None = None
         try:
@@ -203,6 +206,7 @@ async def rounds(member: Member, stop: Stop) -> None:
             member.status.say("wait", member.round)
             await look_back(member)
             found = await next_plan(member, member.round, stop)
+            unheard = 0
             if not _has_a_place(member, found) and await end_if_over(member, stop):
                 continue
             if found is not None:
@@ -213,7 +217,8 @@ async def rounds(member: Member, stop: Stop) -> None:
             if not _has_a_place(member, found) and await end_if_over(member, stop):
                 continue
             _log.warning("round not finished, trying again: %s", problem)
-            await asyncio.sleep(member.poll_s)
+            unheard = 0 if found is not None else min(unheard + 1, _MOST_UNHEARD)
+            await asyncio.sleep(member.poll_s * 2 ** max(0, unheard - 1))
         except OSError as problem:
             if problem.errno not in FULL:
                 raise
