@@ -32,7 +32,7 @@ from commonweight.quantities import when
 from commonweight.store import ContentStore, open_store
 from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
-from trainer.alone import require_alone
+from trainer.alone import lock_key, require_alone
 from trainer.checkpoint import Base, Checkpoints, Held, PeerBlocks
 from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.finishing import Finishing
@@ -50,6 +50,7 @@ from trainer.signers import Signers
 from trainer.status import Status
 
 if TYPE_CHECKING:
+    from commonweight.chain.keys import Key
     from commonweight.chain.run import Run
     from commonweight.net.libp2p import Libp2p
 
@@ -80,6 +81,7 @@ class Member:
     status: Status
     poll_s: float
     lock: BinaryIO
+    key_lock: BinaryIO | None = None
     advertise: str | None = None
     libp2p: Libp2p | None = None
     clock: Callable[[], float] = time.time
@@ -199,6 +201,8 @@ class Member:
             await asyncio.to_thread(self.checkpoints.close)
         finally:
             self.lock.close()
+            if self.key_lock is not None:
+                self.key_lock.close()
 
     # --- what this member makes --------------------------------------------------------------------------------------
 
@@ -323,6 +327,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     run.params.require_own_anchors()
     chain, campaign = OnChain(run), lower_address(run.address)
     index, journal = chain.index_of_key(key.address), Journal(settings.data_dir / "state")
+    key_lock = None if settings.locks is None else _lock_key(settings.locks, run, key, settings.data_dir)
     _require_a_part(run, index, begun=any(True for _ in journal.rounds()))
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
@@ -350,12 +355,20 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
         trainer=trainer,
         room=room,
-        status=Status(settings.data_dir / "status.jsonl"),
+        status=Status(settings.data_dir / "status.jsonl", campaign, index),
         poll_s=settings.poll_s,
         lock=lock,
+        key_lock=key_lock,
         advertise=settings.advertise,
         upload=upload,
     )
+
+
+def _lock_key(folder: Path, run: Run, key: Key, data_dir: Path) -> BinaryIO | None:
+    """Keep a second process of this user from the key; the block of the run's creation tells chains of one id apart."""
+    created = run.chain.block(run.first_block).hash.hex()[:8]
+    name = f"{run.chain.chain_id}-{created}-{lower_address(run.address)}-{lower_address(key.address)}"
+    return lock_key(folder, name, data_dir)
 
 
 def _require_a_part(run: Run, index: int, *, begun: bool) -> None:

@@ -225,15 +225,19 @@ def status(
 ) -> None:
     """Show a provider's registration, what its process does if it runs here, and round by round what was refused."""
     from commonweight.cli import rounds as told
+    from trainer.history import is_by
 
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "store": store, "data_dir": data_dir}
     session = Session(flags, config=config, as_json=as_json, role="provider")
     owner, found = session.address(account), session.run
     index = index_for(found, owner)
     entry = found.registry.provider_at(index)
-    last = last_line(session.settings.data_dir / "status.jsonl")
+    last, others = last_line(session.settings.data_dir / "status.jsonl"), ""
+    if last is not None and not is_by(last, found.address.lower(), index):
+        others = f"The process in {session.settings.data_dir} is of provider {last.get('index')} of {last.get('run')}"
+        last = None
     loss = None if last is None else last.get("loss_micro")
-    own = told.own_rounds(session.settings.data_dir, rounds)
+    own = told.own_rounds(session.settings.data_dir, rounds, found.address, index)
     signers = told.itemised(session, index, own, epochs)
     body: dict[str, object] = {
         "run": found.address,
@@ -261,6 +265,8 @@ def status(
     session.output.result(body, title=f"Provider {index} of {found.params.name}", rows=rows)
     if not as_json:
         session.output.table({}, told.COLUMNS, told.rows(own, signers), empty="No rounds yet.")
+        if others:
+            session.output.note(f"{others}: it is left out here; --data-dir names another folder.")
         for problem in signers.unread:
             session.output.note(f"Itemised credits of epoch {problem['epoch']}: {problem['why']}")
 
@@ -391,6 +397,7 @@ def provider_settings(
         private_data=private_data,
         chain_id=s.chain_id,
         patience_s=session.patience_s,
+        locks=s.state_dir.parent / "keys",
     )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.chain.scenario import KEYS
 from tests.cli.conftest import Crowd, User
 from tests.trainer.world import free_port
+from trainer.alone import lock_key
+from trainer.status import Status
 
 pytestmark = pytest.mark.chain
 
@@ -68,3 +72,39 @@ def test_an_address_that_cannot_exist_is_not_put_on_chain(crowd_with: Callable[.
     crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--yes")
     assert crowd.user.run("provider", "change", *words, **listening).code == 2
     assert crowd.world.run.registry.provider_at(0).peer == "127.0.0.1:7001"
+
+
+def test_the_status_of_one_provider_shows_nothing_of_anothers_process(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    for number in (1, 2):
+        crowd.ok(number, "provider", "register", "--peer", f"127.0.0.1:700{number}", "--yes")
+    run, place = crowd.world.run.address.lower(), crowd.user.home / "data"
+    Status(place / "status.jsonl", run, 0).say("train", 7, step=3, steps=4, loss=2.5)
+    own = crowd.ok(1, "provider", "status", "--data-dir", place)
+    assert (own["process"]["round"], [each["round"] for each in own["rounds"]]) == (7, [7])
+    other = crowd.ok(2, "provider", "status", "--data-dir", place)
+    assert (other["process"], other["rounds"]) == (None, [])
+    said = crowd.run(2, "provider", "status", "--data-dir", place)
+    assert "is of provider 0" in " ".join((said.out + said.err).split())
+    Status(place / "status.jsonl", run, 1).say("train", 8, step=1, steps=4)
+    own = crowd.ok(1, "provider", "status", "--data-dir", place)
+    assert (own["process"], [each["round"] for each in own["rounds"]]) == (None, [7])
+
+
+def test_a_key_has_one_process_on_a_computer_whatever_its_data_directory(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--yes")
+    run, account = crowd.world.run, KEYS[1].address.lower()
+    start = ("provider", "start", "--listen", "127.0.0.1:0", "--data-dir", crowd.user.home / "second")
+    assert "this provider's key" not in separate(crowd).run(1, *start).err, "only one began"
+    block = run.chain.block(run.first_block).hash.hex()[:8]
+    name = f"{run.chain.chain_id}-{block}-{run.address.lower()}-{account}"
+    held = lock_key(crowd.world.state_dir.parent / "keys", name, crowd.user.home / "first")
+    assert held is not None
+    done = separate(crowd).run(1, *start)
+    assert done.code == 1
+    said = " ".join(done.err.split())
+    assert f"process {os.getpid()}, in {crowd.user.home / 'first'}" in said
+    assert "stop that one first" in said
+    held.close()
+    assert "this provider's key" not in separate(crowd).run(1, *start).err
