@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -108,3 +110,27 @@ def test_a_key_has_one_process_on_a_computer_whatever_its_data_directory(crowd_w
     assert "stop that one first" in said
     held.close()
     assert "this provider's key" not in separate(crowd).run(1, *start).err
+
+
+def test_the_doctor_takes_what_start_is_given(crowd_with: Callable[..., Crowd]) -> None:
+    crowd = crowd_with()
+    crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--yes")
+    more = ("--max-upload", "10Mbit", "--schedule", "22:00-07:00", "--threads", "2", "--log-level", "debug")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        wrong = findings(crowd, 1, *more, "--metrics", place, "--tensorboard", "curves")
+        assert wrong["Curves for TensorBoard can be written"]
+        assert not wrong[f"{place} is free to listen on"]["ok"]
+        assert "--metrics" in wrong[f"{place} is free to listen on"]["fix"]
+    assert findings(crowd, 1, "--metrics", place)[f"{place} is free to listen on"]["ok"]
+    for option, value in (("--max-upload", "100kbit"), ("--schedule", "25:00-26:00"), ("--threads", "0")):
+        done = crowd.run(1, "provider", "doctor", "--listen", "127.0.0.1:0", option, value)
+        assert done.code == 2, done.err
+        assert any(named in done.err for named in ("too little", "window of a schedule", "0 threads")), done.err
+
+
+def test_doctor_and_start_have_the_same_options(user: User) -> None:
+    def options(command: str) -> set[str]:
+        return set(re.findall(r"--[a-z0-9-]+", user.run("provider", command, "--help").out))
+
+    assert options("start") <= options("doctor")
