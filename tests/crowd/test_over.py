@@ -1,11 +1,13 @@
 """A member's process ends by itself when training is over, and not because somebody says so."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.crowd.clock import VirtualLoop, simulate
 from tests.crowd.crowd import Crowd
+from trainer.member import Member
 
 pytestmark = pytest.mark.unit
 _ROUNDS = 3
@@ -81,10 +83,13 @@ def test_a_coordinator_that_only_says_that_it_is_over_is_not_believed(disk: Path
     async def work(loop: VirtualLoop) -> None:
         crowd = Crowd(loop, disk, 2, signers=1, max_rounds=50)
         crowd.lead.api._phase = lambda: "finished"
-        crowd.start()
-        await crowd.recorded(4)
+        crowd.lead.start()
+        crowd.begin(crowd.members[0])
+        await asyncio.sleep(60.0)  # alone it is planned in no round, and asks whether any will follow
+        assert crowd.members[0].member.signers.last_round == 0
+        crowd.begin(crowd.members[1])
+        await crowd.recorded(2)
         assert [one.ended for one in crowd.members] == [None, None]
-        assert crowd.members[0].member.signers.last_round is not None
         crowd.close()
 
     simulate(work)
@@ -127,6 +132,27 @@ def test_the_state_of_the_run_ends_members_whose_signers_are_gone(disk: Path) ->
         crowd.lead.process.kill()
         crowd.ledger.ended = "training is over: the run's last epoch is settled"
         await crowd.until("all are gone", lambda: all_left(crowd), 600.0)
+        crowd.close()
+
+    simulate(work)
+
+
+def test_signers_that_do_not_answer_are_asked_less_and_less_often(disk: Path) -> None:
+    asked: list[float] = []
+
+    class Counting(Member):
+        async def join(self) -> int | None:
+            asked.append(self.clock())
+            return await super().join()
+
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 2, signers=1, cheats={0: Counting})
+        crowd.begin(crowd.members[0])
+        await asyncio.sleep(60.0)
+        assert 5 <= len(asked) <= 16
+        crowd.lead.start()
+        crowd.begin(crowd.members[1])
+        await crowd.recorded(1)
         crowd.close()
 
     simulate(work)
