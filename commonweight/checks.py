@@ -94,17 +94,17 @@ def enough_memory(needed_bytes: int, allowed_bytes: int) -> None:
         )
 
 
-def free_to_listen(address: str) -> Finding:
-    """Whether this process could listen there."""
+def free_to_listen(address: str, option: str = "--listen") -> Finding:
+    """Whether this process could listen there; `option` is what names the address."""
     what = f"{address} is free to listen on"
     try:
-        require_free(address)
+        require_free(address, option)
     except UsageError as error:
         return Finding(False, what, error.why, error.fix)
     return Finding(True, what)
 
 
-def require_free(address: str) -> None:
+def require_free(address: str, option: str = "--listen") -> None:
     """Raise UsageError when this process could not listen there; port 0 always finds a place."""
     if address.endswith(":0"):
         return
@@ -115,7 +115,7 @@ def require_free(address: str) -> None:
             probe.bind(place)
     except (OSError, CommonweightError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        fix = "Stop what uses the port, or choose another --listen."
+        fix = f"Stop what uses the port, or choose another {option}."
         raise UsageError(f"{address} cannot be listened on.", why, fix) from None
 
 

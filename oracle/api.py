@@ -20,6 +20,7 @@ from commonweight.protocol.records import Anchor, Commitment, PartMessage, Plan,
 from oracle.desk import Desk
 from oracle.intake import Intake, NotYetError, TwoDocumentsError
 from oracle.offending import INVALID, TARGET, Offending
+from oracle.phases import Finish
 from oracle.planning import HEARTBEAT_MS
 from oracle.rounds import Doc
 from oracle.seat import in_thread
@@ -121,7 +122,8 @@ class Api:
         if known is None or now - known.seen_ms > HEARTBEAT_MS:  # who is still there is no news
             self._desk.bell.ring()
         last = self._desk.rounds.last_plan()
-        return Reply({"round": last.body.round if last else 0, "coordinator": self._desk.rounds.coordinator})
+        round_, over = last.body.round if last else 0, self._phase() == Finish.phase
+        return Reply({"round": round_, "coordinator": self._desk.rounds.coordinator, "over": over})
 
     async def leave(self, request: Request) -> Reply:
         """A member goes; it is not planned again before it joins."""

@@ -73,6 +73,13 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
         findings.append(Finding(True, "A provider's process runs in this data directory"))
     else:
         findings.append(free_to_listen(settings.listen))
+        if settings.metrics is not None:
+            findings.append(free_to_listen(settings.metrics, "--metrics"))
+    if settings.tensorboard is not None:
+        there = importlib.util.find_spec("tensorboardX") is not None
+        why = "" if there else "tensorboardX is missing"
+        fix = "pip install 'commonweight[tensorboard]'"
+        findings.append(Finding(there, "Curves for TensorBoard can be written", why, fix))
     key = attempt(findings, "The keystore opens", lambda: _key(settings))
     chain = settings.connect()
     answers = attempt(findings, "The RPC answers", chain.finalized_block)
@@ -80,6 +87,9 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     seat: _Seat | None = None
     if run is not None:
         findings.append(clock(run.chain.timestamp(), time.time(), max(CLOCK_S, run.params.anchor_window)))
+        over = run.untrainable()
+        fix = "Lend this machine to another run; `commonweight run list` shows them."
+        findings.append(Finding(not over, "The run still trains", over, fix))
         if key is not None:
             seat = _registration(findings, run, key, settings)
     config = _content(findings, settings, run)
@@ -130,7 +140,10 @@ def _same_place(registered: str, told: str) -> bool:
     """Whether it is one port, whatever the host's name is, or one relay."""
     if is_multiaddr(registered) or is_multiaddr(told):
         return registered.startswith(f"{told}/p2p/")
-    return ":" in registered and split_address(registered)[1] == split_address(told)[1]
+    try:
+        return split_address(registered)[1] == split_address(told)[1]
+    except PeerError:  # port 0, or what an older program has registered
+        return False
 
 
 def _content(findings: list[Finding], settings: ProviderSettings, run: Run | None) -> RunConfig | None:

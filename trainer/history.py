@@ -91,12 +91,20 @@ class History:
             setattr(known, name, getattr(known, name) + max(0, _integer(line, name) - since))
 
 
-def read_history(path: Path, keep: int = 1000) -> History:
-    """The history in a status file, from its last 8 MiB, and in what was rotated before it."""
+def read_history(path: Path, keep: int = 1000, whose: tuple[str, int] | None = None) -> History:
+    """The history in a status file, from its last 8 MiB, and in what was rotated before it; with `whose` (a run in
+    lower case and an index there) of this provider only.
+    """
     history = History(keep)
     for line in _lines(path):
-        history.take(line)
+        if whose is None or is_by(line, *whose):
+            history.take(line)
     return history
+
+
+def is_by(line: Mapping[str, object], run: str, index: int) -> bool:
+    """Whether a provider has written a line; lines of older programs do not say and count as anybody's."""
+    return "run" not in line or (line["run"], line.get("index")) == (run, index)
 
 
 def _lines(path: Path) -> Iterable[Mapping[str, object]]:

@@ -32,7 +32,7 @@ from commonweight.quantities import when
 from commonweight.store import ContentStore, open_store
 from trainer import data
 from trainer.allreduce import Exchange, OwnPart, Seat
-from trainer.alone import require_alone
+from trainer.alone import lock_key, require_alone
 from trainer.checkpoint import Base, Checkpoints, Held, PeerBlocks
 from trainer.diloco import Enough, Progress, RoundTrainer, Work
 from trainer.finishing import Finishing
@@ -50,10 +50,14 @@ from trainer.signers import Signers
 from trainer.status import Status
 
 if TYPE_CHECKING:
+    from commonweight.chain.keys import Key
+    from commonweight.chain.run import Run
     from commonweight.net.libp2p import Libp2p
 
 _log = logging.getLogger("commonweight.trainer")
 _REACH_S, _RESERVATION_S = 6.0, 3.0
+_AGAIN_S = 5.0
+"""How often signers that do not answer are asked at last."""
 
 
 @dataclass
@@ -77,6 +81,7 @@ class Member:
     status: Status
     poll_s: float
     lock: BinaryIO
+    key_lock: BinaryIO | None = None
     advertise: str | None = None
     libp2p: Libp2p | None = None
     clock: Callable[[], float] = time.time
@@ -126,11 +131,13 @@ class Member:
         newest = await asyncio.to_thread(self.checkpoints.newest)
         self.have = None if newest is None else newest.sha256
         planned = await self.join()
-        while planned is None:
-            await asyncio.sleep(self.poll_s)
+        again_s = self.poll_s
+        while planned is None and not await asyncio.to_thread(self.chain.ended):
+            await asyncio.sleep(again_s)
+            again_s = min(2 * again_s, max(_AGAIN_S, self.poll_s))
             planned = await self.join()
         # A member that remembers nothing may have committed already to the round that is open: it begins after it.
-        self.joined = planned if fresh else 0
+        self.joined = planned or 0 if fresh else 0
 
     async def _reserved(self) -> None:
         """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""
@@ -152,7 +159,8 @@ class Member:
                 "banned",
                 f"Provider {self.index} is banned until {when(me.banned_until)}",
                 "the signers recorded evidence against it on chain",
-                "`commonweight provider credits --explain` names the evidence; start again when the ban is over",
+                "`commonweight provider credits --explain` names the evidence, with --epochs N further back;"
+                " start again when the ban is over",
             )
         try:
             return await self.signers.join(self.index, self.have, self.address)
@@ -193,6 +201,8 @@ class Member:
             await asyncio.to_thread(self.checkpoints.close)
         finally:
             self.lock.close()
+            if self.key_lock is not None:
+                self.key_lock.close()
 
     # --- what this member makes --------------------------------------------------------------------------------------
 
@@ -315,16 +325,18 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     key = load_key(settings.keystore, password)
     run = Run.at(settings.connect(), settings.campaign)
     run.params.require_own_anchors()
+    chain, campaign = OnChain(run), lower_address(run.address)
+    index, journal = chain.index_of_key(key.address), Journal(settings.data_dir / "state")
+    key_lock = None if settings.locks is None else _lock_key(settings.locks, run, key, settings.data_dir)
+    _require_a_part(run, index, begun=any(True for _ in journal.rounds()))
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
     if settings.max_memory is not None:
         enough_memory(training_memory(config), settings.max_memory)
-    chain, campaign = OnChain(run), lower_address(run.address)
-    index = chain.index_of_key(key.address)
     corpus = _corpus(store, config, settings)
     identity = Identity(key.private_key, campaign, run.oracle.domain(), "member", index)
     upload = None if settings.max_upload is None else UploadCap(settings.max_upload)
-    dialer, journal = Dialer(identity, Limits(upload=upload)), Journal(settings.data_dir / "state")
+    dialer = Dialer(identity, Limits(upload=upload))
     journal.recompute = Recall(config, corpus, journal, index, settings.threads or config.training.threads)
     trainer = _trainer(config, corpus, journal, index, settings)
     room = Room(
@@ -343,12 +355,38 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         checkpoints=Checkpoints(settings.data_dir / "checkpoints", config, campaign),
         trainer=trainer,
         room=room,
-        status=Status(settings.data_dir / "status.jsonl"),
+        status=Status(settings.data_dir / "status.jsonl", campaign, index),
         poll_s=settings.poll_s,
         lock=lock,
+        key_lock=key_lock,
         advertise=settings.advertise,
         upload=upload,
     )
+
+
+def _lock_key(folder: Path, run: Run, key: Key, data_dir: Path) -> BinaryIO | None:
+    """Keep a second process of this user from the key; the block of the run's creation tells chains of one id apart."""
+    created = run.chain.block(run.first_block).hash.hex()[:8]
+    name = f"{run.chain.chain_id}-{created}-{lower_address(run.address)}-{lower_address(key.address)}"
+    return lock_key(folder, name, data_dir)
+
+
+def _require_a_part(run: Run, index: int, *, begun: bool) -> None:
+    """TrainingError for a provider that has left, and for a run in which nothing is trained any more. Who has rounds on
+    disk (`begun`), of a run that did not fail, may still be asked for their states, and ends by itself.
+    """
+    if run.registry.provider_at(index).exit_at:
+        raise TrainingError(
+            f"Provider {index} has left the run",
+            "its account asked for the stake back, so it is planned in no round",
+            "register another account by `commonweight provider register` to train again",
+        )
+    if (run.campaign.failed() or not begun) and (over := run.untrainable()):
+        raise TrainingError(
+            f"Nothing is trained in {run.params.name} any more", over,
+            "lend this machine to another run, which `commonweight run list` shows; `commonweight provider exit` and"
+            " later `--withdraw` take the stake back",
+        )  # fmt: skip
 
 
 def _corpus(store: ContentStore, config: RunConfig, settings: ProviderSettings) -> data.Corpus:

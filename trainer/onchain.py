@@ -52,6 +52,15 @@ class ChainView(Protocol):
     def unsettled_epoch(self) -> int:
         """The first epoch that is neither final nor void."""
 
+    def record_named(self, round_: int) -> bool:
+        """Whether anything is on chain as the record of a round."""
+
+    def training_end_s(self) -> int:
+        """The first second after the last epoch of training."""
+
+    def ended(self) -> str:
+        """Why nothing can be trained any more, by the state of the run; "" while something can."""
+
 
 class OnChain:
     """A run's chain, with short-lived copies of what changes rarely."""
@@ -59,6 +68,7 @@ class OnChain:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._signers: tuple[float, tuple[str, ...]] = (0.0, ())
+        self._ended = (0.0, "")
         self._providers = Providers(run)
         self._records = Records(run)
 
@@ -139,3 +149,17 @@ class OnChain:
             return 0
         state = self._run.oracle.epoch_info(following - 1).state
         return following if state in (EpochState.FINAL, EpochState.VOID) else following - 1
+
+    def record_named(self, round_: int) -> bool:
+        """Whether anything is on chain as the record of a round."""
+        return self._run.oracle.record_of(round_) != bytes(32)
+
+    def training_end_s(self) -> int:
+        """The first second after the last epoch of training."""
+        return self._run.params.epoch_end(self._run.params.last_epoch)
+
+    def ended(self) -> str:
+        """Why nothing can be trained any more, by the state of the run; "" while something can."""
+        if time.monotonic() - self._ended[0] > FRESH_S:
+            self._ended = time.monotonic(), self._run.ended()
+        return self._ended[1]

@@ -27,7 +27,8 @@ class ProviderSettings:
     by its estimate, `max_disk` (bytes) what the files in `data_dir` take; outside the windows of `schedule` the member
     rests, `p2p` are libp2p addresses of relays at which others reach this process instead of `listen`; `metrics` is the
     host:port at which Prometheus is answered, and `tensorboard` the folder for TensorBoard's curves. `private_data` is
-    the folder of the member's own shards, in a run on private shards. Any other chain than `chain_id` is refused; one
+    the folder of the member's own shards, in a run on private shards; `locks` is this user's folder in which a process
+    marks its key as in use, whatever its data directory. Any other chain than `chain_id` is refused; one
     that does not answer is tried again for `patience_s`.
     """
 
@@ -56,6 +57,7 @@ class ProviderSettings:
     patience_s: float = 20.0
     metrics: str | None = None
     tensorboard: Path | None = None
+    locks: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.rpc_urls:

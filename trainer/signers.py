@@ -70,6 +70,7 @@ class Signers:
         self._peers = dict(peers)
         self._order = sorted(self._peers)
         self._coordinator: str | None = None
+        self.last_round: int | None = None  # after which training is over, while the coordinator says that it is
         self._telling: set[asyncio.Task[Signed]] = set()
 
     def in_office(self, signers: Sequence[str]) -> None:
@@ -122,7 +123,8 @@ class Signers:
     async def join(self, index: int, have: str | None, peer: str) -> int:
         """Say that this member is ready; returns the highest round that any signer has planned. Raises PeerError.
 
-        Whom most signers name as the coordinator is whose plans are followed.
+        Whom most signers name as the coordinator is whose plans are followed, and whose word that training is over is
+        kept in `last_round`.
         """
         answers = await self._each("join", {"index": index, "have": have, "peer": peer})
         rounds, named = [], Counter[str]()
@@ -134,7 +136,10 @@ class Signers:
         if not rounds:
             raise _problem(answers)
         self._coordinator = min(named, key=lambda signer: (-named[signer], signer))
-        if isinstance(answers.get(self._coordinator), Reply):  # it may be back: ask it first again
+        said, self.last_round = answers.get(self._coordinator), None
+        if isinstance(said, Reply):  # it may be back: ask it first again
+            if said.params.get("over") is True:
+                self.last_round = Fields(said.params, "join").integer("round")
             self._order = [self._coordinator, *(other for other in self._order if other != self._coordinator)]
         return max(rounds)
 

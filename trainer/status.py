@@ -1,11 +1,11 @@
 """What a member is doing, one canonical JSON object a line in `status.jsonl`: for operators, the demo and the CLI.
 
-Fields: time_ms, pid, round, phase (join, wait, train, commit, anchor, exchange, record, paused, show, stopped), step
-and steps of the round, loss_micro (micro-nats per token, or null), tokens_per_s (or null), bytes_sent and
-bytes_received of this process so far, by_method (the same by kind of message), and where they are known: deadline_ms
-(Unix, when the phase ends), tokens (counted, in the record), after a record its checkpoint and whether this member
-was counted, and refused (a slug) with why (words) for what was not taken. `listeners` hear every line as it is
-written. A line for which there is no room on the disk is heard by them alone.
+Fields: time_ms, pid, run and index (of the provider), round, phase (join, wait, train, commit, anchor, exchange,
+record, paused, show, stopped), step and steps of the round, loss_micro (micro-nats per token, or null), tokens_per_s
+(or null), bytes_sent and bytes_received of this process so far, by_method (the same by kind of message), and where they
+are known: deadline_ms (Unix, when the phase ends), tokens (counted, in the record), after a record its checkpoint and
+whether this member was counted, and refused (a slug) with why (words) for what was not taken. `listeners` hear every
+line as it is written. A line for which there is no room on the disk is heard by them alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _ROTATE_BYTES = 64 << 20
 class Status:
     """Appends to a status file; lines survive a kill at any moment. A file of 64 MiB is begun anew."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, run: str, index: int) -> None:
+        self.path, self._run, self._index = path, run, index
         path.parent.mkdir(parents=True, exist_ok=True)
         self.listeners: list[Callable[[JsonObject], None]] = []
 
@@ -50,6 +50,8 @@ class Status:
         line: JsonObject = {
             "time_ms": int(time.time() * 1000),
             "pid": os.getpid(),
+            "run": self._run,
+            "index": self._index,
             "round": round_,
             "phase": phase,
             "step": step,

@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 @dataclass
 class Stop:
-    """How the process is asked to end: `soon` after this round, `now` at once; `why` when the registry asks.
+    """How the process is asked to end: `soon` after this round, `now` at once; `why` when the registry asks, `over` in
+    words when training is over.
 
     `resting` is set while a pause holds, `awake` when it has ended; `speaking` is held by who tells the signers that
     this member is there or not, so that the last word is the true one. Read by the training thread too.
@@ -27,6 +28,7 @@ class Stop:
     speaking: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: threading.Event = field(default_factory=threading.Event)
     why: Dismissed | None = None
+    over: str = ""
 
     @property
     def leaving(self) -> bool:

@@ -5,8 +5,8 @@
 
 Each step can be repeated: after a crash the loop comes back to where the files in the data directory say it was.
 SIGTERM ends the inner steps at the next trace boundary, finishes the round with what was done, waits for its draws
-(`trainer.leaving`), and leaves; a second one leaves at once. A pause (`trainer.pausing`) ends them too, and joins again
-when it is over.
+(`trainer.leaving`), and leaves; a second one leaves at once. It leaves by itself when training is over
+(`trainer.over`). A pause (`trainer.pausing`) ends the inner steps too, and joins again when it is over.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from trainer.outcome import (
     settle_earlier,
     wait_for_record,
 )
+from trainer.over import training_over
 from trainer.pausing import paused_until
 from trainer.room import FULL
 from trainer.settings import ProviderSettings, is_follower
@@ -64,6 +65,8 @@ _HEARTBEAT_S = 3.0
 _SEGMENT_MARGIN = 1.3
 _GRACE_S = 5.0
 _PAUSE_POLL_S = 0.5
+_MOST_UNHEARD = 4
+"""So often the wait doubles while nobody can be asked for a plan."""
 _ROOM_POLL_S = 5.0
 _LINGER = 4
 """Once the record is out, an exchange may go on for this part of its time: what is lacking then, the signers have."""
@@ -104,7 +107,10 @@ async def _run(settings: ProviderSettings) -> None:
     try:
         async with shown(settings, member):
             await live(member, settings.listen, stop)
-        _log.warning("ended after round %d; start again to go on", member.round)
+        if stop.over:
+            _log.warning("%s", stop.over)
+        else:
+            _log.warning("ended after round %d; start again to go on", member.round)
     finally:
         pauses.cancel()
 
@@ -187,7 +193,9 @@ async def rounds(member: Member, stop: Stop) -> None:
     """Round after round, until asked to stop; between two of them a pause may hold, or there may be no room on the
     disk. A disk that is full in the middle of a round costs that round.
     """
+    unheard = 0
     while not stop.soon.is_set():
+        found: tuple[Signed, Plan] | None = None
         try:
             if stop.resting.is_set():
                 await rest(member, stop)
@@ -198,13 +206,19 @@ async def rounds(member: Member, stop: Stop) -> None:
             member.status.say("wait", member.round)
             await look_back(member)
             found = await next_plan(member, member.round, stop)
+            unheard = 0
+            if not _has_a_place(member, found) and await end_if_over(member, stop):
+                continue
             if found is not None:
                 await one_round(member, *found, stop)
                 member.round = found[1].round
                 await asyncio.to_thread(_forget, member)
         except (ChainError, PeerError, StoreError, FormatError) as problem:
+            if not _has_a_place(member, found) and await end_if_over(member, stop):
+                continue
             _log.warning("round not finished, trying again: %s", problem)
-            await asyncio.sleep(member.poll_s)
+            unheard = 0 if found is not None else min(unheard + 1, _MOST_UNHEARD)
+            await asyncio.sleep(member.poll_s * 2 ** max(0, unheard - 1))
         except OSError as problem:
             if problem.errno not in FULL:
                 raise
@@ -212,6 +226,22 @@ async def rounds(member: Member, stop: Stop) -> None:
             member.status.say("wait", member.round, refused="no-room", why=str(problem))
             await asyncio.sleep(_ROOM_POLL_S)
     await confirm(member)
+
+
+def _has_a_place(member: Member, found: tuple[Signed, Plan] | None) -> bool:
+    """Whether there is a plan, and this member's work is in it: that round is finished even when no other follows."""
+    return found is not None and member.index in found[1].indices and found[1].round > member.joined
+
+
+async def end_if_over(member: Member, stop: Stop) -> bool:
+    """Ask to stop when training is over; True if so."""
+    try:
+        stop.over = await training_over(member)
+    except ChainError as problem:
+        _log.info("whether training is over cannot be seen: %s", problem)
+    if stop.over:
+        stop.soon.set()
+    return bool(stop.over)
 
 
 def _forget(member: Member) -> None:
@@ -267,7 +297,8 @@ async def recorded(member: Member, signed: Signed, stop: Stop, until_s: float = 
 
 async def _unless_given_up(member: Member, signed: Signed, work: Coroutine[None, None, T]) -> T | None:
     """The result of `work`; None, and `work` is given up, when the round is: whoever coordinates now has planned a
-    later one and has no record of this one. So it is after a coordinator has been replaced.
+    later one and has no record of this one, or the run's state says that training is over. So it is after a coordinator
+    has been replaced, or has gone for good.
     """
     working, given_up = asyncio.create_task(work), asyncio.create_task(_given_up(member, signed))
     try:
@@ -275,8 +306,8 @@ async def _unless_given_up(member: Member, signed: Signed, work: Coroutine[None,
         if working.done():
             return working.result()
         round_ = Plan.from_body(signed.body).round
-        _log.warning("round %d is given up: a later one is planned, and it has no record", round_)
-        member.status.say("record", round_, refused="given-up", why="a later round is planned without its record")
+        _log.warning("round %d is given up: %s", round_, given_up.result())
+        member.status.say("record", round_, refused="given-up", why=given_up.result())
         return None
     finally:
         for task in (working, given_up):
@@ -284,24 +315,29 @@ async def _unless_given_up(member: Member, signed: Signed, work: Coroutine[None,
         await asyncio.gather(working, given_up, return_exceptions=True)
 
 
-async def _given_up(member: Member, signed: Signed) -> None:
-    """Returns when a later round is planned and, twice in a row, whichever signer answers has no record of this one."""
+async def _given_up(member: Member, signed: Signed) -> str:
+    """Returns, and says so, when a later round is planned and, twice in a row, whichever signer answers has no record
+    of this one, or when the chain says that training is over.
+    """
     without, round_ = 0, Plan.from_body(signed.body).round
     while without < 2:
         try:
+            if ended := await asyncio.to_thread(member.chain.ended):
+                return ended
             later = await member.signers.plan(round_)
             missing = later is not None and await record_by_now(member, signed) is None
             without = without + 1 if missing else 0
         except (ChainError, PeerError, FormatError) as problem:
             _log.info("whether round %d goes on cannot be asked: %s", round_, problem)
         await asyncio.sleep(member.poll_s)
+    return "a later round is planned without its record"
 
 
 def _takes_part(member: Member, signed: Signed, plan: Plan) -> bool:
     """Whether this member works in a round: not if it has committed to another plan of it, say of a coordinator who has
     lost its office since. It never has two commitments of one round.
     """
-    if member.index not in plan.indices or plan.round <= member.joined:
+    if not _has_a_place(member, (signed, plan)):
         return False
     committed = member.journal.committed_round(plan.round)
     if committed is None or committed.plan.digest == signed.digest:

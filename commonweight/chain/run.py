@@ -21,6 +21,7 @@ from commonweight.chain.contracts import (
 from commonweight.chain.events import ChainEvent, E, RotationProposed, decode_events, topic_of
 from commonweight.chain.structs import RunAddresses, RunParams
 from commonweight.errors import ContractError, UsageError
+from commonweight.quantities import when
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,21 @@ class Run:
     def address(self) -> str:
         """The campaign's address, which names the run."""
         return self.addresses.campaign
+
+    def ended(self) -> str:
+        """Why nothing can be trained any more, by the state on chain; "" while something can."""
+        if self.campaign.failed():
+            return "the run has failed: its goal was not reached in time, and its funders are paid back"
+        if self.oracle.finished_at():
+            return "training is over: the run's last epoch is settled"
+        return ""
+
+    def untrainable(self) -> str:
+        """Why no further round can be planned, by the state and the time on chain; "" while one can."""
+        end = self.params.epoch_end(self.params.last_epoch)
+        if (why := self.ended()) or self.chain.timestamp() < end:
+            return why
+        return f"training is over: the run's last epoch of training ended {when(end)}"
 
     @cached_property
     def first_block(self) -> int:

@@ -138,11 +138,19 @@ def _explain(session: Session, view: LedgerView, index: int, owner: str, epochs:
     title = f"Provider {index} of {session.run.params.name}"
     session.output.table(
         body, explaining.COLUMNS, explaining.rows(told), title=title,
-        empty=f"No report says anything of provider {index} yet.",
+        empty=_silent(len(view.reports), index, epochs),
     )  # fmt: skip
     if not session.output.as_json:
         for line in explaining.notes(told):
             session.output.plain(line)
+
+
+def _silent(reports: int, index: int, epochs: int) -> str:
+    """That the reports which were read say nothing of a provider, and how to read more where there are more."""
+    if reports <= epochs:
+        return f"No report says anything of provider {index} yet."
+    last = "last report says" if epochs == 1 else f"last {epochs} reports say"
+    return f"The {last} nothing of provider {index}; --epochs N goes further back."
 
 
 def _credit_rows(view: LedgerView, index: int) -> list[tuple[int, str, int, int]]:

@@ -19,14 +19,20 @@ from commonweight.cli.options import (
     KeepStatesOption,
     KeystoreOption,
     ListenOption,
+    LogLevelOption,
     MaxDiskOption,
     MaxMemoryOption,
+    MaxUploadOption,
+    MetricsOption,
     P2pOption,
     PasswordFileOption,
     PrivateDataOption,
     RpcOption,
     RunOption,
+    ScheduleOption,
     StoreOption,
+    TensorboardOption,
+    ThreadsOption,
 )
 from commonweight.cli.provider import last_line, provider_settings
 from commonweight.cli.session import Session
@@ -50,12 +56,18 @@ def doctor(
     ] = None,
     device: DeviceOption = "cpu",
     compile_: CompileOption = False,
+    threads: ThreadsOption = None,
     keep_states: KeepStatesOption = 1,
     private_data: PrivateDataOption = None,
+    max_upload: MaxUploadOption = None,
     max_memory: MaxMemoryOption = None,
     max_disk: MaxDiskOption = None,
+    schedule: ScheduleOption = None,
+    metrics: MetricsOption = None,
+    tensorboard: TensorboardOption = None,
     p2p: P2pOption = None,
     confirmations: ConfirmationsOption = None,
+    log_level: LogLevelOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,15 +82,20 @@ def doctor(
         "password_file": password_file,
         "listen": listen,
         "data_dir": data_dir,
+        "max_upload": max_upload,
         "max_memory": max_memory,
         "max_disk": max_disk,
+        "schedule": schedule,
+        "metrics": metrics,
+        "tensorboard": tensorboard,
         "p2p": p2p,
         "confirmations": confirmations,
+        "log_level": log_level,
     }
     session = Session(flags, config=config, as_json=as_json, role="provider")
     settings = provider_settings(
-        session, signer_peers, advertise, private_data, device, keep_states=keep_states, compiled=compile_
-    )
+        session, signer_peers, advertise, private_data, device, threads, keep_states, compile_
+    )  # fmt: skip
     from trainer.doctor import examine
 
     session.output.findings(examine(settings))

@@ -96,6 +96,7 @@ ScheduleOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")]
 KeepStatesOption = Annotated[
     int,
     typer.Option("--keep-states", help="Keep every N-th trace state; compute the others when asked.", metavar="N"),

@@ -35,6 +35,7 @@ from commonweight.cli.options import (
     SenderOption,
     StoreOption,
     TensorboardOption,
+    ThreadsOption,
     UnsignedOption,
     YesOption,
     checked_address,
@@ -91,6 +92,12 @@ def register(
     session = Session(flags, config=config, as_json=as_json, role="provider", unsigned=unsigned, sender=sender)
     told = reached_at(session, peer)
     found = session.signing_run
+    if why := found.untrainable():
+        raise UsageError(
+            f"Nobody is registered with {found.params.name}.",
+            f"{why[0].upper()}{why[1:]}: a stake would lie there and earn nothing",
+            "Choose another run; `commonweight run list` shows them.",
+        )
     account = found.chain.address
     key, paid = signing_key or account, payout or account
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
@@ -139,7 +146,7 @@ def start(
     ] = None,
     device: DeviceOption = "cpu",
     compile_: CompileOption = False,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")] = None,
+    threads: ThreadsOption = None,
     keep_states: KeepStatesOption = 1,
     private_data: PrivateDataOption = None,
     max_upload: MaxUploadOption = None,
@@ -223,15 +230,19 @@ def status(
 ) -> None:
     """Show a provider's registration, what its process does if it runs here, and round by round what was refused."""
     from commonweight.cli import rounds as told
+    from trainer.history import is_by
 
     flags = {"run": run, "rpc": rpc, "keystore": keystore, "store": store, "data_dir": data_dir}
     session = Session(flags, config=config, as_json=as_json, role="provider")
     owner, found = session.address(account), session.run
     index = index_for(found, owner)
     entry = found.registry.provider_at(index)
-    last = last_line(session.settings.data_dir / "status.jsonl")
+    last, others = last_line(session.settings.data_dir / "status.jsonl"), ""
+    if last is not None and not is_by(last, found.address.lower(), index):
+        others = f"The process in {session.settings.data_dir} is of provider {last.get('index')} of {last.get('run')}"
+        last = None
     loss = None if last is None else last.get("loss_micro")
-    own = told.own_rounds(session.settings.data_dir, rounds)
+    own = told.own_rounds(session.settings.data_dir, rounds, found.address, index)
     signers = told.itemised(session, index, own, epochs)
     body: dict[str, object] = {
         "run": found.address,
@@ -259,6 +270,8 @@ def status(
     session.output.result(body, title=f"Provider {index} of {found.params.name}", rows=rows)
     if not as_json:
         session.output.table({}, told.COLUMNS, told.rows(own, signers), empty="No rounds yet.")
+        if others:
+            session.output.note(f"{others}: it is left out here; --data-dir names another folder.")
         for problem in signers.unread:
             session.output.note(f"Itemised credits of epoch {problem['epoch']}: {problem['why']}")
 
@@ -323,7 +336,7 @@ def index_named(run: Run, provider: str) -> int:
 
 def reached_at(session: Session, peer: str | None) -> str:
     """Where others reach a provider: `--peer`, else where its settings say that it listens. Raises UsageError."""
-    told = peer or session.settings.listen
+    told = session.settings.listen if peer is None else peer
     if told is None:
         raise UsageError("Where do others reach this provider?", "", "Name host and port by --peer.")
     return peer_address(told)
@@ -389,6 +402,7 @@ def provider_settings(
         private_data=private_data,
         chain_id=s.chain_id,
         patience_s=session.patience_s,
+        locks=s.state_dir.parent / "keys",
     )
 
 

@@ -26,11 +26,11 @@ class Itemised:
     unread: list[dict[str, object]] = field(default_factory=list)
 
 
-def own_rounds(data_dir: Path, count: int) -> list[dict[str, object]]:
-    """The last `count` rounds of the process that works in this folder, oldest first."""
+def own_rounds(data_dir: Path, count: int, run: str, index: int) -> list[dict[str, object]]:
+    """The last `count` rounds of a provider whose process works in this folder, oldest first."""
     from trainer.history import read_history
 
-    history = read_history(data_dir / "status.jsonl", max(1, count))
+    history = read_history(data_dir / "status.jsonl", max(1, count), (run.lower(), index))
     return [history.rounds[number].to_json() for number in sorted(history.rounds)][-count:] if count else []
 
 

@@ -133,7 +133,13 @@ def check_server_hello(
     """
     try:
         signed = Signed.from_json(value)
-        signer = verify(signed, mine.domain, "tls", expect)
+        signer = verify(signed, mine.domain, "tls")
+        if signer != lower_address(expect):  # in another run's domain the right key's signature gives any address
+            raise AuthenticationError(
+                f"The server did not prove that it is {lower_address(expect)}",
+                "its hello is signed by the wrong key, or it serves another run",
+                "see which program listens at that address, and for which run",
+            )
         caller, fields, problem = _read(signed, signer, "server", mine, cert_sha256, max_skew_s, now_s)
         nonce = fields.digest("nonce")
         fields.done()

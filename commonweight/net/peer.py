@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import itertools
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from commonweight.net.wire import Frame, Wire
 from commonweight.protocol.canonical import JsonObject
 
 DEFAULT_MAX_REPLY = 1 << 26
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 MAX_ADDRESS = 256
 """Characters of a peer's address; the registry takes more."""
 _MAX_ABANDONED = 4096
@@ -343,7 +345,7 @@ class Dialer:
 
 def check_address(address: str) -> None:
     """Raises PeerUnreachable for what is neither host:port nor a libp2p address, is longer than MAX_ADDRESS characters,
-    or cannot be connected to by anybody.
+    names a host that cannot exist, or cannot be connected to by anybody.
     """
     if len(address) > MAX_ADDRESS:
         raise PeerUnreachable(
@@ -353,10 +355,26 @@ def check_address(address: str) -> None:
         hosts = [value for _, value in parse_multiaddr(address).parts]
     else:
         hosts = [split_address(address)[0]]
+        if not _can_exist(hosts[0]):
+            raise PeerUnreachable(
+                f"{address[:100]!r} is not an address",
+                "a host is named by letters, digits, dots and hyphens, or is an IPv6 address in brackets",
+                "correct the address",
+            )
     if any(_is_any(host) for host in hosts):
         raise PeerUnreachable(
             f"Nobody can connect to {address}", "it means all addresses of one machine", "name one of them"
         )
+
+
+def _can_exist(host: str) -> bool:
+    """Whether it is formed like a host's name, or like an address; underscores are in names of local networks."""
+    if ":" not in host:
+        return _HOST.fullmatch(host) is not None
+    try:
+        return ipaddress.ip_address(host).version == 6 and "%" not in host
+    except ValueError:
+        return False
 
 
 def _is_any(host: str) -> bool:

@@ -37,7 +37,7 @@ class UploadCap:
             raise UsageError(
                 f"An upload of {bytes_per_s} bytes/s is too little",
                 f"peers give up on what is slower than {least} bytes/s",
-                f"allow at least {8 * least // 1000}kbit",
+                f"allow at least {-(-8 * least // 1000)}kbit",
             )
         self.bytes_per_s = bytes_per_s
         self.piece = min(max(int(bytes_per_s * _BURST_S), _PIECE[0]), _PIECE[1])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from commonweight.chain.ledger_view import LedgerView
+from commonweight.cli.earning import _silent
 from commonweight.cli.explaining import explain, notes, rows
 from commonweight.cli.main import execute
 from commonweight.store import FolderStore, parse_cid
@@ -48,6 +49,12 @@ def test_a_provider_sees_why_each_credit_was_given_or_not(run: Staged, monkeypat
     words = " ".join(human.getvalue().split())
     assert "missing: no-commitment" in words
     assert first["evidence"]["cid"] in words
+
+
+def test_silent_reports_are_told_from_none_at_all() -> None:
+    assert _silent(2, 0, 3) == _silent(0, 0, 3) == "No report says anything of provider 0 yet."
+    assert _silent(9, 0, 3) == "The last 3 reports say nothing of provider 0; --epochs N goes further back."
+    assert _silent(9, 0, 1).startswith("The last report says nothing of provider 0;")
 
 
 def test_a_pending_report_is_explained_too_with_its_signers(closed_run: Staged) -> None:

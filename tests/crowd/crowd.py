@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,11 +251,12 @@ class Crowd:
     def __init__(
         self, loop: VirtualLoop, folder: Path, members: int, *, seed: int = 0, signers: int = 1, step_s: float = 0.05,
         slow: dict[int, float] | None = None, cheats: dict[int, type[Member]] | None = None,
-        lines: Callable[[int], Line] = lambda _: Line(), **config: Any,
+        lines: Callable[[int], Line] = lambda _: Line(), last_epoch: int = 10_000, **config: Any,
     ) -> None:  # fmt: skip
         self.loop, self.folder, self.random = loop, folder, random.Random(seed)
         self.config = make_config(**({"batch": 2, "h": 40, "trace_every": 10, "block": 64} | config))
         params = crowd_params(make_params(int(START_S) - 4000))
+        params = replace(params, last_epoch=last_epoch)
         self.ledger = Ledger(loop, params, members, signers, signers // 2 + 1)
         self.links = Links(loop, seed)
         self.troubles: list[str] = []

@@ -33,6 +33,8 @@ class Ledger:
         self.keys = [address_of(member_key(i)) for i in range(members)]
         self.anchors: list[AnchorRow] = []
         self.bans: dict[int, Ban] = {}
+        self.exits: set[int] = set()
+        self.ended = ""
         self.attested: Callable[[], tuple[int, str] | None] = lambda: None
 
     # --- blocks ------------------------------------------------------------------------------------------------------
@@ -106,7 +108,8 @@ class Ledger:
 
     def view(self) -> View:
         providers = tuple(
-            Registered(a, a, a, 1, 0, self._banned_until(i), 1, f"member-{i}:1") for i, a in enumerate(self.keys)
+            Registered(a, a, a, 1, int(i in self.exits), self._banned_until(i), 1, f"member-{i}:1")
+            for i, a in enumerate(self.keys)
         )
         closed = EpochClosed(
             epoch=0, acc=1 << 64, unlocked_escrow=10**18, provider_count=len(self.keys), closed_at=int(START_S),
@@ -142,8 +145,9 @@ class MemberView:
         if not 0 <= index < len(self._ledger.keys):
             return None
         return Provider(
-            index, self._ledger.keys[index], f"member-{index}:1", self._ledger._banned_until(index), exited=False
-        )
+            index, self._ledger.keys[index], f"member-{index}:1", self._ledger._banned_until(index),
+            exited=index in self._ledger.exits,
+        )  # fmt: skip
 
     def providers(self, indices: Iterable[int]) -> dict[int, Provider]:
         return {index: found for index in indices if (found := self.provider(index)) is not None}
@@ -168,6 +172,15 @@ class MemberView:
 
     def final_s(self) -> int:
         return self._ledger.block_at(self._ledger.number - _FINALITY).timestamp
+
+    def record_named(self, round_: int) -> bool:
+        return any(a.record_round == round_ and a.record_hash != bytes(32) for a in self._ledger.anchors)
+
+    def training_end_s(self) -> int:
+        return self._ledger.params.epoch_end(self._ledger.params.last_epoch)
+
+    def ended(self) -> str:
+        return self._ledger.ended
 
     def unsettled_epoch(self) -> int:
         return max(0, self._ledger.params.epoch_of(self._ledger.timestamp()) - 1)

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import random
+import re
 import ssl
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -434,6 +436,14 @@ async def test_a_request_whose_number_is_none_is_not_handled(serve: Start, numbe
 async def test_another_key_than_the_expected_is_refused(serve: Start) -> None:
     with pytest.raises(AuthenticationError, match="wrong key"):
         await connect(serve(key=OTHER_KEY), SERVER, identity())
+
+
+async def test_the_right_key_in_another_runs_domain_is_not_called_a_stranger(serve: Start) -> None:
+    elsewhere = replace(identity(), domain=replace(identity().domain, contract="0x" + "ee" * 20))
+    with pytest.raises(AuthenticationError, match="or it serves another run") as refused:
+        await connect(serve(), SERVER, elsewhere)
+    named = set(re.findall("0x[0-9a-f]{40}", str(refused.value)))
+    assert named == {SERVER}, "the address that such a signature gives is nobody's"
 
 
 async def test_another_run_is_refused_by_both_sides(serve: Start) -> None:

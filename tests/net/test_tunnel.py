@@ -44,6 +44,19 @@ def test_what_is_no_such_address_is_refused_by_name(text: str) -> None:
         parse_multiaddr(text)
 
 
+@pytest.mark.parametrize("text", ["gpu-1.example.org:7700", "signer_0:1", "203.0.113.7:65535", "[2001:db8::7]:7700"])
+def test_a_host_that_can_exist_is_taken(text: str) -> None:
+    check_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "foo bar:7700", "\u00fcn\u00efcode:7700", "a/b:7700", "[1:2]:7700", "[fe80::1%eth0]:7700", "http://a:7700"]
+)
+def test_a_host_that_cannot_exist_is_refused(text: str) -> None:
+    with pytest.raises(PeerUnreachable, match="is not an address"):
+        check_address(text)
+
+
 def test_without_a_tunnel_it_is_said_what_is_missing() -> None:
     async def work() -> None:
         dialer = Dialer(Identity(b"\x22" * 32, "0x" + "ca" * 20, Domain(31337, "0x" + "0c" * 20), "member", 7))

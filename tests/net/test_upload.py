@@ -9,6 +9,7 @@ import pytest
 from commonweight.errors import UsageError
 from commonweight.net import Dialer, Limits, Method, Reply, Request, Server, Traffic, UploadCap
 from commonweight.protocol.keys import address_of
+from commonweight.quantities import parse_rate
 from tests.net.serving import MEMBER_KEY, SERVER_KEY, authorise, identity
 
 SERVER = address_of(SERVER_KEY)
@@ -29,6 +30,14 @@ async def served(limits: Limits | None = None, traffic: Traffic | None = None) -
     server = Server(identity(SERVER_KEY, "signer", None), methods, authorise, limits, traffic or Traffic())
     host, port = await server.start("127.0.0.1", 0)
     return server, f"{host}:{port}"
+
+
+def test_the_rate_that_a_refusal_names_is_taken() -> None:
+    with pytest.raises(UsageError) as refused:
+        UploadCap(12_500)
+    named = refused.value.fix.removeprefix("allow at least ")
+    assert named == "525kbit"
+    UploadCap(parse_rate(named))
 
 
 class Clock:

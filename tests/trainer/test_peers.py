@@ -89,6 +89,15 @@ class FakeChain:
     def unsettled_epoch(self) -> int:
         return 0
 
+    def record_named(self, round_: int) -> bool:
+        return False
+
+    def training_end_s(self) -> int:
+        return 2000
+
+    def ended(self) -> str:
+        return ""
+
 
 class Serving:
     """Member 1 with a trained and committed round, behind its server."""

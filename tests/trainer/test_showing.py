@@ -22,6 +22,7 @@ from trainer.showing import Line, OnceAMinute, log_handler
 from trainer.status import Status
 
 pytestmark = pytest.mark.unit
+RUN = "0x" + "ca" * 20
 
 
 def line(phase: str, number: int, sent: int = 0, received: int = 0, **more: object) -> dict[str, object]:
@@ -90,7 +91,7 @@ def test_no_line_can_break_the_history(lines: list[dict[str, object]]) -> None:
 
 def test_the_history_is_read_from_the_file_and_its_torn_end(tmp_path: Path) -> None:
     path = tmp_path / "status.jsonl"
-    Status(path).say("train", 7, step=3, steps=4, loss=2.5, refused="training-failed", why="no disk")
+    Status(path, RUN, 0).say("train", 7, step=3, steps=4, loss=2.5, refused="training-failed", why="no disk")
     with path.open("ab") as file:
         file.write(b'{"round": 8, "phase": "tr')
     (found,) = read_history(path).rounds.values()
@@ -106,7 +107,7 @@ def test_only_the_newest_rounds_are_kept() -> None:
 
 
 def test_what_only_shows_cannot_end_a_round(tmp_path: Path) -> None:
-    status, heard = Status(tmp_path / "status.jsonl"), []
+    status, heard = Status(tmp_path / "status.jsonl", RUN, 0), []
 
     def broken(_: object) -> None:
         raise ValueError("the terminal is gone")
@@ -187,7 +188,7 @@ def test_the_exposition_says_what_the_lines_said() -> None:
 
 
 def test_status_lines_are_json_as_before(tmp_path: Path) -> None:
-    status = Status(tmp_path / "status.jsonl")
+    status = Status(tmp_path / "status.jsonl", RUN, 0)
     status.say("wait", 1)
     assert "refused" not in json.loads((tmp_path / "status.jsonl").read_text())
 

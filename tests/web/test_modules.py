@@ -183,7 +183,8 @@ def test_a_place_that_the_page_takes_is_one_that_a_provider_takes() -> None:
         f"/p2p/{peer}", f"/ip6/2001:db8::7/tcp/1/p2p/{peer}", f"/dns4/a.org/tcp/1/p2p/{peer}/p2p-circuit/p2p/{peer}",
     ]  # fmt: skip
     bad = [
-        "", ":7700", "host", "host:", "host:0", "host:65536", "host:7e3", "0.0.0.0:7700", "[::]:7700",
+        "", ":7700", "host", "foo bar:7700", "\u00fcnic\u00f6de:7700", "a/b:7700", "host:",
+        "host:0", "host:65536", "host:7e3", "0.0.0.0:7700", "[::]:7700",
         "/", "/p2p/", f"p2p/{peer}", f"/p2p/{peer[:30]}", f"/p2p/{peer}/", f"/p2p/{peer}/p2p-circuit",
         "/ip4/203.0.113.7/tcp/4001", f"/ip4/2001:db8::7/tcp/1/p2p/{peer}", f"/ip4/203.0.113.7/tcp/0/p2p/{peer}",
         f"/tcp/65536/p2p/{peer}", f"/udp/1/p2p/{peer}", f"/ip4/0.0.0.0/tcp/1/p2p/{peer}", f"/ip6/::/tcp/1/p2p/{peer}",
