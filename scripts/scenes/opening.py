@@ -18,7 +18,7 @@ from scenes.demo import EPOCH_S, Demo
 from scenes.stage import StageError, free_port, units
 
 ETH = 10**18
-ROUNDS, COOLDOWN = 7, 3
+ROUNDS, COOLDOWN = 7, 1
 LAST_EPOCH, TAIL_EPOCHS = 7, 8
 """How long training and judging may take on a slow machine; a fast one ends after ROUNDS and waits for nothing."""
 DEPOSITS = (41_700_000_000_000_000_000, 23_050_000_000_000_000_000, 12_123_456_789_012_345_679)
