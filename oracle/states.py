@@ -62,6 +62,7 @@ class States:
         for path in self._pieces.iterdir():
             if not path.name.startswith(kept):
                 path.unlink(missing_ok=True)
+                self._begun.discard(path)
 
     # --- from a member -----------------------------------------------------------------------------------------------
 
@@ -99,11 +100,11 @@ class States:
         Raises PeerError, or FormatError for what is not what was committed to.
         """
         digests, _ = await self.leaf(draw, commitment, leaf, until)
-        arrays = {}
+        zeros, arrays = await in_thread(lambda: self._zeros), {}
         for name in ARRAYS:
             digest = getattr(digests, name)
             where: JsonObject = {"round": draw.round, "leaf": leaf, "array": name}
-            if digest == self._zeros:
+            if digest == zeros:
                 arrays[name] = bytes(4 * self._seat.numel)
             elif digest in known:
                 arrays[name] = to_bytes(known[digest])
