@@ -76,13 +76,14 @@ def check_blocks(chain: Chain) -> None:
     head = chain.block("latest")
     if head.number == 0:
         return
-    # Creation code that returns BLOCKHASH of the block before: PUSH8 number, BLOCKHASH, MSTORE at 0, RETURN 32 bytes.
-    code = "0x67" + (head.number - 1).to_bytes(8, "big").hex() + "4060005260206000f3"
+    # Creation code that returns BLOCKHASH of the block before: PUSH8 number, BLOCKHASH, MSTORE at 1, RETURN 33 bytes.
+    # What it returns would be a contract's code, and no code may begin with 0xef (EIP-3541), as a hash in 256 does.
+    code = "0x67" + (head.number - 1).to_bytes(8, "big").hex() + "4060015260216000f3"
     try:
         seen = str(chain.rpc("eth_call", {"data": code}, "latest"))
     except NodeFailed:
         return  # this node calls no creation code, and tells nothing by it
-    if seen != "0x" + head.parent_hash.hex():
+    if seen != "0x00" + head.parent_hash.hex():
         raise ChainError(
             f"No run can live on chain {chain.chain_id}.",
             "Its contracts see other blocks than its RPC tells (as on Arbitrum): every report would be refused",

@@ -126,7 +126,7 @@ def test_a_report_void_for_want_of_an_answer_is_verified(closed_run: Staged) -> 
     staged.world.warp(now + params.answer_time + 1)
     challenger.timeout_answer(1)
     assert problems(verify(settings_of(staged))) == {}
-    staged.world.warp(now + params.answer_time + params.dispute_period + 2)
+    staged.world.warp(staged.run.chain.timestamp() + params.dispute_period + 2)
     challenger.close_game(1)
     pay_what_is_owed(staged, [KEYS[9].address])
     assert problems(verify(settings_of(staged))) == {}

@@ -180,3 +180,15 @@ def test_a_chain_whose_contracts_see_other_blocks_is_refused(
     with pytest.raises(ChainError, match="No run can live on chain"):
         deploy_factory(chain)
     assert chain.transaction_count(KEYS[0].address) == sent
+
+
+def test_a_block_whose_hash_no_code_could_begin_with_is_read_all_the_same(chain_url: str, tmp_path: Path) -> None:
+    """Of 256 blocks one has a hash that begins with 0xef, which no contract's code may (EIP-3541)."""
+    chain = Chain([chain_url], KEYS[0], state_dir=tmp_path)
+    for _ in range(4_000):
+        chain.rpc("evm_mine")
+        if chain.block("latest").parent_hash[0] == 0xEF:
+            break
+    else:
+        pytest.fail("no such block came")
+    check_blocks(chain)
