@@ -109,7 +109,7 @@ class InnerRule:
             return
         decay = self.weight_decay if decays else 0.0
         if self.adaptive:
-            count = torch.tensor(float(step), device=w[0].device)
+            count = torch.full((), float(step), device=w[0].device)  # `tensor` would wait for a copy to a card
             torch._fused_adamw_(
                 w, grad, m, v, [], [count] * len(w), lr=rate, beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
                 eps=self.eps, amsgrad=False, maximize=False,
