@@ -18,7 +18,7 @@ import numpy as np
 from commonweight.audit.evidence import EvidenceAudit
 from commonweight.audit.findings import AuditReport, Findings
 from commonweight.audit.lineage import load_checkpoint
-from commonweight.audit.payloads import published_payload
+from commonweight.audit.payloads import PublishedPayload
 from commonweight.audit.replay import Replay
 from commonweight.audit.settings import AuditSettings, Progress, quiet
 from commonweight.audit.verify import check_evidence_of_run, opened
@@ -179,7 +179,7 @@ class Rescorer:
         plan, record = Plan.from_body(files.plan.body), Record.from_body(files.record.body)
         base = load_checkpoint(self.store, self.layout, plan.base, plan.base_cid)
         payloads = {
-            entry.index: published_payload(self.store, self.layout, plan, entry.index, entry.payload_cid)
+            entry.index: PublishedPayload(self.store, self.layout, plan, entry.index, entry.payload_cid)
             for entry in record.counted
         }
         parts = recompute_round(self.config, plan, record, base, payloads).parts
