@@ -100,7 +100,7 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
         "Call payWages of the campaign, which anyone can, and repeat the claim.",
     ),
     "WrongEpoch": ("epochs are closed and reported strictly in order", _AGAIN),
-    "EpochNotOver": ("the epoch has not ended", "Wait until the time shown (Unix seconds)."),
+    "EpochNotOver": ("the epoch has not ended", "Wait until the time shown."),
     "NotClosed": ("the epoch is not closed, or has a report already", _AGAIN),
     "NotReported": ("the epoch has no accepted report", _AGAIN),
     "ReportSpanOver": (

@@ -10,6 +10,7 @@ from commonweight.chain.abi import all_errors, decode_values, snake
 from commonweight.chain.explanations import EXPLANATIONS
 from commonweight.chain.rpc import RpcReplyError
 from commonweight.errors import CommonweightError, ContractError, InsufficientFunds, NodeFailed
+from commonweight.quantities import when
 
 _ERROR_STRING = bytes.fromhex("08c379a0")  # Error(string)
 _PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
@@ -20,6 +21,7 @@ _PANICS = {
     0x32: "index out of bounds",
 }
 _OF_MONEY = ("CapExceeded", "ReceivedOther", "StakeTooLow", "WrongValue")  # what they show are amounts
+_TIMES = ("at", "bannedUntil", "until")  # what is so named is a block's time
 _REVERT_HINTS = ("revert", "invalid opcode", "vm exception", "out of gas")
 
 
@@ -71,7 +73,8 @@ def explain_revert(data: bytes, what: str, message: str = "") -> ContractError:
             values = decode_values(known.inputs, body)
             unit = " smallest units" if known.name in _OF_MONEY else ""
             shown = ", ".join(
-                f"{snake(i['name'])} {_show(v)}{unit}" for i, v in zip(known.inputs, values, strict=True)
+                f"{snake(i['name'])} {when(v) if i['name'] in _TIMES else _show(v)}{unit}"
+                for i, v in zip(known.inputs, values, strict=True)
             )
             why, fix = EXPLANATIONS.get(known.name, ("", ""))
             reason = f"{known.name}" + (f" ({shown})" if shown else "") + (f": {why}" if why else "")

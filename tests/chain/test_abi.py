@@ -124,6 +124,12 @@ def test_strings_and_panics_are_put_into_words() -> None:
     assert "overflow" in panic.why
 
 
+def test_times_and_amounts_are_shown_as_what_they_are() -> None:
+    until = explain_revert(keccak256(b"StillOpen(uint64)")[:4] + encode(["uint64"], [1_764_600_000]), "It")
+    assert until.why.startswith("StillOpen (until 2025-12-01 14:40:00 UTC): ")
+    assert "(room 5 smallest units)" in explain_revert(_CAP_EXCEEDED, "It").why
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\x01\x02\x03\x04", _CAP_EXCEEDED[:10], bytes.fromhex("08c379a0") + b"\xff" * 7]
 )

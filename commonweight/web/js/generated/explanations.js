@@ -64,7 +64,7 @@ export const ERRORS = {
   "0x9e582077": ["NotConvicted",[],"there is no conviction to enforce","Nothing is to be done."],
   "0x9e80781c": ["PoolFull",[],"the pool cannot take more","Pay into another run."],
   "0xa1c97319": ["BadSignature",[["position","uint256"]],"the voucher is not signed by the channel's payer","Leave this voucher out."],
-  "0xacb91bdb": ["EpochNotOver",[["until","uint64"]],"the epoch has not ended","Wait until the time shown (Unix seconds)."],
+  "0xacb91bdb": ["EpochNotOver",[["until","uint64"]],"the epoch has not ended","Wait until the time shown."],
   "0xae895005": ["OutsideTraining",[],"this time or epoch is outside the run's training","Check the epoch; `commonweight run show` lists the bounds."],
   "0xb06ebf3d": ["FailedDeployment",[],"a contract of the run could not be created","Raise the gas limit, or check the factory's address."],
   "0xb1290b85": ["TooManyCredits",[["limit","uint256"]],"the credits pass the limit for this epoch","Carry the rest over to the next epoch."],
