@@ -44,9 +44,11 @@ class Engine:
 
         if self.kind == "cuda":
             if not torch.cuda.is_available():
-                built = torch.version.cuda is not None
-                why = "no driver or no card was found" if built else f"torch {torch.__version__} is built without CUDA"
-                raise UsageError(f"The device {self.device} is not there", why, "leave --device at cpu")
+                why, cure = "no driver or no card was found", "install the card's driver"
+                if torch.version.cuda is None:
+                    why = f"torch {torch.__version__} is built without CUDA"
+                    cure = f"install torch {torch.__version__.partition('+')[0]} built for CUDA"
+                raise UsageError(f"The device {self.device} is not there", why, f"{cure}, or leave --device at cpu")
             count = torch.cuda.device_count()
             if int(self.device.partition(":")[2] or 0) >= count:
                 raise UsageError(f"There is no {self.device}", f"there are {count} cards", "name another --device")
