@@ -11,13 +11,16 @@ def close_books(desk: Desk) -> None:
     """Let go of what final reports have come to, once for each epoch."""
     db, view = desk.seat.db, desk.view
     for epoch, final in view.final.items():
-        if final and db.get_meta(f"settled/{epoch}") is None and epoch in view.reports:
+        if not final or epoch in desk.settled or epoch not in view.reports:
+            continue
+        if db.get_meta(f"settled/{epoch}") is None:
             rounds = db.report_rounds(epoch, view.reports[epoch].digest)
             if rounds is None:
                 continue
             db.close_draws(rounds)
             _drop_rounds(desk, max(rounds, default=0))
             db.set_meta(f"settled/{epoch}", "1")
+        desk.settled.add(epoch)
 
 
 def _drop_rounds(desk: Desk, upto: int) -> None:

@@ -20,7 +20,8 @@ class Desk:
     """The working parts of one signer, for one event loop. `view` is replaced as a whole by the watching step.
 
     `may_send` is false as long as something that the transmitter sent before this start may still be under way;
-    `heard` are the signers whose log was read to its end since, or that did not answer.
+    `heard` are the signers whose log was read to its end since, or that did not answer. `settled` are final epochs
+    whose books are known to be closed.
     """
 
     seat: Seat
@@ -34,6 +35,7 @@ class Desk:
     seen: View | None = None
     may_send: bool = True
     heard: set[str] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
 
     @property
     def view(self) -> View:
