@@ -6,6 +6,7 @@ again. A round that was interrupted goes on from its last kept state; what it co
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32
 from commonweight.exact.payload import Payload, departure, make_payload, merged
-from commonweight.exact.trace import State, TraceBuilder
+from commonweight.exact.trace import ARRAYS, State, TraceBuilder
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Commitment, Plan
 from commonweight.protocol.runconfig import RunConfig
@@ -65,17 +66,21 @@ class Ahead:
 
 
 class _Keeper:
-    """Hashes and stores trace states in a thread of its own while the next steps are taken, one state at a time."""
+    """Hashes and stores trace states in threads of its own while the next steps are taken, one state at a time, as many
+    of its arrays at once as there are `lanes`.
+    """
 
     def __init__(
-        self, journal: Journal, trace: TraceBuilder, thinning: Thinning, save: Callable[[TraceBuilder], None]
-    ) -> None:
+        self, journal: Journal, trace: TraceBuilder, thinning: Thinning, save: Callable[[TraceBuilder], None],
+        lanes: int,
+    ) -> None:  # fmt: skip
         self._journal = journal
         self._trace = trace
         self._thinning = thinning
         self._save = save
         self._residual = {} if not trace.states else {"residual": trace.states[0].residual}
         self._pool = ThreadPoolExecutor(2, "trace")  # a second one for the residual alone, when no step is taken
+        self._lanes = ThreadPoolExecutor(lanes, "array")
         self._pending: list[Future[None]] = []
         self.seconds = 0.0
 
@@ -83,12 +88,11 @@ class _Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._pool:
+        with self._lanes, self._pool:
             self.finish()
 
     def keep(self, state: State) -> None:
-        """Add a state to the trace; its arrays are not to be changed before `finish`. Waits for the state before."""
-        self.finish()
+        """Add a state to the trace, after `finish`; its arrays are not to be changed before the next one."""
         self._pending.append(self._pool.submit(self._store, state, self._residual))
 
     def begin(self, start: Start) -> None:
@@ -110,7 +114,7 @@ class _Keeper:
 
     def _store(self, state: State, known: Mapping[str, str]) -> None:
         with self._journal.storing:
-            self._trace.add(self._journal.store_state(state, known))
+            self._trace.add(self._journal.store_state(state, known, self._lanes.map))
         self._save(self._trace)
         self._thinning.added(self._trace)
 
@@ -208,6 +212,7 @@ class RoundTrainer:
                     progress(step + 1, losses[-1])
                 self.step_s = (time.perf_counter() - segment_started) / (stop - done)
                 done = stop
+                keeper.finish()  # two states at once are more memory than one
                 reached = optimizer.view(residual)
                 keeper.keep(reached)
                 if ahead_of is not None and done == self.config.training.overlap:
@@ -260,13 +265,15 @@ class RoundTrainer:
                     progress(step + 1, self._optimizer.advance(next(coming), keeper.finish, pace))
                 segment_s = time.perf_counter() - began
                 self.step_s = segment_s / training.trace_every
+                keeper.finish()
                 keeper.keep(self._optimizer.view(residual))
                 ahead.done += training.trace_every
         return ahead.done
 
     def _keeper(self, trace: TraceBuilder, save: Callable[[TraceBuilder], None]) -> _Keeper:
         thinning = Thinning(self.journal, kept_every(self.config, self.step_s, self._keep_states))
-        return _Keeper(self.journal, trace, thinning, save)
+        spare = (os.cpu_count() or 1) - self.threads
+        return _Keeper(self.journal, trace, thinning, save, lanes=max(1, min(len(ARRAYS), spare)))
 
     def _ahead_of(self, folder: RoundFolder, trace: TraceBuilder, base: F32) -> F32 | None:
         """The weights of a trace's first state, if this member has gone ahead of the base, which is kept then too."""

@@ -27,7 +27,7 @@ from trainer.muon import Muon, turns
 
 _PLAIN = Engine()
 Settle = Callable[[], None]
-"""Called when the state is about to change: whoever still reads arrays that `view` gave keeps it from returning."""
+"""Called when arrays that `view` gave are about to change: whoever still reads them keeps it from returning."""
 
 
 def configure_torch(threads: int) -> None:
@@ -49,14 +49,14 @@ class Optimizer(Protocol):
     def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
 
-        `settle` is called before anything of the state changes; `pace` is what the rate is multiplied by.
+        `settle` is called before anything changes that `view` has given; `pace` is what the rate is multiplied by.
         """
 
     def state(self, residual: F32) -> State:
         """A copy of the present state, with the residual that belongs to it."""
 
     def view(self, residual: F32) -> State:
-        """The same without a copy where there need be none: good until the state changes."""
+        """The same without a copy where there need be none: good until `advance` calls its `settle`."""
 
     def weights(self) -> F32:
         """The present weights, float32 [N]; good until the next step."""
@@ -163,9 +163,9 @@ class InnerOptimizer:
     def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
 
-        `settle` is called when the gradient is there, before anything of the state changes; `pace` is what the rate is
-        multiplied by. Raises TrainingError when
-        loss or gradient is not finite: such a state must never be committed to.
+        `settle` is called on a CPU, where `view` copies nothing, when the gradient is there and before the state
+        changes; `pace` is what the rate is multiplied by. Raises TrainingError when loss or gradient is not finite:
+        such a state must never be committed to.
         """
         self.model.flat_grad.zero_()
         kind, half = self.engine.kind, self.config.training.dtype == "bfloat16"
@@ -175,7 +175,8 @@ class InnerOptimizer:
         norm = float(torch.linalg.vector_norm(self.model.flat_grad))
         if not math.isfinite(norm):
             raise diverged(self.step + 1, norm)
-        settle()
+        if kind == "cpu":
+            settle()
         self.step += 1
         with torch.no_grad():
             grad, scale = self.model.flat_grad, self.rule.scale(norm)

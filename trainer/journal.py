@@ -36,6 +36,8 @@ from commonweight.protocol.trace import MAX_LEAVES, Trace
 
 _log = logging.getLogger("commonweight.trainer")
 _AT_ONCE, _AGAIN, _HASHED = 8, 4, 64
+Each = Callable[[Callable[[str], str], Iterable[str]], Iterable[str]]
+"""The built-in `map`, or one that takes several at once."""
 GONE = ".gone-"
 """How the names of folders begin that are being deleted."""
 
@@ -500,13 +502,17 @@ class Journal:
             named |= {*_arrays(position.last), position.new_residual}
         self.arrays.drop(_arrays(trace.states[leaf]) - named)
 
-    def store_state(self, state: State, known: Mapping[str, str] = MappingProxyType({})) -> StateDigests:
-        """Store the arrays of a state; returns its digests. `known` are those that need no hashing, by array."""
-        put = self.arrays.put
-        return StateDigests(
-            state.step, put(state.weights, known.get("weights")), put(state.m, known.get("m")),
-            put(state.v, known.get("v")), put(state.residual, known.get("residual")),
-        )  # fmt: skip
+    def store_state(
+        self, state: State, known: Mapping[str, str] = MappingProxyType({}), each: Each = map
+    ) -> StateDigests:  # fmt: skip
+        """Store the arrays of a state; returns its digests. `known` are those that need no hashing, by array; `each`
+        may take several at once, as an executor's `map` does.
+        """
+
+        def put(name: str) -> str:
+            return self.arrays.put(getattr(state, name), known.get(name))
+
+        return StateDigests(state.step, *each(put, ARRAYS))
 
 
 def _bytes_of(array: F32, start: int, most: int) -> bytes:

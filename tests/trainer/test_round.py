@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Barrier, Event
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from commonweight.errors import TrainingError
 from commonweight.exact.arrays import F32, array_digest
@@ -31,7 +33,7 @@ from commonweight.protocol.trace import zero_state
 from tests.trainer.conftest import KEYS, make_plan, tiny_config
 from trainer.data import Corpus
 from trainer.diloco import RoundTrainer, Work, setting_out
-from trainer.inner import InnerOptimizer
+from trainer.inner import InnerOptimizer, Settle, at_once
 from trainer.journal import Journal, RoundFolder
 from trainer.member import Member
 from trainer.replay import Worker, compare, replay_segment, serve
@@ -120,6 +122,42 @@ def test_steps_wait_for_a_slow_disk_and_no_state_is_hashed_after_it_changed(
 
     monkeypatch.setattr(other.journal.arrays, "put", slow)
     assert other.train().commitment == whole.commitment
+    shown = [other.journal.load_state(each) for each in other.folder.trace.states]  # type: ignore[union-attr]
+    assert [state.step for state in shown] == [0, 2, 4, 6]
+
+
+class Copying(InnerOptimizer):
+    """As on a card or over several ranks: what it shows is a copy, so that no step has to wait for it."""
+
+    def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
+        return super().advance(batch, at_once, pace)
+
+    def view(self, residual: F32) -> State:
+        return self.state(residual)
+
+
+def test_a_copied_state_is_hashed_beside_a_whole_segment_and_its_arrays_at_once_where_cores_are_idle(
+    bench: Bench, corpus: Corpus, tmp_path: Path, domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench.train()
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    other = Bench(bench.config, corpus, tmp_path / "copies", domain)
+    other.trainer = RoundTrainer(bench.config, corpus, other.journal, 1, make=Copying)
+    put, fourth, three = other.journal.arrays.put, Event(), Barrier(3)
+
+    def slow(array: F32, digest: str | None = None) -> str:
+        if digest is None and not fourth.is_set():  # of the state after two steps: its three arrays
+            three.wait(30)
+            assert fourth.wait(30), "steps three and four waited for what comes before them"
+        return put(array, digest)
+
+    def progress(steps: int, loss: float) -> None:
+        if steps == 2:
+            monkeypatch.setattr(other.journal.arrays, "put", slow)
+        if steps == 4:
+            fourth.set()
+
+    assert other.train(progress=progress).commitment == whole.commitment
     shown = [other.journal.load_state(each) for each in other.folder.trace.states]  # type: ignore[union-attr]
     assert [state.step for state in shown] == [0, 2, 4, 6]
 
