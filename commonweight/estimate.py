@@ -15,11 +15,13 @@ from commonweight.errors import UsageError
 from commonweight.exact.codecs import encoded_size
 from commonweight.protocol.capacity import most_members, most_rounds
 from commonweight.protocol.modelconfig import PRESETS, ModelConfig
-from commonweight.protocol.runconfig import CODECS, RunConfig, Verification
+from commonweight.protocol.runconfig import CODECS, RunConfig, Training, Verification
 
 PROGRAM_BYTES = 300 << 20  # Python with PyTorch, before a model is there
 _DEVICE, _BESIDE = 16, 112  # bytes a parameter
 SIGNERS = 4
+SCORE_PASSES = 7
+"""Forward passes over a payload's windows that its scores take."""
 FLOPS_PER_CREDIT = 10**9  # section 2 of the specification
 EARNING_FACTOR = 800  # of 1000, before the link's score: section 6.5
 EPOCH_LIST_GAS = 197  # each further credited provider in a report
@@ -106,7 +108,8 @@ SHAPES = {
 class Plan:
     """Everything that an estimate rests on. Rates in bits per second, times in seconds, money in dollars.
 
-    Exactly one of `tokens` and `budget` is given. A member takes `h` inner steps of `step_tokens` tokens a round.
+    Exactly one of `tokens` and `budget` is given. A member takes `h` inner steps of `step_tokens` tokens a round, and
+    after every `trace_every` of them hashes and writes its state, `trace_rate` bytes a second, beside the next ones.
     `mfu` is the part of a device's peak that training reaches while it computes, `availability` the part of the time
     in which devices that are paid for compute at all. Between a round's steps and its exchange lies the anchor's window
     of `window_s`; `overlap` hides both behind the next round's first steps. In a `star` the coordinator reduces, over a
@@ -120,6 +123,8 @@ class Plan:
     members: int = 16
     gpus: int = 1
     h: int = 100
+    trace_every: int = Training.trace_every
+    trace_rate: float = 2e9
     topology: str = "butterfly"
     step_tokens: int = 1 << 20
     seq_len: int = 4096
@@ -153,6 +158,10 @@ class Plan:
                 f"--step-tokens must be at least a window, {self.seq_len}.",
                 f"It is {self.step_tokens}, and a step takes whole windows",
                 "Name more, or shorter windows by --seq-len.",
+            )
+        if self.trace_every > self.h:
+            raise UsageError(
+                f"--trace-every must be at most --steps, {self.h}.", f"It is {self.trace_every}", "Name fewer."
             )
         _PARAMETERS.require(self.shape.parameters)
         replace(_ACTIVE, most=self.shape.parameters).require(self.shape.active)
@@ -197,6 +206,8 @@ _BOUNDS: Mapping[str, _Bound] = {
     "members": _at_least("--members", 1),
     "gpus": _at_least("--gpus", 1),
     "h": _at_least("--steps", 1),
+    "trace_every": _at_least("--trace-every", 1),
+    "trace_rate": _Bound("--trace-rate", 1e9),
     "step_tokens": _at_least("--step-tokens", 1),
     "seq_len": _at_least("--seq-len", 1),
     "block": _at_least("The block", 1),
@@ -222,8 +233,10 @@ _PARAMETERS, _ACTIVE = _at_least("--parameters", 1), _at_least("--active", 1)
 class Estimate:
     """The figures. Bytes are those that one member sends: `allreduce_bytes` to other members, of whom it receives as
     many, `upload_bytes` to the coordinator, of whom it gets `download_bytes`. `coordinator_bytes` are what that takes
-    in and gives out in a round. Of an epoch's `epoch_rounds` its report credits `report_rounds` at the most; a round
-    has at most `most_members`, and others take part in the next one.
+    in and gives out in a round. A round has `trace_states` of `state_bytes` each, for which its steps wait `trace_s`,
+    and leaves `disk_bytes` with a member. `signers_flops` are what replays and scores take. Of an epoch's
+    `epoch_rounds` its report credits `report_rounds` at the most; a round has at most `most_members`, and others take
+    part in the next one.
     """
 
     tokens: float
@@ -233,6 +246,7 @@ class Estimate:
     rounds: int
     epochs: int
     compute_s: float
+    trace_s: float
     exchange_s: float
     round_s: float
     computing: float
@@ -244,6 +258,11 @@ class Estimate:
     synchronous_ratio: float
     memory_bytes: int
     gpu_memory_bytes: int
+    trace_states: int
+    state_bytes: int
+    disk_bytes: int
+    signers_flops: float
+    signers_gpu_hours: float
     credits: int
     compute_price: float
     oracle_price: float
@@ -297,6 +316,38 @@ def memory_bytes(shape: Shape, windows: int, seq_len: int) -> int:
     return PROGRAM_BYTES + device_bytes(shape, windows, seq_len) + _BESIDE * shape.parameters
 
 
+def round_bytes(
+    parameters: int, h: int, trace_every: int, codec: str, block: int, keep_states: int = 1
+) -> int:  # fmt: skip
+    """What a round leaves on a member's disk at most: its trace states, payload, residual, and the checkpoint after it.
+
+    Of the states every `keep_states`-th stays, and the newest. Each is weights and two moments; the residual is the
+    same all round, and zeros are what a member without history begins with.
+    """
+    segments = math.ceil(h / trace_every)
+    states = math.ceil(segments / keep_states) + (keep_states > 1)
+    base, zeros, residual = 1, 1, 1
+    arrays = 4 * parameters * (base + zeros + residual) + states * state_bytes(parameters)
+    return arrays + encoded_size(parameters, codec, block) + checkpoint_bytes(parameters)
+
+
+def state_bytes(parameters: int) -> int:
+    """What a trace state has that no other one of its round has: weights and two moments, float32."""
+    return 12 * parameters
+
+
+def checkpoint_bytes(parameters: int) -> int:
+    """Weights and outer momentum, float32."""
+    return 8 * parameters
+
+
+def trace_wait_s(segments: int, segment_s: float, state_s: float) -> float:
+    """How long the steps of a round wait for trace states to be hashed and written. On a card each state is copied, and
+    the next segment is computed meanwhile; after the last one there is none.
+    """
+    return (segments - 1) * max(0.0, state_s - segment_s) + state_s
+
+
 def training_memory(config: RunConfig) -> int:
     """`memory_bytes` of a member of this run."""
     return memory_bytes(Shape.of(config.model), config.training.batch, config.training.seq_len)
@@ -323,8 +374,11 @@ def estimate(plan: Plan) -> Estimate:
     down_s = max(download * 8 / plan.download_bps, members * download * 8 / plan.coordinator_bps)
     exchange_s = max(up_s, members * upload * 8 / plan.coordinator_bps) + down_s + 4 * plan.rtt_s
     exchange_s = 0.0 if members == 1 else exchange_s
+    segments = math.ceil(plan.h / plan.trace_every)
+    segment_s, state_s = compute_s * plan.trace_every / plan.h, state_bytes(parameters) / plan.trace_rate
+    trace_s = trace_wait_s(segments, segment_s, state_s)
     waiting_s = plan.window_s + exchange_s
-    round_s = max(compute_s, waiting_s) if plan.overlap else compute_s + waiting_s
+    round_s = max(compute_s + trace_s, waiting_s) if plan.overlap else compute_s + trace_s + waiting_s
 
     computing = compute_s / round_s
     gpu_hours = flops / hour_flops / plan.availability / computing
@@ -335,6 +389,9 @@ def estimate(plan: Plan) -> Estimate:
     compute_price = gpu_hours * plan.hour_price
     oracle_price = compute_price * plan.oracle_bps / 10_000
     windows = max(1, plan.gpus)
+    replayed = plan.replay_bps * plan.trace_every * plan.step_tokens
+    scored = Verification.contribution_rate_bps * SCORE_PASSES * Verification.contribution_windows * plan.seq_len / 3
+    signers_flops = rounds * members * (replayed + scored) / 10_000 * each
     synchronous = plan.h * allreduce_bytes(parameters, members, "fp32", "fp32", plan.block)
     return Estimate(
         tokens=tokens,
@@ -344,6 +401,7 @@ def estimate(plan: Plan) -> Estimate:
         rounds=rounds,
         epochs=epochs,
         compute_s=compute_s,
+        trace_s=trace_s,
         exchange_s=exchange_s,
         round_s=round_s,
         computing=computing,
@@ -355,6 +413,11 @@ def estimate(plan: Plan) -> Estimate:
         synchronous_ratio=2 * synchronous / (2 * traded + upload + download + replay) if members > 1 else 1.0,
         memory_bytes=memory_bytes(plan.shape, windows, plan.seq_len),
         gpu_memory_bytes=device_bytes(plan.shape, windows, plan.seq_len) // plan.gpus,
+        trace_states=segments,
+        state_bytes=state_bytes(parameters),
+        disk_bytes=round_bytes(parameters, plan.h, plan.trace_every, plan.codec, plan.block),
+        signers_flops=signers_flops,
+        signers_gpu_hours=signers_flops / hour_flops / plan.availability,
         credits=6 * parameters * int(tokens) * (EARNING_FACTOR + (0 if star else 200)) // 1000 // FLOPS_PER_CREDIT,
         compute_price=compute_price,
         oracle_price=oracle_price,

@@ -8,14 +8,13 @@ newest round's.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from commonweight.exact.codecs import encoded_size
+from commonweight import estimate
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.quantities import show_size
 from trainer.journal import Journal
@@ -23,30 +22,22 @@ from trainer.thinning import affordable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The errors of a disk, or a share of one, on which there is no room."""
-_F32 = 4
 _CHECKPOINTS = 2
-_ARRAYS_OF_CHECKPOINT = 2  # weights and outer momentum
 _SPARE_BYTES = 16 << 20  # status lines, documents, and what else grows beside a round
 
 
 def round_bytes(config: RunConfig, keep_states: int = 1) -> int:
-    """What a round leaves on a member's disk at most: its trace states, payload, residual, and the checkpoint after it.
-
-    Of the states every `keep_states`-th stays, and the newest. Each is weights and two moments; the residual is the
-    same all round, and zeros are what a member without history begins with.
+    """What a round leaves on a member's disk at most, with what else grows beside it; every `keep_states`-th trace
+    state stays.
     """
-    segments = math.ceil(config.training.h / config.training.trace_every)
-    newest = keep_states > 1
-    states = math.ceil(segments / keep_states) + newest
-    base, zeros, residual = 1, 1, 1
-    arrays = base + zeros + residual + 3 * states + _ARRAYS_OF_CHECKPOINT
-    numel = config.model.parameters()
-    return _F32 * numel * arrays + encoded_size(numel, config.training.codec, config.training.block) + _SPARE_BYTES
+    training, numel = config.training, config.model.parameters()
+    arrays = estimate.round_bytes(numel, training.h, training.trace_every, training.codec, training.block, keep_states)
+    return arrays + _SPARE_BYTES
 
 
 def disk_bytes(config: RunConfig, rounds: int, keep_states: int = 1) -> int:
     """What a member's folder grows to over so many rounds, with the checkpoints that are kept."""
-    kept = _F32 * config.model.parameters() * _ARRAYS_OF_CHECKPOINT
+    kept = estimate.checkpoint_bytes(config.model.parameters())
     return _CHECKPOINTS * kept + rounds * (round_bytes(config, keep_states) - kept)
 
 

@@ -43,6 +43,12 @@ def estimate(
     gpus: Annotated[int, typer.Option("--gpus", help="GPUs of one member.")] = 1,
     members: Annotated[int, typer.Option("--members", help="Members of a round.")] = 16,
     h: Annotated[int, typer.Option("--steps", help="Inner steps of a round.")] = 100,
+    trace_every: Annotated[
+        int | None, typer.Option("--trace-every", help="Steps between states that can be replayed (default: 5).")
+    ] = None,
+    trace_rate: Annotated[
+        float, typer.Option("--trace-rate", help="How fast a member hashes and writes such a state, GB/s.")
+    ] = 2.0,
     step_tokens: Annotated[
         str, typer.Option("--step-tokens", help="Tokens of one inner step of one member.", metavar="N")
     ] = "1M",
@@ -80,6 +86,7 @@ def estimate(
 ) -> None:
     """Estimate FLOPs, GPU-hours, traffic, round times, memory, gas and price of a run."""
     from commonweight import estimate as core
+    from commonweight.protocol.runconfig import Training
 
     plan = core.Plan(
         shape=_shape(model, parameters, active),
@@ -89,6 +96,8 @@ def estimate(
         members=members,
         gpus=gpus,
         h=h,
+        trace_every=min(Training.trace_every, h) if trace_every is None else trace_every,
+        trace_rate=trace_rate * 1e9,
         topology=topology,
         step_tokens=int(parse_count(step_tokens)),
         seq_len=seq_len,
@@ -136,6 +145,8 @@ def parse_count(text: str) -> float:
 def assumptions(plan: Plan, given: set[str]) -> list[tuple[str, str, str]]:
     """Every assumption of a plan: name, value, where it comes from; `given` are the command's parameters that were."""
 
+    from commonweight.protocol.runconfig import Verification
+
     def told(*names: str) -> str:
         count = len(given.intersection(names))
         return "as told" if count == len(names) else "partly as told" if count else "default"
@@ -156,6 +167,10 @@ def assumptions(plan: Plan, given: set[str]) -> list[tuple[str, str, str]]:
         ("fleet", fleet, told("members", "gpus")),
         ("round", (f"{_counted(plan.h, 'inner step')} of {_short(plan.step_tokens)} tokens in windows of "
                    f"{plan.seq_len}"), told("h", "step_tokens", "seq_len")),
+        ("trace", f"a state every {_counted(plan.trace_every, 'step')}",
+         "as told" if "trace_every" in given else "the run's template"),
+        ("hashing", f"states are hashed and written at {plan.trace_rate / 1e9:g} GB/s, beside the next steps",
+         f"{told('trace_rate')}; SHA-256 of three arrays at once, 1.7 GB/s a core with instructions for it"),
         ("topology", "the coordinator reduces" if plan.topology == "star" else "members reduce", told("topology")),
         ("codec", f"{plan.codec}, results {plan.result_codec}, blocks of {plan.block}",
          told("codec") if plan.codec == plan.result_codec else told("codec", "results")),
@@ -167,6 +182,8 @@ def assumptions(plan: Plan, given: set[str]) -> list[tuple[str, str, str]]:
          told("overlap")),
         ("replays", f"{plan.replay_bps / 100:g} % of a member's rounds have a segment drawn",
          "as told" if "replays" in given else "the run's template, after honest history; at first more"),
+        ("scores", (f"{Verification.contribution_rate_bps / 100:g} % of payloads, on "
+                    f"{Verification.contribution_windows} windows"), "the run's template"),
         ("signers' fee", f"{plan.oracle_bps / 100:g} % of wages", "the run's template"),
         ("epoch", _counted(plan.epoch_s / 86_400, "day"), told("epoch_days")),
         ("funders", f"{plan.funders}", told("funders")),
@@ -194,8 +211,8 @@ def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
         ("GPU-hours", f"{found.gpu_hours:,.0f}"),
         ("duration", f"{found.days:,.1f} days, {_counted(found.rounds, 'round')}, {_counted(found.epochs, 'epoch')}"),
         ("rounds an epoch", _creditable(plan, found)),
-        ("round", (f"{_time(found.compute_s)} computing, {_time(found.exchange_s)} exchanging, "
-                  f"{_time(found.round_s)} in all")),
+        ("round", (f"{_time(found.compute_s)} computing, {_time(found.trace_s)} waiting for states to be hashed, "
+                  f"{_time(found.exchange_s)} exchanging, {_time(found.round_s)} in all{_spared(plan, found)}")),
         ("time computing", f"{100 * found.computing:.1f} %"),
         ("a member sends", (f"{_bytes(found.allreduce_bytes)} all-reduce, {_bytes(found.upload_bytes)} to "
                            f"the coordinator, {_bytes(found.replay_bytes)} for replays, a round")),
@@ -204,12 +221,22 @@ def figures(plan: Plan, found: Estimate) -> list[tuple[str, str]]:
         ("against fp32 a step", f"{found.synchronous_ratio:,.0f} times less"),
         ("memory of a member", (f"{show_size(found.memory_bytes)}, {show_size(found.gpu_memory_bytes)} a GPU: "
                                f"{fits} {show_size(plan.gpu.memory_bytes)}")),
+        ("disk of a member", (f"{_bytes(found.disk_bytes)} a round, of them {_counted(found.trace_states, 'state')} of "
+                              f"{_bytes(found.state_bytes)}")),
+        ("signers compute", (f"{_few(found.signers_gpu_hours)} GPU-hours, "
+                             f"{100 * found.signers_flops / found.flops:.2g} % of what members do")),
         ("credits", f"at most {found.credits:,}"),
         ("price of compute", f"${found.compute_price:,.0f}"),
         ("signers' fee", f"${found.oracle_price:,.0f}"),
         ("gas", f"{found.gas:,}, ${found.gas_price:,.0f}{gas}"),
         ("price in all", f"${found.price:,.0f}"),
     ]  # fmt: skip
+
+
+def _spared(plan: Plan, found: Estimate) -> str:
+    """What to do where steps wait for more than a round's last state."""
+    last_s = found.state_bytes / plan.trace_rate
+    return "" if found.trace_s <= 1.01 * last_s else ": a greater --trace-every spares most of that waiting"
 
 
 def _creditable(plan: Plan, found: Estimate) -> str:
@@ -260,7 +287,7 @@ def _counted(count: float, name: str) -> str:
 
 
 def _bytes(count: int) -> str:
-    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):
         if count >= 10**power:
             return f"{count / 10**power:,.2f} {unit}"
     return f"{count} B"
@@ -271,6 +298,11 @@ def _short(value: float) -> str:
         if value >= 10**power:
             return f"{value / 10**power:.4g}{suffix}"
     return f"{value:g}"
+
+
+def _few(value: float) -> str:
+    """A number of which small ones show two digits."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _time(seconds: float) -> str:

@@ -19,6 +19,7 @@ from commonweight.estimate import (
     GAS,
     GPUS,
     PROGRAM_BYTES,
+    SCORE_PASSES,
     SHAPES,
     Plan,
     allreduce_bytes,
@@ -34,11 +35,12 @@ from tests.cli.conftest import ROOT, InProcess
 
 pytestmark = pytest.mark.unit
 LLAMA = Plan(
-    shape=SHAPES["llama-3.1-405b"], gpu=GPUS["h100"], tokens=15.6e12, members=1, gpus=16_384, seq_len=8192, window_s=0.0
+    shape=SHAPES["llama-3.1-405b"], gpu=GPUS["h100"], tokens=15.6e12, members=1, gpus=16_384, seq_len=8192,
+    window_s=0.0, trace_rate=1e18,
 )  # fmt: skip
 INTELLECT = Plan(
     shape=SHAPES["intellect-1"], gpu=GPUS["h100"], tokens=1e12, members=14, gpus=8, h=100, step_tokens=128 * 8192,
-    seq_len=8192, mfu=0.433, availability=1.0, replay_bps=0, window_s=0.0,
+    seq_len=8192, mfu=0.433, availability=1.0, replay_bps=0, window_s=0.0, trace_rate=1e18,
 )  # fmt: skip
 
 
@@ -92,6 +94,29 @@ def test_a_gpu_holds_its_share_of_what_the_steps_need_and_the_member_all_of_it()
     assert found.memory_bytes == memory_bytes(INTELLECT.shape, 8, INTELLECT.seq_len)
 
 
+def test_steps_wait_for_the_last_state_and_for_what_the_others_take_beyond_a_segment() -> None:
+    plan = replace(INTELLECT, h=100, trace_every=20, trace_rate=2e9)
+    found = estimate(plan)
+    state_s = 12 * plan.shape.parameters / 2e9
+    assert found.compute_s / 5 > state_s
+    assert (found.trace_states, found.state_bytes) == (5, 12 * plan.shape.parameters)
+    assert found.trace_s == pytest.approx(state_s)
+    assert found.round_s == pytest.approx(found.compute_s + found.trace_s + found.exchange_s)
+    often = estimate(replace(plan, trace_every=1))
+    assert often.trace_s == pytest.approx(99 * (state_s - found.compute_s / 100) + state_s)
+    assert often.computing < found.computing
+    assert estimate(replace(plan, h=101)).trace_states == 6
+
+
+def test_signers_compute_drawn_segments_and_scores() -> None:
+    plan = replace(INTELLECT, trace_every=20, replay_bps=100)
+    found, each = estimate(plan), flops_per_token(plan.shape, plan.seq_len)
+    played = found.rounds * plan.members
+    scores = 0.1 * SCORE_PASSES * 32 * plan.seq_len * each / 3
+    assert found.signers_flops == pytest.approx(played * (0.01 * 20 * plan.step_tokens * each + scores))
+    assert found.signers_gpu_hours == pytest.approx(found.signers_flops / (989.4e12 * 0.433 * 3600))
+
+
 def test_gas_is_the_snapshots() -> None:
     snapshot = json.loads((ROOT / "snapshots" / "gas.json").read_text())
     assert {name: snapshot[name] for name in GAS} == dict(GAS)
@@ -121,8 +146,8 @@ def test_in_a_star_nothing_goes_between_members_and_the_coordinator_carries_it_a
 def test_overlap_hides_the_shorter_of_the_two() -> None:
     plan = replace(INTELLECT, window_s=120.0)
     after, beside = estimate(plan), estimate(replace(plan, overlap=True))
-    assert after.round_s == after.compute_s + 120.0 + after.exchange_s
-    assert beside.round_s == max(after.compute_s, 120.0 + after.exchange_s)
+    assert after.round_s == after.compute_s + after.trace_s + 120.0 + after.exchange_s
+    assert beside.round_s == max(after.compute_s + after.trace_s, 120.0 + after.exchange_s)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +155,7 @@ def test_overlap_hides_the_shorter_of_the_two() -> None:
     [
         *[{"mfu": 0.0}, {"mfu": 1.5}, {"members": 0}, {"budget": 5.0}, {"tokens": None}, {"upload_bps": -1.0}],
         *[{"window_s": -1.0}, {"tokens": 0.0}, {"ether_price": math.inf}, {"hour_price": math.nan}, {"replay_bps": -1}],
+        *[{"trace_every": 0}, {"trace_every": 101}, {"trace_rate": 0.0}, {"trace_rate": math.inf}],
     ],
 )
 def test_what_cannot_be_is_refused(change: dict[str, float]) -> None:
@@ -244,6 +270,17 @@ def test_an_epoch_with_more_rounds_than_a_report_credits_is_named(quick_user: In
         assert "NEVER PAID" not in quick_user.run(*words, "--members", members, "--epoch-days", days).out
     crowd = quick_user.run(*words, "--members", "5000")
     assert "as many as a round takes of 5,000" in crowd.out
+
+
+def test_hashing_that_holds_up_the_steps_is_said_with_its_cure(quick_user: InProcess) -> None:
+    words = shlex.split("run estimate --model 1B --tokens 20B --gpu h200 --steps 30 --step-tokens 8K --seq-len 1024")
+    shown = quick_user.run(*words).out
+    assert ": a greater --trace-every spares most of that waiting" in shown
+    assert "disk of a member" in shown
+    assert "spares" not in quick_user.run(*words, "--steps", "300", "--trace-every", "150").out
+    refused = quick_user.run(*words, "--trace-every", "31")
+    assert (refused.code, "--trace-every must be at most --steps, 30" in refused.err) == (2, True)
+    assert quick_user.run(*words, "--steps", "3").code == 0, "the default is no more than there are steps"
 
 
 def test_json_and_errors(quick_user: InProcess) -> None:
