@@ -34,6 +34,8 @@ def configure_torch(threads: int) -> None:
     """Fix what decides the bits of a step: threads and deterministic kernels. Call it in the thread that trains."""
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler for seconds
+    # nothing is read here before it is written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def at_once() -> None:
