@@ -216,6 +216,14 @@ class RanksLost(CommonweightError):
     """A process of a member that has several is gone or hangs; the member cannot go on."""
 
 
+class DeviceFull(CommonweightError):
+    """The device that the steps are taken on has no memory left, which may pass; nothing is known of the steps."""
+
+
+class DeviceLost(CommonweightError):
+    """The device that the steps are taken on has failed; this process cannot use it any more."""
+
+
 class TrainingError(CommonweightError):
     """Training cannot go on."""
 

@@ -15,6 +15,7 @@ from commonweight.quantities import format_amount
 from commonweight.store import ContentStore, open_store, parse_cid
 from oracle.seat import connect_chain, load_config, open_keys
 from oracle.settings import OracleSettings
+from oracle.worker import require
 
 _ANCHOR_GAS = 250_000
 _ANCHORS_AHEAD = 200
@@ -58,6 +59,10 @@ def _local(settings: OracleSettings) -> Iterator[Finding]:
     there = importlib.util.find_spec("torch") is not None
     why = "" if there else "torch is missing"
     yield Finding(there, "Replays can be run", why, "pip install 'commonweight[oracle]'")
+    if there and settings.replays_on:
+        found: list[Finding] = []
+        attempt(found, f"The device {settings.device} can replay", lambda: require(settings))
+        yield from found
 
 
 def _answering(settings: OracleSettings) -> int:

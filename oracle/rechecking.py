@@ -33,8 +33,9 @@ async def recheck(seat: Seat, epoch: int, index: int, *, command: Sequence[str] 
     log_path = s.data_dir / "recheck.log"
     with log_path.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
-            env={**environment, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            *command, *arguments, *s.replays_on,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+            env={**environment, "OMP_NUM_THREADS": "1", **s.visible_cards},
         )  # fmt: skip
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)

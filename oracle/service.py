@@ -46,7 +46,7 @@ from oracle.standings import Standings
 from oracle.submit import Submitting
 from oracle.uploads import Uploads
 from oracle.watch import Watcher
-from oracle.worker import Worker
+from oracle.worker import Worker, command
 
 if TYPE_CHECKING:
     from commonweight.net.libp2p import Libp2p
@@ -65,7 +65,9 @@ class Service:
         self._errands: dict[str, asyncio.Task[None]] = {}
         config = seat.folder("files") / "run.json"
         config.write_bytes(seat.config_bytes)
-        self._worker = Worker(config, seat.folder("data"), seat.settings.data_dir / "replay.log")
+        log = seat.settings.data_dir / "replay.log"
+        cards = seat.settings.visible_cards
+        self._worker = Worker(config, seat.folder("data"), log, command=command(seat.settings), environment=cards)
         self._data_here = False
         self.intake = Intake(desk)
         self.offending = Offending(desk)

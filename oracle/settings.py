@@ -7,6 +7,9 @@ from pathlib import Path
 from commonweight.errors import UsageError
 from commonweight.protocol.fields import lower_address
 
+NO_CARD: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": ""}
+"""In the environment of a process, it has torch see no card."""
+
 
 @dataclass(frozen=True)
 class OracleSettings:
@@ -20,7 +23,8 @@ class OracleSettings:
     `pin_service` is the address of a pinning service, `pin_token_file` holds its token (None: the environment).
     `collect_garbage` lets the service delete from a folder store what the run no longer needs. With `p2p` (libp2p
     addresses of relays) or `p2p_listen` (where to be one, such as /ip4/0.0.0.0/tcp/4001) members are reached through
-    libp2p too. Any other chain than `chain_id` is refused; one that does not answer is tried again for `patience_s`.
+    libp2p too. Replays run on `device` (cpu, cuda or cuda:N), `compiled` or not. Any other chain than `chain_id` is
+    refused; one that does not answer is tried again for `patience_s`.
     """
 
     campaign: str
@@ -44,8 +48,21 @@ class OracleSettings:
     collect_garbage: bool = False
     p2p: tuple[str, ...] = ()
     p2p_listen: str | None = None
+    device: str = "cpu"
+    compiled: bool = False
     chain_id: int | None = None
     patience_s: float = 20.0
+
+    @property
+    def replays_on(self) -> tuple[str, ...]:
+        """The options that have commands replay on this signer's device; none for one that is as everybody's."""
+        device = () if self.device == "cpu" else ("--device", self.device)
+        return (*device, *(("--compile",) if self.compiled else ()))
+
+    @property
+    def visible_cards(self) -> Mapping[str, str]:
+        """What a process that replays has in its environment: no card unless it is to use one."""
+        return NO_CARD if self.device == "cpu" else {}
 
     def __post_init__(self) -> None:
         if not self.rpc_urls:

@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from commonweight.errors import CommonweightError, OracleError
+from commonweight.errors import CommonweightError, OracleError, UsageError
 from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.contribution import FAR, PrivateScores, Scores, scores_of
 from commonweight.protocol.fields import Fields
+from oracle.settings import NO_CARD, OracleSettings
 
-COMMAND: tuple[str, ...] = (sys.executable, "-m", "trainer.replay")
+_MODULE: tuple[str, ...] = (sys.executable, "-m", "trainer.replay")
 _LINE_LIMIT = 1 << 20
 _NICENESS = 5
 
@@ -51,15 +53,36 @@ class Evaluation:
     tokens: int
 
 
+def command(settings: OracleSettings) -> tuple[str, ...]:
+    """What starts a worker on the signer's device."""
+    return (*_MODULE, *settings.replays_on)
+
+
+def require(settings: OracleSettings) -> None:
+    """Raise UsageError when a worker could not run there. Asks a process that loads torch, which takes seconds."""
+    environment = {**os.environ, **settings.visible_cards}
+    asked = [*command(settings), "--require"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it gave no reason"]
+        try:
+            f = Fields(json.loads(lines[-1]), "error")
+            told = f.text("what", 500), f.text("why", 500), f.text("fix", 500)
+        except (ValueError, CommonweightError):
+            told = "The replay worker does not start", lines[-1][:500], "pip install 'commonweight[oracle]'"
+        raise UsageError(*told)
+
+
 class Worker:
     """Talks to one worker process. `config` is run.json, `data` the directory with manifest.json and the shards."""
 
     def __init__(
-        self, config: Path, data: Path, log: Path, *, command: Sequence[str] = COMMAND, timeout_s: float = 120.0
-    ) -> None:
+        self, config: Path, data: Path, log: Path, *, command: Sequence[str] = _MODULE,
+        environment: Mapping[str, str] = NO_CARD, timeout_s: float = 120.0,
+    ) -> None:  # fmt: skip
         self._common: JsonObject = {"config": str(config), "data": str(data)}
         self._log = log
-        self._command = tuple(command)
+        self._command, self._environment = tuple(command), environment
         self._timeout_s = timeout_s
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
@@ -162,7 +185,7 @@ class Worker:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
-                limit=_LINE_LIMIT, env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                limit=_LINE_LIMIT, env={**os.environ, "OMP_NUM_THREADS": "1", **self._environment},
             )  # fmt: skip
         with contextlib.suppress(OSError):  # a worker that runs at normal priority is still right
             os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)

@@ -30,7 +30,7 @@ from commonweight.checks import (
     round_trip,
 )
 from commonweight.errors import CommonweightError, PeerError
-from commonweight.estimate import training_memory
+from commonweight.estimate import Shape, device_bytes, training_memory
 from commonweight.net import Caller, Dialer, Identity, Server, is_multiaddr, split_address
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import hex32, lower_address
@@ -67,6 +67,7 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
         findings.append(Finding(False, can_train, "torch is missing", "pip install 'commonweight[train]'"))
     else:
         attempt(findings, can_train, lambda: engine.require())
+    trains = findings[-1].ok
     if engine.kind == "cpu" and shutil.which("nvidia-smi") is not None:
         findings.append(Finding(True, "There is a card that is not trained on", "to train on it: --device cuda"))
     if running:
@@ -97,6 +98,10 @@ def examine(settings: ProviderSettings) -> tuple[Finding, ...]:
     if config is not None:
         needed = training_memory(config)
         findings.append(memory(needed))
+        if engine.kind != "cpu" and trains and not running:
+            training = config.training
+            steps = device_bytes(Shape.of(config.model), training.batch, training.seq_len)
+            attempt(findings, "The training fits into the card", lambda: engine.require_memory(steps))
         findings += _caps(settings, config, needed)
         signers = {**config.signers_peers, **settings.signer_peers}
         findings += _network(settings, seat, signers, running=running)

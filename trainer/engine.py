@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from commonweight.errors import UsageError
+from commonweight.errors import DeviceFull, DeviceLost, UsageError
+from commonweight.quantities import show_size
 
 _COMPILERS = ("g++", "clang++", "c++")
 
@@ -36,7 +39,7 @@ class Engine:
     @property
     def exact(self) -> bool:
         """Whether others who replay its steps on a machine of the same kind come to the same bits."""
-        return self == Engine()
+        return self == PLAIN
 
     def require(self) -> None:
         """Refuse what this machine does not have. Raises UsageError."""
@@ -60,7 +63,47 @@ class Engine:
                 "install one, or leave --compile out",
             )
 
+    def require_memory(self, needed: int) -> None:
+        """Refuse what does not fit into the card's memory beside what else lies there. Raises UsageError."""
+        import torch
+
+        if self.kind == "cpu":
+            return
+        free, total = torch.cuda.mem_get_info(self.device)
+        if free < needed:
+            raise UsageError(
+                f"This run's model does not fit into {self.device}",
+                f"its steps take about {show_size(needed)}, and {show_size(free)} of {show_size(total)} are free",
+                "end what else runs there, name a larger card, or lend this one to a run with a smaller model",
+            )
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Put into words what goes wrong on a card. Raises DeviceFull, which may pass, and DeviceLost, after
+        which nothing works on it.
+        """
+        import torch
+
+        try:
+            yield
+        except torch.OutOfMemoryError as full:
+            fix = "end what else runs there; `provider doctor` says what the steps take"
+            raise DeviceFull(f"There is no memory left on {self.device}", _first_line(full), fix) from full
+        except RuntimeError as failed:
+            if self.kind == "cpu" or "CUDA error" not in str(failed):
+                raise
+            fix = "start again; if that does not help, look at `nvidia-smi` and the system's log"
+            raise DeviceLost(f"{self.device} has failed", _first_line(failed), fix) from failed
+
     @staticmethod
     def _compiler() -> bool:
         named = os.environ.get("CXX")
         return any(shutil.which(name) for name in ((named,) if named else _COMPILERS))
+
+
+PLAIN = Engine()
+"""What everybody has, and whose steps have equal bits on machines of one kind."""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

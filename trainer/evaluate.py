@@ -22,7 +22,7 @@ def token_losses(model: Llama, windows: Windows) -> list[list[float]]:
     found: list[list[float]] = []
     with torch.inference_mode():
         for start in range(0, len(windows), _BATCH):
-            tokens = torch.from_numpy(windows[start : start + _BATCH])
+            tokens = torch.from_numpy(windows[start : start + _BATCH]).to(model.flat.device)
             logits = model(tokens[:, :-1])
             each = functional.cross_entropy(
                 logits.reshape(-1, logits.shape[-1]), tokens[:, 1:].reshape(-1), reduction="none"

@@ -21,11 +21,10 @@ from commonweight.exact.arrays import F32
 from commonweight.exact.layout import TensorSpec
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
-from trainer.engine import Engine
+from trainer.engine import PLAIN, Engine
 from trainer.model import Llama
 from trainer.muon import Muon, turns
 
-_PLAIN = Engine()
 Settle = Callable[[], None]
 """Called when arrays that `view` gave are about to change: whoever still reads them keeps it from returning."""
 
@@ -126,49 +125,58 @@ class InnerRule:
 class InnerOptimizer:
     """The inner steps on one device, over the flat vector."""
 
-    def __init__(self, config: RunConfig, engine: Engine = _PLAIN) -> None:
+    def __init__(self, config: RunConfig, engine: Engine = PLAIN) -> None:
         """Raises UsageError when the engine is not to be had here."""
         engine.require()
         self.config = config
         self.engine = engine
         self.rule = InnerRule(config)
-        self.model = Llama(config.model, engine.device)
+        with engine.watched():
+            self.model = Llama(config.model, engine.device)
+            self.m = torch.zeros_like(self.model.flat)
+            self.v = torch.zeros_like(self.model.flat)
         self._loss: Callable[[Tensor], Tensor] = self.model.loss
         if engine.compiled:
             torch.use_deterministic_algorithms(True)  # which tells the compiler too
             self._loss = torch.compile(self.model.loss)
-        self.m = torch.zeros_like(self.model.flat)
-        self.v = torch.zeros_like(self.model.flat)
         self.step = 0
 
     def load(self, state: State) -> None:
         """Take over a state; its arrays are copied. The residual is not used by steps and stays with the caller."""
-        self.model.load_flat(state.weights)
-        self.m.copy_(torch.from_numpy(state.m))
-        self.v.copy_(torch.from_numpy(state.v))
+        with self.engine.watched():
+            self.model.load_flat(state.weights)
+            self.m.copy_(torch.from_numpy(state.m))
+            self.v.copy_(torch.from_numpy(state.v))
         self.step = state.step
 
     def state(self, residual: F32) -> State:
         """A copy of the present state, with the residual that belongs to it."""
-        m, v = self.m.cpu().numpy().copy(), self.v.cpu().numpy().copy()
-        return State(self.step, self.model.export_flat(), m, v, residual)
+        with self.engine.watched():
+            m, v = self.m.cpu().numpy().copy(), self.v.cpu().numpy().copy()
+            return State(self.step, self.model.export_flat(), m, v, residual)
 
     def view(self, residual: F32) -> State:
         """The present state itself on a CPU, a copy of a card's."""
-        weights, m, v = (x.detach().cpu().numpy() for x in (self.model.flat, self.m, self.v))
+        with self.engine.watched():
+            weights, m, v = (x.detach().cpu().numpy() for x in (self.model.flat, self.m, self.v))
         return State(self.step, weights, m, v, residual)
 
     def weights(self) -> F32:
         """The present weights, float32 [N]; good until the next step."""
-        return self.model.flat.cpu().numpy()
+        with self.engine.watched():
+            return self.model.flat.cpu().numpy()
 
     def advance(self, batch: NDArray[np.int64], settle: Settle = at_once, pace: float = 1.0) -> float:
         """One inner step on tokens int64 [batch, seq_len + 1]; returns the mean loss before it, in nats per token.
 
         `settle` is called on a CPU, where `view` copies nothing, when the gradient is there and before the state
         changes; `pace` is what the rate is multiplied by. Raises TrainingError when loss or gradient is not finite:
-        such a state must never be committed to.
+        such a state must never be committed to; and as `Engine.watched` does.
         """
+        with self.engine.watched():
+            return self._advance(batch, settle, pace)
+
+    def _advance(self, batch: NDArray[np.int64], settle: Settle, pace: float) -> float:
         self.model.flat_grad.zero_()
         kind, half = self.engine.kind, self.config.training.dtype == "bfloat16"
         with torch.autocast(kind, torch.bfloat16, enabled=half):

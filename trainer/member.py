@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from commonweight.checks import enough_memory
-from commonweight.errors import ConfigError, Dismissed, PeerError, TrainingError, UsageError
+from commonweight.errors import (
+    ConfigError,
+    DeviceFull,
+    DeviceLost,
+    Dismissed,
+    PeerError,
+    TrainingError,
+    UsageError,
+)
 from commonweight.estimate import training_memory
 from commonweight.net import Dialer, Identity, Limits, Server, UploadCap
 from commonweight.protocol.canonical import sha256_hex
@@ -219,7 +227,7 @@ class Member:
         async def steps() -> None:
             try:
                 await asyncio.to_thread(self.trainer.go_ahead, folder, enough_now, progress)
-            except (TrainingError, OSError) as problem:
+            except (TrainingError, DeviceFull, DeviceLost, OSError) as problem:
                 _log.warning("steps ahead of round %d are given up: %s", folder.body.round + 1, problem)
 
         if self.config.training.overlap and self.ahead is None:

@@ -1,6 +1,7 @@
 """Replay: execute a segment of anybody's inner steps again, from the state that its trace commits to, and compare.
 
-`python -m trainer.replay` is the worker that the oracle keeps in a process of its own: one JSON object a line on stdin,
+`python -m trainer.replay` is the worker that the oracle keeps in a process of its own, on `--device DEVICE` and with
+`--compile` if asked to; with `--require` it only says whether it could run there: one JSON object a line on stdin,
 one a line on stdout with the same "id", until stdin ends. Operations: `replay`, `evaluate`, `contribution`. What is
 wrong with a request comes back as {"ok": false, "error": {...}}; the worker goes on. Before an answer that takes longer
 there is every few seconds a line {"id": ..., "busy_ms": ...}: the processor time that this process has taken so far, so
@@ -9,6 +10,7 @@ that whoever waits can tell much work from none.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -23,7 +25,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from commonweight.errors import CommonweightError, FormatError, PayloadError, TrainingError
+from commonweight.errors import CommonweightError, DeviceLost, FormatError, PayloadError, TrainingError, UsageError
 from commonweight.exact.arrays import F32, from_bytes, require_finite
 from commonweight.exact.codecs import decode
 from commonweight.exact.layout import Layout
@@ -40,6 +42,7 @@ from commonweight.protocol.safetensors import read
 from commonweight.protocol.trace import final_leaf, leaf_count, leaf_steps
 from trainer.data import Corpus
 from trainer.diloco import batch_of, payload_of, setting_out, weights_ahead
+from trainer.engine import PLAIN, Engine
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
@@ -120,7 +123,8 @@ class _Request(Fields):
 class Worker:
     """Answers requests. The last configuration and data set stay open, with the optimizer that was built for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._opened: tuple[str, str] | None = None
 
     def answer(self, request: Json) -> JsonObject:
@@ -143,7 +147,7 @@ class Worker:
             self.config = RunConfig.load(Path(config).read_bytes())
             self.corpus = Corpus.open(Path(data), self.config.data.manifest_sha256)
             self.layout = Layout.from_model(self.config.model)
-            self.optimizer = InnerOptimizer(self.config)
+            self.optimizer = InnerOptimizer(self.config, self._engine)
             self._opened = (config, data)
         configure_torch(self.config.training.threads)
 
@@ -183,8 +187,10 @@ class Worker:
 
     def _evaluate(self, f: _Request) -> JsonObject:
         """Held-out loss of a weights file."""
-        self.optimizer.model.load_flat(self._weights(f, "weights"))
-        loss_micro, tokens = heldout_loss_micro(self.optimizer.model, self.corpus, self.config)
+        weights = self._weights(f, "weights")
+        with self._engine.watched():
+            self.optimizer.model.load_flat(weights)
+            loss_micro, tokens = heldout_loss_micro(self.optimizer.model, self.corpus, self.config)
         return {"loss_micro": loss_micro, "tokens": tokens}
 
     def _contribution(self, f: _Request) -> JsonObject:
@@ -194,7 +200,8 @@ class Worker:
         codec, training = plan.codec, self.config.training
         payload = self._vector(f, "parts", plan, base.size, codec)
         update = Update(base, payload, self._vector(f, "results", plan, base.size, training.result_codec))
-        scores = score(self.optimizer.model, self.corpus, self.config, plan, index, steps, seed, update)
+        with self._engine.watched():
+            scores = score(self.optimizer.model, self.corpus, self.config, plan, index, steps, seed, update)
         return {"scores": dict(scores.named())}
 
     # --- what requests name ------------------------------------------------------------------------------------------
@@ -228,9 +235,9 @@ class Worker:
         return whole
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
-    """Answer every line of `requests` on a line of `answers`, until it ends."""
-    worker = Worker()
+def serve(requests: TextIO, answers: TextIO, engine: Engine = PLAIN) -> None:
+    """Answer every line of `requests` on a line of `answers`, until it ends, or the device does."""
+    worker, works = Worker(engine), True
     for line in requests:
         number: Json = None
         try:
@@ -240,11 +247,14 @@ def serve(requests: TextIO, answers: TextIO) -> None:
                 answer: JsonObject = {"id": number, "ok": True} | worker.answer(request)
         except CommonweightError as problem:
             answer = {"id": number, "ok": False, "error": {**problem.to_json()}}
+            works = not isinstance(problem, DeviceLost)
         except (OSError, ValueError, KeyError, TypeError) as problem:
             error: JsonObject = {"error": type(problem).__name__, "what": "The request is refused", "why": str(problem)}
             answer = {"id": number, "ok": False, "error": error | {"fix": "see the worker's protocol"}}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+        if not works:
+            return
 
 
 @contextmanager
@@ -281,5 +291,24 @@ def _verdict(result: Comparison, reason: str, reached: State | None, payload: Pa
     }
 
 
+def main() -> int:
+    """Serve stdin and stdout. With --require exit code 2, and the error on stderr, where that could not be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--compile", action="store_true", help="compile the inner steps")
+    parser.add_argument("--require", action="store_true", help="look whether this can be had, and end")
+    options = parser.parse_args()
+    try:
+        engine = Engine(options.device, options.compile)
+        if options.require:
+            engine.require()
+        else:
+            serve(sys.stdin, sys.stdout, engine)
+    except UsageError as problem:
+        sys.stderr.write(json.dumps(problem.to_json()) + "\n")
+        return problem.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    serve(sys.stdin, sys.stdout)
+    sys.exit(main())

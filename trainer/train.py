@@ -22,6 +22,7 @@ from typing import TypeVar
 from commonweight.errors import (
     ChainError,
     CommonweightError,
+    DeviceFull,
     Dismissed,
     FormatError,
     PeerError,
@@ -405,7 +406,7 @@ async def take_steps(member: Member, folder: RoundFolder, base: Base, stop: Stop
     member.status.say("train", plan.round, steps=planned, deadline_ms=plan.commit_by_ms)
     try:
         work = await asyncio.to_thread(member.train, folder, base, enough, progress)
-    except TrainingError as problem:
+    except (TrainingError, DeviceFull) as problem:
         _log.error("round %d is given up: %s", plan.round, problem)
         member.status.say("train", plan.round, refused="training-failed", why=str(problem))
         return None

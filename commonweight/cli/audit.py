@@ -11,10 +11,12 @@ import typer
 
 from commonweight.cli.auditwatch import watch
 from commonweight.cli.options import (
+    CompileOption,
     ConfigOption,
     ConfirmationsOption,
     DataDirOption,
     JsonOption,
+    ReplayDeviceOption,
     RpcOption,
     RunOption,
     StoreOption,
@@ -25,6 +27,7 @@ from commonweight.errors import CommonweightError, FormatError, Incomplete, Refu
 if TYPE_CHECKING:
     from commonweight.audit.findings import AuditReport
     from commonweight.audit.settings import AuditSettings
+    from trainer.engine import Engine
 
 cli = typer.Typer(help="Check a run without trusting anybody.", no_args_is_help=True)
 FORMATS = ("csv", "jsonl", "sqlite")
@@ -109,6 +112,8 @@ def replay(
     store: StoreOption = None,
     confirmations: ConfirmationsOption = None,
     data_dir: DataDirOption = None,
+    device: ReplayDeviceOption = "cpu",
+    compile_: CompileOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,7 +123,7 @@ def replay(
     from commonweight.cli.replaying import replay_work
 
     with session.output.progress() as report:
-        found = replay_work(settings, provider, number, report)
+        found = replay_work(settings, provider, number, report, _engine(device, compiled=compile_))
     _conclude(session, found)
 
 
@@ -131,6 +136,8 @@ def recheck(
     store: StoreOption = None,
     confirmations: ConfirmationsOption = None,
     data_dir: DataDirOption = None,
+    device: ReplayDeviceOption = "cpu",
+    compile_: CompileOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -140,7 +147,7 @@ def recheck(
     from commonweight.cli.rechecking import recheck_credits
 
     with session.output.progress() as report:
-        found, judgement = recheck_credits(settings, provider, epoch, report)
+        found, judgement = recheck_credits(settings, provider, epoch, report, _engine(device, compiled=compile_))
     _conclude(session, found, {"judgement": judgement.to_json()})
 
 
@@ -156,6 +163,8 @@ def scores(
     store: StoreOption = None,
     confirmations: ConfirmationsOption = None,
     data_dir: DataDirOption = None,
+    device: ReplayDeviceOption = "cpu",
+    compile_: CompileOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -165,7 +174,7 @@ def scores(
     from commonweight.cli.rescoring import rescore
 
     with session.output.progress() as report:
-        found, measured = rescore(settings, epoch, number, provider, report)
+        found, measured = rescore(settings, epoch, number, provider, report, _engine(device, compiled=compile_))
     _conclude(session, found, {"scores": [each.to_json() for each in measured]})
 
 
@@ -293,6 +302,15 @@ def _settings(session: Session) -> AuditSettings:
         chain_id=s.chain_id,
         patience_s=session.patience_s,
     )
+
+
+def _engine(device: str, *, compiled: bool) -> Engine:
+    """What steps are executed on. Raises UsageError when it is not to be had here."""
+    from trainer.engine import Engine
+
+    engine = Engine(device, compiled)
+    engine.require()
+    return engine
 
 
 def _conclude(session: Session, found: AuditReport, more: Mapping[str, object] | None = None) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from commonweight.cli.bonding import place_of
 from commonweight.cli.options import (
+    CompileOption,
     ConfigOption,
     ConfirmationsOption,
     DataDirOption,
@@ -20,6 +21,7 @@ from commonweight.cli.options import (
     MetricsOption,
     P2pOption,
     PasswordFileOption,
+    ReplayDeviceOption,
     RpcOption,
     RunOption,
     StoreOption,
@@ -88,6 +90,8 @@ def start(
         str | None,
         typer.Option("--p2p-listen", help="Where to be such a relay, like /ip4/0.0.0.0/tcp/4001.", metavar="ADDRESS"),
     ] = None,
+    device: ReplayDeviceOption = "cpu",
+    compile_: CompileOption = False,
     confirmations: ConfirmationsOption = None,
     log_level: LogLevelOption = None,
     config: ConfigOption = None,
@@ -104,12 +108,16 @@ def start(
     settings = replace(
         _settings(session, peers, coordinator),
         pin_service=pin_service, pin_token_file=pin_token_file, collect_garbage=collect_garbage,
+        device=device, compiled=compile_,
     )  # fmt: skip
     from commonweight.checks import require_free
     from oracle.service import run as serve
+    from oracle.worker import require
 
     session.reach()
     require_free(settings.listen)
+    if settings.replays_on:
+        require(settings)
     serve(settings)
 
 
@@ -149,13 +157,15 @@ def check(
     listen: ListenOption = None,
     data_dir: DataDirOption = None,
     peers: PeersOption = None,
+    device: ReplayDeviceOption = "cpu",
+    compile_: CompileOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find out before the start what is wrong, and how to mend it. Ends with 1 if anything is."""
     flags = _flags(run, rpc, store, keystore, password_file, transmitter, transmitter_password_file, listen, data_dir)
     session = Session(flags, config=config, as_json=as_json, role="oracle")
-    settings = _settings(session, peers, None)
+    settings = replace(_settings(session, peers, None), device=device, compiled=compile_)
     from oracle.check import check as examine
 
     session.output.findings(examine(settings))

@@ -22,10 +22,11 @@ from commonweight.protocol.fields import hex32
 from commonweight.protocol.records import Record
 from commonweight.protocol.standing import Standing
 from commonweight.store import ContentStore, open_store
+from trainer.engine import PLAIN, Engine
 
 
 def recheck_credits(
-    settings: AuditSettings, provider: str, epoch: int, progress: Progress = quiet
+    settings: AuditSettings, provider: str, epoch: int, progress: Progress = quiet, engine: Engine = PLAIN
 ) -> tuple[AuditReport, Judgement]:
     """Verify a provider's (index or account) credits of an epoch again.
 
@@ -37,7 +38,9 @@ def recheck_credits(
             index = index_named(audit.run, provider)
             findings = Findings()
             listed, earned, rounds = _evidence(audit, store, index, epoch, findings, progress)
-            judged = _replay(audit, settings, store, index, rounds, findings, progress) if rounds and listed else ()
+            judged: tuple[JudgedRound, ...] = ()
+            if rounds and listed:
+                judged = _replay(audit, settings, store, index, rounds, findings, progress, engine)
             judgement = Judgement.of(audit.run.address, epoch, index, listed, earned, judged)
             if earned is not None:
                 findings.expect(
@@ -90,7 +93,7 @@ def _since(evidence: EvidenceAudit, reports: Sequence[Reported], epoch: int, ind
 
 def _replay(
     audit: Opened, settings: AuditSettings, store: ContentStore, index: int, rounds: list[int], findings: Findings,
-    progress: Progress,
+    progress: Progress, engine: Engine,
 ) -> tuple[JudgedRound, ...]:  # fmt: skip
     """Do all rounds again, each with those whose state it continues. On private shards nobody can."""
     config = read_config(audit.run, store)
@@ -100,7 +103,7 @@ def _replay(
     works = works_of(audit, store, index, findings)
     shown: dict[int, bool] = {}
     with findings.checking(DATA), training_data(config, store, settings.data_dir) as corpus:
-        replayer = Replayer(config, store, corpus, findings, shown)
+        replayer = Replayer(config, store, corpus, findings, engine, shown)
         done: set[int] = set()
         for number in reversed(rounds):  # the last one's chain has the others in it, where the state goes on
             if number in done:

@@ -40,6 +40,7 @@ from commonweight.protocol.trace import leaf_steps
 from commonweight.store import ContentStore, open_store
 from trainer.data import Corpus, fetch
 from trainer.diloco import payload_of, setting_out, weights_ahead
+from trainer.engine import PLAIN, Engine
 from trainer.inner import InnerOptimizer
 from trainer.replay import replay_segment
 
@@ -58,8 +59,9 @@ class Work:
 
 
 def replay_work(
-    settings: AuditSettings, provider: str, number: int | None = None, progress: Progress = quiet
-) -> AuditReport:
+    settings: AuditSettings, provider: str, number: int | None = None, progress: Progress = quiet,
+    engine: Engine = PLAIN,
+) -> AuditReport:  # fmt: skip
     """Replay the work of a provider (index or account) in round `number`, by default its last counted one.
 
     Raises UsageError when the provider has no such work in final epochs, ChainError when no node answers.
@@ -80,7 +82,7 @@ def replay_work(
                 chain = chain_to(works, index, number)
                 with findings.checking(DATA), training_data(config, store, settings.data_dir) as corpus:
                     findings.expect(DATA, True, "")
-                    Replayer(config, store, corpus, findings).run_through(chain, progress)
+                    Replayer(config, store, corpus, findings, engine).run_through(chain, progress)
             return audit.report("replay", findings)
     finally:
         store.close()
@@ -161,13 +163,14 @@ class Replayer:
     store: ContentStore
     corpus: Corpus
     findings: Findings
+    engine: Engine = PLAIN
     shown: dict[int, bool] = field(default_factory=dict)
     layout: Layout = field(init=False)
     optimizer: InnerOptimizer = field(init=False)
 
     def __post_init__(self) -> None:
         self.layout = Layout.from_model(self.config.model)
-        self.optimizer = InnerOptimizer(self.config)
+        self.optimizer = InnerOptimizer(self.config, self.engine)
 
     def run_through(self, chain: list[Work], progress: Progress) -> None:
         """Replay all works in order; what the last one is compared with decides."""

@@ -34,6 +34,7 @@ from commonweight.protocol.records import Plan, Record, Verdict
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, open_store
 from trainer.data import Corpus
+from trainer.engine import PLAIN, Engine
 from trainer.evaluate import heldout_loss_micro
 from trainer.inner import InnerOptimizer, configure_torch
 from trainer.scoring import Update, score
@@ -61,7 +62,7 @@ class Measured:
 
 def rescore(
     settings: AuditSettings, epoch: int | None = None, number: int | None = None, provider: str | None = None,
-    progress: Progress = quiet,
+    progress: Progress = quiet, engine: Engine = PLAIN,
 ) -> tuple[AuditReport, list[Measured]]:  # fmt: skip
     """Measure the scores of an epoch's report again, by default the last one's; of one round and provider if named. If
     none is, the loss that it attests, too.
@@ -89,7 +90,7 @@ def rescore(
             if evidence is not None and (attested or any(_scored(files, index) for files in rounds.values())):
                 with findings.checking(DATA), training_data(evidence.config, store, settings.data_dir) as corpus:
                     findings.expect(DATA, True, "")
-                    scorer = Rescorer(evidence.config, store, corpus, findings)
+                    scorer = Rescorer(evidence.config, store, corpus, findings, engine)
                     for done, files in enumerate(rounds.values()):
                         progress("measuring scores", done, len(rounds))
                         made += scorer.round(files, index)
@@ -146,12 +147,13 @@ class Rescorer:
     store: ContentStore
     corpus: Corpus
     findings: Findings
+    engine: Engine = PLAIN
     layout: Layout = field(init=False)
     optimizer: InnerOptimizer = field(init=False)
 
     def __post_init__(self) -> None:
         self.layout = Layout.from_model(self.config.model)
-        self.optimizer = InnerOptimizer(self.config)
+        self.optimizer = InnerOptimizer(self.config, self.engine)
 
     def round(self, files: RoundFiles, index: int | None) -> list[Measured]:
         """All scores of a round, or one member's, measured again."""
@@ -169,8 +171,9 @@ class Rescorer:
         with self.findings.checking(LOSS, subject):
             checkpoint = load_checkpoint(self.store, self.layout, said.checkpoint, said.checkpoint_cid)
             configure_torch(self.config.training.threads)
-            self.optimizer.model.load_flat(checkpoint.weights)
-            loss, tokens = heldout_loss_micro(self.optimizer.model, self.corpus, self.config)
+            with self.engine.watched():
+                self.optimizer.model.load_flat(checkpoint.weights)
+                loss, tokens = heldout_loss_micro(self.optimizer.model, self.corpus, self.config)
             self.findings.equal(LOSS, "the tokens that it is measured on", said.tokens, tokens, subject)
             near = abs(said.loss_micro - loss) <= max(self.config.verification.loss_tolerance_micro, loss // 1000)
             self.findings.expect(LOSS, near, f"loss_micro is {said.loss_micro}, measured {loss}", subject)
@@ -186,13 +189,14 @@ class Rescorer:
         reference = np.concatenate([part.x for part in parts])
         configure_torch(self.config.training.threads)
         steps = {entry.index: entry.steps for entry in record.counted}
-        return {
-            index: score(
-                self.optimizer.model, self.corpus, self.config, plan, index, steps[index], seed,
-                Update(base.weights, decoded_payload(payloads[index], plan, self.layout), reference),
-            )
-            for index, seed in sorted(seeds.items())
-        }  # fmt: skip
+        with self.engine.watched():
+            return {
+                index: score(
+                    self.optimizer.model, self.corpus, self.config, plan, index, steps[index], seed,
+                    Update(base.weights, decoded_payload(payloads[index], plan, self.layout), reference),
+                )
+                for index, seed in sorted(seeds.items())
+            }  # fmt: skip
 
     def _compare(self, verdict: Verdict, measured: Scores | PrivateScores, subject: str) -> Measured:
         rule = self.config.verification

@@ -95,6 +95,11 @@ def test_amounts_for_people_have_a_unit(crowd_with: Callable[..., Crowd], monkey
     words = [*_run_with_config(crowd), "--transmitter", crowd.keystore(5), "--data-dir", "d", "--listen", "127.0.0.1:1"]
     checked = crowd.run(5, "oracle", "check", *words, "--json").json["findings"]
     assert [f["why"] for f in checked if f["what"] == "The bond is full"] == ["0 ETH of 1 ETH are paid"]
+    assert not any("can replay" in f["what"] for f in checked)
+    on_card = crowd.run(5, "oracle", "check", *words, "--device", "cuda:99", "--json").json["findings"]
+    (card,) = [f for f in on_card if f["what"] == "The device cuda:99 can replay"]
+    assert not card["ok"]
+    assert card["fix"]
 
     few = crowd.run(1, "provider", "register", "--peer", "127.0.0.1:7001", "--stake", "0.05", "--yes")
     assert (few.code, "StakeTooLow: the least in nano is 0.1 ETH" in few.err) == (1, True), few.err

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from oracle.worker import Evaluation, Worker, WorkerError
+from commonweight.errors import UsageError
+from oracle.settings import OracleSettings
+from oracle.worker import Evaluation, Worker, WorkerError, command, require
 
 pytestmark = pytest.mark.unit
 
@@ -61,6 +63,27 @@ async def test_a_worker_that_computes_may_take_its_time(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="computed nothing"):
         await worker.evaluate(Path("idle"))
     await worker.close()
+
+
+def settings(tmp_path: Path, **changes: object) -> OracleSettings:
+    kept = tmp_path / "key"
+    return OracleSettings(
+        "0x" + "0c" * 20, ("http://127.0.0.1:1",), str(tmp_path), kept, kept, tmp_path, "127.0.0.1:0",
+        **changes,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_signer_replays_on_the_device_that_it_was_given(tmp_path: Path) -> None:
+    plain, card = settings(tmp_path), settings(tmp_path, device="cuda:1", compiled=True)
+    assert (plain.replays_on, plain.visible_cards) == ((), {"CUDA_VISIBLE_DEVICES": ""})
+    assert (card.replays_on, card.visible_cards) == (("--device", "cuda:1", "--compile"), {})
+    assert command(card) == (*command(plain), "--device", "cuda:1", "--compile")
+    require(plain)
+    with pytest.raises(UsageError, match="There is no device 'tpu'"):
+        require(settings(tmp_path, device="tpu"))
+    with pytest.raises(UsageError, match="cuda:99") as missing:
+        require(settings(tmp_path, device="cuda:99"))
+    assert missing.value.fix
 
 
 async def test_a_missing_program_is_a_named_error(tmp_path: Path) -> None:

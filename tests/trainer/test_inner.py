@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from commonweight.errors import TrainingError, UsageError
+from commonweight.errors import DeviceFull, DeviceLost, TrainingError, UsageError
 from commonweight.exact.genesis import genesis
 from commonweight.exact.trace import State
 from commonweight.protocol.runconfig import RunConfig
@@ -185,6 +185,23 @@ def test_bfloat16_is_the_runs_choice_and_near_float32(corpus: Corpus) -> None:
     one, other = run(full, corpus, start, 0, 4), run(half, corpus, start, 0, 4)
     off = np.linalg.norm(other.weights - one.weights) / np.linalg.norm(one.weights - start.weights)
     assert 1e-5 < off < 0.2, "sums are rounded otherwise, but it is the same descent"
+
+
+def test_what_goes_wrong_on_a_card_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
+    with pytest.raises(DeviceFull, match=r"no memory left on cuda:1.*2.00 GiB[.]"), Engine("cuda:1").watched():
+        raise full
+    with pytest.raises(DeviceLost, match="cuda has failed"), Engine("cuda").watched():
+        raise RuntimeError("CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`")
+    for engine, other in ((Engine("cuda"), RuntimeError("shapes differ")), (Engine(), RuntimeError("CUDA error: x"))):
+        with pytest.raises(RuntimeError) as same, engine.watched():
+            raise other
+        assert same.value is other
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 << 30, 8 << 30))
+    Engine("cuda").require_memory(3 << 30)
+    with pytest.raises(UsageError, match=r"does not fit into cuda.*3.0 GiB of 8.0 GiB are free"):
+        Engine("cuda").require_memory((3 << 30) + 1)
+    Engine().require_memory(1 << 60)
 
 
 def test_what_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from commonweight.errors import TrainingError
@@ -33,6 +34,7 @@ from commonweight.protocol.trace import zero_state
 from tests.trainer.conftest import KEYS, make_plan, tiny_config
 from trainer.data import Corpus
 from trainer.diloco import RoundTrainer, Work, setting_out
+from trainer.engine import Engine
 from trainer.inner import InnerOptimizer, Settle, at_once
 from trainer.journal import Journal, RoundFolder
 from trainer.member import Member
@@ -454,6 +456,35 @@ class WorkerProcess:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return self.process.wait(60)
+
+
+def test_a_worker_ends_with_its_device_and_blames_no_steps_for_a_full_one(
+    bench: Bench, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.train()
+    (tmp_path / "run.json").write_bytes(bench.config.to_bytes())
+    (tmp_path / "state").write_bytes(states_of(bench)[0].to_bytes())
+    (tmp_path / "base").write_bytes(
+        genesis_checkpoint(bench.config).to_files(Layout.from_model(bench.config.model))["weights.safetensors"]
+    )
+    (tmp_path / "plan").write_bytes(bench.signed.to_bytes())
+    request = {
+        "op": "replay", "config": str(tmp_path / "run.json"), "data": str(data_dir), "plan": str(tmp_path / "plan"),
+        "index": 1, "base": str(tmp_path / "base"), "state": str(tmp_path / "state"), "segment": 0,
+    }  # fmt: skip
+    troubles = iter([torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: launch failure")])
+
+    def fails(self: InnerOptimizer, *_: object) -> float:
+        raise next(troubles)
+
+    monkeypatch.setattr(InnerOptimizer, "_advance", fails)
+    monkeypatch.setattr(Engine, "require", lambda _: None)
+    monkeypatch.setattr(Engine, "kind", "cuda")
+    said = io.StringIO()
+    serve(io.StringIO("".join(json.dumps({"id": n, **request}) + "\n" for n in range(3))), said)
+    answers = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert [answer["ok"] for answer in answers] == [False, False]
+    assert [answer["error"]["error"] for answer in answers] == ["DeviceFull", "DeviceLost"]
 
 
 def test_the_worker_replays_evaluates_and_survives_bad_requests(bench: Bench, data_dir: Path, tmp_path: Path) -> None:
