@@ -13,8 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from commonweight.chain.client import Chain
 from commonweight.chain.events import ServerCredited, VoucherSettled
+from commonweight.chain.run import Run
 from commonweight.chain.structs import VoucherClaim
+from commonweight.chain.types import BlockId
 from commonweight.errors import ContractError, PaymentError
 from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Signed, Voucher, verify
@@ -32,7 +35,8 @@ from commonweight.protocol.x402 import (
     Requirements,
 )
 from inference.answers import text_sha256
-from inference.channels import find_channel, request_withdrawal, withdraw
+from inference.chainview import ChannelView
+from inference.channels import deposit, find_channel, request_withdrawal, withdraw
 from inference.client import Ask, PaidAnswer, Payer
 from inference.purse import Purse
 from inference.receipts import Served
@@ -512,6 +516,41 @@ def test_a_killed_server_settles_once_after_its_restart_and_keeps_every_voucher(
     assert again.stop() == 0
     once = [e for e in site.run.events_of(VoucherSettled) if e.channel_id == raw.channel]
     assert [(e.cumulative, e.amount) for e in once] == [(charged, charged)]
+
+
+def test_a_settlement_that_a_reorganisation_undoes_is_made_again(site: Site) -> None:
+    server = site.serve(settle_every_s=1.0, confirmations=30)
+    payer, rpc = site.payer(), site.run.chain.rpc
+    channel, _ = deposit(payer.run, SERVER_KEY.address, 10**16)
+    before = rpc("evm_snapshot")
+    charged = ask(payer, server).receipt.amount
+    wait_for(lambda: '"settled"' in server.log.read_text())
+    assert site.settled(channel.channel_id) == charged
+    rpc("evm_revert", before)
+    wait_for(lambda: site.settled(channel.channel_id) == charged)
+    server.stop()
+
+
+def test_a_lowered_withdrawal_counts_when_it_is_final(site: Site) -> None:
+    payer = site.payer()
+    channel, _ = deposit(payer.run, SERVER_KEY.address, 1000)
+    view = ChannelView(Run.at(Chain([site.world.url], confirmations=20), site.run.address))
+
+    def withdrawal() -> tuple[int, int]:
+        found = view.facts(channel.channel_id)
+        return (0, 0) if found is None else (found.withdrawal_amount, found.withdrawal_at)
+
+    def due(block: BlockId = "latest") -> int:
+        return site.run.payments.channel(channel.channel_id, block=block).withdrawal_at
+
+    request_withdrawal(payer.run, channel, 900)
+    first = due()
+    wait_for(lambda: due(view.run.chain.finalized_block().number) == first)
+    site.world.warp(site.run.chain.timestamp() + 100)
+    request_withdrawal(payer.run, channel, 1)
+    second = due()
+    assert second > first and withdrawal() == (900, first)
+    wait_for(lambda: withdrawal() == (1, second))
 
 
 def test_a_server_killed_in_the_middle_of_a_stream_charges_what_it_had_sent(site: Site) -> None:
