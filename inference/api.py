@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from commonweight.errors import CommonweightError, FormatError, PaymentRefused
@@ -46,7 +47,7 @@ from inference.requests import (
     RequestError,
     answer_body,
     chunk_body,
-    closing_chunk,
+    closing_chunks,
     opening_chunks,
     read_question,
 )
@@ -162,17 +163,19 @@ class _Api:
                 yield _event(opening)
             async for piece in pieces:
                 if isinstance(piece, Piece):
-                    yield _event(chunk_body(question, answer_id, created, piece.text, None))
+                    yield _event(chunk_body(question, answer_id, created, piece.text))
                     continue
                 signed = self._count(piece)
-                closing = closing_chunk(question, answer_id, created, priced.offer.prompt_tokens, piece.answer.tokens)
-                payment_response = (await self._response(payment, signed)).to_json()
-                yield _event(chunk_body(question, answer_id, created, None, piece.answer.finish))
-                yield _event({**closing, "receipt": signed.to_json(), "payment": payment_response})
+                told: JsonObject = (await self._response(payment, signed)).to_json()
+                proof: JsonObject = {"receipt": signed.to_json(), "payment": told}
+                prompt_tokens = priced.offer.prompt_tokens
+                for closing in closing_chunks(question, answer_id, created, prompt_tokens, piece.answer, proof):
+                    yield _event(closing)
                 yield b"data: [DONE]\n\n"
-        except CommonweightError as error:
-            _log.error("a stream failed", error=str(error))
-            yield _event(_error_body(error, "server_error", "", ""))
+        except Exception as error:  # noqa: BLE001 - the answer has begun: nothing but its stream can still tell
+            _log.error("a stream failed", exc_info=error)
+            self.metrics.answers.labels("failed").inc()
+            yield _event(_failure())
 
     def _count(self, sold: Sold) -> Signed:
         signed = Signed.from_bytes(sold.receipt)
@@ -303,6 +306,8 @@ async def _read_body(request: Request, settings: ServeSettings) -> bytes:
                     )
     except TimeoutError as error:
         raise RequestError("request_timeout", "", "The request did not arrive in time", status=408) from error
+    except ClientDisconnect as error:  # its sender's doing: nothing failed here that a log must tell of
+        raise RequestError("request_incomplete", "", "The request broke off") from error
     return bytes(body)
 
 
@@ -350,8 +355,13 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _failed(_: Request, error: Exception) -> Response:
     _log.error("a request failed", error=repr(error))
+    return JSONResponse(_failure(), 500)
+
+
+def _failure() -> JsonObject:
+    """What others are told of a failure: causes name files and addresses that are not theirs to know."""
     failure = CommonweightError("The server failed to answer", "it has written the cause to its log", "try again later")
-    return JSONResponse(_error_body(failure, "server_error", "server_error", ""), 500)
+    return _error_body(failure, "server_error", "server_error", "")
 
 
 async def _wrong_query(_: Request, error: Exception) -> Response:
@@ -370,7 +380,11 @@ async def _plain_http(_: Request, error: Exception) -> Response:
 
 def _counting(metrics: Metrics) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call(request)
+        try:
+            response = await call(request)
+        except Exception:
+            metrics.answers.labels("failed").inc()
+            raise
         if response.status_code >= 500:
             metrics.answers.labels("failed").inc()
         return response

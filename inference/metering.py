@@ -339,7 +339,8 @@ def _find(db: sqlite3.Connection, channel_id: bytes) -> Account | None:
         return None
     maxima = db.execute("SELECT maximum FROM requests WHERE channel = ? AND state = 'open'", (channel_id.hex(),))
     reserved = sum(int(maximum) for (maximum,) in maxima)
-    facts = ChannelFacts(channel_id, row[0], row[1], *map(int, row[2:6]), row[6], row[7], row[8])
+    deposited, settled, final, leaving = map(int, row[2:6])
+    facts = ChannelFacts(channel_id, row[0], row[1], deposited, settled, final, leaving, row[6], row[7], row[8])
     return Account(facts, int(row[9]), bytes(row[10]), int(row[11]), reserved, row[12], row[13])
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 import uvicorn
@@ -85,10 +86,10 @@ def stub(serving: Serving) -> StubGenerator:
     return serving.generator
 
 
-def request(serving: Serving, number: int) -> tuple[bytes, str]:
-    """The body of a streamed chat and its payment; the voucher covers `number` requests."""
+def request(serving: Serving, number: int, stream: bool = True) -> tuple[bytes, str]:
+    """The body of a chat and its payment; the voucher covers `number` requests."""
     chat = [{"role": "user", "content": "1"}]
-    body = {"model": "tiny", "messages": chat, "max_tokens": MAX_TOKENS, "seed": number, "stream": True}
+    body = {"model": "tiny", "messages": chat, "max_tokens": MAX_TOKENS, "seed": number, "stream": stream}
     terms = serving.till.requirements(PROMPT_TOKENS, MAX_TOKENS)
     return json.dumps(body).encode(), payment(number * MAXIMUM).to_header(terms)
 
@@ -213,15 +214,23 @@ async def quiet(server: uvicorn.Server, serving: Serving) -> None:
     await settled(serving)
 
 
+async def metric(server: uvicorn.Server, name: str) -> float:
+    """A metric as the server tells it, 0 for one that it does not have yet."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        lines = (await http.get(f"http://127.0.0.1:{port}/metrics")).text.splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"commonweight_{name}")), 0.0)
+
+
 async def connect(
-    server: uvicorn.Server, body: bytes, header: str
+    server: uvicorn.Server, body: bytes, header: str, less: int = 0
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection whose end is a reset, with the request sent."""
+    """A connection whose end is a reset, with the request sent but for its last `less` bytes."""
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{HEADER_SIGNATURE}: {header}\r\n"
-    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[: len(body) - less])
     await writer.drain()
     return reader, writer
 
@@ -239,6 +248,32 @@ async def test_a_connection_that_is_reset_holds_nothing(
             writer.close()
             await quiet(server, serving)
     assert len(charged(serving)) == (2 * PLACES - 1 if least else 0) and all(n >= least for n in charged(serving))
+
+
+async def test_a_body_that_breaks_off_is_no_failure(
+    app: ASGIApp, serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(app) as server:
+        _, writer = await connect(server, *request(serving, 1), less=1)
+        writer.close()
+        await quiet(server, serving)
+        assert await metric(server, 'answers_total{outcome="failed"}') == 0
+    assert [record.message for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_fails_is_counted_and_tells_others_no_cause(app: ASGIApp, serving: Serving, stream: bool) -> None:
+    stub(serving).failure = RuntimeError("secret of /var/lib")
+    stub(serving).go_on.set()
+    async with listening(app) as server:
+        reader, writer = await connect(server, *request(serving, 1, stream=stream))
+        async with asyncio.timeout(WAIT_S):
+            told = await reader.readuntil(b"try again later")
+        assert b"secret" not in told
+        writer.close()
+        await quiet(server, serving)
+        assert await metric(server, 'answers_total{outcome="failed"}') == 1
+    assert charged(serving) == ([len(TEXT)] if stream else [])
 
 
 async def test_connections_that_are_reset_at_any_moment_hold_nothing(app: ASGIApp, serving: Serving) -> None:
