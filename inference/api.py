@@ -78,6 +78,10 @@ class Metrics:
         self.answers = Counter("commonweight_answers", "Requests by outcome", ["outcome"], registry=self.registry)
         self.tokens = Counter("commonweight_tokens", "Tokens charged", ["kind"], registry=self.registry)
         self.busy = Gauge("commonweight_requests_at_once", "Requests under way", registry=self.registry)
+        self.settlements = Counter(
+            "commonweight_settlements", "Settlements by outcome", ["outcome"], registry=self.registry
+        )
+        self.unsettled = Gauge("commonweight_unsettled", "Charged and not settled on chain", registry=self.registry)
 
 
 class _Events(StreamingResponse):
@@ -100,11 +104,11 @@ class _Events(StreamingResponse):
 class _Api:
     """The handlers. Every refusal is a JSON object in OpenAI's form, with what, why and what to do."""
 
-    def __init__(self, serving: Serving, model: ServedModel, settings: ServeSettings) -> None:
+    def __init__(self, serving: Serving, model: ServedModel, settings: ServeSettings, metrics: Metrics) -> None:
         self._serving = serving
         self._model = model
         self._settings = settings
-        self.metrics = Metrics()
+        self.metrics = metrics
         self.metrics.busy.set_function(lambda: serving.busy)
 
     async def completions(self, request: Request) -> Response:
@@ -271,9 +275,9 @@ class _Api:
         return await asyncio.to_thread(self._serving.till.ledger.account, channel)
 
 
-def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> FastAPI:
+def build_app(serving: Serving, model: ServedModel, settings: ServeSettings, metrics: Metrics) -> FastAPI:
     """The application over a serving that is ready. It starts and stops nothing itself."""
-    api = _Api(serving, model, settings)
+    api = _Api(serving, model, settings, metrics)
     app = FastAPI(title="Commonweight", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_api_route("/v1/completions", api.completions, methods=["POST"], response_model=None)
     app.add_api_route("/v1/chat/completions", api.chat, methods=["POST"], response_model=None)

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import h11
@@ -33,7 +33,7 @@ from commonweight.errors import ChainError, ConfigError, InferenceError
 from commonweight.logs import configure
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.store import open_store
-from inference.api import ServedModel, build_app
+from inference.api import Metrics, ServedModel, build_app
 from inference.chainview import ChannelView
 from inference.checkpoint import find_attested, load_config, load_data_manifest, load_weights
 from inference.generation import Generator
@@ -74,6 +74,7 @@ class Opened:
     ledger: Ledger
     workers: ThreadPoolExecutor
     abandon: Callable[[], None]
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
@@ -84,7 +85,7 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
     configure(settings.log_level)
     listener = _listen(settings.listen, _UNTAKEN_S)
     with listener:
-        opened = open_all(settings, "http://{}:{}".format(*listener.getsockname()[:2]))
+        opened = open_all(settings, _url(listener))
         try:
             asyncio.run(_serve(settings, opened, listener, on_ready))
         finally:
@@ -147,6 +148,8 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     price = int(config.serving.price_per_token) if settings.price_per_token is None else settings.price_per_token
     if price < 1:
         raise ConfigError("The price per token is zero", "a payment of nothing cannot be promised", "set a price")
+    if run.chain.balance(key.address) == 0:
+        _log.warning("the key has no ETH for gas: nothing can be settled before it has", server=key.address)
     ledger = _open_ledger(settings, run)
     terms = _terms(view, key, attested.manifest_sha256, price)
     till = Till(terms, view.vouchers, ledger, view.facts, min(settings.refresh_s, terms.delay_s / 8))
@@ -195,7 +198,7 @@ async def _serve(
     threads = ThreadPoolExecutor(at_once + _MORE_THREADS, thread_name_prefix="blocking")
     asyncio.get_running_loop().set_default_executor(threads)  # payments that wait for the chain leave others room
     config = uvicorn.Config(
-        build_app(opened.serving, opened.model, settings),
+        build_app(opened.serving, opened.model, settings, opened.metrics),
         http=type("Protocol", (_Protocol,), {"head_s": settings.request_timeout_s}),
         log_config=None,
         access_log=False,
@@ -226,7 +229,7 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     settle = opened.settler.settle_all
     while not stop.is_set():
         await _try("ending requests", opened.serving.end_left)
-        await _try("settling", settle)
+        await _try("settling", partial(_settle, opened, settle))
         settle = opened.settler.settle_due
         await _try("forgetting old answers", partial(opened.ledger.forget_answers, settings.keep_answers_s))
         with contextlib.suppress(TimeoutError):
@@ -235,7 +238,19 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     await _try("ending requests", opened.serving.end_left)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.shutdown_s):
-            await _try("settling", opened.settler.settle_all)
+            await _try("settling", partial(_settle, opened, opened.settler.settle_all))
+
+
+def _settle(opened: Opened, settle: Callable[[], list[Settled]]) -> None:
+    """Settle, and count it: who runs a server without gas has to hear of it before its payers have withdrawn."""
+    settlements = opened.metrics.settlements
+    try:
+        settlements.labels("made").inc(len(settle()))
+    except Exception:
+        settlements.labels("failed").inc()
+        raise
+    finally:
+        opened.metrics.unsettled.set(sum(account.unsettled for account in opened.ledger.owing(1)))
 
 
 async def _try(what: str, work: Callable[[], object]) -> None:
@@ -309,6 +324,11 @@ def _on_signals(server: uvicorn.Server) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, partial(setattr, server, "should_exit", True))
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
 def _listen(listen: str, patience_s: float) -> socket.socket:

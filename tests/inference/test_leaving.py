@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from commonweight.protocol.x402 import HEADER_SIGNATURE
 from inference.answers import text_sha256
-from inference.api import ServedModel, _Api, build_app
+from inference.api import Metrics, ServedModel, _Api, build_app
 from inference.checkpoint import Attested
 from inference.receipts import read_receipt
 from inference.serving import Serving
@@ -67,7 +67,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
 
 @pytest.fixture
 def app(serving: Serving) -> ASGIApp:
-    return build_app(serving, MODEL, SETTINGS)
+    return build_app(serving, MODEL, SETTINGS, Metrics())
 
 
 @pytest.fixture(params=["app", "response"])
@@ -75,7 +75,7 @@ def either(request: pytest.FixtureRequest, app: ASGIApp, serving: Serving) -> AS
     """The application, whose middleware takes in one message more, or the response as it is."""
 
     async def response(scope: Scope, receive: Receive, send: Send) -> None:
-        answered = await _Api(serving, MODEL, SETTINGS).chat(Request(scope, receive))
+        answered = await _Api(serving, MODEL, SETTINGS, Metrics()).chat(Request(scope, receive))
         await answered(scope, receive, send)
 
     return app if request.param == "app" else response

@@ -15,6 +15,7 @@ import pytest
 
 from commonweight.chain.client import Chain
 from commonweight.chain.events import ServerCredited, VoucherSettled
+from commonweight.chain.keys import Key, create_keystore
 from commonweight.chain.run import Run
 from commonweight.chain.structs import VoucherClaim
 from commonweight.chain.types import BlockId
@@ -40,7 +41,7 @@ from inference.channels import deposit, find_channel, request_withdrawal, withdr
 from inference.client import Ask, PaidAnswer, Payer
 from inference.purse import Purse
 from inference.receipts import Served
-from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
+from tests.inference.site import DELAY_S, PASSWORD, PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
 from tests.inference.test_till import high_s
 from tests.waiting import wait_for
 
@@ -612,6 +613,13 @@ def test_a_checkpoint_with_one_changed_byte_is_not_served(site: Site, tmp_path: 
     assert changed >= 1
     with pytest.raises(AssertionError, match="DamagedBlock"):
         site.serve(store=str(altered))
+
+
+def test_a_server_whose_key_cannot_pay_for_gas_says_so(site: Site, tmp_path: Path) -> None:
+    create_keystore(tmp_path / "poor.key", PASSWORD, key=Key.from_bytes(b"\x55" * 32), fast=True)
+    server = site.serve(keystore=str(tmp_path / "poor.key"))
+    assert "the key has no ETH for gas" in server.log.read_text()
+    assert server.stop() == 0
 
 
 def test_two_servers_never_share_a_ledger(site: Site, server: Server) -> None:
