@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.errors import AlreadyServing, InferenceError, PaymentRefused
 from commonweight.protocol.vouchers import SignedVoucher
 from commonweight.protocol.x402 import Reason
 from inference.database import Database
@@ -149,7 +149,7 @@ class Delivered:
 
 
 class Ledger:
-    """The ledger in `path`, created if need be. Raises InferenceError when another process has it open."""
+    """The ledger in `path`, created if need be. Raises AlreadyServing when another process has it open."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,10 +158,8 @@ class Ledger:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._guard)
-            raise InferenceError(
-                f"The ledger {path} is in use",
-                "another server has it open",
-                "stop that one, or use another data directory",
+            raise AlreadyServing(
+                f"The ledger {path} is in use", "another server has it open", "stop that one first"
             ) from None
         try:
             self._db = Database(path, "ledger", _SCHEMA)

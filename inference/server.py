@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import BinaryIO
 
 import h11
 import structlog
@@ -25,11 +26,12 @@ import torch
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from commonweight.chain import alone
 from commonweight.chain.client import Chain
 from commonweight.chain.keys import Key, load_key, read_password
 from commonweight.chain.run import Run
 from commonweight.chain.sending import Fees
-from commonweight.errors import ChainError, ConfigError, InferenceError
+from commonweight.errors import AlreadyServing, ChainError, ConfigError, InferenceError
 from commonweight.logs import configure
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.store import open_store
@@ -74,6 +76,7 @@ class Opened:
     ledger: Ledger
     workers: ThreadPoolExecutor
     abandon: Callable[[], None]
+    key_lock: BinaryIO | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
 
@@ -91,15 +94,21 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
         finally:
             opened.workers.shutdown()
             opened.ledger.close()
+            if opened.key_lock is not None:
+                opened.key_lock.close()
             (settings.data_dir / "server.json").unlink(missing_ok=True)
 
 
 def settle_now(settings: ServeSettings) -> list[Settled]:
-    """Settle what the ledger of a server that does not run has charged. Raises InferenceError while it runs."""
+    """Settle what the ledger of a server that does not run has charged. Raises AlreadyServing while it runs."""
     configure(settings.log_level)
-    run = _open_run(settings, _open_key(settings))
-    ledger = _open_ledger(settings, run)
-    try:
+    key = _open_key(settings)
+    run = _open_run(settings, key)
+    with contextlib.ExitStack() as closing:
+        if (key_lock := _lock_key(settings, run, key)) is not None:
+            closing.enter_context(key_lock)
+        ledger = _open_ledger(settings, run)
+        closing.callback(ledger.close)
         view = ChannelView(run)
 
         def refresh(channel: bytes) -> Account | None:
@@ -107,12 +116,24 @@ def settle_now(settings: ServeSettings) -> list[Settled]:
             return None if facts is None else ledger.observe(facts)
 
         return Settler(ledger, refresh, view.settle, run.chain.settle, every_s=0.0, threshold=0).settle_all()
-    finally:
-        ledger.close()
 
 
 def _open_key(settings: ServeSettings) -> Key:
     return load_key(settings.keystore, read_password(settings.password_file, os.environ, prompt="Password: "))
+
+
+def _lock_key(settings: ServeSettings, run: Run, key: Key) -> BinaryIO | None:
+    """Keep a second server of this user from the key: both would answer for one voucher, of which one is paid."""
+
+    def refuse(holder: str) -> AlreadyServing:
+        return AlreadyServing(
+            f"Another server with this key runs on this computer: {holder}",
+            "both would answer for the same voucher, and be paid once",
+            "stop that one first; then start with its --data-dir, which has its ledger",
+        )
+
+    folder = settings.locks
+    return None if folder is None else alone.lock_key(folder, run, "server", key.address, settings.data_dir, refuse)
 
 
 def _open_ledger(settings: ServeSettings, run: Run) -> Ledger:
@@ -134,6 +155,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     """Read the chain and the store, load the model, open the ledger and end what a crash cut off."""
     key = _open_key(settings)
     run = _open_run(settings, key)
+    key_lock = _lock_key(settings, run, key)
     store = open_store(settings.store, make=False)
     try:
         config = load_config(run, store)
@@ -173,7 +195,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         settings.url or url, terms.server, terms.run, config.name, hex32(attested.manifest_sha256), str(price)
     )
     served = ServedModel(config.name, attested)
-    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon)
+    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon, key_lock)
 
 
 def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:

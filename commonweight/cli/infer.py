@@ -28,7 +28,7 @@ from commonweight.cli.options import (
 )
 from commonweight.cli.output import readable
 from commonweight.cli.session import Session
-from commonweight.errors import PaymentError
+from commonweight.errors import AlreadyServing, PaymentError
 from commonweight.quantities import when
 
 if TYPE_CHECKING:
@@ -100,14 +100,18 @@ def settle(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Settle what a server that does not run has earned, and take its cut."""
+    """Settle what a server that does not run has earned, and take its cut; while it runs, take its cut."""
     session = Session(
         _flags(run, rpc, store, keystore, password_file, data_dir), config=config, as_json=as_json, role="infer"
     )
     settings = _serve_settings(session, {})
     from inference.server import settle_now
 
-    settled = settle_now(settings)
+    done = "Nothing was left to settle."
+    try:
+        settled = settle_now(settings)
+    except AlreadyServing as running:
+        settled, done = [], f"{running.what}. It settles by itself."
     found = session.signing_run
     server = found.chain.address
     cut = found.payments.server_owed(server)
@@ -125,7 +129,7 @@ def settle(
         ],
     }
     rows = [("server's cut, paid out to it", format_amount(cut, symbol, decimals)), ("transactions", len(settled))]
-    title = f"Settled {format_amount(total, symbol, decimals)}." if total else "Nothing was left to settle."
+    title = f"Settled {format_amount(total, symbol, decimals)}." if total else done
     session.output.result(body, title=title, rows=rows)
 
 
@@ -404,5 +408,6 @@ def _serve_settings(session: Session, more: Mapping[str, object]) -> ServeSettin
         chain_id=s.chain_id,
         patience_s=session.patience_s,
         max_fee_gwei=s.max_fee_gwei,
+        locks=s.state_dir.parent / "keys",
         **more,  # type: ignore[arg-type]
     )
