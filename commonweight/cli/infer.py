@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from inference.settings import ServeSettings
 
 cli = typer.Typer(help="Serve an attested model, or use one and pay.", no_args_is_help=True)
-channels = typer.Typer(help="Payment channels: open, show, withdraw.", no_args_is_help=True)
+channels = typer.Typer(help="Payment channels: open, show, withdraw, cancel.", no_args_is_help=True)
 cli.add_typer(channels, name="channel")
 DEFAULT_LISTEN = "127.0.0.1:8402"
 ServerArgument = Annotated[
@@ -324,6 +324,8 @@ def withdraw_channel(
             "Asking again would begin its delay anew",
             "Repeat the command then; --amount asks for another amount.",
         )
+    if amount is None and not standing.withdrawal_at and standing.held == 0:
+        raise PaymentError("Nothing is left in the channel.", "All that was paid in is settled or was paid out", "")
     if amount is None and due:
         paid_out, receipt = withdraw(found, standing)
     else:
@@ -334,6 +336,38 @@ def withdraw_channel(
     if standing.withdrawal_at:
         from_then = f"From {when(standing.withdrawal_at)} on"
         session.output.note(f"{from_then} the same command pays it out, less what the server settles until then.")
+
+
+@channels.command("cancel")
+def cancel_channel(
+    server: ServerArgument,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
+    delay: DelayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a requested withdrawal back, and use the channel again."""
+    from inference.channels import cancel_withdrawal, find_channel
+
+    session = Session(
+        _flags(run, rpc, None, keystore, password_file, None),
+        config=config,
+        as_json=as_json,
+        role="infer",
+        unsigned=unsigned,
+        sender=sender,
+    )
+    found = session.signing_run
+    receipt = cancel_withdrawal(found, find_channel(found, found.chain.address, server, delay))
+    session.finish_unsigned(f"Cancel the withdrawal from the channel with {server} in {found.params.name}")
+    standing = find_channel(found, found.chain.address, server, delay)
+    symbol, decimals = found.asset.symbol(), found.asset.decimals()
+    _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()})
 
 
 def _show(

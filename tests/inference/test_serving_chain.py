@@ -474,8 +474,9 @@ def test_a_requested_withdrawal_counts_as_spent_and_is_settled_before_it_is_due(
     paid = ask(payer, server).receipt.amount
     channel = find_channel(payer.run, payer.key.address, SERVER_KEY.address)
     request_withdrawal(payer.run, channel)
-    with wire(server) as connection, pytest.raises(PaymentError, match="does not hold enough"):
+    with wire(server) as connection, pytest.raises(PaymentError, match="does not hold enough") as short:
         payer.ask(connection, Ask("more", max_tokens=8), replace(limits(), deposit=None))
+    assert "a withdrawal of 10000000000000000 is under way" in short.value.why and "channel cancel" in short.value.fix
     wait_for(lambda: site.settled(channel.channel_id) == paid)
     with pytest.raises(ContractError) as early:
         withdraw(payer.run, channel)
