@@ -339,7 +339,8 @@ async def _again(sold: Sold) -> AsyncIterator[Piece | Sold]:
 
 
 def _event(body: JsonObject) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    """In ASCII: clients that split text into lines do so at some of Unicode's characters, too."""
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _error_body(error: CommonweightError, kind: str, code: str, field: str) -> JsonObject:

@@ -61,9 +61,9 @@ def serve(
     price: Annotated[
         str | None, typer.Option("--price", help="Price per token, like 1gwei (default: the run's).")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Most tokens of one answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most tokens of one answer.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
-    settle_every: Annotated[float, typer.Option("--settle-every", help="Seconds between settlements.")] = 600.0,
+    settle_every: Annotated[float, typer.Option("--settle-every", min=1, help="Seconds between settlements.")] = 600.0,
     settle_least: Annotated[
         str, typer.Option("--settle-least", help="Least that a channel must owe to be settled, like 0.001.")
     ] = "0",
@@ -141,7 +141,7 @@ def ask(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Most tokens of the answer.")] = 64,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of the answer.")] = 64,
     temperature: Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest.")] = 1.0,
     seed: Annotated[int | None, typer.Option("--seed", help="For a repeatable answer.")] = None,
     max_amount: Annotated[str, typer.Option("--max-amount", help="Most that this answer may cost.")] = "0.01",

@@ -276,6 +276,19 @@ async def test_what_fails_is_counted_and_tells_others_no_cause(app: ASGIApp, ser
     assert charged(serving) == ([len(TEXT)] if stream else [])
 
 
+async def test_an_event_is_one_line_however_its_reader_tells_lines_apart(app: ASGIApp, serving: Serving) -> None:
+    stub(serving).pieces = ["\u2028", "\u0085é", "\u2029"]
+    stub(serving).go_on.set()
+    body, header = request(serving, 1)
+    async with listening(app) as server, httpx.AsyncClient(trust_env=False) as http:
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1/chat/completions"
+        async with http.stream("POST", url, content=body, headers={HEADER_SIGNATURE: header}) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+    assert lines.pop() == "data: [DONE]"
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "\u2028\u0085é\u2029"
+
+
 async def test_connections_that_are_reset_at_any_moment_hold_nothing(app: ASGIApp, serving: Serving) -> None:
     stub(serving).go_on.set()
     async with listening(app) as server:
