@@ -135,6 +135,9 @@ class _Api:
             sold = self._serving.delivered(taken) if isinstance(taken, Delivered) else None
         except PaymentRefused as error:
             return await self._payment_required(request, priced, error, payment)
+        except OverloadError:
+            self.metrics.answers.labels("busy").inc()
+            raise
         if question.stream and isinstance(taken, Reservation):
             stream = self._serving.stream(priced, taken)
             return _Events(self._events(priced, payment, stream), stream.leave)
@@ -213,9 +216,10 @@ class _Api:
         if payment is not None:
             refused = PaymentResponse(False, offer.chain_id, payment.payer, error.code)
             headers[HEADER_RESPONSE] = refused.to_header()
-        self.metrics.answers.labels("unpaid" if payment is None else "refused").inc()
         body = _error_body(error, "payment_required", error.code, "")
         status = next((status for reason, status in _STATUS.items() if reason == error.code), 402)
+        outcome = "unpaid" if payment is None else "failed" if status >= 500 else "refused"
+        self.metrics.answers.labels(outcome).inc()
         return JSONResponse({**body, "payment": required.to_json()}, status, headers)
 
     # --- free of charge ----------------------------------------------------------------------------------------------
@@ -390,7 +394,7 @@ def _counting(metrics: Metrics) -> Callable[[Request, Callable[[Request], Awaita
         except Exception:
             metrics.answers.labels("failed").inc()
             raise
-        if response.status_code >= 500:
+        if response.status_code == 500:
             metrics.answers.labels("failed").inc()
         return response
 

@@ -18,10 +18,12 @@ import uvicorn
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from commonweight.errors import RpcUnavailable
 from commonweight.protocol.x402 import HEADER_SIGNATURE
 from inference.answers import text_sha256
 from inference.api import Metrics, ServedModel, _Api, build_app
 from inference.checkpoint import Attested
+from inference.metering import ChannelFacts
 from inference.receipts import read_receipt
 from inference.serving import Serving
 from inference.settings import ServeSettings
@@ -274,6 +276,34 @@ async def test_what_fails_is_counted_and_tells_others_no_cause(app: ASGIApp, ser
         await quiet(server, serving)
         assert await metric(server, 'answers_total{outcome="failed"}') == 1
     assert charged(serving) == ([len(TEXT)] if stream else [])
+
+
+async def test_one_too_many_is_told_to_wait_and_is_no_failure(app: ASGIApp, serving: Serving) -> None:
+    async with listening(app) as server:
+        asked = [await connect(server, *request(serving, number)) for number in range(1, PLACES + 2)]
+        async with asyncio.timeout(WAIT_S):
+            heads = [await reader.readuntil(b"\r\n") for reader, _ in asked]
+        assert sorted(b" 503 " in head for head in heads) == [False] * PLACES + [True]
+        assert await metric(server, 'answers_total{outcome="busy"}') == 1
+        assert await metric(server, 'answers_total{outcome="failed"}') == 0
+        for _, writer in asked:
+            writer.close()
+        await quiet(server, serving)
+
+
+async def test_a_channel_that_cannot_be_read_is_the_servers_failure(app: ASGIApp, serving: Serving) -> None:
+    def read(channel: bytes) -> ChannelFacts | None:
+        raise RpcUnavailable("No endpoint answers")
+
+    serving.till._read = read
+    async with listening(app) as server:
+        reader, writer = await connect(server, *request(serving, 1))
+        async with asyncio.timeout(WAIT_S):
+            assert b" 503 " in await reader.readuntil(b"\r\n")
+        assert await metric(server, 'answers_total{outcome="failed"}') == 1
+        assert await metric(server, 'answers_total{outcome="refused"}') == 0
+        writer.close()
+        await quiet(server, serving)
 
 
 async def test_an_event_is_one_line_however_its_reader_tells_lines_apart(app: ASGIApp, serving: Serving) -> None:
