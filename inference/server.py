@@ -314,16 +314,21 @@ class _Server(uvicorn.Server):
 
 class _Protocol(H11Protocol):
     """HTTP/1.1 that gives a connection so long to send a request's head, or a body that was answered already: uvicorn
-    itself would wait for ever.
+    itself would wait for ever. When there are too many, the one that has been there longest of those that still have to
+    send something makes room: uvicorn would refuse whoever asks.
     """
 
     head_s = 15.0
     _timer: asyncio.TimerHandle | None = None
+    _since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(self.head_s, transport.close)
+        self._since_s = self.loop.time()
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """Go on waiting while a head or the rest of an answered request is not complete, and no longer when it is."""
@@ -334,6 +339,19 @@ class _Protocol(H11Protocol):
         elif not incomplete and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _make_room(self) -> None:
+        unsaid = [
+            other
+            for other in self.connections
+            if isinstance(other, _Protocol)
+            and other is not self
+            and other.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        ]
+        if unsaid:
+            oldest = min(unsaid, key=lambda other: other._since_s)
+            self.connections.discard(oldest)
+            oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""

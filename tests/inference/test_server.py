@@ -244,6 +244,40 @@ async def test_payments_that_wait_for_the_chain_hold_up_nobody_else(tmp_path: Pa
     till.ledger.close()
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /v1/comp", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_connections_that_say_nothing_hold_up_nobody_who_asks(tmp_path: Path, said: bytes) -> None:
+    chain = StubPayments({CHANNEL: facts()})
+    till = make_till(tmp_path, chain)
+    till.ledger.observe(facts())
+    opened = opened_with(till, chain)
+    generator = cast(StubGenerator, opened.serving.generator)
+    settings = ServeSettings("", (), "", Path(), None, tmp_path, max_concurrent=1, max_waiting=1)
+    body, terms = {"model": "tiny", "prompt": "12345", "max_tokens": 5, "seed": 1}, till.requirements(5, 5)
+    async with (
+        served(settings, opened) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=WAIT_S) as http,
+    ):
+        paid = {HEADER_SIGNATURE: payment(100).to_header(terms)}
+        asking = asyncio.create_task(http.post("/v1/completions", json=body, headers=paid))
+        await asyncio.to_thread(generator.begun.wait, WAIT_S)
+        silent = [await asyncio.open_connection(*url.removeprefix("http://").split(":")) for _ in range(100)]
+        try:
+            for _, writer in silent:
+                writer.write(said)
+            for _ in range(5):
+                async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=WAIT_S) as other:
+                    assert (await other.get("/healthz")).status_code == 200
+            generator.go_on.set()
+            assert (await asking).status_code == 200, "one that is answered makes no room"
+        finally:
+            generator.go_on.set()
+            for _, writer in silent:
+                writer.transport.abort()
+    till.ledger.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels wait for ever")
 def test_a_connection_that_takes_nothing_is_closed() -> None:
     with _listen("127.0.0.1:0", 0.2) as listener, socket.socket() as client:
