@@ -248,6 +248,10 @@ class InferenceError(CommonweightError):
     """A model cannot be served, or a request cannot be answered."""
 
 
+class AlreadyServing(InferenceError):
+    """A running server has the key or the ledger that is asked for."""
+
+
 class ServerUnreachable(InferenceError):
     """No connection to an inference server could be made, or it was lost."""
 

@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from commonweight.errors import CommonweightError, FormatError, PaymentRefused
@@ -46,7 +47,7 @@ from inference.requests import (
     RequestError,
     answer_body,
     chunk_body,
-    closing_chunk,
+    closing_chunks,
     opening_chunks,
     read_question,
 )
@@ -77,6 +78,10 @@ class Metrics:
         self.answers = Counter("commonweight_answers", "Requests by outcome", ["outcome"], registry=self.registry)
         self.tokens = Counter("commonweight_tokens", "Tokens charged", ["kind"], registry=self.registry)
         self.busy = Gauge("commonweight_requests_at_once", "Requests under way", registry=self.registry)
+        self.settlements = Counter(
+            "commonweight_settlements", "Settlements by outcome", ["outcome"], registry=self.registry
+        )
+        self.unsettled = Gauge("commonweight_unsettled", "Charged and not settled on chain", registry=self.registry)
 
 
 class _Events(StreamingResponse):
@@ -99,11 +104,11 @@ class _Events(StreamingResponse):
 class _Api:
     """The handlers. Every refusal is a JSON object in OpenAI's form, with what, why and what to do."""
 
-    def __init__(self, serving: Serving, model: ServedModel, settings: ServeSettings) -> None:
+    def __init__(self, serving: Serving, model: ServedModel, settings: ServeSettings, metrics: Metrics) -> None:
         self._serving = serving
         self._model = model
         self._settings = settings
-        self.metrics = Metrics()
+        self.metrics = metrics
         self.metrics.busy.set_function(lambda: serving.busy)
 
     async def completions(self, request: Request) -> Response:
@@ -130,6 +135,9 @@ class _Api:
             sold = self._serving.delivered(taken) if isinstance(taken, Delivered) else None
         except PaymentRefused as error:
             return await self._payment_required(request, priced, error, payment)
+        except OverloadError:
+            self.metrics.answers.labels("busy").inc()
+            raise
         if question.stream and isinstance(taken, Reservation):
             stream = self._serving.stream(priced, taken)
             return _Events(self._events(priced, payment, stream), stream.leave)
@@ -162,17 +170,19 @@ class _Api:
                 yield _event(opening)
             async for piece in pieces:
                 if isinstance(piece, Piece):
-                    yield _event(chunk_body(question, answer_id, created, piece.text, None))
+                    yield _event(chunk_body(question, answer_id, created, piece.text))
                     continue
                 signed = self._count(piece)
-                closing = closing_chunk(question, answer_id, created, priced.offer.prompt_tokens, piece.answer.tokens)
-                payment_response = (await self._response(payment, signed)).to_json()
-                yield _event(chunk_body(question, answer_id, created, None, piece.answer.finish))
-                yield _event({**closing, "receipt": signed.to_json(), "payment": payment_response})
+                told: JsonObject = (await self._response(payment, signed)).to_json()
+                proof: JsonObject = {"receipt": signed.to_json(), "payment": told}
+                prompt_tokens = priced.offer.prompt_tokens
+                for closing in closing_chunks(question, answer_id, created, prompt_tokens, piece.answer, proof):
+                    yield _event(closing)
                 yield b"data: [DONE]\n\n"
-        except CommonweightError as error:
-            _log.error("a stream failed", error=str(error))
-            yield _event(_error_body(error, "server_error", "", ""))
+        except Exception as error:  # noqa: BLE001 - the answer has begun: nothing but its stream can still tell
+            _log.error("a stream failed", exc_info=error)
+            self.metrics.answers.labels("failed").inc()
+            yield _event(_failure())
 
     def _count(self, sold: Sold) -> Signed:
         signed = Signed.from_bytes(sold.receipt)
@@ -206,9 +216,10 @@ class _Api:
         if payment is not None:
             refused = PaymentResponse(False, offer.chain_id, payment.payer, error.code)
             headers[HEADER_RESPONSE] = refused.to_header()
-        self.metrics.answers.labels("unpaid" if payment is None else "refused").inc()
         body = _error_body(error, "payment_required", error.code, "")
         status = next((status for reason, status in _STATUS.items() if reason == error.code), 402)
+        outcome = "unpaid" if payment is None else "failed" if status >= 500 else "refused"
+        self.metrics.answers.labels(outcome).inc()
         return JSONResponse({**body, "payment": required.to_json()}, status, headers)
 
     # --- free of charge ----------------------------------------------------------------------------------------------
@@ -268,9 +279,9 @@ class _Api:
         return await asyncio.to_thread(self._serving.till.ledger.account, channel)
 
 
-def build_app(serving: Serving, model: ServedModel, settings: ServeSettings) -> FastAPI:
+def build_app(serving: Serving, model: ServedModel, settings: ServeSettings, metrics: Metrics) -> FastAPI:
     """The application over a serving that is ready. It starts and stops nothing itself."""
-    api = _Api(serving, model, settings)
+    api = _Api(serving, model, settings, metrics)
     app = FastAPI(title="Commonweight", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_api_route("/v1/completions", api.completions, methods=["POST"], response_model=None)
     app.add_api_route("/v1/chat/completions", api.chat, methods=["POST"], response_model=None)
@@ -303,6 +314,8 @@ async def _read_body(request: Request, settings: ServeSettings) -> bytes:
                     )
     except TimeoutError as error:
         raise RequestError("request_timeout", "", "The request did not arrive in time", status=408) from error
+    except ClientDisconnect as error:  # its sender's doing: nothing failed here that a log must tell of
+        raise RequestError("request_incomplete", "", "The request broke off") from error
     return bytes(body)
 
 
@@ -330,7 +343,8 @@ async def _again(sold: Sold) -> AsyncIterator[Piece | Sold]:
 
 
 def _event(body: JsonObject) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    """In ASCII: clients that split text into lines do so at some of Unicode's characters, too."""
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _error_body(error: CommonweightError, kind: str, code: str, field: str) -> JsonObject:
@@ -350,8 +364,13 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _failed(_: Request, error: Exception) -> Response:
     _log.error("a request failed", error=repr(error))
+    return JSONResponse(_failure(), 500)
+
+
+def _failure() -> JsonObject:
+    """What others are told of a failure: causes name files and addresses that are not theirs to know."""
     failure = CommonweightError("The server failed to answer", "it has written the cause to its log", "try again later")
-    return JSONResponse(_error_body(failure, "server_error", "server_error", ""), 500)
+    return _error_body(failure, "server_error", "server_error", "")
 
 
 async def _wrong_query(_: Request, error: Exception) -> Response:
@@ -370,8 +389,12 @@ async def _plain_http(_: Request, error: Exception) -> Response:
 
 def _counting(metrics: Metrics) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call(request)
-        if response.status_code >= 500:
+        try:
+            response = await call(request)
+        except Exception:
+            metrics.answers.labels("failed").inc()
+            raise
+        if response.status_code == 500:
             metrics.answers.labels("failed").inc()
         return response
 

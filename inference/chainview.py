@@ -29,7 +29,8 @@ class ChannelView:
     def facts(self, channel_id: bytes) -> ChannelFacts | None:
         """The channel, taking the worse of the latest and the last final block for its server; None if there is none.
 
-        A deposit counts when it is final, a requested withdrawal at once, a cancelled one when that is final.
+        A deposit counts when it is final, a requested withdrawal at once; that it was cancelled, lowered or put off
+        counts when it is final.
         """
         read_at = time.time()
         now = self.run.chain.timestamp()
@@ -37,15 +38,16 @@ class ChannelView:
         latest = self.run.payments.channel(channel_id)
         if lower_address(final.payer) == ZERO:
             return None
-        waiting = latest if latest.withdrawal_at else final
+        waiting = [state for state in (final, latest) if state.withdrawal_at]
         return ChannelFacts(
             channel_id=channel_id,
             payer=lower_address(final.payer),
             delay_s=final.delay,
             deposited=min(final.deposited, latest.deposited),
             settled=latest.settled,
-            withdrawal_amount=waiting.withdrawal_amount,
-            withdrawal_at=waiting.withdrawal_at,
+            settled_final=min(final.settled, latest.settled),
+            withdrawal_amount=max((state.withdrawal_amount for state in waiting), default=0),
+            withdrawal_at=min((state.withdrawal_at for state in waiting), default=0),
             chain_time=now,
             read_at=read_at,
         )

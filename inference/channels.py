@@ -73,6 +73,13 @@ def request_withdrawal(run: Run, channel: ChannelStanding, amount: int | None = 
     return run.payments.request_withdrawal(channel.channel_id, channel.held if amount is None else amount)
 
 
+def cancel_withdrawal(run: Run, channel: ChannelStanding) -> Receipt:
+    """Take a requested withdrawal back. A server counts the money again when that is final. Raises ContractError
+    NoWithdrawal without one.
+    """
+    return run.payments.cancel_withdrawal(channel.channel_id)
+
+
 def withdraw(run: Run, channel: ChannelStanding) -> tuple[int, Receipt]:
     """Take a withdrawal that is due; what was paid out. Raises ContractError WithdrawalNotDue before that, NoWithdrawal
     without one.

@@ -234,10 +234,13 @@ class Payer:
         if missing <= 0:
             return 0
         if limits.deposit is None or limits.deposit < missing:
+            leaving = f"; a withdrawal of {limits.shown(state.withdrawal_amount)} is under way"
+            cancel = f", or take the withdrawal back by commonweight infer channel cancel {offer.pay_to}"
             raise PaymentError(
                 "The channel does not hold enough",
-                f"{limits.shown(missing)} is missing for this request",
-                f"pay at least that into it by --deposit, or by commonweight infer channel open {offer.pay_to} AMOUNT",
+                f"{limits.shown(missing)} is missing for this request" + leaving * bool(state.withdrawal_at),
+                f"pay at least that into it by --deposit, or by commonweight infer channel open {offer.pay_to} AMOUNT"
+                + cancel * bool(state.withdrawal_at),
             )
         paying = Run.at(self.run.chain.with_key(self.key), self.run.address)
         paying.payments.deposit(self.key.address, offer.pay_to, offer.withdraw_delay_s, limits.deposit)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.errors import AlreadyServing, InferenceError, PaymentRefused
 from commonweight.protocol.vouchers import SignedVoucher
 from commonweight.protocol.x402 import Reason
 from inference.database import Database
@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS channels (
   deposited TEXT NOT NULL, settled TEXT NOT NULL, withdrawal_amount TEXT NOT NULL, withdrawal_at INTEGER NOT NULL,
   chain_time INTEGER NOT NULL, read_at REAL NOT NULL,
   ceiling TEXT NOT NULL DEFAULT '0', signature BLOB NOT NULL DEFAULT x'',
-  charged TEXT NOT NULL DEFAULT '0', sequence INTEGER NOT NULL DEFAULT 0, refused TEXT NOT NULL DEFAULT ''
+  charged TEXT NOT NULL DEFAULT '0', sequence INTEGER NOT NULL DEFAULT 0, refused TEXT NOT NULL DEFAULT '',
+  settled_final TEXT NOT NULL DEFAULT '0'
 ) STRICT;
 CREATE TABLE IF NOT EXISTS requests (
   id INTEGER PRIMARY KEY, channel TEXT NOT NULL REFERENCES channels(id), ceiling TEXT NOT NULL,
@@ -40,13 +41,21 @@ CREATE TABLE IF NOT EXISTS requests (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS open_requests ON requests(channel) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS kept_answers ON requests(changed_at) WHERE answer IS NOT NULL;
-CREATE INDEX IF NOT EXISTS owing ON channels(id, charged, settled) WHERE charged != settled AND refused = '';
+"""
+# What ledgers of before lack. A channel of such a one is read once more, as nothing says what was settled for good.
+_COLUMN = "ALTER TABLE channels ADD COLUMN settled_final TEXT NOT NULL DEFAULT '0'"
+_OWING_INDEX = """
+CREATE INDEX IF NOT EXISTS owing_for_good ON channels(id, charged, settled_final)
+  WHERE charged != settled_final AND refused = ''
 """
 _OPEN = """
 SELECT id, channel, ceiling, request_sha256, maximum, note, sent_tokens, sent_sha256
 FROM requests INDEXED BY open_requests WHERE state = 'open' ORDER BY id
 """
-_OWING = "SELECT id, charged, settled FROM channels INDEXED BY owing WHERE charged != settled AND refused = ''"
+_OWING = """
+SELECT id, charged, settled_final FROM channels INDEXED BY owing_for_good
+WHERE charged != settled_final AND refused = ''
+"""
 _FORGET = """
 UPDATE requests SET answer = NULL WHERE id IN
   (SELECT id FROM requests INDEXED BY kept_answers WHERE answer IS NOT NULL AND changed_at < ? LIMIT ?)
@@ -55,10 +64,12 @@ _FORGET_AT_ONCE = 500
 _BREATH_S = 0.002
 _OBSERVE = """
 INSERT INTO channels
-  (id, payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, chain_time, read_at, charged)
-VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET
-  deposited = excluded.deposited, settled = excluded.settled, withdrawal_amount = excluded.withdrawal_amount,
-  withdrawal_at = excluded.withdrawal_at, chain_time = excluded.chain_time, read_at = excluded.read_at
+  (id, payer, delay_s, deposited, settled, settled_final, withdrawal_amount, withdrawal_at, chain_time, read_at,
+   charged)
+VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET
+  deposited = excluded.deposited, settled = excluded.settled, settled_final = excluded.settled_final,
+  withdrawal_amount = excluded.withdrawal_amount, withdrawal_at = excluded.withdrawal_at,
+  chain_time = excluded.chain_time, read_at = excluded.read_at
 """
 
 
@@ -71,8 +82,8 @@ def price(prompt_tokens: int, completion_tokens: int, price_per_token: int) -> i
 class ChannelFacts:
     """A channel as the chain has it.
 
-    `withdrawal_at` is when a requested withdrawal is due, 0 for none; `chain_time` is the latest block's time,
-    `read_at` ours. All in Unix seconds.
+    Of what is `settled`, no reorganisation takes back `settled_final`. `withdrawal_at` is when a requested withdrawal
+    is due, 0 for none; `chain_time` is the latest block's time, `read_at` ours. All in Unix seconds.
     """
 
     channel_id: bytes
@@ -80,6 +91,7 @@ class ChannelFacts:
     delay_s: int
     deposited: int
     settled: int
+    settled_final: int
     withdrawal_amount: int
     withdrawal_at: int
     chain_time: int
@@ -137,7 +149,7 @@ class Delivered:
 
 
 class Ledger:
-    """The ledger in `path`, created if need be. Raises InferenceError when another process has it open."""
+    """The ledger in `path`, created if need be. Raises AlreadyServing when another process has it open."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,16 +158,22 @@ class Ledger:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._guard)
-            raise InferenceError(
-                f"The ledger {path} is in use",
-                "another server has it open",
-                "stop that one, or use another data directory",
+            raise AlreadyServing(
+                f"The ledger {path} is in use", "another server has it open", "stop that one first"
             ) from None
         try:
             self._db = Database(path, "ledger", _SCHEMA)
+            self._bring_up_to_date()
         except InferenceError:
             os.close(self._guard)
             raise
+
+    def _bring_up_to_date(self) -> None:
+        with self._db.transaction() as db:
+            if "settled_final" not in {name for (_, name, *_) in db.execute("PRAGMA table_info(channels)")}:
+                db.execute(_COLUMN)
+                db.execute("DROP INDEX IF EXISTS owing")
+            db.execute(_OWING_INDEX)
 
     def close(self) -> None:
         """Close the file and let another process have it."""
@@ -184,10 +202,12 @@ class Ledger:
             return _find(db, channel_id)
 
     def owing(self, least: int) -> list[Account]:
-        """Every channel that owes at least `least`, charged and not settled; without those that the chain refuses."""
+        """Every channel that owes at least `least`, charged and not settled for good; without those that the chain
+        refuses.
+        """
         with self._db.reading() as db:
             rows = db.execute(_OWING).fetchall()
-            found = [name for name, charged, settled in rows if int(charged) - int(settled) >= least]
+            found = [name for name, charged, final in rows if int(charged) - int(final) >= least]
             return [_account(db, bytes.fromhex(name)) for name in found]
 
     def refuse(self, channel_id: bytes, reason: str) -> None:
@@ -300,25 +320,26 @@ class Ledger:
 
 
 def _observed(facts: ChannelFacts) -> tuple[str | int | float, ...]:
-    amounts = (str(facts.deposited), str(facts.settled), str(facts.withdrawal_amount))
+    amounts = (facts.deposited, facts.settled, facts.settled_final, facts.withdrawal_amount)
     return (
-        facts.channel_id.hex(), facts.payer, facts.delay_s, *amounts, facts.withdrawal_at, facts.chain_time,
+        facts.channel_id.hex(), facts.payer, facts.delay_s, *map(str, amounts), facts.withdrawal_at, facts.chain_time,
         facts.read_at, str(facts.settled),
     )  # fmt: skip
 
 
 def _find(db: sqlite3.Connection, channel_id: bytes) -> Account | None:
     row = db.execute(
-        "SELECT payer, delay_s, deposited, settled, withdrawal_amount, withdrawal_at, chain_time, read_at, ceiling,"
-        " signature, charged, sequence, refused FROM channels WHERE id = ?",
+        "SELECT payer, delay_s, deposited, settled, settled_final, withdrawal_amount, withdrawal_at, chain_time,"
+        " read_at, ceiling, signature, charged, sequence, refused FROM channels WHERE id = ?",
         (channel_id.hex(),),
     ).fetchone()
     if row is None:
         return None
     maxima = db.execute("SELECT maximum FROM requests WHERE channel = ? AND state = 'open'", (channel_id.hex(),))
     reserved = sum(int(maximum) for (maximum,) in maxima)
-    facts = ChannelFacts(channel_id, row[0], row[1], int(row[2]), int(row[3]), int(row[4]), row[5], row[6], row[7])
-    return Account(facts, int(row[8]), bytes(row[9]), int(row[10]), reserved, row[11], row[12])
+    deposited, settled, final, leaving = map(int, row[2:6])
+    facts = ChannelFacts(channel_id, row[0], row[1], deposited, settled, final, leaving, row[6], row[7], row[8])
+    return Account(facts, int(row[9]), bytes(row[10]), int(row[11]), reserved, row[12], row[13])
 
 
 def _account(db: sqlite3.Connection, channel_id: bytes) -> Account:

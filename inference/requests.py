@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from commonweight.errors import UsageError
 from commonweight.protocol.canonical import Json, JsonObject, sha256_hex
@@ -28,9 +28,27 @@ class RequestError(UsageError):
         self.status = status
 
 
+def _only(given: object) -> object:
+    """The one of a list of one, which some clients make of what they are given."""
+    return given[0] if isinstance(given, list) and len(given) == 1 and isinstance(given[0], str) else given
+
+
+def _joined(given: object) -> object:
+    """One text for one in parts, as some clients send it."""
+    texts = [_text(part) for part in given] if isinstance(given, list) else [None]
+    return given if None in texts or not texts else "".join(map(str, texts))
+
+
+def _text(part: object) -> str | None:
+    """The text of a part that is text and nothing else."""
+    if not isinstance(part, dict) or part.keys() != {"type", "text"} or part["type"] != "text":
+        return None
+    return part["text"] if isinstance(part["text"], str) else None
+
+
 class _StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    include_usage: bool = True
+    include_usage: bool = False
 
 
 class _Common(BaseModel):
@@ -65,7 +83,7 @@ class _Common(BaseModel):
 class CompletionBody(_Common):
     """The body of /v1/completions."""
 
-    prompt: str
+    prompt: Annotated[str, BeforeValidator(_only)]
     max_tokens: Annotated[int, Field(ge=1, le=2**20)] = _DEFAULT_TOKENS
     best_of: Annotated[int, Field(ge=1, le=1)] = 1
     echo: Literal[False] = False
@@ -76,7 +94,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     role: _ROLES
-    content: str
+    content: Annotated[str, BeforeValidator(_joined)]
     name: Annotated[str, Field(max_length=64)] | None = None
 
 
@@ -94,7 +112,11 @@ class ChatBody(_Common):
 
 @dataclass(frozen=True)
 class Question:
-    """A request to answer: its body's sha256 (0x-hex), the model that it names, the prompt's text, how to answer."""
+    """A request to answer: its body's sha256 (0x-hex), the model that it names, the prompt's text, how to answer.
+
+    `usage` is whether a stream ends with an event that has the usage and no choices: clients that did not ask for that
+    one fail at it.
+    """
 
     kind: Kind
     model: str
@@ -102,6 +124,7 @@ class Question:
     prompt: str
     sampling: Sampling
     stream: bool
+    usage: bool = False
 
 
 def read_question(kind: Kind, body: bytes) -> Question:
@@ -127,12 +150,13 @@ def read_question(kind: Kind, body: bytes) -> Question:
         raise RequestError("invalid_request_error", "prompt", "The prompt is empty", "", "write at least one character")
     seed = secrets.randbits(53) if parsed.seed is None else parsed.seed
     sampling = Sampling(tokens, parsed.temperature, parsed.top_p, seed, parsed.stops())
-    return Question(kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream)
+    ends_with_usage = parsed.stream_options is not None and parsed.stream_options.include_usage
+    return Question(kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream, ends_with_usage)
 
 
 def answer_body(question: Question, answer_id: str, created: int, prompt_tokens: int, answer: Answer) -> JsonObject:
     """The body of an answer that is not streamed."""
-    choice: JsonObject = {"index": 0, "finish_reason": answer.finish, "logprobs": None}
+    choice = _choice(answer.finish)
     if question.kind == "completion":
         choice["text"] = answer.text
     else:
@@ -147,28 +171,29 @@ def answer_body(question: Question, answer_id: str, created: int, prompt_tokens:
     }
 
 
-def chunk_body(question: Question, answer_id: str, created: int, text: str | None, finish: str | None) -> JsonObject:
-    """One event of a stream: a piece of text, or (None) its end with the reason."""
-    choice: JsonObject = {"index": 0, "finish_reason": finish, "logprobs": None}
-    if question.kind == "completion":
-        choice["text"] = text or ""
-    else:
-        choice["delta"] = {} if text is None else {"content": text}
-    choices: list[Json] = [choice]
-    return _chunk(question, answer_id, created, choices)
+def chunk_body(question: Question, answer_id: str, created: int, text: str) -> JsonObject:
+    """One event of a stream: a piece of text."""
+    piece: JsonObject = {"text": text} if question.kind == "completion" else {"delta": {"content": text}}
+    return _chunk(question, answer_id, created, [_choice(None) | piece])
 
 
 def opening_chunks(question: Question, answer_id: str, created: int) -> Iterator[JsonObject]:
     """What comes before the first piece: for a chat, once, who speaks."""
     if question.kind == "chat":
-        choice: JsonObject = {"index": 0, "finish_reason": None, "logprobs": None}
-        choice["delta"] = {"role": "assistant", "content": ""}
+        choice = _choice(None) | {"delta": {"role": "assistant", "content": ""}}
         yield _chunk(question, answer_id, created, [choice])
 
 
-def closing_chunk(question: Question, answer_id: str, created: int, prompt_tokens: int, tokens: int) -> JsonObject:
-    """The last event of a stream, with the usage and no choices, as OpenAI sends it; the receipt is added to it."""
-    return {**_chunk(question, answer_id, created, []), "usage": usage(prompt_tokens, tokens)}
+def closing_chunks(
+    question: Question, answer_id: str, created: int, prompt_tokens: int, answer: Answer, proof: JsonObject
+) -> Iterator[JsonObject]:
+    """What comes after the last piece: why it ends, and the usage if that was asked for. The last has `proof`, too."""
+    end: JsonObject = {"text": ""} if question.kind == "completion" else {"delta": {}}
+    closing = _chunk(question, answer_id, created, [_choice(answer.finish) | end])
+    if question.usage:
+        yield closing
+        closing = {**_chunk(question, answer_id, created, []), "usage": usage(prompt_tokens, answer.tokens)}
+    yield {**closing, **proof}
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> JsonObject:
@@ -178,6 +203,10 @@ def usage(prompt_tokens: int, completion_tokens: int) -> JsonObject:
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     }
+
+
+def _choice(finish: str | None) -> JsonObject:
+    return {"index": 0, "finish_reason": finish, "logprobs": None}
 
 
 def _chunk(question: Question, answer_id: str, created: int, choices: list[Json]) -> JsonObject:

@@ -16,8 +16,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import BinaryIO
 
 import h11
 import structlog
@@ -25,15 +26,16 @@ import torch
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from commonweight.chain import alone
 from commonweight.chain.client import Chain
 from commonweight.chain.keys import Key, load_key, read_password
 from commonweight.chain.run import Run
 from commonweight.chain.sending import Fees
-from commonweight.errors import ChainError, ConfigError, InferenceError
+from commonweight.errors import AlreadyServing, ChainError, ConfigError, InferenceError
 from commonweight.logs import configure
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.store import open_store
-from inference.api import ServedModel, build_app
+from inference.api import Metrics, ServedModel, build_app
 from inference.chainview import ChannelView
 from inference.checkpoint import find_attested, load_config, load_data_manifest, load_weights
 from inference.generation import Generator
@@ -74,6 +76,8 @@ class Opened:
     ledger: Ledger
     workers: ThreadPoolExecutor
     abandon: Callable[[], None]
+    key_lock: BinaryIO | None = None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
@@ -84,21 +88,27 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
     configure(settings.log_level)
     listener = _listen(settings.listen, _UNTAKEN_S)
     with listener:
-        opened = open_all(settings, "http://{}:{}".format(*listener.getsockname()[:2]))
+        opened = open_all(settings, _url(listener))
         try:
             asyncio.run(_serve(settings, opened, listener, on_ready))
         finally:
             opened.workers.shutdown()
             opened.ledger.close()
+            if opened.key_lock is not None:
+                opened.key_lock.close()
             (settings.data_dir / "server.json").unlink(missing_ok=True)
 
 
 def settle_now(settings: ServeSettings) -> list[Settled]:
-    """Settle what the ledger of a server that does not run has charged. Raises InferenceError while it runs."""
+    """Settle what the ledger of a server that does not run has charged. Raises AlreadyServing while it runs."""
     configure(settings.log_level)
-    run = _open_run(settings, _open_key(settings))
-    ledger = _open_ledger(settings, run)
-    try:
+    key = _open_key(settings)
+    run = _open_run(settings, key)
+    with contextlib.ExitStack() as closing:
+        if (key_lock := _lock_key(settings, run, key)) is not None:
+            closing.enter_context(key_lock)
+        ledger = _open_ledger(settings, run)
+        closing.callback(ledger.close)
         view = ChannelView(run)
 
         def refresh(channel: bytes) -> Account | None:
@@ -106,12 +116,24 @@ def settle_now(settings: ServeSettings) -> list[Settled]:
             return None if facts is None else ledger.observe(facts)
 
         return Settler(ledger, refresh, view.settle, run.chain.settle, every_s=0.0, threshold=0).settle_all()
-    finally:
-        ledger.close()
 
 
 def _open_key(settings: ServeSettings) -> Key:
     return load_key(settings.keystore, read_password(settings.password_file, os.environ, prompt="Password: "))
+
+
+def _lock_key(settings: ServeSettings, run: Run, key: Key) -> BinaryIO | None:
+    """Keep a second server of this user from the key: both would answer for one voucher, of which one is paid."""
+
+    def refuse(holder: str) -> AlreadyServing:
+        return AlreadyServing(
+            f"Another server with this key runs on this computer: {holder}",
+            "both would answer for the same voucher, and be paid once",
+            "stop that one first; then start with its --data-dir, which has its ledger",
+        )
+
+    folder = settings.locks
+    return None if folder is None else alone.lock_key(folder, run, "server", key.address, settings.data_dir, refuse)
 
 
 def _open_ledger(settings: ServeSettings, run: Run) -> Ledger:
@@ -133,6 +155,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     """Read the chain and the store, load the model, open the ledger and end what a crash cut off."""
     key = _open_key(settings)
     run = _open_run(settings, key)
+    key_lock = _lock_key(settings, run, key)
     store = open_store(settings.store, make=False)
     try:
         config = load_config(run, store)
@@ -147,6 +170,8 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     price = int(config.serving.price_per_token) if settings.price_per_token is None else settings.price_per_token
     if price < 1:
         raise ConfigError("The price per token is zero", "a payment of nothing cannot be promised", "set a price")
+    if run.chain.balance(key.address) == 0:
+        _log.warning("the key has no ETH for gas: nothing can be settled before it has", server=key.address)
     ledger = _open_ledger(settings, run)
     terms = _terms(view, key, attested.manifest_sha256, price)
     till = Till(terms, view.vouchers, ledger, view.facts, min(settings.refresh_s, terms.delay_s / 8))
@@ -170,7 +195,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         settings.url or url, terms.server, terms.run, config.name, hex32(attested.manifest_sha256), str(price)
     )
     served = ServedModel(config.name, attested)
-    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon)
+    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon, key_lock)
 
 
 def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:
@@ -195,7 +220,7 @@ async def _serve(
     threads = ThreadPoolExecutor(at_once + _MORE_THREADS, thread_name_prefix="blocking")
     asyncio.get_running_loop().set_default_executor(threads)  # payments that wait for the chain leave others room
     config = uvicorn.Config(
-        build_app(opened.serving, opened.model, settings),
+        build_app(opened.serving, opened.model, settings, opened.metrics),
         http=type("Protocol", (_Protocol,), {"head_s": settings.request_timeout_s}),
         log_config=None,
         access_log=False,
@@ -226,7 +251,7 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     settle = opened.settler.settle_all
     while not stop.is_set():
         await _try("ending requests", opened.serving.end_left)
-        await _try("settling", settle)
+        await _try("settling", partial(_settle, opened, settle))
         settle = opened.settler.settle_due
         await _try("forgetting old answers", partial(opened.ledger.forget_answers, settings.keep_answers_s))
         with contextlib.suppress(TimeoutError):
@@ -235,7 +260,19 @@ async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: async
     await _try("ending requests", opened.serving.end_left)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.shutdown_s):
-            await _try("settling", opened.settler.settle_all)
+            await _try("settling", partial(_settle, opened, opened.settler.settle_all))
+
+
+def _settle(opened: Opened, settle: Callable[[], list[Settled]]) -> None:
+    """Settle, and count it: who runs a server without gas has to hear of it before its payers have withdrawn."""
+    settlements = opened.metrics.settlements
+    try:
+        settlements.labels("made").inc(len(settle()))
+    except Exception:
+        settlements.labels("failed").inc()
+        raise
+    finally:
+        opened.metrics.unsettled.set(sum(account.unsettled for account in opened.ledger.owing(1)))
 
 
 async def _try(what: str, work: Callable[[], object]) -> None:
@@ -277,16 +314,21 @@ class _Server(uvicorn.Server):
 
 class _Protocol(H11Protocol):
     """HTTP/1.1 that gives a connection so long to send a request's head, or a body that was answered already: uvicorn
-    itself would wait for ever.
+    itself would wait for ever. When there are too many, the one that has been there longest of those that still have to
+    send something makes room: uvicorn would refuse whoever asks.
     """
 
     head_s = 15.0
     _timer: asyncio.TimerHandle | None = None
+    _since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(self.head_s, transport.close)
+        self._since_s = self.loop.time()
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """Go on waiting while a head or the rest of an answered request is not complete, and no longer when it is."""
@@ -297,6 +339,19 @@ class _Protocol(H11Protocol):
         elif not incomplete and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _make_room(self) -> None:
+        unsaid = [
+            other
+            for other in self.connections
+            if isinstance(other, _Protocol)
+            and other is not self
+            and other.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        ]
+        if unsaid:
+            oldest = min(unsaid, key=lambda other: other._since_s)
+            self.connections.discard(oldest)
+            oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -309,6 +364,11 @@ def _on_signals(server: uvicorn.Server) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, partial(setattr, server, "should_exit", True))
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
 def _listen(listen: str, patience_s: float) -> socket.socket:

@@ -15,7 +15,7 @@ class ServeSettings:
     withdraw, and at the end; a channel that owes less than `settle_least` is left out. `confirmations` None trusts what
     the node calls final. `url` is the address that clients see, when it is not the one listened on. Any other chain
     than `chain_id` is refused; one that does not answer is tried again for `patience_s`; `max_fee_gwei` is the most to
-    pay for gas.
+    pay for gas. `locks` is this user's folder in which a process marks its key as in use, whatever its data directory.
     """
 
     campaign: str
@@ -44,4 +44,5 @@ class ServeSettings:
     log_level: str = "info"
     chain_id: int | None = None
     patience_s: float = 20.0
+    locks: Path | None = None
     max_fee_gwei: int = 500

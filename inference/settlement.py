@@ -2,7 +2,8 @@
 end.
 
 What has been settled is read from the chain, never remembered: a crash at any moment, before or after the transaction
-was mined, leads to the same next step, and the contract takes nothing that it has taken before.
+was mined, leads to the same next step, and the contract takes nothing that it has taken before. It is read again until
+it is final: what a reorganisation undoes is settled again.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Settler:
     for transactions of before: one that waits to be mined is not sent again beside it. All block.
 
     A channel whose settling brings less than `least` waits until it brings more: it would cost more gas than that. A
-    channel that owes something is read when that is first seen, and then each eighth of its withdrawal delay: most of
-    the delay is left to settle when a withdrawal is noticed. What else reads a channel helps to notice it sooner.
+    channel that owes something, or whose settlement is not final, is read when that is first seen, and then each eighth
+    of its withdrawal delay: most of the delay is left to settle when a withdrawal is noticed. What else reads a channel
+    helps to notice it sooner.
     """
 
     def __init__(

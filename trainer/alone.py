@@ -3,60 +3,29 @@
 On one computer a lock tells them apart, whatever their data directories; elsewhere the other one's answers do.
 """
 
-import fcntl
-import json
-import logging
-import os
 from pathlib import Path
 from typing import BinaryIO
 
+from commonweight.chain import alone
+from commonweight.chain.run import Run
 from commonweight.errors import PeerError, TrainingError
 from commonweight.net import Dialer, is_multiaddr
 
 _PATIENCE_S = 3.0
 _OFFENCE = "two of them commit twice to one round, which is an offence: a ban, and the stake may be slashed"
-_log = logging.getLogger("commonweight.trainer")
 
 
-def lock_key(folder: Path, name: str, data_dir: Path) -> BinaryIO | None:
-    """Hold the lock of a key in a run, `name`, for this user, until the file is closed or the process ends.
+def lock_key(folder: Path, run: Run, address: str, data_dir: Path) -> BinaryIO | None:
+    """Hold the lock of a member's key; see `alone.lock_key`. TrainingError when another process has it."""
 
-    TrainingError when another process has it. None, with a warning, where there can be no such file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / f"{name}.lock").open("a+b")
-    except OSError as problem:
-        _log.warning("no other process with this key would be noticed here: %s", problem)
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = _holder(lock.read(4096))
-        lock.close()
-        raise TrainingError(
+    def refuse(holder: str) -> TrainingError:
+        return TrainingError(
             f"Another process with this provider's key runs on this computer: {holder}",
             _OFFENCE,
             "stop that one first and wait until it has ended; then start with its --data-dir, which has its rounds",
-        ) from None
-    except OSError as problem:
-        lock.close()
-        _log.warning("no other process with this key would be noticed here: %s", problem)
-        return None
-    lock.truncate(0)
-    lock.write(json.dumps({"pid": os.getpid(), "data_dir": str(data_dir.absolute())}).encode())
-    lock.flush()
-    return lock
+        )
 
-
-def _holder(text: bytes) -> str:
-    """What the file says of the process that holds it."""
-    try:
-        said = json.loads(text)
-        return f"process {int(said['pid'])}, in {said['data_dir']}"
-    except (ValueError, KeyError, TypeError):
-        return "one that has just begun"
+    return alone.lock_key(folder, run, "member", address, data_dir, refuse)
 
 
 async def require_alone(dialer: Dialer, own: str, peer: str) -> None:

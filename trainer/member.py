@@ -58,7 +58,6 @@ from trainer.signers import Signers
 from trainer.status import Status
 
 if TYPE_CHECKING:
-    from commonweight.chain.keys import Key
     from commonweight.chain.run import Run
     from commonweight.net.libp2p import Libp2p
 
@@ -335,7 +334,7 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
     run.params.require_own_anchors()
     chain, campaign = OnChain(run), lower_address(run.address)
     index, journal = chain.index_of_key(key.address), Journal(settings.data_dir / "state")
-    key_lock = None if settings.locks is None else _lock_key(settings.locks, run, key, settings.data_dir)
+    key_lock = None if settings.locks is None else lock_key(settings.locks, run, key.address, settings.data_dir)
     _require_a_part(run, index, begun=any(True for _ in journal.rounds()))
     store = open_store(settings.store)
     config = _load_config(store, run.params.config_cid, hex32(run.params.config_sha256))
@@ -370,13 +369,6 @@ def _open(settings: ProviderSettings, make: Callable[..., Member]) -> Member:
         advertise=settings.advertise,
         upload=upload,
     )
-
-
-def _lock_key(folder: Path, run: Run, key: Key, data_dir: Path) -> BinaryIO | None:
-    """Keep a second process of this user from the key; the block of the run's creation tells chains of one id apart."""
-    created = run.chain.block(run.first_block).hash.hex()[:8]
-    name = f"{run.chain.chain_id}-{created}-{lower_address(run.address)}-{lower_address(key.address)}"
-    return lock_key(folder, name, data_dir)
 
 
 def _require_a_part(run: Run, index: int, *, begun: bool) -> None:

@@ -28,7 +28,7 @@ from commonweight.cli.options import (
 )
 from commonweight.cli.output import readable
 from commonweight.cli.session import Session
-from commonweight.errors import PaymentError
+from commonweight.errors import AlreadyServing, PaymentError
 from commonweight.quantities import when
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from inference.settings import ServeSettings
 
 cli = typer.Typer(help="Serve an attested model, or use one and pay.", no_args_is_help=True)
-channels = typer.Typer(help="Payment channels: open, show, withdraw.", no_args_is_help=True)
+channels = typer.Typer(help="Payment channels: open, show, withdraw, cancel.", no_args_is_help=True)
 cli.add_typer(channels, name="channel")
 DEFAULT_LISTEN = "127.0.0.1:8402"
 ServerArgument = Annotated[
@@ -61,9 +61,9 @@ def serve(
     price: Annotated[
         str | None, typer.Option("--price", help="Price per token, like 1gwei (default: the run's).")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Most tokens of one answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most tokens of one answer.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
-    settle_every: Annotated[float, typer.Option("--settle-every", help="Seconds between settlements.")] = 600.0,
+    settle_every: Annotated[float, typer.Option("--settle-every", min=1, help="Seconds between settlements.")] = 600.0,
     settle_least: Annotated[
         str, typer.Option("--settle-least", help="Least that a channel must owe to be settled, like 0.001.")
     ] = "0",
@@ -100,14 +100,18 @@ def settle(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Settle what a server that does not run has earned, and take its cut."""
+    """Settle what a server that does not run has earned, and take its cut; while it runs, take its cut."""
     session = Session(
         _flags(run, rpc, store, keystore, password_file, data_dir), config=config, as_json=as_json, role="infer"
     )
     settings = _serve_settings(session, {})
     from inference.server import settle_now
 
-    settled = settle_now(settings)
+    done = "Nothing was left to settle."
+    try:
+        settled = settle_now(settings)
+    except AlreadyServing as running:
+        settled, done = [], f"{running.what}. It settles by itself."
     found = session.signing_run
     server = found.chain.address
     cut = found.payments.server_owed(server)
@@ -125,7 +129,7 @@ def settle(
         ],
     }
     rows = [("server's cut, paid out to it", format_amount(cut, symbol, decimals)), ("transactions", len(settled))]
-    title = f"Settled {format_amount(total, symbol, decimals)}." if total else "Nothing was left to settle."
+    title = f"Settled {format_amount(total, symbol, decimals)}." if total else done
     session.output.result(body, title=title, rows=rows)
 
 
@@ -137,7 +141,7 @@ def ask(
     rpc: RpcOption = None,
     keystore: KeystoreOption = None,
     password_file: PasswordFileOption = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Most tokens of the answer.")] = 64,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of the answer.")] = 64,
     temperature: Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest.")] = 1.0,
     seed: Annotated[int | None, typer.Option("--seed", help="For a repeatable answer.")] = None,
     max_amount: Annotated[str, typer.Option("--max-amount", help="Most that this answer may cost.")] = "0.01",
@@ -320,6 +324,8 @@ def withdraw_channel(
             "Asking again would begin its delay anew",
             "Repeat the command then; --amount asks for another amount.",
         )
+    if amount is None and not standing.withdrawal_at and standing.held == 0:
+        raise PaymentError("Nothing is left in the channel.", "All that was paid in is settled or was paid out", "")
     if amount is None and due:
         paid_out, receipt = withdraw(found, standing)
     else:
@@ -330,6 +336,38 @@ def withdraw_channel(
     if standing.withdrawal_at:
         from_then = f"From {when(standing.withdrawal_at)} on"
         session.output.note(f"{from_then} the same command pays it out, less what the server settles until then.")
+
+
+@channels.command("cancel")
+def cancel_channel(
+    server: ServerArgument,
+    run: RunOption = None,
+    rpc: RpcOption = None,
+    keystore: KeystoreOption = None,
+    password_file: PasswordFileOption = None,
+    unsigned: UnsignedOption = None,
+    sender: SenderOption = None,
+    delay: DelayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a requested withdrawal back, and use the channel again."""
+    from inference.channels import cancel_withdrawal, find_channel
+
+    session = Session(
+        _flags(run, rpc, None, keystore, password_file, None),
+        config=config,
+        as_json=as_json,
+        role="infer",
+        unsigned=unsigned,
+        sender=sender,
+    )
+    found = session.signing_run
+    receipt = cancel_withdrawal(found, find_channel(found, found.chain.address, server, delay))
+    session.finish_unsigned(f"Cancel the withdrawal from the channel with {server} in {found.params.name}")
+    standing = find_channel(found, found.chain.address, server, delay)
+    symbol, decimals = found.asset.symbol(), found.asset.decimals()
+    _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()})
 
 
 def _show(
@@ -404,5 +442,6 @@ def _serve_settings(session: Session, more: Mapping[str, object]) -> ServeSettin
         chain_id=s.chain_id,
         patience_s=session.patience_s,
         max_fee_gwei=s.max_fee_gwei,
+        locks=s.state_dir.parent / "keys",
         **more,  # type: ignore[arg-type]
     )

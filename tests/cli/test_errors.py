@@ -377,6 +377,15 @@ def test_a_part_above_the_whole_is_refused(quick_user: InProcess, bps: str) -> N
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize(
+    "line", ["infer serve --max-tokens 0", "infer serve --settle-every -5", "infer ask x --max-tokens -1"]
+)
+def test_what_a_server_could_not_do_is_refused(quick_user: InProcess, line: str) -> None:
+    done = quick_user.run(*line.split())
+    assert (done.code, "greater than or equal to 1" in done.err, line.split()[-2] in done.err) == (2, True, True)
+
+
+@pytest.mark.unit
 def test_few_documents_are_held_out_as_they_come_and_that_is_said(quick_user: InProcess) -> None:
     for folder, sizes in (("few", (9_000, 100)), ("many", (100,) * 2_000)):
         (quick_user.home / folder).mkdir()

@@ -241,10 +241,17 @@ def test_a_payer_opens_looks_at_and_empties_a_channel(crowd: Crowd) -> None:
     again = crowd.run(8, "infer", "channel", "withdraw", server)
     assert (again.code, "is not due before" in again.err) == (1, True), "asking again would begin the delay anew"
     assert crowd.ok(8, "infer", "channel", "show", server)["withdrawal_at"] == asked["withdrawal_at"]
+    back = crowd.ok(8, "infer", "channel", "cancel", server)
+    assert (back["withdrawal_at"], back["withdrawal_amount"], back["held"]) == (0, "0", str(ETHER // 2))
+    nothing = crowd.run(8, "infer", "channel", "cancel", server)
+    assert (nothing.code, "NoWithdrawal" in nothing.err) == (1, True)
+    asked = crowd.ok(8, "infer", "channel", "withdraw", server)
     crowd.world.warp(asked["withdrawal_at"] + 1)
     paid_out = crowd.ok(8, "infer", "channel", "withdraw", server)
     assert (paid_out["held"], paid_out["paid_out"]) == ("0", str(ETHER // 2))
     assert run.chain.balance(run.payments.address) == 0
+    empty = crowd.run(8, "infer", "channel", "withdraw", server)
+    assert (empty.code, "Nothing is left in the channel" in empty.err) == (1, True)
 
 
 def test_what_is_printed_for_people_is_on_stdout_and_json_is_alone_there(crowd: Crowd) -> None:

@@ -119,6 +119,8 @@ def test_every_sending_command_can_be_signed_elsewhere(crowd: Crowd) -> None:
     assert crowd.ok(8, "infer", "channel", "show", KEYS[9].address)["held"] == str(ETHER // 2)
     sent(8, "infer", "channel", "withdraw", KEYS[9].address)
     assert crowd.ok(8, "infer", "channel", "show", KEYS[9].address)["withdrawal_amount"] == str(ETHER // 2)
+    sent(8, "infer", "channel", "cancel", KEYS[9].address)
+    assert crowd.ok(8, "infer", "channel", "show", KEYS[9].address)["withdrawal_at"] == 0
     crowd.world.warp(run.params.deposit_deadline + 1)
     run.distributor.pay_revenue(ETHER)
     sent(0, "fund", "claim")

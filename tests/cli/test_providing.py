@@ -96,12 +96,10 @@ def test_the_status_of_one_provider_shows_nothing_of_anothers_process(crowd_with
 def test_a_key_has_one_process_on_a_computer_whatever_its_data_directory(crowd_with: Callable[..., Crowd]) -> None:
     crowd = crowd_with()
     crowd.ok(1, "provider", "register", "--peer", "127.0.0.1:7001", "--yes")
-    run, account = crowd.world.run, KEYS[1].address.lower()
+    run = crowd.world.run
     start = ("provider", "start", "--listen", "127.0.0.1:0", "--data-dir", crowd.user.home / "second")
     assert "this provider's key" not in separate(crowd).run(1, *start).err, "only one began"
-    block = run.chain.block(run.first_block).hash.hex()[:8]
-    name = f"{run.chain.chain_id}-{block}-{run.address.lower()}-{account}"
-    held = lock_key(crowd.world.state_dir.parent / "keys", name, crowd.user.home / "first")
+    held = lock_key(crowd.world.state_dir.parent / "keys", run, KEYS[1].address, crowd.user.home / "first")
     assert held is not None
     done = separate(crowd).run(1, *start)
     assert done.code == 1

@@ -26,9 +26,9 @@ CHANNEL = channel_id(PAYER, SERVER, ZERO, DELAY_S)
 
 
 def facts(deposited: int = 10_000, channel: bytes = CHANNEL, **changes: object) -> ChannelFacts:
-    """A channel of the payer, read just now."""
-    made = ChannelFacts(channel, PAYER, DELAY_S, deposited, 0, 0, 0, 1_000_000, time.time())
-    return replace(made, **changes)  # type: ignore[arg-type]
+    """A channel of the payer, read just now; what is settled on it is final."""
+    made = ChannelFacts(channel, PAYER, DELAY_S, deposited, 0, 0, 0, 0, 1_000_000, time.time())
+    return replace(made, **{"settled_final": changes.get("settled", 0), **changes})  # type: ignore[arg-type]
 
 
 def voucher(cumulative: int, *, key: bytes = PAYER_KEY, domain: Domain = VOUCHERS) -> SignedVoucher:

@@ -87,6 +87,12 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
         assert [int(str(answer["left"])) for answer in answers] == [10**16 - paid // 2, 10**16 - paid]
         assert "more than you allow" in str(refused)
         assert "the limit is 0.000000000001 ETH" in str(refused) and "--max-amount" in str(refused)
+        second = serving.start("serve", "--listen", "127.0.0.1:0", "--data-dir", str(site.folder / "second"))
+        said = second.communicate(timeout=START_S)[1].decode()
+        assert second.returncode == 1 and "Another server with this key" in said and f"process {process.pid}" in said
+        for data in ("server/data", "second"):
+            beside = serving.run("settle", "--data-dir", str(site.folder / data))
+            assert beside["settled"] == "0" and beside["transactions"] == []
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
     finally:

@@ -11,16 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 import uvicorn
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from commonweight.errors import RpcUnavailable
 from commonweight.protocol.x402 import HEADER_SIGNATURE
 from inference.answers import text_sha256
-from inference.api import ServedModel, _Api, build_app
+from inference.api import Metrics, ServedModel, _Api, build_app
 from inference.checkpoint import Attested
+from inference.metering import ChannelFacts
 from inference.receipts import read_receipt
 from inference.serving import Serving
 from inference.settings import ServeSettings
@@ -66,7 +69,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
 
 @pytest.fixture
 def app(serving: Serving) -> ASGIApp:
-    return build_app(serving, MODEL, SETTINGS)
+    return build_app(serving, MODEL, SETTINGS, Metrics())
 
 
 @pytest.fixture(params=["app", "response"])
@@ -74,7 +77,7 @@ def either(request: pytest.FixtureRequest, app: ASGIApp, serving: Serving) -> AS
     """The application, whose middleware takes in one message more, or the response as it is."""
 
     async def response(scope: Scope, receive: Receive, send: Send) -> None:
-        answered = await _Api(serving, MODEL, SETTINGS).chat(Request(scope, receive))
+        answered = await _Api(serving, MODEL, SETTINGS, Metrics()).chat(Request(scope, receive))
         await answered(scope, receive, send)
 
     return app if request.param == "app" else response
@@ -85,10 +88,10 @@ def stub(serving: Serving) -> StubGenerator:
     return serving.generator
 
 
-def request(serving: Serving, number: int) -> tuple[bytes, str]:
-    """The body of a streamed chat and its payment; the voucher covers `number` requests."""
+def request(serving: Serving, number: int, stream: bool = True) -> tuple[bytes, str]:
+    """The body of a chat and its payment; the voucher covers `number` requests."""
     chat = [{"role": "user", "content": "1"}]
-    body = {"model": "tiny", "messages": chat, "max_tokens": MAX_TOKENS, "seed": number, "stream": True}
+    body = {"model": "tiny", "messages": chat, "max_tokens": MAX_TOKENS, "seed": number, "stream": stream}
     terms = serving.till.requirements(PROMPT_TOKENS, MAX_TOKENS)
     return json.dumps(body).encode(), payment(number * MAXIMUM).to_header(terms)
 
@@ -213,15 +216,23 @@ async def quiet(server: uvicorn.Server, serving: Serving) -> None:
     await settled(serving)
 
 
+async def metric(server: uvicorn.Server, name: str) -> float:
+    """A metric as the server tells it, 0 for one that it does not have yet."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        lines = (await http.get(f"http://127.0.0.1:{port}/metrics")).text.splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"commonweight_{name}")), 0.0)
+
+
 async def connect(
-    server: uvicorn.Server, body: bytes, header: str
+    server: uvicorn.Server, body: bytes, header: str, less: int = 0
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection whose end is a reset, with the request sent."""
+    """A connection whose end is a reset, with the request sent but for its last `less` bytes."""
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n{HEADER_SIGNATURE}: {header}\r\n"
-    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[: len(body) - less])
     await writer.drain()
     return reader, writer
 
@@ -239,6 +250,73 @@ async def test_a_connection_that_is_reset_holds_nothing(
             writer.close()
             await quiet(server, serving)
     assert len(charged(serving)) == (2 * PLACES - 1 if least else 0) and all(n >= least for n in charged(serving))
+
+
+async def test_a_body_that_breaks_off_is_no_failure(
+    app: ASGIApp, serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(app) as server:
+        _, writer = await connect(server, *request(serving, 1), less=1)
+        writer.close()
+        await quiet(server, serving)
+        assert await metric(server, 'answers_total{outcome="failed"}') == 0
+    assert [record.message for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_fails_is_counted_and_tells_others_no_cause(app: ASGIApp, serving: Serving, stream: bool) -> None:
+    stub(serving).failure = RuntimeError("secret of /var/lib")
+    stub(serving).go_on.set()
+    async with listening(app) as server:
+        reader, writer = await connect(server, *request(serving, 1, stream=stream))
+        async with asyncio.timeout(WAIT_S):
+            told = await reader.readuntil(b"try again later")
+        assert b"secret" not in told
+        writer.close()
+        await quiet(server, serving)
+        assert await metric(server, 'answers_total{outcome="failed"}') == 1
+    assert charged(serving) == ([len(TEXT)] if stream else [])
+
+
+async def test_one_too_many_is_told_to_wait_and_is_no_failure(app: ASGIApp, serving: Serving) -> None:
+    async with listening(app) as server:
+        asked = [await connect(server, *request(serving, number)) for number in range(1, PLACES + 2)]
+        async with asyncio.timeout(WAIT_S):
+            heads = [await reader.readuntil(b"\r\n") for reader, _ in asked]
+        assert sorted(b" 503 " in head for head in heads) == [False] * PLACES + [True]
+        assert await metric(server, 'answers_total{outcome="busy"}') == 1
+        assert await metric(server, 'answers_total{outcome="failed"}') == 0
+        for _, writer in asked:
+            writer.close()
+        await quiet(server, serving)
+
+
+async def test_a_channel_that_cannot_be_read_is_the_servers_failure(app: ASGIApp, serving: Serving) -> None:
+    def read(channel: bytes) -> ChannelFacts | None:
+        raise RpcUnavailable("No endpoint answers")
+
+    serving.till._read = read
+    async with listening(app) as server:
+        reader, writer = await connect(server, *request(serving, 1))
+        async with asyncio.timeout(WAIT_S):
+            assert b" 503 " in await reader.readuntil(b"\r\n")
+        assert await metric(server, 'answers_total{outcome="failed"}') == 1
+        assert await metric(server, 'answers_total{outcome="refused"}') == 0
+        writer.close()
+        await quiet(server, serving)
+
+
+async def test_an_event_is_one_line_however_its_reader_tells_lines_apart(app: ASGIApp, serving: Serving) -> None:
+    stub(serving).pieces = ["\u2028", "\u0085é", "\u2029"]
+    stub(serving).go_on.set()
+    body, header = request(serving, 1)
+    async with listening(app) as server, httpx.AsyncClient(trust_env=False) as http:
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1/chat/completions"
+        async with http.stream("POST", url, content=body, headers={HEADER_SIGNATURE: header}) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+    assert lines.pop() == "data: [DONE]"
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "\u2028\u0085é\u2029"
 
 
 async def test_connections_that_are_reset_at_any_moment_hold_nothing(app: ASGIApp, serving: Serving) -> None:

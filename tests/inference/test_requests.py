@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commonweight.errors import UsageError
-from commonweight.protocol.canonical import sha256_hex
+from commonweight.protocol.canonical import JsonObject, sha256_hex
 from inference.answers import Answer, render_chat
 from inference.client import Ask
-from inference.requests import RequestError, answer_body, chunk_body, closing_chunk, opening_chunks, read_question
+from inference.requests import RequestError, answer_body, chunk_body, closing_chunks, opening_chunks, read_question
 
 pytestmark = pytest.mark.unit
 
@@ -89,8 +89,33 @@ def test_a_field_that_is_null_is_as_if_it_were_not_there(field: str) -> None:
     assert read_question("chat", json.dumps(chat).encode()).sampling.max_tokens == 16
 
 
+def test_texts_in_the_lists_that_some_clients_make_of_them() -> None:
+    assert read_question("completion", body(prompt=["x = "])).prompt == "x = "
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    asked = json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode()
+    assert read_question("chat", asked).prompt == "user: ab\nassistant:"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        ["a"],
+        [{"type": "image_url", "image_url": {"url": "x"}}],
+        [{"type": "text", "text": "a"}, {"type": "image_url", "text": "b"}],
+        [{"type": "text", "text": 5}],
+        [{"type": "text"}],
+        [{"type": "text", "text": "a", "cache_control": {}}],
+    ],
+)
+def test_contents_of_other_things_than_text_are_refused(content: object) -> None:
+    with pytest.raises(RequestError) as error:
+        read_question("chat", json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode())
+    assert error.value.field == "messages.0.content"
+
+
 def test_chats_of_other_things_than_text_are_refused() -> None:
-    for messages in ([], [{"role": "tool", "content": "x"}], [{"role": "user", "content": [{"type": "image_url"}]}]):
+    for messages in ([], [{"role": "tool", "content": "x"}]):
         with pytest.raises(RequestError):
             read_question("chat", json.dumps({"model": "m", "messages": messages}).encode())
 
@@ -125,13 +150,25 @@ def test_answers_have_the_form_that_clients_of_openai_read() -> None:
     chat = read_question("chat", json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode())
     answer = answer_body(chat, "c", 5, 2, Answer("text", 4, "stop"))
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "text"}  # type: ignore[index, call-overload]
-    pieces = [*opening_chunks(chat, "c", 5), chunk_body(chat, "c", 5, "te", None), chunk_body(chat, "c", 5, "xt", None)]
+    pieces = [*opening_chunks(chat, "c", 5), chunk_body(chat, "c", 5, "te"), chunk_body(chat, "c", 5, "xt")]
     assert {piece["object"] for piece in pieces} == {"chat.completion.chunk"}
     deltas = [piece["choices"][0]["delta"] for piece in pieces]  # type: ignore[index, call-overload]
     assert deltas == [{"role": "assistant", "content": ""}, {"content": "te"}, {"content": "xt"}], "clients add them up"
     assert list(opening_chunks(question, "cmpl-1", 5)) == []
-    assert chunk_body(chat, "c", 5, None, "stop")["choices"][0]["finish_reason"] == "stop"  # type: ignore[index, call-overload]
-    assert closing_chunk(chat, "c", 5, 2, 4)["choices"] == []
+
+
+def test_a_stream_ends_with_an_event_without_choices_for_those_alone_who_asked_for_the_usage() -> None:
+    def ends(**more: object) -> list[JsonObject]:
+        asked = read_question("completion", body(stream=True, **more))
+        return list(closing_chunks(asked, "c", 5, 2, Answer("text", 4, "stop"), {"receipt": {}, "payment": {}}))
+
+    for options in ({}, {"stream_options": {}}, {"stream_options": {"include_usage": False}}):
+        (last,) = ends(**options)
+        assert last["choices"] == [{"index": 0, "finish_reason": "stop", "logprobs": None, "text": ""}]
+        assert {"receipt", "payment"} < last.keys() and "usage" not in last
+    end, last = ends(stream_options={"include_usage": True})
+    assert end["choices"] and "receipt" not in end
+    assert last["choices"] == [] and {"receipt", "payment", "usage"} < last.keys()
 
 
 def test_the_payers_side_needs_no_torch() -> None:

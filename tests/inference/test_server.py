@@ -21,10 +21,10 @@ import pytest
 
 from commonweight.chain.structs import VoucherClaim
 from commonweight.chain.types import Receipt
-from commonweight.errors import TransactionStuck
+from commonweight.errors import InferenceError, TransactionStuck
 from commonweight.protocol.x402 import HEADER_SIGNATURE
 from inference.metering import ChannelFacts, Ledger, Reservation
-from inference.server import Opened, ServerInfo, _listen, _serve, _settle_regularly
+from inference.server import Opened, ServerInfo, _listen, _serve, _settle_regularly, _url
 from inference.serving import Serving
 from inference.settings import ServeSettings
 from inference.settlement import Settler
@@ -44,6 +44,7 @@ from tests.inference.parts import (
 from tests.inference.test_leaving import MODEL
 from tests.inference.test_serving import StubGenerator, question
 from tests.inference.test_settlement import StubPayments
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.unit
 WAIT_S, AT_ONCE = 30.0, 40
@@ -150,6 +151,37 @@ async def test_an_answer_of_a_node_that_makes_no_sense_does_not_end_settling(tmp
     till.ledger.close()
 
 
+async def test_what_fails_to_settle_is_told_with_what_is_at_stake(tmp_path: Path) -> None:
+    chain = StubPayments({CHANNEL: facts()}, asset_error="EnforcedPause")
+    till = make_till(tmp_path, chain)
+    owing(till.ledger)
+    opened = opened_with(till, chain)
+    settings = ServeSettings("", (), "", Path(), None, tmp_path, settle_every_s=0.0)
+
+    def metric(name: str, **labels: str) -> float:
+        return opened.metrics.registry.get_sample_value(f"commonweight_{name}", labels) or 0.0
+
+    async with served(settings, opened) as url:
+        await asyncio.to_thread(wait_for, lambda: metric("settlements_total", outcome="failed") > 1)
+        assert metric("unsettled") == 60 and metric("settlements_total", outcome="made") == 0
+        chain.asset_error = ""
+        await asyncio.to_thread(wait_for, lambda: metric("unsettled") == 0)
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            told = (await http.get("/metrics")).text
+    assert 'commonweight_settlements_total{outcome="made"} 1.0' in told and "commonweight_unsettled 0.0" in told
+    till.ledger.close()
+
+
+def test_the_address_of_a_listener_is_one_that_clients_can_use() -> None:
+    try:
+        listener = _listen("[::1]:0", 1.0)
+    except InferenceError:
+        pytest.skip("this machine has no IPv6")
+    with listener:
+        url = _url(listener)
+        assert httpx.URL(url).host == "::1" and httpx.URL(url).port == listener.getsockname()[1]
+
+
 async def test_a_settlement_that_is_not_mined_holds_up_no_stop(tmp_path: Path) -> None:
     chain = StubPayments({CHANNEL: facts()})
     till = make_till(tmp_path, chain)
@@ -209,6 +241,40 @@ async def test_payments_that_wait_for_the_chain_hold_up_nobody_else(tmp_path: Pa
         finally:
             go_on.set()
         assert {(await task).status_code for task in paying} <= {200, 402}
+    till.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /v1/comp", b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_connections_that_say_nothing_hold_up_nobody_who_asks(tmp_path: Path, said: bytes) -> None:
+    chain = StubPayments({CHANNEL: facts()})
+    till = make_till(tmp_path, chain)
+    till.ledger.observe(facts())
+    opened = opened_with(till, chain)
+    generator = cast(StubGenerator, opened.serving.generator)
+    settings = ServeSettings("", (), "", Path(), None, tmp_path, max_concurrent=1, max_waiting=1)
+    body, terms = {"model": "tiny", "prompt": "12345", "max_tokens": 5, "seed": 1}, till.requirements(5, 5)
+    async with (
+        served(settings, opened) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=WAIT_S) as http,
+    ):
+        paid = {HEADER_SIGNATURE: payment(100).to_header(terms)}
+        asking = asyncio.create_task(http.post("/v1/completions", json=body, headers=paid))
+        await asyncio.to_thread(generator.begun.wait, WAIT_S)
+        silent = [await asyncio.open_connection(*url.removeprefix("http://").split(":")) for _ in range(100)]
+        try:
+            for _, writer in silent:
+                writer.write(said)
+            for _ in range(5):
+                async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=WAIT_S) as other:
+                    assert (await other.get("/healthz")).status_code == 200
+            generator.go_on.set()
+            assert (await asking).status_code == 200, "one that is answered makes no room"
+        finally:
+            generator.go_on.set()
+            for _, writer in silent:
+                writer.transport.abort()
     till.ledger.close()
 
 

@@ -29,6 +29,7 @@ class StubPayments(StubChain):
     asset_error: str = ""
     dies: bool = False
     stuck: bool = False
+    final: bool = True
     asked: int = 0
     waiting: list[list[VoucherClaim]] = field(default_factory=list)
 
@@ -58,7 +59,8 @@ class StubPayments(StubChain):
     def _mine(self, claims: Sequence[VoucherClaim]) -> None:
         for claim in claims:
             before = self.channels[claim.channel_id]
-            self.channels[claim.channel_id] = replace(before, settled=claim.amount)
+            final = claim.amount if self.final else before.settled_final
+            self.channels[claim.channel_id] = replace(before, settled=claim.amount, settled_final=final)
 
 
 @dataclass
@@ -249,6 +251,28 @@ def test_a_crash_after_the_transaction_was_mined_settles_nothing_twice(scene: Sc
     assert len(scene.chain.sent) == 1
     account = scene.ledger.account(A)
     assert account is not None and account.unsettled == 0
+
+
+def test_a_settlement_that_a_reorganisation_undoes_is_made_again(patient: Scene) -> None:
+    patient.chain.final = False
+    patient.charge(A, 100, 40)
+    assert [s.amount for s in patient.settler.settle_all()] == [40] and patient.settler.settle_due() == []
+    patient.chain.channels[A] = replace(patient.chain.channels[A], settled=0)
+    patient.now += DELAY_S / 8
+    assert patient.settler.settle_due() == []
+    assert [s.amount for s in patient.new_settler().settle_all()] == [40], "by the next process, too"
+
+
+def test_a_settlement_is_read_until_it_is_final(patient: Scene) -> None:
+    patient.chain.final = False
+    patient.charge(A, 100, 40)
+    patient.settler.settle_all()
+    patient.chain.channels[A] = replace(patient.chain.channels[A], settled_final=40)
+    before = patient.chain.reads
+    for _ in range(5):
+        assert patient.settler.settle_due() == []
+        patient.now += DELAY_S / 8
+    assert patient.chain.reads == before + 1 and len(patient.chain.sent) == 1
 
 
 def test_a_crash_before_the_transaction_was_sent_settles_on_the_next_start(scene: Scene) -> None:
