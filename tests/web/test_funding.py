@@ -79,6 +79,13 @@ async def test_a_failed_campaign_gives_everything_back(open_site: Served, visit:
     await visit.until("mined")
     assert world.run.campaign.contribution_of(ME) == 0
     await visit.see("1 ETH taken back already", "#refund")
+    assert await visit.page.locator("#claim, #unspent").count() == 0  # neither ever comes to a failed run
+    await visit.page.click(".tabs a[href='#overview']")
+    await visit.page.wait_for_selector("#escrow")
+    legend = await visit.page.locator("#escrow .legend li").all_inner_texts()
+    assert [text.split("\n") for text in legend] == [
+        ["to be taken back by the funders", "1 ETH"], ["taken back already", "1 ETH"],
+    ]  # fmt: skip
 
 
 async def test_the_unspent_comes_back_when_a_milestone_is_missed(
@@ -96,6 +103,12 @@ async def test_the_unspent_comes_back_when_a_milestone_is_missed(
     await visit.confirm()
     await visit.until("mined")
     assert world.run.campaign.unspent_of(ME) == 0
+    await visit.page.click(".tabs a[href='#overview']")
+    await visit.page.wait_for_selector("#escrow")
+    legend = [text.split("\n") for text in await visit.page.locator("#escrow .legend li").all_inner_texts()]
+    assert legend[-2:] == [
+        ["to be taken back by the funders", "each takes out its own share", "0 ETH"], ["taken back already", "6 ETH"],
+    ]  # fmt: skip
 
 
 async def test_a_wallet_on_another_chain_is_moved(open_site: Served, visit: Visit, stage_now: Stage) -> None:

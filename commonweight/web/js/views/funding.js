@@ -68,17 +68,17 @@ function position(app, owner, found) {
     s.failed || refundable > 0n || refunded > 0n
       ? row("refund", "Can be taken back", refundable, refunded > 0n ? `${exactly(run, refunded)} taken back already` : "the goal was missed", { label: "Take it back", act: () => refund(app, refundable) })
       : h("p", { class: "note" }, state === "funding" ? "Until the goal is met nothing is spent; if it is missed by the deadline, all of it can be taken back here." : "The goal was met, so there are no refunds; what is not spent comes back to you here when the run ends."),
-    row("claim", "Revenue to claim", claimable, claimed > 0n ? `${exactly(run, claimed)} claimed so far` : null, { label: "Claim", act: () => claim(app, owner, claimable) }),
-    row("unspent", "Unspent money to take back", unspent, returned > 0n ? `${exactly(run, returned)} taken back already` : s.ended ? null : "known when the run has ended or missed a milestone", { label: "Take it back", act: () => takeUnspent(app, unspent) }));
+    (!s.failed || claimable > 0n) && row("claim", "Revenue to claim", claimable, claimed > 0n ? `${exactly(run, claimed)} claimed so far` : null, { label: "Claim", act: () => claim(app, owner, claimable) }),
+    (!s.failed || unspent > 0n) && row("unspent", "Unspent money to take back", unspent, returned > 0n ? `${exactly(run, returned)} taken back already` : s.ended ? null : "known when the run has ended or missed a milestone", { label: "Take it back", act: () => takeUnspent(app, unspent) }));
 }
 
-/** What signing needs; it comes after the first paint, with the visitor's side. */
-async function signing(app) {
+/** What signing needs; it comes after the first paint, with the visitor's side. Null where it does not come. */
+const signing = (app) => app.part(async () => {
   const [actions, paying, errors] = await Promise.all([import("../actions.js"), import("../paying.js"), import("../errors.js"), app.attached()]);
   return { ...actions, ...paying, ...errors };
-}
+});
 
-const act = async (app, action) => (await signing(app)).review(app, action);
+const act = async (app, action) => (await signing(app))?.review(app, action);
 const refund = (app, amount) => act(app, {
   title: `Take back ${exactly(app.run, amount)}`,
   rows: [["You get", exactly(app.run, amount)], ["Why", "the goal was missed; this is your whole contribution, to the last unit"]],

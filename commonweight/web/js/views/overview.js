@@ -17,7 +17,7 @@ export function overview(app) {
       const backers = new Set(log.of("Campaign.Deposited").map((e) => e.args.funder)).size;
       const minute = s.time / 60n;
       region(places.progress, [s.raised, state, backers, minute], () => progress(app, backers));
-      region(places.escrow, [s.raised, s.released, s.reserved, s.unlockedEscrow, s.returnable, state], () => escrow(app));
+      region(places.escrow, [s.raised, s.released, s.reserved, s.unlockedEscrow, s.returnable, takenBack(log), state], () => escrow(app));
       region(places.uses, [s.milestonesMet, log.of("Campaign.MilestoneMissed").length], () => uses(app));
       region(places.split, [run.campaign], () => split(app));
       region(places.loss, lossPoints(app), () => card("loss", "Does the model get better?", lossCurve(lossPoints(app))));
@@ -64,12 +64,18 @@ function progress(app, backers) {
 
 const figure = (value, label) => h("li", {}, h("strong", {}, value), h("span", {}, label));
 
+/** What funders have taken out: refunds of a failed campaign, or the unspent of one that has ended. */
+const takenBack = (log) => [...log.of("Campaign.Refunded"), ...log.of("Campaign.UnspentReturned")].reduce((sum, e) => sum + e.args.amount, 0n);
+
 function escrow(app) {
-  const { run, snapshot: s, state } = app;
+  const { run, snapshot: s, state, log } = app;
+  const taken = takenBack(log);
   if (s.raised === 0n) return card("escrow", "Where the money is", h("p", { class: "empty" }, "Nobody has put money in yet."));
   if (["funding", "goal-met", "failed"].includes(state)) {
     return card("escrow", "Where the money is",
-      breakdown(run, "The escrow", [["locked", state === "failed" ? "to be taken back by the funders" : "held by the campaign contract, spent on nothing yet", s.raised]], s.raised));
+      breakdown(run, "The escrow", state === "failed"
+        ? [["returning", "to be taken back by the funders", s.raised - taken], ["returned", "taken back already", taken]]
+        : [["locked", "held by the campaign contract, spent on nothing yet", s.raised]], s.raised));
   }
   const returnable = s.ended ? s.returnable : 0n;
   const locked = s.raised - s.released - s.reserved - s.unlockedEscrow - returnable;
@@ -79,7 +85,7 @@ function escrow(app) {
       ["reserved", "reserved for the open epoch", s.reserved],
       ["free", "unlocked for coming work", s.unlockedEscrow],
       ["locked", "locked until milestones are met", locked > 0n ? locked : 0n],
-      ...(s.ended ? [["returned", "goes back to the funders", returnable, "each takes out its own share"]] : []),
+      ...(s.ended ? [["returning", "to be taken back by the funders", returnable - taken, "each takes out its own share"], ["returned", "taken back already", taken]] : []),
     ], s.raised));
 }
 
