@@ -48,7 +48,9 @@ async function present(context) {
   context.show(null, [back(dialog)], "Reading the network fee…");
   const [contract, from, same] = await Promise.all([checksum(action.call.to), checksum(context.account), confirmed(wallet, run)]);
   if (same === false) return disagreement(context);
+  const before = app.transactions.unsettled.filter(({ state, from: sender }) => state === "waiting" && sender === context.account);
   const rows = [
+    before.length > 0 && ["Still under way", before.map(({ title }) => title).join("; "), "sent from here by this account and not mined yet: what you confirm now comes on top of it"],
     ...action.rows,
     ["Contract", copyable(contract, "contract address", true), (action.calls ?? action.call.name).replace(".", ", function ")],
     ["From", copyable(from, "your address", true)],

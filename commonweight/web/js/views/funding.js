@@ -1,6 +1,6 @@
 // A funder's side: put money in, take it back, be paid. Amounts are exact here.
 
-import { columns, copyable, definitions, h, region, visible } from "../dom.js";
+import { columns, copyable, definitions, h, keep, recall, region, visible } from "../dom.js";
 import { exact, group, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
 import { Loader, card, exactly, pending, relative, when } from "./parts.js";
@@ -122,7 +122,7 @@ function depositForm(app) {
   const { run } = app;
   const input = h("input", {
     id: "amount", name: "amount", inputmode: "decimal", autocomplete: "off", placeholder: "0.0", "aria-describedby": "amount-note",
-    value: sessionStorage.getItem(TYPED) ?? "",
+    value: recall("sessionStorage", TYPED) ?? "",
   });
   const note = h("p", { class: "hint", id: "amount-note", "aria-live": "polite" });
   const submit = h("button", { class: "primary", id: "deposit-button" }, "Connect a wallet to deposit");
@@ -144,17 +144,19 @@ function depositForm(app) {
     if (note.textContent !== text) note.textContent = text;
     input.setAttribute("aria-invalid", text === "" ? "false" : "true");
   }
-  input.addEventListener("input", () => { refused = ""; sessionStorage.setItem(TYPED, input.value); check(); });
+  input.addEventListener("input", () => { refused = ""; keep("sessionStorage", TYPED, input.value); check(); });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { explain, planDeposit, review } = await signing(app);
+    const signs = await signing(app);
+    if (signs === null) return;
+    const { explain, planDeposit, review } = signs;
     if (!app.wallet.connected && !(await app.connect())) return;
     refused = input.value.trim() === "" ? "Write an amount first." : "";
     check();
     if (note.textContent !== "") return input.focus();
     const amount = parseAmount(input.value, run.asset.decimals);
     try {
-      await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
+      await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; keep("sessionStorage", TYPED, null); }));
     } catch (error) {
       const { title, why } = await explain(error);
       refused = visible(`${title}. ${why}`);
