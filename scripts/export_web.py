@@ -25,7 +25,7 @@ TARGET = ROOT / "commonweight" / "web" / "js" / "generated"
 FUNCTIONS: Mapping[str, Sequence[str]] = {
     "RunFactory": ("isRun",),
     "Campaign": (
-        "addresses", "params", "createdBlock", "raised", "contributionOf", "succeeded", "failed", "depositsClosed",
+        "addresses", "params", "createdBlock", "raised", "contributionOf", "failed", "depositsClosed",
         "milestonesMet", "unlockedEscrow", "reserved", "released", "wagesDue", "ended", "returnable", "unspentOf",
         "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent",
     ),

@@ -88,6 +88,21 @@ async def test_a_failed_campaign_gives_everything_back(open_site: Served, visit:
     ]  # fmt: skip
 
 
+async def test_a_goal_that_is_met_while_deposits_go_on_is_said_to_be(open_site: Served, visit: Visit) -> None:
+    await visit.go(open_site)
+    await visit.see("collecting money", "#run-line")
+    open_site.world.run.campaign.deposit(4 * ETHER)
+    await visit.see("goal met, still collecting", "#run-line")
+    assert "If it is not reached" not in await visit.text("#progress")
+    await visit.go(open_site, "funding")
+    await visit.connect()
+    await visit.see("The goal was met, so there are no refunds", "#position")
+    await deposit(visit, "1")
+    review = await visit.text("#review")
+    assert "Taking it back\nis not possible" in review
+    assert "you take back exactly" not in review
+
+
 async def test_the_unspent_comes_back_when_a_milestone_is_missed(
     stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
 ) -> None:

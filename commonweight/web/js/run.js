@@ -135,7 +135,6 @@ export class Reading {
 
 const FIGURES = {
   raised: ["campaign", "Campaign.raised"],
-  succeeded: ["campaign", "Campaign.succeeded"],
   failed: ["campaign", "Campaign.failed"],
   depositsClosed: ["campaign", "Campaign.depositsClosed"],
   milestonesMet: ["campaign", "Campaign.milestonesMet"],
@@ -183,7 +182,7 @@ async function readSnapshot(rpc, run, head) {
 /** Where a run stands, as `commonweight run show` says it. */
 export function stateOf(run, snapshot) {
   if (snapshot.failed) return "failed";
-  if (!snapshot.depositsClosed) return snapshot.succeeded ? "goal-met" : "funding";
+  if (!snapshot.depositsClosed) return snapshot.raised >= run.params.goal ? "goal-met" : "funding";  // `succeeded` also asks that deposits are closed
   if (snapshot.finishedAt > 0n) return "trained";
   return snapshot.time >= run.params.epochStart ? "training" : "funded";
 }

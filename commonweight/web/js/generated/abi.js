@@ -6,7 +6,6 @@ export const FUNCTIONS = {
   "Campaign.createdBlock": ["0x4593144c",[],[["","uint64"]]],
   "Campaign.raised": ["0xf0ea4bfc",[],[["","uint256"]]],
   "Campaign.contributionOf": ["0xd7805ece",[["funder","address"]],[["","uint256"]]],
-  "Campaign.succeeded": ["0x93415250",[],[["","bool"]]],
   "Campaign.failed": ["0xba414fa6",[],[["","bool"]]],
   "Campaign.depositsClosed": ["0xa369b0ac",[],[["","bool"]]],
   "Campaign.milestonesMet": ["0xac369336",[],[["","uint256"]]],

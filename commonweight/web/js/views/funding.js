@@ -175,8 +175,10 @@ async function depositAction(app, planDeposit, amount, sent) {
     rows: [
       ["You pay", exactly(run, amount)],
       ["You get", `${group(amount)} capital shares`, `one for each smallest unit; ${percent(amount, s.raised + amount)} of all shares as of now, less as others join`],
-      ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
-      ["If it is met", "it cannot be taken back, but for your part of what is not spent", s.raised >= goal ? "the goal is met already" : `missing to it now: ${exactly(run, goal - s.raised)}`],
+      ...(s.raised >= goal ? [["Taking it back", "is not possible, but for your part of what is not spent", "the goal is met already"]] : [
+        ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
+        ["If it is met", "it cannot be taken back, but for your part of what is not spent", `missing to it now: ${exactly(run, goal - s.raised)}`],
+      ]),
       !run.asset.native && ["Token", copyable(run.asset.address, "token contract", true)],
       how,
     ].filter(Boolean),
