@@ -27,7 +27,7 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "Campaign": (
         "addresses", "params", "createdBlock", "raised", "contributionOf", "failed", "depositsClosed",
         "milestonesMet", "unlockedEscrow", "reserved", "released", "wagesDue", "ended", "returnable", "unspentOf",
-        "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent",
+        "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent", "payWages",
     ),
     "ProviderRegistry": (
         "providerCount", "providerAt", "indexOf", "indexOfKey", "register", "rotateKey", "setPayout", "setPeer",

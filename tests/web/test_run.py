@@ -8,13 +8,18 @@ import re
 from pathlib import Path
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 from playwright.async_api import Route, expect
 
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.cli.amounts import format_amount
 from commonweight.store import FolderStore, parse_cid
 from tests.chain.scenario import ETHER, KEYS, make_world
+from tests.conftest import rpc
+from tests.waiting import wait_for
 from tests.web.conftest import Served, Sites, Stage, Visit
+from tests.web.tokens import deploy_token
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -201,6 +206,43 @@ async def test_a_provider_sees_its_credits_with_the_reasons_and_claims_them(stag
     await visit.until("mined")
     assert world.run.distributor.claimed_by(1) == due
     assert world.run.distributor.claimable_compute(0, leaf) == 0
+
+
+async def test_wages_that_a_token_has_held_back_are_named_and_handed_over(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    url = stage_now.chain.url
+    token = deploy_token(url, "HeldToken", KEYS[0].address)
+    world = make_world(url, tmp_path / "nonces", asset=token)
+    stake = world.run.params.provider_stake
+    call(url, token, "transfer(address,uint256)", ["address", "uint256"], [KEYS[1].address, stake])
+    world.register(1)
+    world.fund()
+    world.close(0)
+    world.report(0, {0: 1000})
+    call(url, token, "hold(bool)", ["bool"], [True])
+    world.finalize(0)
+    assert world.run.campaign.wages_due() > 0
+    await visit.wallet_is(KEYS[1].address)
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "providers")
+    await visit.connect()
+    await visit.see("Until they are handed over no provider can claim", "#wages")
+    call(url, token, "hold(bool)", ["bool"], [False])
+    await visit.page.click("#wages-button")
+    await visit.page.wait_for_selector("#review .primary")
+    await visit.confirm()
+    await visit.page.wait_for_selector("#wages", state="detached")
+    await visit.page.wait_for_selector("#compute-button")
+    assert world.run.campaign.wages_due() == 0
+    assert all("404" in error for error in visit.errors)  # nothing is published of it
+    visit.errors.clear()
+
+
+def call(url: str, to: str, signature: str, types: list[str], values: list[object]) -> None:
+    """Send a call by account 0, which the node signs for."""
+    data = f"0x{(keccak(text=signature)[:4] + encode(types, values)).hex()}"
+    sent = rpc(url, "eth_sendTransaction", {"from": KEYS[0].address, "to": to, "data": data})
+    wait_for(lambda: rpc(url, "eth_getTransactionReceipt", sent), what="the call's receipt")
 
 
 async def test_a_provider_leaves_and_is_told_when_its_stake_is_free(staged_site: Served, visit: Visit) -> None:

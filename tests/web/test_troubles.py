@@ -141,6 +141,31 @@ async def test_what_is_under_way_is_named_before_more_is_sent(open_site: Served,
     assert "Still under way\nDeposit 1 ETH" in await visit.text("#review")
 
 
+async def test_what_was_asked_of_the_wallet_before_a_reload_is_not_forgotten(open_site: Served, visit: Visit) -> None:
+    """As on a phone that drops the page while the wallet is in front."""
+    await visit.go(open_site, "funding")
+    await visit.connect()
+    visit.wallet.keeps = asyncio.Event()
+    await visit.page.fill("#amount", "1")
+    await visit.page.click("#deposit-button")
+    await visit.page.click("#review .primary")
+    await visit.see("Deposited1 ETH", "#position .facts > div")  # sent and mined, and the page has not heard of it
+    assert await visit.page.locator(".transaction").count() == 0
+    await visit.page.reload()
+    await visit.see("Look in the wallet whether it was sent", ".transaction[data-state=asked]")
+    visit.wallet.keeps.set()
+    visit.wallet.keeps = None
+    await visit.page.click("#deposit-button")  # the amount is still there
+    await visit.page.wait_for_selector("#review .primary")
+    assert "Still under way\nDeposit 1 ETH" in await visit.text("#review")
+    visit.wallet.declines.append("eth_sendTransaction")
+    await visit.page.click("#review .primary")
+    await visit.see("You declined in the wallet. Nothing was sent.", "#review")
+    await visit.page.keyboard.press("Escape")
+    await visit.page.click(".transaction button")
+    await visit.page.wait_for_selector(".transaction", state="detached")
+
+
 async def test_why_a_wallet_does_not_change_its_chain_stays_to_be_read(
     open_site: Served, visit: Visit, mine: Callable[[int], None]
 ) -> None:

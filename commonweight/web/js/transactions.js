@@ -1,4 +1,4 @@
-// Transactions that were sent from this page: waiting, mined, final, or gone. They are kept over a reload, shared by all tabs of the
+// Transactions that were sent from this page: asked of the wallet, waiting, mined, final, or gone. They are kept over a reload, shared by all tabs of the
 // run, and every look at the chain starts from nothing: a reorganisation that takes a block away makes its transactions wait again.
 
 import { keep, recall } from "./dom.js";
@@ -6,10 +6,11 @@ import { explain } from "./errors.js";
 import { RpcError } from "./rpc.js";
 
 const KEPT = 20;
+const OVER = ["final", "replaced", "asked"];  // of these the chain tells nothing more
 const hex = (number) => `0x${number.toString(16)}`;
 
 export class Transactions {
-  #key; #rpc; #list = []; #listeners = [];
+  #key; #rpc; #list = []; #listeners = []; #open = new Set();
 
   constructor(rpc, run) {
     this.#rpc = rpc;
@@ -25,17 +26,31 @@ export class Transactions {
 
   /** Those of which the chain may still tell something else. */
   get unsettled() {
-    return this.#list.filter((t) => !["final", "replaced"].includes(t.state));
+    return this.#list.filter((t) => !OVER.includes(t.state));
   }
 
   onChange(listener) {
     this.#listeners.push(listener);
   }
 
-  /** Note a transaction that the wallet has sent, after block `since`. */
-  add({ hash, from, title, call, since }) {
-    const added = { hash, from, title, call, since: since.toString(), state: "waiting" };
-    this.#change((list) => [added, ...list.filter((t) => t.hash !== hash)].slice(0, KEPT));
+  /** Have `send` ask the wallet, and note what it has sent, after block `since`; its hash. A page that is gone before the wallet answers leaves what it asked for. */
+  async add({ from, title, call, since }, send) {
+    const note = { hash: crypto.randomUUID?.() ?? `${Date.now()}`, from, title, call, since: since.toString(), state: "asked" };
+    this.#open.add(note.hash);
+    this.#change((list) => [note, ...list].slice(0, KEPT));
+    try {
+      const hash = await send();
+      this.#change((list) => [{ ...note, hash, state: "waiting" }, ...list.filter((t) => ![hash, note.hash].includes(t.hash))]);
+      return hash;
+    } catch (error) {
+      this.dismiss(note.hash);
+      throw error;
+    }
+  }
+
+  /** Whether the wallet was asked by a page that no longer hears its answer, or by another tab. */
+  lost({ state, hash }) {
+    return state === "asked" && !this.#open.has(hash);
   }
 
   dismiss(hash) {

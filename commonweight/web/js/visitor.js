@@ -55,6 +55,7 @@ function transactionsChanged() {
 function wordsOf(one) {
   const refused = `Refused: nothing was moved, only the network fee is paid. ${one.reason}`;
   return {
+    asked: "The wallet was asked to send this, and its answer did not reach this page: it was closed or loaded again, or another tab asks. Look in the wallet whether it was sent before you send it again.",
     waiting: one.again ? "A reorganisation took its block away. It is waiting to be mined again."
       : isUnknown(one) ? "Your wallet has sent it, it says. The chain's node does not know it: if that stays so, the wallet has dropped it or sends it elsewhere."
       : one.was ? "Sped up in the wallet, waiting to be mined." : "Sent, waiting to be mined.",
@@ -72,9 +73,11 @@ function dismiss({ hash }) {
 }
 
 function transactionNotice(one) {
-  const short = h("code", { title: one.hash }, shorten(one.hash));
-  const kind = one.failed || one.state === "replaced" ? "bad" : one.state === "final" ? "good" : "busy";
-  const over = isUnknown(one) || one.failed || ["final", "replaced"].includes(one.state);
+  const lost = app.transactions.lost(one);
+  if (one.state === "asked" && !lost) return null;  // the review shows it
+  const short = !lost && h("code", { title: one.hash }, shorten(one.hash));
+  const kind = lost ? "warn" : one.failed || one.state === "replaced" ? "bad" : one.state === "final" ? "good" : "busy";
+  const over = lost || isUnknown(one) || one.failed || ["final", "replaced"].includes(one.state);
   return h("div", { class: `notice transaction ${kind}`, "data-state": one.failed ? "failed" : one.state },
     h("strong", {}, one.title), ` ${wordsOf(one)} `, short,
     !over && !app.transactions.kept && h("p", { class: "unkept" }, "This browser lets the page keep nothing: after a reload it no longer knows of this transaction."),

@@ -21,6 +21,7 @@ export const FUNCTIONS = {
   "Campaign.depositWithAuthorization": ["0x9e8ab95c",[["funder","address"],["amount","uint256"],["validAfter","uint256"],["validBefore","uint256"],["nonce","bytes32"],["v","uint8"],["r","bytes32"],["s","bytes32"]],[]],
   "Campaign.refund": ["0x590e1ae3",[],[]],
   "Campaign.claimUnspent": ["0xa1681e6f",[],[]],
+  "Campaign.payWages": ["0xca5837e6",[],[]],
   "ProviderRegistry.providerCount": ["0x74c83268",[],[["","uint32"]]],
   "ProviderRegistry.providerAt": ["0x07883f4e",[["index","uint32"]],[["","tuple",[["account","address"],["signingKey","address"],["payout","address"],["registeredAt","uint64"],["exitAt","uint64"],["bannedUntil","uint64"],["stake","uint256"],["peer","string"]]]]],
   "ProviderRegistry.indexOf": ["0xfd6aad25",[["account","address"]],[["","uint32"]]],

@@ -53,7 +53,7 @@ export function providers(app) {
         return;
       }
       drawn = index;
-      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, ledger.pending?.report.digest, s.ledger.sum],
+      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, s.wagesDue, ledger.pending?.report.digest, s.ledger.sum],
         () => mine(app, index, found, rounds));
     },
   };
@@ -113,6 +113,10 @@ function mine(app, index, found, rounds) {
       h("div", {}, h("span", { class: "label" }, "Wages and revenue to claim"), h("strong", {}, claimable === null ? "not to be told now" : exactly(run, claimable)),
         h("span", { class: "note" }, "paid to the payout address, whoever sends the transaction")),
       wallet.connected && claimable > 0n && h("button", { type: "button", id: "compute-button", class: "primary", onclick: () => claim(app, index, claimable, provider.payout) }, "Claim")),
+    s.wagesDue > 0n && h("div", { class: "due", id: "wages" },
+      h("div", {}, h("span", { class: "label" }, "Wages held back, of all providers"), h("strong", {}, exactly(run, s.wagesDue)),
+        h("span", { class: "note" }, `${run.asset.symbol} did not let them through when their epoch became final. Until they are handed over no provider can claim; anyone can have that tried again.`)),
+      wallet.connected && h("button", { type: "button", id: "wages-button", class: "primary", onclick: () => handOver(app) }, "Hand them over")),
     own && leaving(app, index, provider),
     h("h3", {}, "Credits by epoch"),
     epochsTable(app, index),
@@ -153,6 +157,13 @@ async function claim(app, index, amount, payout) {
     call: { to: run.addresses.distributor, name: "RevenueDistributor.claimCompute", values: [BigInt(ledger.lastFinal), leaf, tree.proof(index)] },
   });
 }
+
+/** Wages that the asset has held back, to the contract that pays claims. */
+const handOver = (app) => review(app, {
+  title: `Hand over ${exactly(app.run, app.snapshot.wagesDue)} of wages`,
+  rows: [["What it does", "the campaign pays them to the contract from which providers claim", "you get nothing by it but what is yours of them, by a claim of its own"]],
+  call: { to: app.run.campaign, name: "Campaign.payWages", values: [] },
+});
 
 /** What an account can do about its own stake: leave, and later take it back. */
 function leaving(app, index, provider) {
