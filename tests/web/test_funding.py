@@ -167,6 +167,12 @@ async def test_another_account_has_another_position(open_site: Served, visit: Vi
     await visit.see("Deposited0 ETH", "#position .facts > div")
     await visit.wallet.switch_account(visit.page, KEYS[8].address.lower())
     await visit.see("Deposited1 ETH", "#position .facts > div")
+    await visit.page.fill("#lookup", ME)
+    await visit.page.click(".lookup button")
+    await visit.see("This is not the account that is connected.", "#position")
+    await visit.page.fill("#lookup", "")
+    await visit.page.click(".lookup button")
+    await visit.page.wait_for_selector("#not-mine", state="detached")
     await visit.page.reload()  # the wallet is remembered, and asked without a prompt
     await visit.page.wait_for_selector("#connect.account")
     await visit.see("Deposited1 ETH", "#position .facts > div")

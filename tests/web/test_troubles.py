@@ -127,6 +127,16 @@ async def test_what_becomes_of_a_transaction_is_said_aloud_and_dismissed_by_the_
         assert await visit.page.evaluate("document.activeElement.matches('.transaction button, #main')")
 
 
+async def test_whose_transaction_it_is_is_said_to_another_account(open_site: Served, visit: Visit) -> None:
+    await visit.go(open_site, "funding")
+    await visit.connect()
+    await send(visit, "1")
+    await visit.until("mined")
+    assert " by " not in await visit.text(".transaction")
+    await visit.wallet.switch_account(visit.page, KEYS[9].address.lower())
+    await visit.see(f"Deposit 1 ETH by {ME[:8].lower()}", ".transaction")
+
+
 async def test_what_is_under_way_is_named_before_more_is_sent(open_site: Served, visit: Visit) -> None:
     rpc(open_site.world.url, "evm_setAutomine", False)
     await visit.go(open_site, "funding")

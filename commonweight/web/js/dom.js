@@ -25,16 +25,22 @@ export const find = (id) => document.getElementById(id);
 
 const keys = new WeakMap();
 
-/** Rebuild `element`'s children when `key` has changed; the focus stays on the element with the same id. */
+const labelOf = (element) => element.id || element.getAttribute("aria-label") || element.textContent;
+const scrolled = (element) => [...element.querySelectorAll(".scroll")].filter((one) => one.scrollLeft > 0);
+
+/** Rebuild `element`'s children when `key` has changed; the focus stays on the element with the same id, label or text, and tables where they were scrolled to. */
 export function region(element, key, build) {
   const text = JSON.stringify(key, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
   if (keys.get(element) === text) return;
   keys.set(element, text);
-  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  const active = element.contains(document.activeElement) ? document.activeElement : null;
+  const focused = active && [active.tagName, labelOf(active)];
+  const places = new Map(scrolled(element).map((one) => [labelOf(one), one.scrollLeft]));
   const open = new Set([...element.querySelectorAll("details[open][id]")].map((d) => d.id));
   element.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
   for (const id of open) element.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
-  if (focused) find(focused)?.focus();
+  for (const one of element.querySelectorAll(".scroll")) one.scrollLeft = places.get(labelOf(one)) ?? 0;
+  if (focused) [...element.querySelectorAll(focused[0])].find((one) => labelOf(one) === focused[1])?.focus({ preventScroll: true });
 }
 
 export const definitions = (rows, kind = "facts") =>

@@ -162,7 +162,7 @@ function notices() {
   const sent = app.transactions?.list ?? [];
   const old = snapshot && !trouble && !standsStill(run.chainId) ? clock() - snapshot.time : 0n;
   const late = old > LATE_S && span(old);
-  region(find("notices"), [trouble, missing, switchProblem, config.foreign, wrong, wallet?.chainId, sent, late, snapshot && trouble ? snapshot.number : 0], () => [
+  region(find("notices"), [trouble, missing, switchProblem, config.foreign, wrong, wallet?.chainId, wallet?.account, sent, late, snapshot && trouble ? snapshot.number : 0], () => [
     trouble && h("div", { class: "notice bad", id: "trouble" },
       h("div", { role: "alert" }, h("strong", {}, `${trouble.title}.`), ` ${trouble.why} ${trouble.fix}`),
       snapshot && h("p", { id: "age" })),

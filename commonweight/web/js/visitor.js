@@ -79,7 +79,7 @@ function transactionNotice(one) {
   const kind = lost ? "warn" : one.failed || one.state === "replaced" ? "bad" : one.state === "final" ? "good" : "busy";
   const over = lost || isUnknown(one) || one.failed || ["final", "replaced"].includes(one.state);
   return h("div", { class: `notice transaction ${kind}`, "data-state": one.failed ? "failed" : one.state },
-    h("strong", {}, one.title), ` ${wordsOf(one)} `, short,
+    h("strong", {}, one.title), one.from !== app.wallet.account && [" by ", h("code", { title: one.from }, shorten(one.from)), ":"], ` ${wordsOf(one)} `, short,
     !over && !app.transactions.kept && h("p", { class: "unkept" }, "This browser lets the page keep nothing: after a reload it no longer knows of this transaction."),
     over && h("button", { type: "button", id: `dismiss-${one.hash}`, class: "quiet small", "aria-label": `Dismiss: ${one.title}`, onclick: () => dismiss(one) }, "Dismiss"));
 }

@@ -61,6 +61,7 @@ function position(app, owner, found) {
     mine && amount > 0n && action && h("button", { type: "button", id: `${id}-button`, class: "primary", onclick: action.act }, action.label));
   return card("position", mine ? "My position" : "Position",
     h("p", { class: "muted" }, h("code", { class: "whole" }, owner)),
+    !mine && wallet.connected && h("p", { class: "note", id: "not-mine" }, "This is not the account that is connected. Empty the field below and look up to see yours."),
     definitions([
       ["Deposited", exactly(run, deposited)],
       ["Capital shares", s.failed ? "none: the goal was missed" : group(contribution), s.failed ? null : `one for each smallest unit of ${run.asset.symbol}; ${percent(contribution, s.raised)} of all so far`],
