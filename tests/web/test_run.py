@@ -245,6 +245,23 @@ def call(url: str, to: str, signature: str, types: list[str], values: list[objec
     wait_for(lambda: rpc(url, "eth_getTransactionReceipt", sent), what="the call's receipt")
 
 
+async def test_a_report_that_nobody_can_challenge_any_more_waits_to_be_made_final(
+    staged_site: Served, visit: Visit
+) -> None:
+    await visit.go(staged_site)
+    await visit.see("Epoch 1 has a report that anyone can still challenge.", "#challenges")
+    world = staged_site.world
+    world.warp(world.run.oracle.epoch_info(1).open_until)
+    await visit.see("can be challenged no more, and waits to be made final", "#challenges")
+    for tab, where in (("training", "#now"), ("audit", "#reports h3")):
+        await visit.page.click(f".tabs a[href='#{tab}']")
+        await visit.see("waits to be made final", where)
+    await visit.page.click(".tabs a[href='#providers']")
+    await visit.page.fill("#provider-lookup", "0")
+    await visit.page.click(".lookup button")
+    await visit.see("epoch 1, waits to be made final", "#mine")
+
+
 async def test_a_provider_leaves_and_is_told_when_its_stake_is_free(staged_site: Served, visit: Visit) -> None:
     registry = staged_site.world.run.registry
     await visit.go(staged_site, "providers")

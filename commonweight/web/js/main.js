@@ -3,10 +3,10 @@
 import { applyWidths, find, h, region, visible } from "./dom.js";
 import { ledgerKey, rebuild } from "./ledger.js";
 import { opening } from "./opening.js";
-import { NoRun, Refused, chainName, standsStill, stateOf } from "./run.js";
+import { NoRun, Refused, chainName, standsStill, stateOf, views } from "./run.js";
 import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
-import { relative, span, when } from "./views/parts.js";
+import { Loader, relative, span, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const SLOW_MS = 5_000;
@@ -34,7 +34,7 @@ async function start() {
   const { config, reading, first } = await opening;
   app.config = config;
   if (reading === null) return ask();
-  Object.assign(app, { reading, first, rpc: reading.rpc, look, attached, part });
+  Object.assign(app, { reading, first, rpc: reading.rpc, look, attached, part, pendingState });
   app.nextLook = () => new Promise((resolve) => app.waiting.push(resolve));
   app.redraw = redraw;
   app.notices = notices;
@@ -85,6 +85,17 @@ async function lookOnce() {
   }
   await redraw();
   if (app.run) part(attached);
+}
+
+const windows = new Loader(() => redraw());
+
+/** How the report stands that is not final: anyone can challenge it, or nobody any more and it waits for somebody to make it final; null where there is none. */
+function pendingState() {
+  const { run, rpc, snapshot: s, ledger: { pending } } = app;
+  if (pending === null) return null;
+  const asked = [run.addresses.oracle, "CreditOracle.epochInfo", [BigInt(pending.epoch)]];
+  const told = windows.get(`${pending.report.digest} ${s.openGames}`, () => views(rpc, [asked], `0x${s.number.toString(16)}`));
+  return told?.[0]?.openUntil <= s.time ? "waits to be made final" : "open to challenge";
 }
 
 /** The visitor's side, loaded when first wanted. */

@@ -19,7 +19,7 @@ export function audit(app) {
     root,
     update() {
       const { ledger, snapshot: s, run, log } = app;
-      region(places.reports, [...ledger.reports.values()].map((r) => r.digest).concat(s.ledger.sum.toString(), String(ledger.epochs.size)), () => reports(app, outcomes));
+      region(places.reports, [...ledger.reports.values()].map((r) => r.digest).concat(s.ledger.sum.toString(), String(ledger.epochs.size), app.pendingState()), () => reports(app, outcomes));
       region(places.signers, [s.signers, s.quorum, s.rotation], () => signers(app));
       region(places.doubts, doubts(app).map((e) => e.tx + e.index), () => doubtTable(app));
       region(places.contracts, [run.campaign, log.all.length > 0], () => contracts(app));
@@ -46,7 +46,7 @@ function reports(app, outcomes) {
 function reportCard(app, epoch, entry, outcomes) {
   const settled = app.ledger.epochs.get(epoch);
   const { report } = entry;
-  const state = settled === undefined ? badge("open", "open to challenge") : settled.state === "final" ? badge("good", "final") : badge("bad", settled.fraud ? "void by fraud" : "void");
+  const state = settled === undefined ? badge("open", app.pendingState()) : settled.state === "final" ? badge("good", "final") : badge("bad", settled.fraud ? "void by fraud" : "void");
   const results = h("ul", { class: "checks", "aria-live": "polite" });
   const button = h("button", { type: "button", id: `check-${epoch}`, onclick: () => runChecks(button, results, () => checkReport(app, epoch), (done) => outcomes.set(entry.digest, done)) }, "Check it here");
   for (const one of outcomes.get(entry.digest) ?? []) results.append(line(one));

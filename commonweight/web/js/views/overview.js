@@ -22,13 +22,13 @@ export function overview(app) {
       region(places.split, [run.campaign], () => split(app));
       region(places.loss, lossPoints(app), () => card("loss", "Does the model get better?", lossCurve(lossPoints(app))));
       region(places.revenue, [s.capitalReceived, s.computeReceived, s.capitalPaid, s.computePaid, s.pendingCompute], () => revenue(app));
-      region(places.doubts, [doubts(app).length, s.openGames], () => challenges(app));
+      region(places.doubts, [doubts(app).length, s.openGames, app.pendingState()], () => challenges(app));
       region(places.terms, [run.campaign], () => terms(app));
     },
   };
 }
 
-/** Attested losses in order of rounds: final ones from the checkpoint registry, and the report that is still open to challenge. */
+/** Attested losses in order of rounds: final ones from the checkpoint registry, and the report that is not final yet. */
 export function lossPoints({ log, ledger }) {
   const points = log.of("CheckpointRegistry.CheckpointAttested").map(({ args }) => ({ round: args.round, epoch: args.epoch, loss: args.lossMicro, final: true }));
   const report = ledger.pending?.report.report;
@@ -161,10 +161,11 @@ export const doubts = ({ log, ledger }) => [
 function challenges(app) {
   const { run, snapshot: s, ledger } = app;
   const found = doubts(app);
-  const window = ledger.pending && `Epoch ${ledger.pending.epoch} has a report that anyone can still challenge.`;
+  const window = ledger.pending && (app.pendingState() === "open to challenge" ? `Epoch ${ledger.pending.epoch} has a report that anyone can still challenge.`
+    : `The report of epoch ${ledger.pending.epoch} can be challenged no more, and waits to be made final: a signer does it as a rule, and anyone can.`);
   return card("challenges", "Challenges",
     h("p", {}, window || "No report is open to challenge at present.",
-      ` A report is final ${span(run.params.challengeWindow)} after it was submitted, unless a false figure in it is proved first.`),
+      ` A report can be made final ${span(run.params.challengeWindow)} after it was submitted, unless a false figure in it is proved first.`),
     h("p", { class: found.length ? "" : "empty" }, found.length === 0 ? "Nothing has been challenged in this run." :
       [`${found.length} event${found.length === 1 ? "" : "s"} so far, ${s.openGames} game${s.openGames === 1n ? "" : "s"} open. `, h("a", { href: "#audit" }, "See them all")]));
 }

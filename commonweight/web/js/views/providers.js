@@ -53,7 +53,7 @@ export function providers(app) {
         return;
       }
       drawn = index;
-      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, s.wagesDue, ledger.pending?.report.digest, s.ledger.sum],
+      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, s.wagesDue, ledger.pending?.report.digest, app.pendingState(), s.ledger.sum],
         () => mine(app, index, found, rounds));
     },
   };
@@ -105,7 +105,7 @@ function mine(app, index, found, rounds) {
       ["Reached at", provider.peer || "no address"],
       ["Stake", exactly(run, provider.stake), "lost if its credits are doubted and convicted; paid back a dispute period after the last credited epoch"],
       ["Final credits", group(leaf?.C ?? 0n), leaf ? `${percent(leaf.C, s.ledger.sum)} of all` : null],
-      ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, open to challenge`],
+      ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, ${app.pendingState()}`],
       ["Claimed so far", exactly(run, claimed)],
       debt > 0n && ["Owed to the funders", exactly(run, debt), "from a conviction; claims pay it first"],
     ], "tiles"),
@@ -124,11 +124,11 @@ function mine(app, index, found, rounds) {
     rounds.draw());
 }
 
-function epochsTable({ run, ledger }, index) {
+function epochsTable({ run, ledger, pendingState }, index) {
   const rows = [];
   if (ledger.pending?.credits?.has(index)) {
     const credits = ledger.pending.credits.get(index);
-    rows.push([`${ledger.pending.epoch}`, badge("open", "open to challenge"), group(credits), money(run, (credits * ledger.pending.wage) >> 64n)]);
+    rows.push([`${ledger.pending.epoch}`, badge("open", pendingState()), group(credits), money(run, (credits * ledger.pending.wage) >> 64n)]);
   }
   for (const [epoch, entry] of [...ledger.epochs].reverse()) {
     if (!entry.credits.has(index)) continue;
@@ -210,7 +210,7 @@ function leaderboard(app) {
   return card("leaderboard", "Leaderboard",
     h("p", { class: "muted" }, "By final credits, all epochs together. A credit is a thousand million training FLOPs that the signers verified."),
     rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(rows.length))}; look any other up above.`),
-    table("Leaderboard", ["Place", "Provider", "Final credits", "Part", "Open to challenge", "Account"], rows.slice(0, SHOWN).map((r, place) => [
+    table("Leaderboard", ["Place", "Provider", "Final credits", "Part", "Not final yet", "Account"], rows.slice(0, SHOWN).map((r, place) => [
       `${place + 1}`, `#${r.index}`, group(r.final), h("span", { class: "money" }, percent(r.final, s.ledger.sum)), r.pending > 0n ? `+ ${group(r.pending)}` : "–", address(r.account, "account"),
     ]), "No provider has registered yet."));
 }
