@@ -25,7 +25,7 @@ export const find = (id) => document.getElementById(id);
 
 const keys = new WeakMap();
 
-const labelOf = (element) => element.id || element.getAttribute("aria-label") || element.textContent;
+const labelOf = (element) => element.getAttribute("aria-label") ?? element.textContent;
 const scrolled = (element) => [...element.querySelectorAll(".scroll")].filter((one) => one.scrollLeft > 0);
 
 /** Rebuild `element`'s children when `key` has changed; the focus stays on the element with the same id, label or text, and tables where they were scrolled to. */
@@ -34,13 +34,14 @@ export function region(element, key, build) {
   if (keys.get(element) === text) return;
   keys.set(element, text);
   const active = element.contains(document.activeElement) ? document.activeElement : null;
-  const focused = active && [active.tagName, labelOf(active)];
+  const again = active && (active.id ? `#${CSS.escape(active.id)}` : active.tagName);
+  const label = active?.id ? null : active && labelOf(active);
   const places = new Map(scrolled(element).map((one) => [labelOf(one), one.scrollLeft]));
   const open = new Set([...element.querySelectorAll("details[open][id]")].map((d) => d.id));
   element.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
   for (const id of open) element.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
   for (const one of element.querySelectorAll(".scroll")) one.scrollLeft = places.get(labelOf(one)) ?? 0;
-  if (focused) [...element.querySelectorAll(focused[0])].find((one) => labelOf(one) === focused[1])?.focus({ preventScroll: true });
+  if (again) [...element.querySelectorAll(again)].find((one) => label === null || labelOf(one) === label)?.focus({ preventScroll: true });
 }
 
 export const definitions = (rows, kind = "facts") =>
