@@ -25,7 +25,8 @@ class Refusal(Exception):
 class Wallet:
     """What the page's provider answers. The person refuses each of `declines` once; `unable` are missing methods.
 
-    One that `loses` takes transactions and sends none; one that `keeps` its answer sends them and says so once that is set.
+    One that `loses` takes transactions and sends none; one that `keeps` its answer sends them and says so once that
+    is set.
     """
 
     url: str
