@@ -184,7 +184,7 @@ async def test_why_a_wallet_does_not_change_its_chain_stays_to_be_read(
     await visit.go(open_site, "funding")
     await visit.connect()
     await visit.page.click("#switch-chain")
-    await visit.see("The wallet does not support this method.", "#wrong-chain [role=alert]")
+    await visit.see("The wallet does not support this method. Change to", "#wrong-chain [role=alert]")
     block = await visit.page.get_attribute("body", "data-block")
     mine(1)
     await visit.look()
@@ -276,6 +276,7 @@ async def test_a_part_of_the_page_that_does_not_come_is_said(open_site: Served, 
     await visit.go(open_site)
     await visit.page.click(".tabs a[href='#training']")
     await visit.see("A part of this page did not come.", "#missing")
+    await visit.see("This part has not come.", "main")  # and not what another tab shows
     await visit.page.unroute(f"**/js/{file}")
     await visit.page.click("#reload")
     await visit.page.wait_for_selector("#members")

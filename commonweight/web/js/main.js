@@ -150,8 +150,9 @@ async function redraw() {
     const [make] = await Promise.all([TABS[name](), ALONE.has(name) || attached()]);
     return (app.views[name] ??= make(app));
   }));
-  if (view === null || name !== app.shown) return;
+  if (name !== app.shown) return;
   const main = find("main");
+  if (view === null) return main.replaceChildren(h("p", { class: "empty" }, "This part has not come."));
   view.update();
   if (main.firstChild !== view.root || main.childNodes.length !== 1) main.replaceChildren(view.root);
   applyWidths(main);
@@ -187,7 +188,7 @@ function notices() {
     wrong && h("div", { class: "notice warn", id: "wrong-chain" }, h("strong", {}, "Your wallet is on another chain."),
       ` It is on ${chainName(wallet.chainId)}, this run lives on ${chainName(run.chainId)}. `,
       h("button", { type: "button", id: "switch-chain", onclick: app.switchChain }, `Switch to ${chainName(run.chainId)}`),
-      switchProblem && h("p", { role: "alert" }, `${switchProblem.title}. ${switchProblem.why} ${switchProblem.fix}`)),
+      switchProblem && h("p", { role: "alert" }, `${switchProblem.title}. ${switchProblem.why} Change to ${chainName(run.chainId)} in the wallet itself.`)),
     sent.map((one) => app.transactionNotice(one)),
   ]);
   age();
