@@ -22,6 +22,7 @@ from tests.web.conftest import Served, Sites, Stage, Visit
 from tests.web.tokens import deploy_token
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+SIGNER_SET_CHANGED = f"0x{keccak(text='SignerSetChanged(uint32,bytes32,uint16,address[],address[])').hex()}"
 
 
 async def test_everything_can_be_read_without_a_wallet(staged_site: Served, visit: Visit) -> None:
@@ -119,13 +120,34 @@ async def test_a_report_is_checked_in_the_browser(staged_site: Served, visit: Vi
         await visit.page.click(f"#check-{epoch}")
         await visit.page.wait_for_selector(f"#check-{epoch}:not([disabled])")
     verdicts = await visit.page.locator(".report .checks .verdict").all_inner_texts()
-    assert verdicts == ["right"] * 16
+    assert verdicts == ["right"] * 18
     await visit.page.click("#files-0 summary")
     async with visit.page.expect_download() as started:
         await visit.page.click("#files-0 button >> text=credits.json")
     saved = await (await started.value).path()
     event, store = LedgerView.of(staged_site.world.run).reports[0], staged_site.site.store
     assert saved.read_bytes() == store.get_file(parse_cid(event.report.evidence_cid), "credits.json")
+
+
+async def test_signers_that_a_node_makes_up_are_found(staged_site: Served, visit: Visit) -> None:
+    """A node that names another set of signers than the one whose digest was signed."""
+    (signer, *_), stranger = staged_site.world.run.params.signers, "ab" * 20
+
+    async def lie(route: Route) -> None:
+        told = await (await route.fetch()).json()
+        for one in told if isinstance(told, list) else [told]:
+            for log in one["result"] if isinstance(one.get("result"), list) else []:
+                if log["topics"][0] == SIGNER_SET_CHANGED:
+                    log["data"] = log["data"].replace(signer[2:].lower(), stranger)
+        await route.fulfill(body=json.dumps(told), headers={"access-control-allow-origin": "*"})
+
+    await visit.page.route(f"{staged_site.world.url}/**", lie)
+    await visit.go(staged_site, "audit")
+    await visit.page.click("#check-1")
+    await visit.page.wait_for_selector("#check-1:not([disabled])")
+    wrong = await visit.page.locator(".report .checks .wrong").all_inner_texts()
+    assert len(wrong) == 1
+    assert "no set of signers of this run has that digest" in wrong[0]
 
 
 async def test_a_false_tree_and_a_changed_file_are_found(
