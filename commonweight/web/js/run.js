@@ -150,7 +150,6 @@ const FIGURES = {
   quorum: ["oracle", "CreditOracle.quorum"],
   rotation: ["oracle", "CreditOracle.rotation"],
   ledger: ["ledger", "CreditLedger.latest"],
-  liveCredits: ["ledger", "CreditLedger.liveCredits"],
   providerCount: ["registry", "ProviderRegistry.providerCount"],
   capitalReceived: ["distributor", "RevenueDistributor.capitalReceived"],
   capitalPaid: ["distributor", "RevenueDistributor.capitalPaid"],
