@@ -270,6 +270,18 @@ async def test_a_node_that_fails_for_a_moment_leaves_the_page_usable(open_site: 
 # --- this site's server ---------------------------------------------------------------------------------------------
 
 
+async def test_a_module_without_which_nothing_can_be_shown_is_said_to_be_missing(
+    open_site: Served, visit: Visit
+) -> None:
+    await visit.page.route("**/js/ledger.js", lambda route: route.abort())
+    await visit.page.goto(open_site.url)
+    await visit.see("A file of this page did not come", "#run-line")
+    await visit.page.unroute("**/js/ledger.js")
+    await visit.page.reload()
+    await visit.page.wait_for_selector("body[data-block]")
+    forget(visit, "ERR_FAILED")
+
+
 @pytest.mark.parametrize("file", ["views/training.js", "visitor.js"])
 async def test_a_part_of_the_page_that_does_not_come_is_said(open_site: Served, visit: Visit, file: str) -> None:
     await visit.page.route(f"**/js/{file}", lambda route: route.abort())
