@@ -23,20 +23,17 @@ SOURCE = ROOT / "commonweight" / "abi"
 TARGET = ROOT / "commonweight" / "web" / "js" / "generated"
 
 FUNCTIONS: Mapping[str, Sequence[str]] = {
-    "RunFactory": ("isRun",),
     "Campaign": (
-        "addresses", "params", "createdBlock", "raised", "contributionOf", "succeeded", "failed", "depositsClosed",
+        "addresses", "params", "createdBlock", "raised", "contributionOf", "failed", "depositsClosed",
         "milestonesMet", "unlockedEscrow", "reserved", "released", "wagesDue", "ended", "returnable", "unspentOf",
-        "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent",
+        "deposit", "depositWithPermit", "depositWithAuthorization", "refund", "claimUnspent", "payWages",
     ),
     "ProviderRegistry": (
         "providerCount", "providerAt", "indexOf", "indexOfKey", "register", "rotateKey", "setPayout", "setPeer",
         "addStake", "exit", "withdrawStake",
     ),
-    "CreditOracle": (
-        "epochInfo", "nextEpoch", "finishedAt", "signers", "signersAt", "quorum", "rotation", "configDigest", "bondOf",
-    ),
-    "CreditLedger": ("latest", "finalEpoch", "liveCredits"),
+    "CreditOracle": ("epochInfo", "nextEpoch", "finishedAt", "signers", "quorum", "rotation"),
+    "CreditLedger": ("latest",),
     "RevenueDistributor": (
         "capitalReceived", "capitalPaid", "computeReceived", "computePaid", "pendingCompute", "claimableCapital",
         "claimableCompute", "capitalClaimedBy", "claimedBy", "debtOf", "claimCapital", "claimCompute",
@@ -45,20 +42,17 @@ FUNCTIONS: Mapping[str, Sequence[str]] = {
     "ERC20": ("name", "symbol", "decimals", "balanceOf", "allowance", "approve"),
 }  # fmt: skip
 EVENTS: Mapping[str, Sequence[str]] = {
-    "RunFactory": ("RunCreated",),
-    "Campaign": (
-        "Deposited", "Refunded", "MilestoneMet", "MilestoneMissed", "WagesDue", "EscrowEnded", "UnspentReturned",
-    ),
-    "ProviderRegistry": ("ProviderRegistered", "KeyRotated", "Banned", "Slashed", "ExitRequested", "StakeWithdrawn"),
+    "Campaign": ("Deposited", "Refunded", "MilestoneMissed", "UnspentReturned"),
+    "ProviderRegistry": ("ProviderRegistered", "KeyRotated", "Banned", "Slashed", "ExitRequested"),
     "CreditOracle": (
         "RoundAnchored", "EpochClosed", "ReportSubmitted", "EpochFinal", "EpochVoided", "BondSlashed",
         "SignerSetChanged",
     ),
     "CheckpointRegistry": ("CheckpointAttested",),
-    "RevenueDistributor": ("RevenueReceived", "CapitalReceived", "WagesReceived", "CapitalClaimed", "ComputeClaimed"),
+    "RevenueDistributor": ("RevenueReceived", "CapitalReceived", "WagesReceived"),
     "Disputes": (
-        "WrongLeafProved", "BadListProved", "GameOpened", "GameClosed", "ReportUnanswered", "FraudByDefault",
-        "CreditsChallenged", "ChallengeAnswered", "VerdictGiven", "Convicted", "ChallengeClosed",
+        "WrongLeafProved", "BadListProved", "GameOpened", "ReportUnanswered", "FraudByDefault", "CreditsChallenged",
+        "Convicted",
     ),
 }  # fmt: skip
 

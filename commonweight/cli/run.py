@@ -183,7 +183,7 @@ def state(run: Run) -> str:
     if run.campaign.failed():
         return "failed: refunds"
     if not run.campaign.deposits_closed():
-        return "funding, goal met" if run.campaign.succeeded() else "funding"
+        return "funding, goal met" if run.campaign.raised() >= run.params.goal else "funding"
     if run.oracle.finished_at():
         return "trained"
     return "training" if run.chain.timestamp() >= run.params.epoch_start else "funded"

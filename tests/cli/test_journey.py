@@ -94,6 +94,14 @@ def test_a_wrong_run_file_names_the_field(
     assert named in done.err
 
 
+def test_a_run_whose_goal_is_met_while_deposits_go_on_says_so(crowd: Crowd) -> None:
+    goal = crowd.world.run.params.goal
+    crowd.ok(8, "fund", "deposit", f"{goal - 1}wei", "--yes")
+    assert crowd.user.ok("run", "show")["state"] == "funding"
+    crowd.ok(8, "fund", "deposit", "1wei", "--yes")
+    assert crowd.user.ok("run", "show")["state"] == "funding, goal met"
+
+
 def test_a_funder_deposits_and_takes_everything_back_from_a_failed_run(crowd: Crowd) -> None:
     run = crowd.world.run
     if run.chain.chain_id == CHAIN_IDS["anvil"]:

@@ -138,3 +138,21 @@ contract TurningToken is ERC20("Turning", string(hex"e280ae444c4f")) {
         _mint(holder, 1_000e18);
     }
 }
+
+/// @notice A token whose issuer can hold all transfers back.
+contract HeldToken is ERC20("Held", "HELD") {
+    bool public held;
+
+    constructor(address holder) {
+        _mint(holder, 1_000e18);
+    }
+
+    function hold(bool now_) external {
+        held = now_;
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        require(!held, "held");
+        super._update(from, to, value);
+    }
+}

@@ -79,6 +79,28 @@ async def test_a_failed_campaign_gives_everything_back(open_site: Served, visit:
     await visit.until("mined")
     assert world.run.campaign.contribution_of(ME) == 0
     await visit.see("1 ETH taken back already", "#refund")
+    assert await visit.page.locator("#claim, #unspent").count() == 0  # neither ever comes to a failed run
+    await visit.page.click(".tabs a[href='#overview']")
+    await visit.page.wait_for_selector("#escrow")
+    legend = await visit.page.locator("#escrow .legend li").all_inner_texts()
+    assert [text.split("\n") for text in legend] == [
+        ["to be taken back by the funders", "1 ETH"], ["taken back already", "1 ETH"],
+    ]  # fmt: skip
+
+
+async def test_a_goal_that_is_met_while_deposits_go_on_is_said_to_be(open_site: Served, visit: Visit) -> None:
+    await visit.go(open_site)
+    await visit.see("collecting money", "#run-line")
+    open_site.world.run.campaign.deposit(4 * ETHER)
+    await visit.see("goal met, still collecting", "#run-line")
+    assert "If it is not reached" not in await visit.text("#progress")
+    await visit.go(open_site, "funding")
+    await visit.connect()
+    await visit.see("The goal was met, so there are no refunds", "#position")
+    await deposit(visit, "1")
+    review = await visit.text("#review")
+    assert "Taking it back\nis not possible" in review
+    assert "you take back exactly" not in review
 
 
 async def test_the_unspent_comes_back_when_a_milestone_is_missed(
@@ -96,6 +118,12 @@ async def test_the_unspent_comes_back_when_a_milestone_is_missed(
     await visit.confirm()
     await visit.until("mined")
     assert world.run.campaign.unspent_of(ME) == 0
+    await visit.page.click(".tabs a[href='#overview']")
+    await visit.page.wait_for_selector("#escrow")
+    legend = [text.split("\n") for text in await visit.page.locator("#escrow .legend li").all_inner_texts()]
+    assert legend[-2:] == [
+        ["to be taken back by the funders", "each takes out its own share", "0 ETH"], ["taken back already", "6 ETH"],
+    ]  # fmt: skip
 
 
 async def test_a_wallet_on_another_chain_is_moved(open_site: Served, visit: Visit, stage_now: Stage) -> None:
@@ -139,6 +167,12 @@ async def test_another_account_has_another_position(open_site: Served, visit: Vi
     await visit.see("Deposited0 ETH", "#position .facts > div")
     await visit.wallet.switch_account(visit.page, KEYS[8].address.lower())
     await visit.see("Deposited1 ETH", "#position .facts > div")
+    await visit.page.fill("#lookup", ME)
+    await visit.page.click(".lookup button")
+    await visit.see("This is not the account that is connected.", "#position")
+    await visit.page.fill("#lookup", "")
+    await visit.page.click(".lookup button")
+    await visit.page.wait_for_selector("#not-mine", state="detached")
     await visit.page.reload()  # the wallet is remembered, and asked without a prompt
     await visit.page.wait_for_selector("#connect.account")
     await visit.see("Deposited1 ETH", "#position .facts > div")

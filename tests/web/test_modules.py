@@ -354,6 +354,45 @@ def test_of_the_content_that_was_read_what_was_used_last_is_kept() -> None:
     assert got == [list(range(40)), [0], [2, 1]]
 
 
+LISTS = """
+const { Content } = await page('content.js');
+const content = new Content(['http://127.0.0.1:9']);
+const loads = [];
+const list = async (name, size) => content.keep(name, async () => {
+  loads.push(name);
+  return new Map(Array.from({ length: size }, (_, place) => [place, place]));
+});
+for (let time = 0; time < 3; time += 1) for (const [name, size] of data) await list(name, size);
+console.log(show(loads));
+"""
+
+
+def test_the_lists_of_a_report_with_very_many_files_are_read_once() -> None:
+    lists = [["index", 200_000], ["directory", 20], ["records", 90_000]]
+    assert node(LISTS, lists) == [name for name, _ in lists]
+
+
+REFUSALS = """
+const { RpcError } = await page('rpc.js');
+const { views } = await page('run.js');
+const asked = [['0x', 'Campaign.raised']];
+const ask = (error) => views({ batch: async () => [new RpcError(error)] }, asked, 'latest', { settle: true })
+  .then((told) => told, ({ message }) => message);
+console.log(show(await Promise.all(data.map(ask))));
+"""
+
+
+def test_what_a_node_refuses_is_not_taken_for_what_a_contract_refuses() -> None:
+    contract = [
+        {"code": 3, "message": "execution reverted", "data": "0x"},
+        {"code": -32000, "message": "VM Exception while processing transaction: revert"},
+        {"code": -32000, "message": "invalid opcode: INVALID"},
+        {"code": -32015, "message": "VM execution error."},
+    ]
+    itself = [{"code": -32005, "message": "request rate exceeded"}, {"code": -32000, "message": "header not found"}]
+    assert node(REFUSALS, contract + itself) == [[None]] * 4 + [error["message"] for error in itself]
+
+
 PAGES = """
 const { Pages } = await page('pages.js');
 const { RpcError } = await page('rpc.js');

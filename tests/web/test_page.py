@@ -219,6 +219,23 @@ async def test_the_page_follows_the_chain_and_keeps_what_is_typed(
     assert await visit.page.input_value("#amount") == "0.25"
 
 
+async def test_focus_and_scrolled_tables_stay_where_figures_change(staged_site: Served, visit: Visit) -> None:
+    page = visit.page
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await visit.wallet_is(KEYS[1].address)
+    await visit.go(staged_site, "providers")
+    await visit.connect()
+    copy, rounds = page.locator("#mine .copy").nth(1), page.locator("[aria-label='Rounds and reasons, table']")
+    await rounds.evaluate("table => table.scrollTo(80, 0)")
+    await copy.focus()
+    due = await visit.text("#compute strong")
+    staged_site.world.finalize(1)
+    await visit.look()
+    await page.locator("#compute strong").filter(has_not_text=due).wait_for()
+    assert await copy.evaluate("button => button === document.activeElement")
+    assert await rounds.evaluate("table => table.scrollLeft") == 80
+
+
 async def test_any_web_server_will_do(plain_site: str, staged_site: Served, visit: Visit) -> None:
     """The run and the RPC address come from the page's address, the content from a gateway elsewhere."""
     world = staged_site.world

@@ -8,15 +8,21 @@ import re
 from pathlib import Path
 
 import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
 from playwright.async_api import Route, expect
 
 from commonweight.chain.ledger_view import LedgerView
 from commonweight.cli.amounts import format_amount
 from commonweight.store import FolderStore, parse_cid
 from tests.chain.scenario import ETHER, KEYS, make_world
+from tests.conftest import rpc
+from tests.waiting import wait_for
 from tests.web.conftest import Served, Sites, Stage, Visit
+from tests.web.tokens import deploy_token
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+SIGNER_SET_CHANGED = f"0x{keccak(text='SignerSetChanged(uint32,bytes32,uint16,address[],address[])').hex()}"
 
 
 async def test_everything_can_be_read_without_a_wallet(staged_site: Served, visit: Visit) -> None:
@@ -114,13 +120,34 @@ async def test_a_report_is_checked_in_the_browser(staged_site: Served, visit: Vi
         await visit.page.click(f"#check-{epoch}")
         await visit.page.wait_for_selector(f"#check-{epoch}:not([disabled])")
     verdicts = await visit.page.locator(".report .checks .verdict").all_inner_texts()
-    assert verdicts == ["right"] * 16
+    assert verdicts == ["right"] * 18
     await visit.page.click("#files-0 summary")
     async with visit.page.expect_download() as started:
         await visit.page.click("#files-0 button >> text=credits.json")
     saved = await (await started.value).path()
     event, store = LedgerView.of(staged_site.world.run).reports[0], staged_site.site.store
     assert saved.read_bytes() == store.get_file(parse_cid(event.report.evidence_cid), "credits.json")
+
+
+async def test_signers_that_a_node_makes_up_are_found(staged_site: Served, visit: Visit) -> None:
+    """A node that names another set of signers than the one whose digest was signed."""
+    (signer, *_), stranger = staged_site.world.run.params.signers, "ab" * 20
+
+    async def lie(route: Route) -> None:
+        told = await (await route.fetch()).json()
+        for one in told if isinstance(told, list) else [told]:
+            for log in one["result"] if isinstance(one.get("result"), list) else []:
+                if log["topics"][0] == SIGNER_SET_CHANGED:
+                    log["data"] = log["data"].replace(signer[2:].lower(), stranger)
+        await route.fulfill(body=json.dumps(told), headers={"access-control-allow-origin": "*"})
+
+    await visit.page.route(f"{staged_site.world.url}/**", lie)
+    await visit.go(staged_site, "audit")
+    await visit.page.click("#check-1")
+    await visit.page.wait_for_selector("#check-1:not([disabled])")
+    wrong = await visit.page.locator(".report .checks .wrong").all_inner_texts()
+    assert len(wrong) == 1
+    assert "no set of signers of this run has that digest" in wrong[0]
 
 
 async def test_a_false_tree_and_a_changed_file_are_found(
@@ -201,6 +228,60 @@ async def test_a_provider_sees_its_credits_with_the_reasons_and_claims_them(stag
     await visit.until("mined")
     assert world.run.distributor.claimed_by(1) == due
     assert world.run.distributor.claimable_compute(0, leaf) == 0
+
+
+async def test_wages_that_a_token_has_held_back_are_named_and_handed_over(
+    stage_now: Stage, sites: Sites, visit: Visit, tmp_path: Path
+) -> None:
+    url = stage_now.chain.url
+    token = deploy_token(url, "HeldToken", KEYS[0].address)
+    world = make_world(url, tmp_path / "nonces", asset=token)
+    stake = world.run.params.provider_stake
+    call(url, token, "transfer(address,uint256)", ["address", "uint256"], [KEYS[1].address, stake])
+    world.register(1)
+    world.fund()
+    world.close(0)
+    world.report(0, {0: 1000})
+    call(url, token, "hold(bool)", ["bool"], [True])
+    world.finalize(0)
+    assert world.run.campaign.wages_due() > 0
+    await visit.wallet_is(KEYS[1].address)
+    await visit.go(sites.serve(world, FolderStore(tmp_path / "store")), "providers")
+    await visit.connect()
+    await visit.see("Until they are handed over no provider can claim", "#wages")
+    call(url, token, "hold(bool)", ["bool"], [False])
+    await visit.page.click("#wages-button")
+    await visit.page.wait_for_selector("#review .primary")
+    await visit.confirm()
+    await visit.page.wait_for_selector("#wages", state="detached")
+    await visit.page.wait_for_selector("#compute-button")
+    assert world.run.campaign.wages_due() == 0
+    assert all("404" in error for error in visit.errors)  # nothing is published of it
+    visit.errors.clear()
+
+
+def call(url: str, to: str, signature: str, types: list[str], values: list[object]) -> None:
+    """Send a call by account 0, which the node signs for."""
+    data = f"0x{(keccak(text=signature)[:4] + encode(types, values)).hex()}"
+    sent = rpc(url, "eth_sendTransaction", {"from": KEYS[0].address, "to": to, "data": data})
+    wait_for(lambda: rpc(url, "eth_getTransactionReceipt", sent), what="the call's receipt")
+
+
+async def test_a_report_that_nobody_can_challenge_any_more_waits_to_be_made_final(
+    staged_site: Served, visit: Visit
+) -> None:
+    await visit.go(staged_site)
+    await visit.see("Epoch 1 has a report that anyone can still challenge.", "#challenges")
+    world = staged_site.world
+    world.warp(world.run.oracle.epoch_info(1).open_until)
+    await visit.see("can be challenged no more, and waits to be made final", "#challenges")
+    for tab, where in (("training", "#now"), ("audit", "#reports h3")):
+        await visit.page.click(f".tabs a[href='#{tab}']")
+        await visit.see("waits to be made final", where)
+    await visit.page.click(".tabs a[href='#providers']")
+    await visit.page.fill("#provider-lookup", "0")
+    await visit.page.click(".lookup button")
+    await visit.see("epoch 1, waits to be made final", "#mine")
 
 
 async def test_a_provider_leaves_and_is_told_when_its_stake_is_free(staged_site: Served, visit: Visit) -> None:

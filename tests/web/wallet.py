@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,8 @@ class Refusal(Exception):
 class Wallet:
     """What the page's provider answers. The person refuses each of `declines` once; `unable` are missing methods.
 
-    One that `loses` takes transactions and sends none.
+    One that `loses` takes transactions and sends none; one that `keeps` its answer sends them and says so once that
+    is set.
     """
 
     url: str
@@ -34,6 +36,7 @@ class Wallet:
     declines: list[str] = field(default_factory=list)
     unable: set[str] = field(default_factory=set)
     loses: bool = False
+    keeps: asyncio.Event | None = None
     connected: bool = False
     asked: list[str] = field(default_factory=list)
     added: list[dict[str, Any]] = field(default_factory=list)
@@ -71,6 +74,8 @@ class Wallet:
             return json.dumps({"error": refusal.body})
         if method == "eth_sendTransaction":
             self.sent.append(str(result))
+            if self.keeps is not None:
+                await self.keeps.wait()
         return json.dumps({"result": result})
 
     async def _own(self, method: str, params: list[Any]) -> object:

@@ -48,7 +48,9 @@ async function present(context) {
   context.show(null, [back(dialog)], "Reading the network fee…");
   const [contract, from, same] = await Promise.all([checksum(action.call.to), checksum(context.account), confirmed(wallet, run)]);
   if (same === false) return disagreement(context);
+  const before = app.transactions.list.filter((one) => one.from === context.account && (one.state === "waiting" || app.transactions.lost(one)));
   const rows = [
+    before.length > 0 && ["Still under way", before.map(({ title }) => title).join("; "), "sent from here by this account, or asked of its wallet, and not mined yet: what you confirm now comes on top of it"],
     ...action.rows,
     ["Contract", copyable(contract, "contract address", true), (action.calls ?? action.call.name).replace(".", ", function ")],
     ["From", copyable(from, "your address", true)],
@@ -163,10 +165,9 @@ export async function sendCall(context, call, title) {
   const { app: { wallet, transactions, snapshot }, account } = context;
   const sent = transaction(context, call);
   const gas = call.gas ? { gas: `0x${call.gas.toString(16)}` } : {};
-  const hash = await wallet.request("eth_sendTransaction", [{ ...sent, ...gas }]);
   const { from, ...plain } = sent;
-  transactions.add({ hash, from: account, title, call: plain, since: snapshot.number });
-  return hash;
+  return transactions.add({ from: account, title, call: plain, since: snapshot.number },
+    () => wallet.request("eth_sendTransaction", [{ ...sent, ...gas }]));
 }
 
 async function problem(context, error) {

@@ -3,7 +3,8 @@
 
 import { toHex } from "./abi.js";
 
-const KEPT_BYTES = 32 << 20;
+const KEPT_BYTES = 32 << 20;  // of blocks, and as much of lists of files
+const LISTS = 4;  // a report's index and the directories on the way to a file: they are kept however long they are
 const AT_ONCE = 6;
 const ENTRY_BYTES = 400;  // about what a name with its identifier, size or digest takes
 const MAX_BLOCK = 2 << 20;
@@ -48,12 +49,13 @@ export function cidOf(codec, digest) {
   return `b${text}`;
 }
 
-/** What was read, by name, up to a weight: what was used least recently goes first. What fails is not kept. */
+/** What was read, by name, up to a weight: what was used least recently goes first, but for the last `least`. What fails is not kept. */
 class Kept {
-  #limit; #entries = new Map(); #weight = 0;
+  #limit; #least; #entries = new Map(); #weight = 0;
 
-  constructor(limit) {
+  constructor(limit, least = 0) {
     this.#limit = limit;
+    this.#least = least;
   }
 
   get(name, load, weigh) {
@@ -69,7 +71,7 @@ class Kept {
       entry.weight = weigh(value);
       this.#weight += entry.weight;
       for (const [old, { weight }] of this.#entries) {
-        if (this.#weight <= this.#limit) break;
+        if (this.#weight <= this.#limit || this.#entries.size <= this.#least) break;
         if (weight === 0) continue;  // still on its way
         this.#entries.delete(old);
         this.#weight -= weight;
@@ -80,7 +82,7 @@ class Kept {
 }
 
 export class Content {
-  #kept = new Kept(KEPT_BYTES); #free = AT_ONCE; #waiting = [];
+  #blocks = new Kept(KEPT_BYTES); #lists = new Kept(KEPT_BYTES, LISTS); #free = AT_ONCE; #waiting = [];
 
   constructor(gateways) {
     this.gateways = gateways.map((url) => url.replace(/\/$/, ""));
@@ -92,12 +94,12 @@ export class Content {
 
   /** One block, verified. */
   block(cid) {
-    return this.#kept.get(cid, () => this.#inTurn(() => this.#load(cid)), (data) => data.length + ENTRY_BYTES);
+    return this.#blocks.get(cid, () => this.#inTurn(() => this.#load(cid)), (data) => data.length + ENTRY_BYTES);
   }
 
-  /** A map that `load` makes of content, kept with the blocks by a name that is no block's. */
+  /** A map that `load` makes of content, kept by a name. */
   keep(name, load) {
-    return this.#kept.get(name, load, (map) => (map.size + 1) * ENTRY_BYTES);
+    return this.#lists.get(name, load, (map) => (map.size + 1) * ENTRY_BYTES);
   }
 
   async #inTurn(act) {

@@ -25,16 +25,23 @@ export const find = (id) => document.getElementById(id);
 
 const keys = new WeakMap();
 
-/** Rebuild `element`'s children when `key` has changed; the focus stays on the element with the same id. */
+const labelOf = (element) => element.getAttribute("aria-label") ?? element.textContent;
+const scrolled = (element) => [...element.querySelectorAll(".scroll")].filter((one) => one.scrollLeft > 0);
+
+/** Rebuild `element`'s children when `key` has changed; the focus stays on the element with the same id, label or text, and tables where they were scrolled to. */
 export function region(element, key, build) {
   const text = JSON.stringify(key, (_, value) => (typeof value === "bigint" ? `${value}n` : value));
   if (keys.get(element) === text) return;
   keys.set(element, text);
-  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  const active = element.contains(document.activeElement) ? document.activeElement : null;
+  const again = active && (active.id ? `#${CSS.escape(active.id)}` : active.tagName);
+  const label = active?.id ? null : active && labelOf(active);
+  const places = new Map(scrolled(element).map((one) => [labelOf(one), one.scrollLeft]));
   const open = new Set([...element.querySelectorAll("details[open][id]")].map((d) => d.id));
   element.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
   for (const id of open) element.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
-  if (focused) find(focused)?.focus();
+  for (const one of element.querySelectorAll(".scroll")) one.scrollLeft = places.get(labelOf(one)) ?? 0;
+  if (again) [...element.querySelectorAll(again)].find((one) => label === null || labelOf(one) === label)?.focus({ preventScroll: true });
 }
 
 export const definitions = (rows, kind = "facts") =>
@@ -54,25 +61,51 @@ export const table = (caption, heads, rows, empty) =>
 
 export const shorten = (hex) => (hex.length > 20 ? `${hex.slice(0, 8)}…${hex.slice(-6)}` : hex);
 
-/** A long hex value or CID: short to the eye (unless `whole`), whole to the clipboard. */
+/** A long hex value or CID: short to the eye (unless `whole`), whole to the clipboard; where the browser refuses that, whole and selected. */
 export function copyable(value, name, whole = false) {
+  const code = h("code", {}, whole ? value : shorten(value));
   const button = h("button", {
     type: "button", class: "copy", title: value,
     onclick: async () => {
-      await navigator.clipboard?.writeText(value);
+      try {
+        await navigator.clipboard.writeText(value);
+      } catch {  // it is not there at all on a page that came over plain http
+        code.textContent = visible(value);
+        getSelection().selectAllChildren(code);
+        button.classList.add("by-hand");
+        return say("This browser does not let the page copy. It is shown whole and selected: copy it by hand.");
+      }
       say(`Copied ${name}.`);
       button.classList.add("done");
       setTimeout(() => button.classList.remove("done"), 1200);
     },
-  }, h("code", {}, whole ? value : shorten(value)), h("span", { class: "unseen" }, `, copy ${name}`));
+  }, code, h("span", { class: "unseen" }, `, copy ${name}`));
   return button;
 }
 
-/** What a screen reader says aloud. */
+let spoken = null;
+
+/** What a screen reader says aloud. While a dialog is open, what lies behind it is not read. */
 export function say(text) {
-  const place = find("spoken");
-  place.textContent = "";
-  requestAnimationFrame(() => { place.textContent = visible(text); });
+  spoken ??= find("spoken");
+  const place = document.querySelector("dialog[open]") ?? document.body;
+  if (spoken.parentNode !== place) place.append(spoken);
+  spoken.textContent = "";
+  requestAnimationFrame(() => { spoken.textContent = visible(text); });
+}
+
+/** What the browser keeps for this page, in `localStorage` or `sessionStorage`; null where a setting or a full disk forbids it. */
+export function recall(store, name) {
+  try { return globalThis[store].getItem(name); } catch { return null; }
+}
+
+/** Whether the browser keeps it; null for a value takes it out. */
+export function keep(store, name, value) {
+  try {
+    if (value === null) globalThis[store].removeItem(name);
+    else globalThis[store].setItem(name, value);
+    return true;
+  } catch { return false; }
 }
 
 /** Empty places by name, for `columns` to lay out and `region` to fill. */

@@ -3,10 +3,10 @@
 import { applyWidths, find, h, region, visible } from "./dom.js";
 import { ledgerKey, rebuild } from "./ledger.js";
 import { opening } from "./opening.js";
-import { NoRun, chainName, standsStill, stateOf } from "./run.js";
+import { NoRun, Refused, chainName, standsStill, stateOf, views } from "./run.js";
 import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
-import { relative, span, when } from "./views/parts.js";
+import { Loader, relative, span, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const SLOW_MS = 5_000;
@@ -27,14 +27,14 @@ const STATES = {
 
 /** What all parts share. `visitor` brings wallet, transactions and content, once the first look is on the screen. */
 const app = {
-  views: {}, shown: "overview", trouble: null, waiting: [], visitor: null, wallet: { connected: false, account: null, chainId: null },
+  views: {}, shown: "overview", trouble: null, missing: null, switchProblem: null, waiting: [], visitor: null, wallet: { connected: false, account: null, chainId: null },
 };
 
 async function start() {
   const { config, reading, first } = await opening;
   app.config = config;
   if (reading === null) return ask();
-  Object.assign(app, { reading, first, rpc: reading.rpc, look, attached });
+  Object.assign(app, { reading, first, rpc: reading.rpc, look, attached, part, pendingState });
   app.nextLook = () => new Promise((resolve) => app.waiting.push(resolve));
   app.redraw = redraw;
   app.notices = notices;
@@ -78,20 +78,46 @@ async function lookOnce() {
       app.ledgerKey = key;
     }
     app.trouble = null;
-    if (snapshot || app.transactions?.unsettled) await app.transactions?.refresh(app.snapshot);
+    if (snapshot || app.transactions?.unsettled.length) await app.transactions?.refresh(app.snapshot);
   } catch (error) {
     app.trouble = await troubleOf(error);
     if (!app.snapshot) find("run-line").textContent = "Nothing is known of this run yet.";
   }
   await redraw();
-  if (app.run) attached();
+  if (app.run) part(attached);
+}
+
+const windows = new Loader(() => redraw());
+
+/** How the report stands that is not final: anyone can challenge it, or nobody any more and it waits for somebody to make it final; null where there is none. */
+function pendingState() {
+  const { run, rpc, snapshot: s, ledger: { pending } } = app;
+  if (pending === null) return null;
+  const asked = [run.addresses.oracle, "CreditOracle.epochInfo", [BigInt(pending.epoch)]];
+  const told = windows.get(`${pending.report.digest} ${s.openGames}`, () => views(rpc, [asked], `0x${s.number.toString(16)}`));
+  return told?.[0]?.openUntil <= s.time ? "waits to be made final" : "open to challenge";
 }
 
 /** The visitor's side, loaded when first wanted. */
-const attached = () => (app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app)));
+const attached = () => (app.visitor ??= import("./visitor.js").then(({ attach }) => attach(app)).catch((error) => {
+  app.visitor = null;
+  throw error;
+}));
+
+/** What `load` gives, files of this site that are not here yet; null where they do not come, which is said. */
+async function part(load) {
+  try {
+    return await load();
+  } catch (error) {
+    app.missing = error.message;
+    notices();
+    return null;
+  }
+}
 
 async function troubleOf(error) {
   if (error instanceof NoRun) return { title: "There is no such run", why: error.message, fix: "" };
+  if (error instanceof Refused) return { title: "The node refuses to answer", why: error.message, fix: "Trying again every few seconds, at the next RPC address where there is one." };
   if (error instanceof Nonsense) return { title: "The chain's answer makes no sense", why: error.message, fix: "Trying again every few seconds; believe nothing that needs it." };
   if (error instanceof Unreachable) return { title: "The chain cannot be read", why: error.message, fix: "Trying again every few seconds." };
   return (await import("./errors.js")).explain(error);
@@ -120,11 +146,13 @@ async function redraw() {
   if (!app.snapshot) return;
   heading();
   const name = app.shown;
-  if (!ALONE.has(name)) await attached();
-  if (!(name in app.views)) app.views[name] = (await TABS[name]())(app);
+  const view = app.views[name] ?? (await part(async () => {
+    const [make] = await Promise.all([TABS[name](), ALONE.has(name) || attached()]);
+    return (app.views[name] ??= make(app));
+  }));
   if (name !== app.shown) return;
   const main = find("main");
-  const view = app.views[name];
+  if (view === null) return main.replaceChildren(h("p", { class: "empty" }, "This part has not come."));
   view.update();
   if (main.firstChild !== view.root || main.childNodes.length !== 1) main.replaceChildren(view.root);
   applyWidths(main);
@@ -141,22 +169,26 @@ function heading() {
 }
 
 function notices() {
-  const { wallet, run, trouble, config, snapshot } = app;
+  const { wallet, run, trouble, missing, switchProblem, config, snapshot } = app;
   const wrong = Boolean(run && wallet?.connected && wallet.chainId !== run.chainId);
   const sent = app.transactions?.list ?? [];
   const old = snapshot && !trouble && !standsStill(run.chainId) ? clock() - snapshot.time : 0n;
   const late = old > LATE_S && span(old);
-  region(find("notices"), [trouble, config.foreign, wrong, wallet?.chainId, sent, late, snapshot && trouble ? snapshot.number : 0], () => [
+  region(find("notices"), [trouble, missing, switchProblem, config.foreign, wrong, wallet?.chainId, wallet?.account, sent, late, snapshot && trouble ? snapshot.number : 0], () => [
     trouble && h("div", { class: "notice bad", id: "trouble" },
       h("div", { role: "alert" }, h("strong", {}, `${trouble.title}.`), ` ${trouble.why} ${trouble.fix}`),
       snapshot && h("p", { id: "age" })),
     late && h("div", { class: "notice warn", id: "late" }, h("strong", {}, `The newest block that the node knows is ${late} old.`),
       " The node has fallen behind, or this computer's clock is wrong. More may have happened since than is shown here."),
+    missing && h("div", { class: "notice bad", id: "missing" },
+      h("div", { role: "alert" }, h("strong", {}, "A part of this page did not come."), ` ${missing}. Without it, some of the page stays empty or does not react. What was sent and what you typed stays.`),
+      h("button", { type: "button", id: "reload", class: "small", onclick: () => location.reload() }, "Load the page again")),
     config.foreign.length > 0 && h("div", { class: "notice warn" }, h("strong", {}, "This link brings its own settings."),
       ` The ${config.foreign.join(" and ")} come from the link and are not what this site serves. Check where you got it before you send money.`),
     wrong && h("div", { class: "notice warn", id: "wrong-chain" }, h("strong", {}, "Your wallet is on another chain."),
       ` It is on ${chainName(wallet.chainId)}, this run lives on ${chainName(run.chainId)}. `,
-      h("button", { type: "button", id: "switch-chain", onclick: app.switchChain }, `Switch to ${chainName(run.chainId)}`)),
+      h("button", { type: "button", id: "switch-chain", onclick: app.switchChain }, `Switch to ${chainName(run.chainId)}`),
+      switchProblem && h("p", { role: "alert" }, `${switchProblem.title}. ${switchProblem.why} Change to ${chainName(run.chainId)} in the wallet itself.`)),
     sent.map((one) => app.transactionNotice(one)),
   ]);
   age();

@@ -20,7 +20,7 @@ async function readConfig() {
   if (served.run && run.toLowerCase() !== served.run.toLowerCase()) foreign.push("run");
   return {
     rpc: rpc.filter(isUrl), run: ADDRESS.test(run) ? run.toLowerCase() : "", gateways: gateways.filter(isUrl),
-    live: served.live ?? null, factory: served.factory?.toLowerCase() ?? null, foreign, givenRun: run,
+    live: served.live ?? null, foreign, givenRun: run,
   };
 }
 

@@ -15,6 +15,9 @@ export class RpcError extends Error {
 /** The node answered, and not with what it was asked for; or it lags behind what it has told before. */
 export class Nonsense extends Error {}
 
+/** The node answered that it does not answer now. */
+class Busy extends Error {}
+
 /** No node could be reached. */
 export class Unreachable extends Error {
   constructor(tried) {
@@ -64,7 +67,7 @@ export class Rpc {
         return answers;
       } catch (error) {
         if (error instanceof RpcError) throw error;
-        tried.push(masked(this.urls[number]));
+        tried.push(`${masked(this.urls[number])}${error instanceof Busy ? " (which says that it is asked too much)" : ""}`);
       }
     }
     throw new Unreachable(tried);
@@ -92,6 +95,7 @@ export class Rpc {
       method: "POST", headers: { "content-type": "application/json" }, body,
       signal: AbortSignal.timeout(TIMEOUT_MS), credentials: "omit", referrerPolicy: "no-referrer",
     }));
+    if (response.status === 429) throw new Busy();
     const answer = await response.json();
     if (answer === null || typeof answer !== "object") throw new Error("not JSON-RPC");
     return answer;

@@ -17,15 +17,18 @@ export const standsStill = (id) => [1337n, 31337n].includes(id);
 /** The run is not there, in words for people. */
 export class NoRun extends Error {}
 
+/** The node has answered with an error of its own, as one does that is asked too much. */
+export class Refused extends Error {}
+
 /** The question for a view: an entry of a batch. */
 export const request = (to, name, values, block) => ["eth_call", [{ to, data: encodeCall(name, values) }, block]];
 
-/** Several views at one block; an entry is [address, "Contract.function", values]. A revert gives null with `settle`. */
+/** Several views at one block; an entry is [address, "Contract.function", values]. A revert gives null with `settle`; what the node itself refuses is thrown. */
 export async function views(rpc, calls, block, { settle = false } = {}) {
   const answers = await rpc.batch(calls.map(([to, name, values]) => request(to, name, values, block)), { settle: true });
   return answers.map((answer, place) => {
     if (answer instanceof RpcError) {
-      if (settle) return null;
+      if (settle && reverted(answer)) return null;
       throw answer;
     }
     return decodeResult(calls[place][1], answer);
@@ -41,7 +44,7 @@ async function openRun(rpc, campaign) {
     request(campaign, "Campaign.params", [], "latest"),
     request(campaign, "Campaign.createdBlock", [], "latest"),
   ], { settle: true });
-  for (const one of [head, chainId]) if (one instanceof RpcError) throw one;
+  for (const one of [head, chainId, ...rest]) if (one instanceof RpcError && !reverted(one)) throw one;
   const why = `Chain ${BigInt(chainId)} has no run at ${campaign}. Check the run's address and the RPC address.`;
   if (rest.some((one) => one instanceof RpcError || one === "0x")) throw new NoRun(why);
   const [addresses, params, createdBlock] = rest.map((one, place) =>
@@ -65,8 +68,8 @@ async function readToken(rpc, address) {
   return { asset, told: names.map((name, place) => [address, name, [symbol, decimals][place]]) };
 }
 
-/** Whether it is the contract that refused, and not the node. */
-export const reverted = ({ code, message }) => code === 3 || /revert/i.test(message);
+/** Whether it is the contract that refused, and not the node, which may have been asked too much. Nodes have different words for it. */
+export const reverted = ({ code, message }) => code === 3 || /revert|invalid (opcode|jump)|bad (instruction|jump)|out of gas|stack (under|over)flow|vm execution/i.test(message);
 
 function symbolOf(answer, address) {
   const text = (answer?.length === 66 ? new TextDecoder().decode(fromHex(answer)).replace(/\0+$/, "") : answer && decodeResult("ERC20.symbol", answer)) || `token ${address.slice(0, 6)}`;
@@ -85,12 +88,16 @@ export class Reading {
     this.told = () => {};  // hears how far the events are read, where a node gives them page by page
   }
 
-  /** The snapshot of the newest block, with `log` up to it; null where it is the block of last time. Throws Nonsense for answers that are none. */
+  /** The snapshot of the newest block, with `log` up to it; null where it is the block of last time. Throws Nonsense for answers that are none, Refused where the node gives none. */
   async next() {
     const { urls, last } = this.rpc;
     try {
       return await this.#look();
     } catch (error) {
+      if (error instanceof RpcError) {
+        this.rpc.distrust();
+        throw new Refused(`${masked(urls[last])} says: ${error.message}`);
+      }
       if (error instanceof Nonsense || !(error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError)) throw error;
       this.rpc.distrust();
       throw new Nonsense(`${masked(urls[last])} answers with something that is no answer to what it was asked (${error.message}).`);
@@ -128,7 +135,6 @@ export class Reading {
 
 const FIGURES = {
   raised: ["campaign", "Campaign.raised"],
-  succeeded: ["campaign", "Campaign.succeeded"],
   failed: ["campaign", "Campaign.failed"],
   depositsClosed: ["campaign", "Campaign.depositsClosed"],
   milestonesMet: ["campaign", "Campaign.milestonesMet"],
@@ -144,7 +150,6 @@ const FIGURES = {
   quorum: ["oracle", "CreditOracle.quorum"],
   rotation: ["oracle", "CreditOracle.rotation"],
   ledger: ["ledger", "CreditLedger.latest"],
-  liveCredits: ["ledger", "CreditLedger.liveCredits"],
   providerCount: ["registry", "ProviderRegistry.providerCount"],
   capitalReceived: ["distributor", "RevenueDistributor.capitalReceived"],
   capitalPaid: ["distributor", "RevenueDistributor.capitalPaid"],
@@ -176,7 +181,7 @@ async function readSnapshot(rpc, run, head) {
 /** Where a run stands, as `commonweight run show` says it. */
 export function stateOf(run, snapshot) {
   if (snapshot.failed) return "failed";
-  if (!snapshot.depositsClosed) return snapshot.succeeded ? "goal-met" : "funding";
+  if (!snapshot.depositsClosed) return snapshot.raised >= run.params.goal ? "goal-met" : "funding";  // `succeeded` also asks that deposits are closed
   if (snapshot.finishedAt > 0n) return "trained";
   return snapshot.time >= run.params.epochStart ? "training" : "funded";
 }

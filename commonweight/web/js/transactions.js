@@ -1,50 +1,67 @@
-// Transactions that were sent from this page: waiting, mined, final, or gone. They are kept over a reload, and every look at the
-// chain starts from nothing: a reorganisation that takes a block away makes its transactions wait again.
+// Transactions that were sent from this page: asked of the wallet, waiting, mined, final, or gone. They are kept over a reload, shared by all tabs of the
+// run, and every look at the chain starts from nothing: a reorganisation that takes a block away makes its transactions wait again.
 
+import { keep, recall } from "./dom.js";
 import { explain } from "./errors.js";
 import { RpcError } from "./rpc.js";
 
 const KEPT = 20;
+const OVER = ["final", "replaced", "asked"];  // of these the chain tells nothing more
 const hex = (number) => `0x${number.toString(16)}`;
 
 export class Transactions {
-  #key; #rpc; #list; #listeners = [];
+  #key; #rpc; #list = []; #listeners = []; #open = new Set();
 
   constructor(rpc, run) {
     this.#rpc = rpc;
     this.#key = `commonweight.transactions.${run.chainId}.${run.campaign}`;
-    try { this.#list = JSON.parse(localStorage.getItem(this.#key)) ?? []; } catch { this.#list = []; }
+    this.kept = true;  // whether a reload finds them
+    this.#list = this.#stored();
+    globalThis.addEventListener("storage", ({ key }) => { if (key === this.#key) this.#change((list) => list); });
   }
 
   get list() {
     return this.#list;
   }
 
+  /** Those of which the chain may still tell something else. */
   get unsettled() {
-    return this.#list.some((t) => !["final", "replaced"].includes(t.state));
+    return this.#list.filter((t) => !OVER.includes(t.state));
   }
 
   onChange(listener) {
     this.#listeners.push(listener);
   }
 
-  /** Note a transaction that the wallet has sent, after block `since`. */
-  add({ hash, from, title, call, since }) {
-    this.#list = [{ hash, from, title, call, since: since.toString(), state: "waiting" }, ...this.#list.filter((t) => t.hash !== hash)].slice(0, KEPT);
-    this.#save();
+  /** Have `send` ask the wallet, and note what it has sent, after block `since`; its hash. A page that is gone before the wallet answers leaves what it asked for. */
+  async add({ from, title, call, since }, send) {
+    const note = { hash: crypto.randomUUID?.() ?? `${Date.now()}`, from, title, call, since: since.toString(), state: "asked" };
+    this.#open.add(note.hash);
+    this.#change((list) => [note, ...list].slice(0, KEPT));
+    try {
+      const hash = await send();
+      this.#change((list) => [{ ...note, hash, state: "waiting" }, ...list.filter((t) => ![hash, note.hash].includes(t.hash))]);
+      return hash;
+    } catch (error) {
+      this.dismiss(note.hash);
+      throw error;
+    }
+  }
+
+  /** Whether the wallet was asked by a page that no longer hears its answer, or by another tab. */
+  lost({ state, hash }) {
+    return state === "asked" && !this.#open.has(hash);
   }
 
   dismiss(hash) {
-    this.#list = this.#list.filter((t) => t.hash !== hash);
-    this.#save();
+    this.#change((list) => list.filter((t) => t.hash !== hash));
   }
 
   /** Look where every transaction that is not final stands. */
   async refresh({ number, finalNumber }) {
-    for (const one of this.#list.filter((t) => !["final", "replaced"].includes(t.state))) {
-      Object.assign(one, await this.#stateOf(one, number, finalNumber));
-    }
-    this.#save();
+    const looked = new Map();
+    for (const one of this.unsettled) looked.set(one.hash, { ...one, ...(await this.#stateOf(one, number, finalNumber)) });
+    this.#change((list) => list.map((one) => looked.get(one.hash) ?? one));
   }
 
   /** Until a transaction is mined. Throws when the contract refused it or another took its place. */
@@ -112,8 +129,16 @@ export class Transactions {
     return "The contract refused it when it was mined.";
   }
 
-  #save() {
-    localStorage.setItem(this.#key, JSON.stringify(this.#list));
+  #stored() {
+    if (!this.kept) return this.#list;
+    try { return JSON.parse(recall("localStorage", this.#key)) ?? []; } catch { return []; }
+  }
+
+  /** What is kept is changed, and not what was read before: another tab may have sent something meanwhile. */
+  #change(make) {
+    const text = JSON.stringify(make(this.#stored()));
+    this.#list = JSON.parse(text);
+    this.kept &&= keep("localStorage", this.#key, text);
     for (const listener of this.#listeners) listener();
   }
 }

@@ -27,12 +27,22 @@ export async function* checkReport(app, epoch) {
   yield outcome("The report hashes to what the oracle contract emitted", digest === entry.digest);
   const signers = entry.signatures.map((signature) => recoverAddress(digest, signature).toLowerCase());
   yield outcome("Every signature is by the signer named", signers.join() === entry.signers.join(), `${signers.length} signer${signers.length === 1 ? "" : "s"}`);
+  const office = await officeOf(app, report.configDigest);
+  const entitled = office && new Set(signers).size === signers.length && signers.every((signer) => office.signers.includes(signer)) && signers.length >= office.quorum;
+  yield outcome("They are signers in office and a quorum of them, by the set whose digest was signed", Boolean(entitled), office ? `${signers.length} of ${office.signers.length}, ${office.quorum} must sign` : "no set of signers of this run has that digest");
   yield outcome("The credits list is the one that was signed", keccak256(entry.credits) === report.creditsHash);
   const [leaves, depth] = treeOf(ledger, epoch);
   const tree = leaves && makeTree(leaves, depth, hasher(keccak256));
   const grown = tree && tree.root.hash === report.root && tree.root.sum === report.sum && depth === report.depth;
   yield outcome("The tree rebuilt from the chain's lists has the root that was signed", Boolean(grown), tree ? `${group(tree.root.sum)} credits` : "the list is malformed");
   yield* checkEvidence(app, epoch, leaves);
+}
+
+/** The set of signers whose digest a report names, as CreditOracle digests it: {rotation, quorum, signers}; undefined where no set of the run has it. */
+async function officeOf({ run, log }, digest) {
+  const { AbiCoder, id, keccak256 } = await ethers();
+  return log.of("CreditOracle.SignerSetChanged").map(({ args }) => args).find(({ rotation, quorum, signers }) => digest === keccak256(AbiCoder.defaultAbiCoder().encode(
+    ["bytes32", "bytes32", "uint32", "uint16", "address[]"], [id("commonweight.config.v1"), run.params.configSha256, rotation, quorum, signers])));
 }
 
 function treeOf({ epochs, leavesAt, pending }, epoch) {

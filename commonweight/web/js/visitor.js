@@ -21,11 +21,12 @@ export async function attach(page) {
   app.switchChain = switchChain;
   app.transactionNotice = transactionNotice;
   app.transactions = new Transactions(app.rpc, app.run);
-  app.transactions.onChange(() => app.redraw());
+  app.transactions.onChange(transactionsChanged);
   app.wallet = new Wallet();
   app.wallet.onChange(walletChanged);
   walletChanged();
-  if (app.snapshot) await app.transactions.refresh(app.snapshot);
+  transactionsChanged();
+  if (app.snapshot) await app.transactions.refresh(app.snapshot).catch(() => {});  // the next look does it again, and tells why it cannot
 }
 
 const evidences = new Map();
@@ -39,22 +40,48 @@ function evidenceOf(epoch) {
   return evidences.get(digest);
 }
 
-function transactionNotice(one) {
-  const unknown = one.unseen >= UNSEEN_LOOKS;
-  const short = h("code", { title: one.hash }, shorten(one.hash));
-  const words = {
+const heard = new Map();  // the state in which each transaction was when it was last told of
+
+/** Draw them, and say aloud what has become of one. */
+function transactionsChanged() {
+  for (const one of app.transactions.list) {
+    const [name, state] = [one.was ?? one.hash, one.failed ? "failed" : one.state];
+    if (heard.has(name) && heard.get(name) !== state) say(`${one.title}: ${wordsOf(one)}`);
+    heard.set(name, state);
+  }
+  app.redraw();
+}
+
+function wordsOf(one) {
+  const refused = `Refused: nothing was moved, only the network fee is paid. ${one.reason}`;
+  return {
+    asked: "The wallet was asked to send this, and its answer did not reach this page: it was closed or loaded again, or another tab asks. Look in the wallet whether it was sent before you send it again.",
     waiting: one.again ? "A reorganisation took its block away. It is waiting to be mined again."
-      : unknown ? "Your wallet has sent it, it says. The chain's node does not know it: if that stays so, the wallet has dropped it or sends it elsewhere."
+      : isUnknown(one) ? "Your wallet has sent it, it says. The chain's node does not know it: if that stays so, the wallet has dropped it or sends it elsewhere."
       : one.was ? "Sped up in the wallet, waiting to be mined." : "Sent, waiting to be mined.",
-    mined: one.failed ? `Refused. ${one.reason}` : `Mined in block ${one.block}, not final yet.`,
-    final: one.failed ? `Refused. ${one.reason}` : `Final, in block ${one.block}.`,
+    mined: one.failed ? refused : `Mined in block ${one.block}, not final yet.`,
+    final: one.failed ? refused : `Final, in block ${one.block}.`,
     replaced: "Another transaction of your account took its place, so this one did nothing.",
   }[one.state];
-  const kind = one.failed || one.state === "replaced" ? "bad" : one.state === "final" ? "good" : "busy";
-  const over = unknown || one.failed || ["final", "replaced"].includes(one.state);
+}
+
+const isUnknown = (one) => one.unseen >= UNSEEN_LOOKS;
+
+function dismiss({ hash }) {
+  app.transactions.dismiss(hash);
+  (document.querySelector(".transaction button") ?? find("main")).focus({ preventScroll: true });
+}
+
+function transactionNotice(one) {
+  const lost = app.transactions.lost(one);
+  if (one.state === "asked" && !lost) return null;  // the review shows it
+  const short = !lost && h("code", { title: one.hash }, shorten(one.hash));
+  const kind = lost ? "warn" : one.failed || one.state === "replaced" ? "bad" : one.state === "final" ? "good" : "busy";
+  const over = lost || isUnknown(one) || one.failed || ["final", "replaced"].includes(one.state);
   return h("div", { class: `notice transaction ${kind}`, "data-state": one.failed ? "failed" : one.state },
-    h("strong", {}, one.title), ` ${words} `, short,
-    over && h("button", { type: "button", class: "quiet small", "aria-label": `Dismiss: ${one.title}`, onclick: () => app.transactions.dismiss(one.hash) }, "Dismiss"));
+    h("strong", {}, one.title), one.from !== app.wallet.account && [" by ", h("code", { title: one.from }, shorten(one.from)), ":"], ` ${wordsOf(one)} `, short,
+    !over && !app.transactions.kept && h("p", { class: "unkept" }, "This browser lets the page keep nothing: after a reload it no longer knows of this transaction."),
+    over && h("button", { type: "button", id: `dismiss-${one.hash}`, class: "quiet small", "aria-label": `Dismiss: ${one.title}`, onclick: () => dismiss(one) }, "Dismiss"));
 }
 
 // --- the wallet -------------------------------------------------------------------------------------------------------
@@ -115,11 +142,11 @@ function pick() {
 }
 
 async function switchChain() {
+  app.switchProblem = null;
   try {
     if (!(await app.wallet.switchTo(app.run.chainId, app.config.rpc))) say("Nothing has changed.");
   } catch (error) {
-    const { title, why, fix } = await explain(error);
-    app.trouble = { title, why, fix };
-    app.notices();
+    app.switchProblem = await explain(error);
   }
+  app.notices();
 }

@@ -1,5 +1,6 @@
 // Wallets: found by EIP-6963 (and window.ethereum where none announces itself), spoken to by EIP-1193.
 
+import { keep, recall } from "./dom.js";
 import { declined, unknownChain } from "./errors.js";
 import { chainName } from "./run.js";
 
@@ -10,7 +11,7 @@ const ADDED = "commonweight.added.";
 export const framed = () => globalThis.top !== globalThis.self;
 
 export class Wallet {
-  #found = new Map(); #provider = null; #listeners = [];
+  #found = new Map(); #provider = null; #listeners = []; #told = new Set();
 
   constructor() {
     this.info = null;
@@ -22,7 +23,7 @@ export class Wallet {
       const isNew = !this.#found.has(detail.info.uuid);
       this.#found.set(detail.info.uuid, detail);
       if (isNew) this.#changed();
-      if (this.#provider === null && detail.info.rdns === localStorage.getItem(REMEMBERED)) this.#resume(detail);
+      if (this.#provider === null && detail.info.rdns === recall("localStorage", REMEMBERED)) this.#resume(detail);
     });
     globalThis.dispatchEvent(new Event("eip6963:requestProvider"));
   }
@@ -51,20 +52,20 @@ export class Wallet {
       if (declined(error)) return false;
       throw error;
     }
-    localStorage.setItem(REMEMBERED, info.rdns);
+    keep("localStorage", REMEMBERED, info.rdns);
     return this.connected;
   }
 
   /** Forget the wallet here; what the wallet itself allows is for the person to change there. */
   disconnect() {
-    localStorage.removeItem(REMEMBERED);
+    keep("localStorage", REMEMBERED, null);
     this.#provider = this.info = this.account = this.chainId = null;
     this.#changed();
   }
 
   /** Whether the wallet was told of a chain by this page, so that its node is no other. */
   toldOf(chainId) {
-    return localStorage.getItem(`${ADDED}${chainId}`) !== null;
+    return this.#told.has(chainId) || recall("localStorage", `${ADDED}${chainId}`) !== null;
   }
 
   request(method, params = []) {
@@ -83,7 +84,8 @@ export class Wallet {
           chainId: id, chainName: chainName(chainId), rpcUrls,
           nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
         }]);
-        localStorage.setItem(`${ADDED}${chainId}`, "1");
+        this.#told.add(chainId);
+        keep("localStorage", `${ADDED}${chainId}`, "1");
         await this.request("wallet_switchEthereumChain", [{ chainId: id }]);
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 // An auditor's side: every report with who signed it, and checks that run in this browser.
 
-import { badge, columns, copyable, definitions, h, later, piecemeal, region, say, slots, table } from "../dom.js";
+import { badge, columns, copyable, definitions, h, later, piecemeal, region, say, slots, table, visible } from "../dom.js";
 import { bytes, group, nats } from "../money.js";
 import { checkDocument, checkFile, checkLeaf, checkReport, leafProof } from "../verify.js";
 import { doubts } from "./overview.js";
@@ -19,7 +19,7 @@ export function audit(app) {
     root,
     update() {
       const { ledger, snapshot: s, run, log } = app;
-      region(places.reports, [...ledger.reports.values()].map((r) => r.digest).concat(s.ledger.sum.toString(), String(ledger.epochs.size)), () => reports(app, outcomes));
+      region(places.reports, [...ledger.reports.values()].map((r) => r.digest).concat(s.ledger.sum.toString(), String(ledger.epochs.size), app.pendingState()), () => reports(app, outcomes));
       region(places.signers, [s.signers, s.quorum, s.rotation], () => signers(app));
       region(places.doubts, doubts(app).map((e) => e.tx + e.index), () => doubtTable(app));
       region(places.contracts, [run.campaign, log.all.length > 0], () => contracts(app));
@@ -46,7 +46,7 @@ function reports(app, outcomes) {
 function reportCard(app, epoch, entry, outcomes) {
   const settled = app.ledger.epochs.get(epoch);
   const { report } = entry;
-  const state = settled === undefined ? badge("open", "open to challenge") : settled.state === "final" ? badge("good", "final") : badge("bad", settled.fraud ? "void by fraud" : "void");
+  const state = settled === undefined ? badge("open", app.pendingState()) : settled.state === "final" ? badge("good", "final") : badge("bad", settled.fraud ? "void by fraud" : "void");
   const results = h("ul", { class: "checks", "aria-live": "polite" });
   const button = h("button", { type: "button", id: `check-${epoch}`, onclick: () => runChecks(button, results, () => checkReport(app, epoch), (done) => outcomes.set(entry.digest, done)) }, "Check it here");
   for (const one of outcomes.get(entry.digest) ?? []) results.append(line(one));
@@ -72,8 +72,10 @@ function evidenceFiles(app, epoch) {
     list.replaceChildren(pending("Reading the published evidence…"));
     try {
       const files = [...(await app.evidence(epoch).index()).values()];
-      list.replaceChildren(...piecemeal(`more-files-${epoch}`, h("ul", { class: "files" }), files, FILES, ({ path, size }) => h("li", {},
-        h("button", { type: "button", class: "copy", onclick: () => save(app, epoch, path) }, path), h("span", { class: "note" }, ` ${bytes(BigInt(size))}`))));
+      list.replaceChildren(...piecemeal(`more-files-${epoch}`, h("ul", { class: "files" }), files, FILES, ({ path, size }) => {
+        const told = h("span", { class: "note" }, ` ${bytes(BigInt(size))}`);
+        return h("li", {}, h("button", { type: "button", class: "copy", onclick: () => save(app, epoch, path, told) }, path), told);
+      }));
     } catch (error) {
       list.replaceChildren(unavailable(`The evidence of epoch ${epoch}`, error));
     }
@@ -81,14 +83,19 @@ function evidenceFiles(app, epoch) {
   return h("details", { id: `files-${epoch}`, ontoggle: load }, h("summary", {}, "Evidence, file by file"), list);
 }
 
-async function save(app, epoch, path) {
+async function save(app, epoch, path, told) {
+  const tell = (text, kind) => {
+    told.className = kind;
+    told.textContent = visible(` ${text}`);
+    say(text);
+  };
   try {
     const url = URL.createObjectURL(new Blob([await app.evidence(epoch).bytes(path)]));
     h("a", { href: url, download: `epoch-${epoch}-${path.replaceAll("/", "-")}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
-    say(`${path} has the digest that was signed.`);
+    tell(`${path} has the digest that was signed.`, "note");
   } catch (error) {
-    say(error.message);
+    tell(error.message, "problem");
   }
 }
 

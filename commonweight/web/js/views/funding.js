@@ -1,6 +1,6 @@
 // A funder's side: put money in, take it back, be paid. Amounts are exact here.
 
-import { columns, copyable, definitions, h, region, visible } from "../dom.js";
+import { columns, copyable, definitions, h, keep, recall, region, visible } from "../dom.js";
 import { exact, group, parseAmount, percent, readable } from "../money.js";
 import { views } from "../run.js";
 import { Loader, card, exactly, pending, relative, when } from "./parts.js";
@@ -61,6 +61,7 @@ function position(app, owner, found) {
     mine && amount > 0n && action && h("button", { type: "button", id: `${id}-button`, class: "primary", onclick: action.act }, action.label));
   return card("position", mine ? "My position" : "Position",
     h("p", { class: "muted" }, h("code", { class: "whole" }, owner)),
+    !mine && wallet.connected && h("p", { class: "note", id: "not-mine" }, "This is not the account that is connected. Empty the field below and look up to see yours."),
     definitions([
       ["Deposited", exactly(run, deposited)],
       ["Capital shares", s.failed ? "none: the goal was missed" : group(contribution), s.failed ? null : `one for each smallest unit of ${run.asset.symbol}; ${percent(contribution, s.raised)} of all so far`],
@@ -68,17 +69,17 @@ function position(app, owner, found) {
     s.failed || refundable > 0n || refunded > 0n
       ? row("refund", "Can be taken back", refundable, refunded > 0n ? `${exactly(run, refunded)} taken back already` : "the goal was missed", { label: "Take it back", act: () => refund(app, refundable) })
       : h("p", { class: "note" }, state === "funding" ? "Until the goal is met nothing is spent; if it is missed by the deadline, all of it can be taken back here." : "The goal was met, so there are no refunds; what is not spent comes back to you here when the run ends."),
-    row("claim", "Revenue to claim", claimable, claimed > 0n ? `${exactly(run, claimed)} claimed so far` : null, { label: "Claim", act: () => claim(app, owner, claimable) }),
-    row("unspent", "Unspent money to take back", unspent, returned > 0n ? `${exactly(run, returned)} taken back already` : s.ended ? null : "known when the run has ended or missed a milestone", { label: "Take it back", act: () => takeUnspent(app, unspent) }));
+    (!s.failed || claimable > 0n) && row("claim", "Revenue to claim", claimable, claimed > 0n ? `${exactly(run, claimed)} claimed so far` : null, { label: "Claim", act: () => claim(app, owner, claimable) }),
+    (!s.failed || unspent > 0n) && row("unspent", "Unspent money to take back", unspent, returned > 0n ? `${exactly(run, returned)} taken back already` : s.ended ? null : "known when the run has ended or missed a milestone", { label: "Take it back", act: () => takeUnspent(app, unspent) }));
 }
 
-/** What signing needs; it comes after the first paint, with the visitor's side. */
-async function signing(app) {
+/** What signing needs; it comes after the first paint, with the visitor's side. Null where it does not come. */
+const signing = (app) => app.part(async () => {
   const [actions, paying, errors] = await Promise.all([import("../actions.js"), import("../paying.js"), import("../errors.js"), app.attached()]);
   return { ...actions, ...paying, ...errors };
-}
+});
 
-const act = async (app, action) => (await signing(app)).review(app, action);
+const act = async (app, action) => (await signing(app))?.review(app, action);
 const refund = (app, amount) => act(app, {
   title: `Take back ${exactly(app.run, amount)}`,
   rows: [["You get", exactly(app.run, amount)], ["Why", "the goal was missed; this is your whole contribution, to the last unit"]],
@@ -122,7 +123,7 @@ function depositForm(app) {
   const { run } = app;
   const input = h("input", {
     id: "amount", name: "amount", inputmode: "decimal", autocomplete: "off", placeholder: "0.0", "aria-describedby": "amount-note",
-    value: sessionStorage.getItem(TYPED) ?? "",
+    value: recall("sessionStorage", TYPED) ?? "",
   });
   const note = h("p", { class: "hint", id: "amount-note", "aria-live": "polite" });
   const submit = h("button", { class: "primary", id: "deposit-button" }, "Connect a wallet to deposit");
@@ -144,17 +145,19 @@ function depositForm(app) {
     if (note.textContent !== text) note.textContent = text;
     input.setAttribute("aria-invalid", text === "" ? "false" : "true");
   }
-  input.addEventListener("input", () => { refused = ""; sessionStorage.setItem(TYPED, input.value); check(); });
+  input.addEventListener("input", () => { refused = ""; keep("sessionStorage", TYPED, input.value); check(); });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { explain, planDeposit, review } = await signing(app);
+    const signs = await signing(app);
+    if (signs === null) return;
+    const { explain, planDeposit, review } = signs;
     if (!app.wallet.connected && !(await app.connect())) return;
     refused = input.value.trim() === "" ? "Write an amount first." : "";
     check();
     if (note.textContent !== "") return input.focus();
     const amount = parseAmount(input.value, run.asset.decimals);
     try {
-      await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; sessionStorage.removeItem(TYPED); }));
+      await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; keep("sessionStorage", TYPED, null); }));
     } catch (error) {
       const { title, why } = await explain(error);
       refused = visible(`${title}. ${why}`);
@@ -173,8 +176,10 @@ async function depositAction(app, planDeposit, amount, sent) {
     rows: [
       ["You pay", exactly(run, amount)],
       ["You get", `${group(amount)} capital shares`, `one for each smallest unit; ${percent(amount, s.raised + amount)} of all shares as of now, less as others join`],
-      ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
-      ["If it is met", "it cannot be taken back, but for your part of what is not spent", s.raised >= goal ? "the goal is met already" : `missing to it now: ${exactly(run, goal - s.raised)}`],
+      ...(s.raised >= goal ? [["Taking it back", "is not possible, but for your part of what is not spent", "the goal is met already"]] : [
+        ["If the goal is missed", `you take back exactly ${exactly(run, amount)} after ${when(run.params.depositDeadline)}`],
+        ["If it is met", "it cannot be taken back, but for your part of what is not spent", `missing to it now: ${exactly(run, goal - s.raised)}`],
+      ]),
       !run.asset.native && ["Token", copyable(run.asset.address, "token contract", true)],
       how,
     ].filter(Boolean),

@@ -17,18 +17,18 @@ export function overview(app) {
       const backers = new Set(log.of("Campaign.Deposited").map((e) => e.args.funder)).size;
       const minute = s.time / 60n;
       region(places.progress, [s.raised, state, backers, minute], () => progress(app, backers));
-      region(places.escrow, [s.raised, s.released, s.reserved, s.unlockedEscrow, s.returnable, state], () => escrow(app));
+      region(places.escrow, [s.raised, s.released, s.reserved, s.unlockedEscrow, s.returnable, takenBack(log), state], () => escrow(app));
       region(places.uses, [s.milestonesMet, log.of("Campaign.MilestoneMissed").length], () => uses(app));
       region(places.split, [run.campaign], () => split(app));
       region(places.loss, lossPoints(app), () => card("loss", "Does the model get better?", lossCurve(lossPoints(app))));
       region(places.revenue, [s.capitalReceived, s.computeReceived, s.capitalPaid, s.computePaid, s.pendingCompute], () => revenue(app));
-      region(places.doubts, [doubts(app).length, s.openGames], () => challenges(app));
+      region(places.doubts, [doubts(app).length, s.openGames, app.pendingState()], () => challenges(app));
       region(places.terms, [run.campaign], () => terms(app));
     },
   };
 }
 
-/** Attested losses in order of rounds: final ones from the checkpoint registry, and the report that is still open to challenge. */
+/** Attested losses in order of rounds: final ones from the checkpoint registry, and the report that is not final yet. */
 export function lossPoints({ log, ledger }) {
   const points = log.of("CheckpointRegistry.CheckpointAttested").map(({ args }) => ({ round: args.round, epoch: args.epoch, loss: args.lossMicro, final: true }));
   const report = ledger.pending?.report.report;
@@ -64,12 +64,18 @@ function progress(app, backers) {
 
 const figure = (value, label) => h("li", {}, h("strong", {}, value), h("span", {}, label));
 
+/** What funders have taken out: refunds of a failed campaign, or the unspent of one that has ended. */
+const takenBack = (log) => [...log.of("Campaign.Refunded"), ...log.of("Campaign.UnspentReturned")].reduce((sum, e) => sum + e.args.amount, 0n);
+
 function escrow(app) {
-  const { run, snapshot: s, state } = app;
+  const { run, snapshot: s, state, log } = app;
+  const taken = takenBack(log);
   if (s.raised === 0n) return card("escrow", "Where the money is", h("p", { class: "empty" }, "Nobody has put money in yet."));
   if (["funding", "goal-met", "failed"].includes(state)) {
     return card("escrow", "Where the money is",
-      breakdown(run, "The escrow", [["locked", state === "failed" ? "to be taken back by the funders" : "held by the campaign contract, spent on nothing yet", s.raised]], s.raised));
+      breakdown(run, "The escrow", state === "failed"
+        ? [["returning", "to be taken back by the funders", s.raised - taken], ["returned", "taken back already", taken]]
+        : [["locked", "held by the campaign contract, spent on nothing yet", s.raised]], s.raised));
   }
   const returnable = s.ended ? s.returnable : 0n;
   const locked = s.raised - s.released - s.reserved - s.unlockedEscrow - returnable;
@@ -79,7 +85,7 @@ function escrow(app) {
       ["reserved", "reserved for the open epoch", s.reserved],
       ["free", "unlocked for coming work", s.unlockedEscrow],
       ["locked", "locked until milestones are met", locked > 0n ? locked : 0n],
-      ...(s.ended ? [["returned", "goes back to the funders", returnable, "each takes out its own share"]] : []),
+      ...(s.ended ? [["returning", "to be taken back by the funders", returnable - taken, "each takes out its own share"], ["returned", "taken back already", taken]] : []),
     ], s.raised));
 }
 
@@ -155,10 +161,11 @@ export const doubts = ({ log, ledger }) => [
 function challenges(app) {
   const { run, snapshot: s, ledger } = app;
   const found = doubts(app);
-  const window = ledger.pending && `Epoch ${ledger.pending.epoch} has a report that anyone can still challenge.`;
+  const window = ledger.pending && (app.pendingState() === "open to challenge" ? `Epoch ${ledger.pending.epoch} has a report that anyone can still challenge.`
+    : `The report of epoch ${ledger.pending.epoch} can be challenged no more, and waits to be made final: a signer does it as a rule, and anyone can.`);
   return card("challenges", "Challenges",
     h("p", {}, window || "No report is open to challenge at present.",
-      ` A report is final ${span(run.params.challengeWindow)} after it was submitted, unless a false figure in it is proved first.`),
+      ` A report can be made final ${span(run.params.challengeWindow)} after it was submitted, unless a false figure in it is proved first.`),
     h("p", { class: found.length ? "" : "empty" }, found.length === 0 ? "Nothing has been challenged in this run." :
       [`${found.length} event${found.length === 1 ? "" : "s"} so far, ${s.openGames} game${s.openGames === 1n ? "" : "s"} open. `, h("a", { href: "#audit" }, "See them all")]));
 }

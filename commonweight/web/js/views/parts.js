@@ -119,9 +119,9 @@ export function lossCurve(points) {
       svg("title", {}, `Round ${p.round}, epoch ${p.epoch}: ${nats(p.loss)} nats a token`))));
   return [
     h("figure", {}, picture, h("figcaption", {}, "Held-out loss in nats a token, by round; lower is better. One point for each report: "
-      + "the signers evaluate the last checkpoint of an epoch, rounds between are not evaluated. A hollow point is still open to challenge.")),
+      + "the signers evaluate the last checkpoint of an epoch, rounds between are not evaluated. A hollow point is of a report that is not final yet.")),
     later("loss-table", "The same as a table", () =>
       table("Held-out loss by round", ["Round", "Epoch", "Loss (nats a token)", "State"],
-        points.map((p) => [String(p.round), String(p.epoch), nats(p.loss), p.final ? "final" : "open to challenge"]), "")),
+        points.map((p) => [String(p.round), String(p.epoch), nats(p.loss), p.final ? "final" : "not final yet"]), "")),
   ];
 }

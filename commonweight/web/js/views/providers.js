@@ -53,7 +53,7 @@ export function providers(app) {
         return;
       }
       drawn = index;
-      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, ledger.pending?.report.digest, s.ledger.sum],
+      region(mineSlot, [index, found instanceof Error ? found.message : found, rounds.of(index).key, wallet.account, s.wagesDue, ledger.pending?.report.digest, app.pendingState(), s.ledger.sum],
         () => mine(app, index, found, rounds));
     },
   };
@@ -105,7 +105,7 @@ function mine(app, index, found, rounds) {
       ["Reached at", provider.peer || "no address"],
       ["Stake", exactly(run, provider.stake), "lost if its credits are doubted and convicted; paid back a dispute period after the last credited epoch"],
       ["Final credits", group(leaf?.C ?? 0n), leaf ? `${percent(leaf.C, s.ledger.sum)} of all` : null],
-      ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, open to challenge`],
+      ledger.pending?.credits?.has(index) && ["Pending credits", group(ledger.pending.credits.get(index)), `epoch ${ledger.pending.epoch}, ${app.pendingState()}`],
       ["Claimed so far", exactly(run, claimed)],
       debt > 0n && ["Owed to the funders", exactly(run, debt), "from a conviction; claims pay it first"],
     ], "tiles"),
@@ -113,6 +113,10 @@ function mine(app, index, found, rounds) {
       h("div", {}, h("span", { class: "label" }, "Wages and revenue to claim"), h("strong", {}, claimable === null ? "not to be told now" : exactly(run, claimable)),
         h("span", { class: "note" }, "paid to the payout address, whoever sends the transaction")),
       wallet.connected && claimable > 0n && h("button", { type: "button", id: "compute-button", class: "primary", onclick: () => claim(app, index, claimable, provider.payout) }, "Claim")),
+    s.wagesDue > 0n && h("div", { class: "due", id: "wages" },
+      h("div", {}, h("span", { class: "label" }, "Wages held back, of all providers"), h("strong", {}, exactly(run, s.wagesDue)),
+        h("span", { class: "note" }, `${run.asset.symbol} did not let them through when their epoch became final. Until they are handed over no provider can claim; anyone can have that tried again.`)),
+      wallet.connected && h("button", { type: "button", id: "wages-button", class: "primary", onclick: () => handOver(app) }, "Hand them over")),
     own && leaving(app, index, provider),
     h("h3", {}, "Credits by epoch"),
     epochsTable(app, index),
@@ -120,11 +124,11 @@ function mine(app, index, found, rounds) {
     rounds.draw());
 }
 
-function epochsTable({ run, ledger }, index) {
+function epochsTable({ run, ledger, pendingState }, index) {
   const rows = [];
   if (ledger.pending?.credits?.has(index)) {
     const credits = ledger.pending.credits.get(index);
-    rows.push([`${ledger.pending.epoch}`, badge("open", "open to challenge"), group(credits), money(run, (credits * ledger.pending.wage) >> 64n)]);
+    rows.push([`${ledger.pending.epoch}`, badge("open", pendingState()), group(credits), money(run, (credits * ledger.pending.wage) >> 64n)]);
   }
   for (const [epoch, entry] of [...ledger.epochs].reverse()) {
     if (!entry.credits.has(index)) continue;
@@ -153,6 +157,13 @@ async function claim(app, index, amount, payout) {
     call: { to: run.addresses.distributor, name: "RevenueDistributor.claimCompute", values: [BigInt(ledger.lastFinal), leaf, tree.proof(index)] },
   });
 }
+
+/** Wages that the asset has held back, to the contract that pays claims. */
+const handOver = (app) => review(app, {
+  title: `Hand over ${exactly(app.run, app.snapshot.wagesDue)} of wages`,
+  rows: [["What it does", "the campaign pays them to the contract from which providers claim", "you get nothing by it but what is yours of them, by a claim of its own"]],
+  call: { to: app.run.campaign, name: "Campaign.payWages", values: [] },
+});
 
 /** What an account can do about its own stake: leave, and later take it back. */
 function leaving(app, index, provider) {
@@ -199,7 +210,7 @@ function leaderboard(app) {
   return card("leaderboard", "Leaderboard",
     h("p", { class: "muted" }, "By final credits, all epochs together. A credit is a thousand million training FLOPs that the signers verified."),
     rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${group(BigInt(rows.length))}; look any other up above.`),
-    table("Leaderboard", ["Place", "Provider", "Final credits", "Part", "Open to challenge", "Account"], rows.slice(0, SHOWN).map((r, place) => [
+    table("Leaderboard", ["Place", "Provider", "Final credits", "Part", "Not final yet", "Account"], rows.slice(0, SHOWN).map((r, place) => [
       `${place + 1}`, `#${r.index}`, group(r.final), h("span", { class: "money" }, percent(r.final, s.ledger.sum)), r.pending > 0n ? `+ ${group(r.pending)}` : "–", address(r.account, "account"),
     ]), "No provider has registered yet."));
 }

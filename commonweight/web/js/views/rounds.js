@@ -73,7 +73,7 @@ export class Rounds {
       .sort((a, b) => b.line.round - a.line.round).map(({ epoch, line }) => row(epoch, line));
     return [
       missing.length > 0 && unavailable(`The itemised credits of ${spread(missing.map(({ epoch }) => epoch))}`, missing[0].missing),
-      table("Rounds and reasons", ["Round", "Epoch", "Credits", "Reason", "Checks", "Tokens", "Link (bandwidth / latency)"], rows,
+      table("Rounds and reasons", ["Round", "Epoch", "Credits", "Reason", "Checks", "Tokens", "Link (bandwidth / latency, of 100 each)"], rows,
         missing.length ? "No other epoch is published." : "The published evidence names this provider in no round."),
       moved.length > 0 && h("ul", { class: "plain" }, moved.map((text) => h("li", {}, text))),
       this.#newest.button(),

@@ -44,7 +44,7 @@ export function training(app) {
       const looked = told ? read : undefined;
       const status = live.status();
       const { key } = newest;
-      region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
+      region(places.now, [s.nextEpoch, s.time / 10n, ledger.pending?.epoch, app.pendingState(), status, log.of("CreditOracle.RoundAnchored").length], () => now(app, status));
       region(places.loss, lossPoints(app), () => card("loss", "Loss by round", lossCurve(lossPoints(app))));
       const chain = standings(log, status);
       const inForce = [...chain.banned.values()].filter((until) => until > s.time).length;
@@ -99,7 +99,7 @@ function now(app, status) {
     : app.state === "training" ? `Epoch ${open} ${end > s.time ? `ends ${relative(end, s.time)}` : "is over and waits to be closed"}.`
     : app.state === "funded" ? `The first epoch begins ${relative(p.epochStart, s.time)}.` : "Training begins once the goal is met and deposits have ended.";
   return card("now", "Now",
-    h("p", {}, sentence, ledger.pending ? ` The report of epoch ${ledger.pending.epoch} is open to challenge.` : ""),
+    h("p", {}, sentence, ledger.pending ? ` The report of epoch ${ledger.pending.epoch} ${app.pendingState().replace(/^open/, "is open")}.` : ""),
     h("ul", { class: "figures" },
       figure(last ? String(last.round > 0n ? last.round : last.recordRound) : "none", "round anchored last"),
       figure(ledger.lastFinal === null ? "none" : String(ledger.lastFinal), "last final epoch"),
