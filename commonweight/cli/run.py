@@ -24,12 +24,12 @@ from commonweight.cli.options import (
 )
 from commonweight.cli.output import Output
 from commonweight.cli.session import Session
-from commonweight.quantities import when
+from commonweight.quantities import show_size, when
 
 if TYPE_CHECKING:
     from commonweight.chain.run import Run
     from commonweight.chain.structs import RunParams
-    from commonweight.protocol.runconfig import Training
+    from commonweight.protocol.runconfig import RunConfig, Training
 
 cli = typer.Typer(help="Create, list and show runs.", no_args_is_help=True)
 
@@ -80,6 +80,7 @@ def create(
         training = draft.config.training
         shown = {**describe(params, symbol, decimals), "training": length_of(training)}
         shown["rounds_of_an_epoch"] = creditable(params, training)
+        shown["a_member's_disk"] = left_behind(draft.config)
         for name, value in shown.items():
             session.output.note(f"  {name.replace('_', ' '):<22}  {value}")
     session.confirm(f"Create this run on chain {chain.chain_id}? Nothing of it can be changed later.", yes=yes)
@@ -236,6 +237,17 @@ def creditable(params: RunParams, training: Training) -> str:
         count = most_rounds(size, len(params.signers), training.topology)
         said.append(f"{count:,} with {size} members (of {-(-params.epoch_length // count)} s each)")
     return f"a report credits up to {', '.join(said)}; what each epoch has more is never paid"
+
+
+def left_behind(config: RunConfig) -> str:
+    """What a round leaves on the disk of a member that keeps all states, in words."""
+    from commonweight.estimate import round_bytes, state_bytes
+
+    training, numel = config.training, config.model.parameters()
+    size = round_bytes(numel, training.h, training.trace_every, training.codec, training.block)
+    states = -(-training.h // training.trace_every)
+    counted = f"{states} state{'s' if states > 1 else ''} of {show_size(state_bytes(numel))}"
+    return f"{show_size(size)} a round, of them {counted}, one every {training.trace_every} steps"
 
 
 def params_json(params: RunParams) -> dict[str, object]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from commonweight.cli.run import length_of
+from commonweight.cli.run import left_behind, length_of
 from commonweight.cli.runfile import TEMPLATE, read_runfile
 from commonweight.errors import ConfigError
 from commonweight.protocol.modelconfig import PRESETS
+from commonweight.quantities import show_size
+from trainer.room import round_bytes
 
 pytestmark = pytest.mark.unit
 GOOD, MISTYPED = "0x00000000000000000000000000000000000A11cE", "0x00000000000000000000000000000000000A11Ce"
@@ -132,6 +134,15 @@ def test_the_bounds_are_the_contracts(tmp_path: Path) -> None:
 def test_how_long_training_is_is_said_in_words(tmp_path: Path, training: str, said: str) -> None:
     path = runfile(tmp_path, "# What is left out of [config]", f"[config.training]\n{training}\n# What is left out")
     assert length_of(read_runfile(path).config.training) == said
+
+
+def test_what_rounds_leave_on_a_members_disk_is_said_before_the_run_is_made(tmp_path: Path) -> None:
+    few = runfile(tmp_path, "# What is left out of [config]", "[config.training]\ntrace_every = 30\n# What is left out")
+    said, config = left_behind(read_runfile(few).config), read_runfile(few).config
+    assert "1 state of 10 MiB, one every 30 steps" in said
+    assert said.startswith(f"{show_size(round_bytes(config) - 2**24)} a round")
+    usual = read_runfile(runfile(tmp_path, "[config]", "[config]")).config
+    assert "6 states of 10 MiB, one every 5 steps" in left_behind(usual)
 
 
 def test_an_error_in_the_configuration_names_the_file(tmp_path: Path) -> None:
