@@ -282,6 +282,22 @@ async def test_a_module_without_which_nothing_can_be_shown_is_said_to_be_missing
     forget(visit, "ERR_FAILED")
 
 
+async def test_files_that_do_not_come_for_long_are_said(open_site: Served, visit: Visit) -> None:
+    await visit.page.clock.install()
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    await visit.page.route("**/js/ledger.js", hold)
+    await visit.page.goto(open_site.url, wait_until="commit")
+    await visit.see("Reading the chain", "#run-line")
+    await visit.page.clock.fast_forward(15_000)
+    await visit.see("The files of this page are slow to come.", "#run-line")
+    await held[0].continue_()
+    await visit.page.wait_for_selector("body[data-block]")
+
+
 @pytest.mark.parametrize("file", ["views/training.js", "visitor.js"])
 async def test_a_part_of_the_page_that_does_not_come_is_said(open_site: Served, visit: Visit, file: str) -> None:
     await visit.page.route(f"**/js/{file}", lambda route: route.abort())

@@ -8,6 +8,7 @@ import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
 import { Loader, relative, span, when } from "./views/parts.js";
 
+globalThis.begun = true;  // all of this page's modules have come
 const LOOK_MS = 2_500;
 const SLOW_MS = 5_000;
 const AGE_MS = 1_000;
