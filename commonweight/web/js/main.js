@@ -6,7 +6,7 @@ import { opening } from "./opening.js";
 import { NoRun, Refused, chainName, standsStill, stateOf, views } from "./run.js";
 import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
-import { Loader, relative, span, when } from "./views/parts.js";
+import { relative, span, when } from "./views/parts.js";
 
 const LOOK_MS = 2_500;
 const SLOW_MS = 5_000;
@@ -87,15 +87,25 @@ async function lookOnce() {
   if (app.run) part(attached);
 }
 
-const windows = new Loader(() => redraw());
+let held = null;
 
 /** How the report stands that is not final: anyone can challenge it, or nobody any more and it waits for somebody to make it final; null where there is none. */
 function pendingState() {
   const { run, rpc, snapshot: s, ledger: { pending } } = app;
   if (pending === null) return null;
-  const asked = [run.addresses.oracle, "CreditOracle.epochInfo", [BigInt(pending.epoch)]];
-  const told = windows.get(`${pending.report.digest} ${s.openGames}`, () => views(rpc, [asked], `0x${s.number.toString(16)}`));
-  return told?.[0]?.openUntil <= s.time ? "waits to be made final" : "open to challenge";
+  const { digest } = pending.report;
+  if (held?.digest !== digest) held = { digest, openUntil: null, over: false, asked: null };
+  const mine = held;
+  // A game's every move may put the end off, so that what was told is no more than the earliest.
+  if ((mine.openUntil === null || mine.openUntil <= s.time) && mine.asked !== s.number) {
+    mine.asked = s.number;
+    const question = [run.addresses.oracle, "CreditOracle.epochInfo", [BigInt(pending.epoch)]];
+    views(rpc, [question], `0x${s.number.toString(16)}`).then(([{ openUntil }]) => {
+      Object.assign(mine, { openUntil, over: openUntil <= s.time });
+      redraw();
+    }).catch(() => { mine.asked = null; });  // the next look asks again
+  }
+  return mine.over ? "waits to be made final" : "open to challenge";
 }
 
 /** The visitor's side, loaded when first wanted. */
