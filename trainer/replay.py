@@ -123,7 +123,7 @@ class _Request(Fields):
 class Worker:
     """Answers requests. The last configuration and data set stay open, with the optimizer that was built for them."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine = PLAIN) -> None:
         self._engine = engine
         self._opened: tuple[str, str] | None = None
 
