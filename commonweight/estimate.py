@@ -341,6 +341,18 @@ def checkpoint_bytes(parameters: int) -> int:
     return 8 * parameters
 
 
+def draws_a_round(members: int, replay_bps: int, signers: int = SIGNERS) -> float:
+    """How many segments are replayed a round, on average: one of each member drawn at the rate, and where fewer are
+    drawn than there are signers, as many as these (`protocol.draws`).
+    """
+    rate = replay_bps / 10_000
+    more = (
+        math.comb(members, drawn) * rate**drawn * (1 - rate) ** (members - drawn) * (signers - drawn)
+        for drawn in range(1, min(signers - 1, members) + 1)
+    )
+    return members * rate + math.fsum(more)
+
+
 def trace_wait_s(segments: int, segment_s: float, state_s: float) -> float:
     """How long the steps of a round wait for trace states to be hashed and written. On a card each state is copied, and
     the next segment is computed meanwhile; after the last one there is none.
@@ -369,7 +381,8 @@ def estimate(plan: Plan) -> Estimate:
     upload = encoded_size(parameters, plan.codec, plan.block)
     download = encoded_size(parameters, plan.result_codec, plan.block) if star else 0
     # weights and both moments at a drawn segment's ends, and the error feedback that both have
-    replay = 28 * parameters * plan.replay_bps // 10_000
+    draws = draws_a_round(members, plan.replay_bps)
+    replay = round(28 * parameters * draws / members)
     up_s = max((traded + upload + replay) * 8 / plan.upload_bps, traded * 8 / plan.download_bps)
     down_s = max(download * 8 / plan.download_bps, members * download * 8 / plan.coordinator_bps)
     exchange_s = max(up_s, members * upload * 8 / plan.coordinator_bps) + down_s + 4 * plan.rtt_s
@@ -389,9 +402,10 @@ def estimate(plan: Plan) -> Estimate:
     compute_price = gpu_hours * plan.hour_price
     oracle_price = compute_price * plan.oracle_bps / 10_000
     windows = max(1, plan.gpus)
-    replayed = plan.replay_bps * plan.trace_every * plan.step_tokens
-    scored = Verification.contribution_rate_bps * SCORE_PASSES * Verification.contribution_windows * plan.seq_len / 3
-    signers_flops = rounds * members * (replayed + scored) / 10_000 * each
+    replayed = draws * plan.trace_every * plan.step_tokens
+    scores = members * Verification.contribution_rate_bps / 10_000
+    scored = scores * SCORE_PASSES * Verification.contribution_windows * plan.seq_len / 3
+    signers_flops = rounds * (replayed + scored) * each
     synchronous = plan.h * allreduce_bytes(parameters, members, "fp32", "fp32", plan.block)
     return Estimate(
         tokens=tokens,

@@ -219,6 +219,8 @@ class RoundTrainer:
                     onward = setting_out(self.config, base, reached, done, ahead_of)
                     keeper.finish()
                     optimizer.load(onward)
+                    del onward
+                del reached  # the keeper lets go of it before the next one is made
                 on_base = ahead_of is None or done > self.config.training.overlap
                 if on_base and enough(done, time.perf_counter() - segment_started):
                     break

@@ -21,14 +21,17 @@ from commonweight.estimate import (
     PROGRAM_BYTES,
     SCORE_PASSES,
     SHAPES,
+    SIGNERS,
     Plan,
     allreduce_bytes,
     device_bytes,
+    draws_a_round,
     estimate,
     flops_per_token,
     memory_bytes,
 )
 from commonweight.protocol.capacity import most_rounds
+from commonweight.protocol.draws import draw_round
 from commonweight.protocol.modelconfig import PRESETS
 from commonweight.protocol.runconfig import CODECS, Training, Verification
 from tests.cli.conftest import ROOT, InProcess
@@ -111,10 +114,19 @@ def test_steps_wait_for_the_last_state_and_for_what_the_others_take_beyond_a_seg
 def test_signers_compute_drawn_segments_and_scores() -> None:
     plan = replace(INTELLECT, trace_every=20, replay_bps=100)
     found, each = estimate(plan), flops_per_token(plan.shape, plan.seq_len)
-    played = found.rounds * plan.members
-    scores = 0.1 * SCORE_PASSES * 32 * plan.seq_len * each / 3
-    assert found.signers_flops == pytest.approx(played * (0.01 * 20 * plan.step_tokens * each + scores))
+    scores = plan.members * 0.1 * SCORE_PASSES * 32 * plan.seq_len * each / 3
+    replays = draws_a_round(plan.members, 100) * 20 * plan.step_tokens * each
+    assert found.signers_flops == pytest.approx(found.rounds * (replays + scores))
     assert found.signers_gpu_hours == pytest.approx(found.signers_flops / (989.4e12 * 0.433 * 3600))
+
+
+@pytest.mark.parametrize(("members", "bps"), [(16, 100), (3, 10_000), (16, 10_000), (1, 300), (16, 0)])
+def test_as_many_segments_are_replayed_as_the_protocol_draws(members: int, bps: int) -> None:
+    made = [
+        len(draw_round(number.to_bytes(32, "big"), number, dict.fromkeys(range(members), 20), bps, SIGNERS))
+        for number in range(4000)
+    ]
+    assert draws_a_round(members, bps) == pytest.approx(sum(made) / len(made), rel=0.2)
 
 
 def test_gas_is_the_snapshots() -> None:
@@ -295,8 +307,9 @@ def test_replays_are_as_many_as_the_template_has_after_honest_history(quick_user
     words = ("run", "estimate", "--model", "nano", "--tokens", "1B")
     usual, told = (quick_user.ok(*words, *more) for more in ((), ("--replays", "1")))
     size = 28 * PRESETS["nano"].parameters()
-    assert usual["figures"]["replay_bytes"] == size * Verification.replay_rate_min_bps // 10_000
-    assert told["figures"]["replay_bytes"] == size // 100
+    share = draws_a_round(16, Verification.replay_rate_min_bps) / 16
+    assert usual["figures"]["replay_bytes"] == round(size * share)
+    assert told["figures"]["replay_bytes"] == round(size * draws_a_round(16, 100) / 16)
     shown = {a["name"]: a["value"] for a in usual["assumptions"]}
     assert shown["replays"].startswith(f"{Verification.replay_rate_min_bps / 100:g} % of a member's rounds")
     for wrong in ("101", "-1", "nan", "inf"):

@@ -1,6 +1,7 @@
 """A member's round: trace, payload and commitment; interrupted and resumed; and its replay by somebody else."""
 
 import dataclasses
+import gc
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from threading import Barrier, Event
 from types import SimpleNamespace
@@ -162,6 +164,26 @@ def test_a_copied_state_is_hashed_beside_a_whole_segment_and_its_arrays_at_once_
     assert other.train(progress=progress).commitment == whole.commitment
     shown = [other.journal.load_state(each) for each in other.folder.trace.states]  # type: ignore[union-attr]
     assert [state.step for state in shown] == [0, 2, 4, 6]
+
+
+def test_no_copied_state_is_made_while_another_is_held(
+    bench: Bench, corpus: Corpus, tmp_path: Path, domain: Domain
+) -> None:
+    made: list[weakref.ref[F32]] = []
+    held: list[int] = []
+
+    class Counting(Copying):
+        def view(self, residual: F32) -> State:
+            gc.collect()
+            held.append(sum(array() is not None for array in made))
+            shown = super().view(residual)
+            made.append(weakref.ref(shown.weights))
+            return shown
+
+    other = Bench(bench.config, corpus, tmp_path / "copies", domain)
+    other.trainer = RoundTrainer(bench.config, corpus, other.journal, 1, make=Counting)
+    other.train()
+    assert held == [0, 0, 0]
 
 
 def test_a_slow_member_stops_at_a_trace_boundary_and_commits_fewer_steps(bench: Bench) -> None:

@@ -267,6 +267,41 @@ def call(url: str, to: str, signature: str, types: list[str], values: list[objec
     wait_for(lambda: rpc(url, "eth_getTransactionReceipt", sent), what="the call's receipt")
 
 
+async def test_a_move_in_a_game_opens_a_report_to_challenge_again(staged_site: Served, visit: Visit) -> None:
+    world = staged_site.world
+    url, oracle, disputes = world.url, world.run.oracle, world.run.disputes.address
+    world.warp(oracle.epoch_info(1).open_until)
+    await visit.go(staged_site)
+    await visit.see("can be challenged no more", "#challenges")
+    rpc(url, "anvil_impersonateAccount", disputes)
+    rpc(url, "anvil_setBalance", disputes, hex(ETHER))
+    until = world.run.chain.timestamp() + 86_400
+    data = f"0x{(keccak(text='holdReport(uint64)')[:4] + encode(['uint64'], [until])).hex()}"
+    rpc(url, "eth_sendTransaction", {"from": disputes, "to": oracle.address, "data": data})  # as RootGame.descend does
+    await visit.see("has a report that anyone can still challenge", "#challenges")
+    world.warp(until)
+    await visit.see("can be challenged no more", "#challenges")
+
+
+async def test_how_a_report_stands_is_asked_again_where_a_node_fails(staged_site: Served, visit: Visit) -> None:
+    url, failed = f"{staged_site.world.url}/**", asyncio.Event()
+    epoch_info = keccak(text="epochInfo(uint64)")[:4].hex()
+
+    async def fail_once(route: Route) -> None:
+        if epoch_info in (route.request.post_data or "") and not failed.is_set():
+            failed.set()
+            await route.abort()
+        else:
+            await route.continue_()
+
+    staged_site.world.warp(staged_site.world.run.oracle.epoch_info(1).open_until)
+    await visit.page.route(url, fail_once)
+    await visit.go(staged_site)
+    await asyncio.wait_for(failed.wait(), 30)
+    await visit.see("can be challenged no more", "#challenges")
+    visit.errors[:] = [error for error in visit.errors if "ERR_FAILED" not in error]
+
+
 async def test_a_report_that_nobody_can_challenge_any_more_waits_to_be_made_final(
     staged_site: Served, visit: Visit
 ) -> None:

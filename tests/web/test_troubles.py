@@ -305,9 +305,21 @@ async def test_a_part_of_the_page_that_does_not_come_is_said(open_site: Served, 
     await visit.page.click(".tabs a[href='#training']")
     await visit.see("A part of this page did not come.", "#missing")
     await visit.see("This part has not come.", "main")  # and not what another tab shows
+    async with visit.page.expect_navigation():
+        await visit.page.click("#reload")
     await visit.page.unroute(f"**/js/{file}")
-    await visit.page.click("#reload")
     await visit.page.wait_for_selector("#members")
+    forget(visit, "ERR_FAILED")
+
+
+async def test_a_part_that_comes_later_is_no_longer_said_to_be_missing(open_site: Served, visit: Visit) -> None:
+    await visit.page.route("**/js/views/training.js", lambda route: route.abort())
+    await visit.go(open_site)
+    await visit.page.click(".tabs a[href='#training']")
+    await visit.see("A part of this page did not come.", "#missing")
+    await visit.page.unroute("**/js/views/training.js")
+    await visit.page.wait_for_selector("#members")
+    await visit.page.wait_for_selector("#missing", state="detached")
     forget(visit, "ERR_FAILED")
 
 

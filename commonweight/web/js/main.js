@@ -6,7 +6,7 @@ import { opening } from "./opening.js";
 import { NoRun, Refused, chainName, standsStill, stateOf, views } from "./run.js";
 import { Nonsense, Unreachable, masked } from "./rpc.js";
 import { overview } from "./views/overview.js";
-import { Loader, relative, span, when } from "./views/parts.js";
+import { relative, span, when } from "./views/parts.js";
 
 globalThis.begun = true;  // all of this page's modules have come
 const LOOK_MS = 2_500;
@@ -28,7 +28,7 @@ const STATES = {
 
 /** What all parts share. `visitor` brings wallet, transactions and content, once the first look is on the screen. */
 const app = {
-  views: {}, shown: "overview", trouble: null, missing: null, switchProblem: null, waiting: [], visitor: null, wallet: { connected: false, account: null, chainId: null },
+  views: {}, shown: "overview", trouble: null, missing: new Map(), switchProblem: null, waiting: [], visitor: null, wallet: { connected: false, account: null, chainId: null },
 };
 
 async function start() {
@@ -85,18 +85,28 @@ async function lookOnce() {
     if (!app.snapshot) find("run-line").textContent = "Nothing is known of this run yet.";
   }
   await redraw();
-  if (app.run) part(attached);
+  if (app.run) part("visitor", attached);
 }
 
-const windows = new Loader(() => redraw());
+let held = null;
 
 /** How the report stands that is not final: anyone can challenge it, or nobody any more and it waits for somebody to make it final; null where there is none. */
 function pendingState() {
   const { run, rpc, snapshot: s, ledger: { pending } } = app;
   if (pending === null) return null;
-  const asked = [run.addresses.oracle, "CreditOracle.epochInfo", [BigInt(pending.epoch)]];
-  const told = windows.get(`${pending.report.digest} ${s.openGames}`, () => views(rpc, [asked], `0x${s.number.toString(16)}`));
-  return told?.[0]?.openUntil <= s.time ? "waits to be made final" : "open to challenge";
+  const { digest } = pending.report;
+  if (held?.digest !== digest) held = { digest, openUntil: null, over: false, asked: null };
+  const mine = held;
+  // A game's every move may put the end off, so that what was told is no more than the earliest.
+  if ((mine.openUntil === null || mine.openUntil <= s.time) && mine.asked !== s.number) {
+    mine.asked = s.number;
+    const question = [run.addresses.oracle, "CreditOracle.epochInfo", [BigInt(pending.epoch)]];
+    views(rpc, [question], `0x${s.number.toString(16)}`).then(([{ openUntil }]) => {
+      Object.assign(mine, { openUntil, over: openUntil <= s.time });
+      redraw();
+    }).catch(() => { mine.asked = null; });  // the next look asks again
+  }
+  return mine.over ? "waits to be made final" : "open to challenge";
 }
 
 /** The visitor's side, loaded when first wanted. */
@@ -105,12 +115,14 @@ const attached = () => (app.visitor ??= import("./visitor.js").then(({ attach })
   throw error;
 }));
 
-/** What `load` gives, files of this site that are not here yet; null where they do not come, which is said. */
-async function part(load) {
+/** What `load` gives, files of this site that are not here yet; null where they do not come, which is said by that name until they do. */
+async function part(name, load) {
   try {
-    return await load();
+    const given = await load();
+    if (app.missing.delete(name)) notices();
+    return given;
   } catch (error) {
-    app.missing = error.message;
+    app.missing.set(name, error.message);
     notices();
     return null;
   }
@@ -147,7 +159,7 @@ async function redraw() {
   if (!app.snapshot) return;
   heading();
   const name = app.shown;
-  const view = app.views[name] ?? (await part(async () => {
+  const view = app.views[name] ?? (await part(name, async () => {
     const [make] = await Promise.all([TABS[name](), ALONE.has(name) || attached()]);
     return (app.views[name] ??= make(app));
   }));
@@ -170,7 +182,8 @@ function heading() {
 }
 
 function notices() {
-  const { wallet, run, trouble, missing, switchProblem, config, snapshot } = app;
+  const { wallet, run, trouble, switchProblem, config, snapshot } = app;
+  const missing = [...new Set(app.missing.values())];
   const wrong = Boolean(run && wallet?.connected && wallet.chainId !== run.chainId);
   const sent = app.transactions?.list ?? [];
   const old = snapshot && !trouble && !standsStill(run.chainId) ? clock() - snapshot.time : 0n;
@@ -181,8 +194,8 @@ function notices() {
       snapshot && h("p", { id: "age" })),
     late && h("div", { class: "notice warn", id: "late" }, h("strong", {}, `The newest block that the node knows is ${late} old.`),
       " The node has fallen behind, or this computer's clock is wrong. More may have happened since than is shown here."),
-    missing && h("div", { class: "notice bad", id: "missing" },
-      h("div", { role: "alert" }, h("strong", {}, "A part of this page did not come."), ` ${missing}. Without it, some of the page stays empty or does not react. What was sent and what you typed stays.`),
+    missing.length > 0 && h("div", { class: "notice bad", id: "missing" },
+      h("div", { role: "alert" }, h("strong", {}, "A part of this page did not come."), ` ${missing.join("; ")}. Without it, some of the page stays empty or does not react. What was sent and what you typed stays.`),
       h("button", { type: "button", id: "reload", class: "small", onclick: () => location.reload() }, "Load the page again")),
     config.foreign.length > 0 && h("div", { class: "notice warn" }, h("strong", {}, "This link brings its own settings."),
       ` The ${config.foreign.join(" and ")} come from the link and are not what this site serves. Check where you got it before you send money.`),

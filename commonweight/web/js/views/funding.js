@@ -74,7 +74,7 @@ function position(app, owner, found) {
 }
 
 /** What signing needs; it comes after the first paint, with the visitor's side. Null where it does not come. */
-const signing = (app) => app.part(async () => {
+const signing = (app) => app.part("signing", async () => {
   const [actions, paying, errors] = await Promise.all([import("../actions.js"), import("../paying.js"), import("../errors.js"), app.attached()]);
   return { ...actions, ...paying, ...errors };
 });
