@@ -182,10 +182,8 @@ class Api:
         slot = f"receipt/{commitment.round}/{commitment.index}"
         known = self._seat.promised(slot)
         if known is None:
-            await self._receive(signed, commitment)
-            body = Receipt(
-                self._seat.campaign, commitment.round, signed.digest, commitment.index, self._seat.now_ms()
-            )  # fmt: skip
+            received_ms = await self._receive(signed, commitment)
+            body = Receipt(self._seat.campaign, commitment.round, signed.digest, commitment.index, received_ms)
             known = self._seat.promise(slot, Receipt.KIND, body.to_body())
             self._desk.metrics.receipts.inc()
         receipt = Receipt.from_body(known.body)
@@ -196,8 +194,10 @@ class Api:
         self._desk.bell.ring()
         return Reply({"receipt": known.to_json()})
 
-    async def _receive(self, signed: Signed, commitment: Commitment) -> None:
-        """Take a commitment that has no receipt from here yet, if it is in time."""
+    async def _receive(self, signed: Signed, commitment: Commitment) -> int:
+        """Take a commitment that has no receipt from here yet, if it is in time; returns when it came, in ms: a receipt
+        that says a later time than the one that was judged could be after the deadline, and be none to anybody.
+        """
         plan = self._plan_or_refuse(commitment.plan)
         now = self._seat.now_ms()
         if now > plan.body.commit_by_ms:
@@ -206,6 +206,7 @@ class Api:
             late_ms = now - plan.body.commit_by_ms
             raise PeerRefused("late", f"The deadline of round {plan.body.round} is over", f"by {late_ms} ms")
         await self._accept(signed, plan, commitment)
+        return now
 
     async def _accept(self, signed: Signed, plan: Doc[Plan], commitment: Commitment) -> None:
         """Verify and keep a commitment; what breaks a rule is refused, and an offence where it proves one."""

@@ -96,7 +96,8 @@ class Closing:
         anchored = list(self._desk.rounds.anchored(plan.body.round, roots).values())
         offences = {row.member: row for row in self._seat.db.offences()}
         late = self._seat.db.late(plan.body.round)
-        unanchored = {c.body.index: digest for digest, c in self._desk.rounds.receipted(plan).items()}
+        receipted = self._desk.rounds.receipted(plan)
+        unanchored = {c.body.index: digest for digest, c in receipted.items()}
         counted, refused, missing = [], [], []
         for index in plan.body.indices:
             own = [c for c in anchored if c.body.index == index]
@@ -110,6 +111,8 @@ class Closing:
                 missing.append(LeftOut(index, unanchored[index], UNANCHORED, None))
             elif not own:
                 missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
+            elif own[0].digest not in receipted:  # any signer can anchor what nobody has taken in time
+                missing.append(LeftOut(index, digest, LATE, None))
             elif not self._continues(own[0].body, plan.body, base):
                 refused.append(LeftOut(index, digest, WRONG_START, None))
             elif not self._desk.payloads.holds(own[0].body):

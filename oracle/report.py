@@ -107,8 +107,17 @@ class Reporting:
         return sorted({c.body.index for digest, c in anchored.items() if digest not in named and owed(digest)})
 
     def stands(self, number: int) -> bool:
-        """Whether a recomputed round's record can be credited: it leaves out nobody, and its links were measured."""
-        return not self.omitted(number) and self._heard(number) is not None
+        """Whether a recomputed round's record can be credited: it leaves out nobody, counts nobody whose work no signer
+        has receipted in time, and its links were measured.
+        """
+        return not self.omitted(number) and self._receipted(number) and self._heard(number) is not None
+
+    def _receipted(self, number: int) -> bool:
+        record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
+        if record is None or plan is None:
+            return False
+        receipted = self._desk.rounds.receipted(plan)
+        return all(entry.commitment in receipted for entry in record.body.counted)
 
     def _heard(self, number: int) -> list[Doc[Result]] | None:
         """The results that a record's links follow from; None when they follow from none that are known here."""

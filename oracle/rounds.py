@@ -14,7 +14,7 @@ from commonweight.protocol.canonical import dumps
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.records import Anchor, Commitment, Plan, Receipt, Record, Result, Verdict
-from commonweight.protocol.structure import Previous
+from commonweight.protocol.structure import Previous, receipt_in_time
 from oracle.db import Database, Row
 
 B = TypeVar("B", Plan, Commitment, Receipt, Result, Anchor, Record, Verdict)
@@ -267,9 +267,10 @@ class Rounds:
     # --- what follows from them --------------------------------------------------------------------------------------
 
     def receipted(self, plan: Doc[Plan], *, member: int | None = None) -> dict[str, Doc[Commitment]]:
-        """Commitments to a plan that at least one signer has receipted, by digest, of one member or of all."""
+        """Commitments to a plan that at least one signer has receipted in time, by digest, of one member or of all."""
         known = self.commitments(plan, member=member)
-        named = {r.body.commitment for r in self.receipts(plan.body.round, member=member)}
+        given = (r.body for r in self.receipts(plan.body.round, member=member))
+        named = {receipt.commitment for receipt in given if receipt_in_time(receipt, plan.body)}
         return {digest: c for digest, c in known.items() if digest in named}
 
     def explained(self, plan: Doc[Plan]) -> list[Doc[Anchor]]:

@@ -273,6 +273,18 @@ async def test_links_that_nobody_measured_hold_up_a_round_and_not_the_rounds_of_
     assert clerk.reporting.waiting(0, []) == (whole.rounds, [])
 
 
+async def test_work_that_nobody_receipted_in_time_holds_up_its_round_and_not_all_reports(clerks: list[Clerk]) -> None:
+    office = clerks[0].office
+    office.seat.db.write("DELETE FROM documents WHERE kind='receipt' AND round=2")
+    office.crash()
+    clerk = Clerk(office)
+    clerk.office.look()
+    assert [clerk.reporting.stands(number) for number in (1, 2)] == [True, False]
+    assert clerk.reporting.waiting(0, []) == ([1], [2]), "receipts may still come from another signer"
+    assert clerk.reporting.waiting(1, []) == ([1], [])
+    await clerk.agreement._check_order(office.desk.view, [1, 3])
+
+
 async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
     clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,48 @@ async def test_three_rounds_follow_each_other_and_each_record_recomputes(
     assert office.seat.db.get_meta("recounted") == "3"
 
 
+async def test_a_receipt_tells_the_time_that_its_commitment_was_judged_by(
+    tmp_path: Path, crew: dict[int, Crew], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    _, plan = office.plan()
+    accept = office.intake.accept
+
+    def slowly(signed: Signed) -> bool:
+        office.chain.now_ms = plan.commit_by_ms + 50
+        return accept(signed)
+
+    await commit(office, crew[0])
+    office.chain.now_ms = plan.commit_by_ms - 5
+    monkeypatch.setattr(office.intake, "accept", slowly)
+    await commit(office, crew[1])
+    times = [r.body.received_ms for r in office.desk.rounds.receipts(1)]
+    assert max(times) <= plan.commit_by_ms < office.chain.now_ms
+
+
+async def test_anchored_work_that_no_signer_receipted_in_time_is_counted_by_nobody(
+    tmp_path: Path, crew: dict[int, Crew]
+) -> None:
+    office = Office(tmp_path, Chain())
+    await gather(office, crew)
+    for member in crew.values():
+        await commit(office, member)
+    await until(office, SendAnchor)
+    _, plan = office.plan()
+    office.chain.now_ms = plan.anchor_by_ms + 1100
+    for member in crew.values():
+        await upload(office, member)
+    office.seat.db.write("DELETE FROM documents WHERE kind='receipt' AND member=2")
+    office.crash()
+    await reduce(office, crew, (0, 1))
+    await until(office, Close)
+    record = office.record(1)
+    assert [entry.index for entry in record.counted] == [0, 1]
+    (late,) = record.missing
+    assert (late.index, late.reason, late.commitment is not None) == (2, "late", True)
+
+
 async def test_data_positions_never_overlap(tmp_path: Path, crew: dict[int, Crew]) -> None:
     office = Office(tmp_path, Chain(), max_rounds=2)
     taken: list[tuple[int, int]] = []
