@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from commonweight.cli.amounts import format_amount
 from commonweight.protocol.documents import sign
 from commonweight.protocol.vouchers import channel_id
 from inference.budget import Budget
@@ -21,8 +27,10 @@ from inference.client import Limits, Payer
 from inference.proxy import Proxy, ProxyServer, open_server
 from inference.receipts import Served
 from inference.wire import Wire
+from tests.cli.schema import differences, schemas
 from tests.inference.relay import Relay, relayed
 from tests.inference.site import DELAY_S, PRICE, SERVER_KEY, Server, Site, make_site
+from tests.inference.test_commands_chain import Shell, make_shell
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(600)]
@@ -315,3 +323,93 @@ def test_an_api_key_is_asked_for_where_there_is_one(site: Site, relay: Relay) ->
             assert error(proxy.post(QUESTION, **headers), 401)["code"] == "invalid_api_key"
         assert relay.headers == []
         assert proxy.http.get("/v1/models", headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def command(shell: Shell, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+    """`infer proxy` with what it printed when it listened."""
+    process = shell.start("proxy", "--json", *words)
+    assert process.stdout is not None
+    try:
+        told = b""
+        while (line := process.stdout.readline()) and line != b"}\n":
+            told += line
+        assert line, process.communicate()[1].decode()
+        yield process, json.loads(told + line)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_the_command_pays_beside_infer_ask_and_ends_with_ctrl_c(site: Site, server: Server) -> None:
+    shell, address = make_shell(site, "beside")
+    shell.run("channel", "open", SERVER_KEY.address, "0.01", "--yes")
+    asked: list[int] = []
+
+    def ask() -> None:
+        asked.extend(int(str(shell.run("ask", "x", "--url", server.url, "--max-tokens", "8")["paid"])) for _ in "12")
+
+    with command(shell, "--url", server.url, "--listen", "127.0.0.1:0", "--budget", "0.001") as (process, told):
+        assert differences(schemas()["infer", "proxy"], told) == []
+        assert (told["payer"], told["budget"], told["model"]) == (address, str(10**15), "tiny")
+        asking = threading.Thread(target=ask)
+        asking.start()
+        answers = []
+        with httpx.Client(base_url=told["url"], trust_env=False, timeout=60.0) as http:
+            while asking.is_alive() or not answers:
+                answers.append(http.post("/completions", json=QUESTION).json())
+        asking.join()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and b"Traceback" not in errors, errors.decode()
+    paid = sum(int(answer["receipt"]["body"]["amount"]) for answer in answers)
+    assert f"Stopped. Paid {format_amount(paid, 'ETH', 18)} in all." in errors.decode()
+    payer = site.purse_of(shell.home, address)
+    assert len(asked) == 2 and charged(site, payer, server) == (paid + sum(asked),) * 2
+
+
+def test_kill_9_in_a_stream_loses_nothing_and_pays_nothing_twice(site: Site, server: Server, relay: Relay) -> None:
+    shell, address = make_shell(site, "killed")
+    shell.run("channel", "open", SERVER_KEY.address, "0.01", "--yes")
+    relay.gate = threading.Semaphore(1)
+    long = {**QUESTION, "max_tokens": 100, "stream": True}
+    with command(shell, "--url", relay.url, "--listen", "127.0.0.1:0") as (process, told):
+        with httpx.Client(trust_env=False, timeout=60.0).stream("POST", told["url"] + "/completions", json=long) as got:
+            next(events(got.iter_lines()))
+            process.kill()
+            process.communicate()
+    relay.gate = None
+    wait_for(lambda: site.http(server).get("/healthz").json()["busy"] == 0)
+    payer = site.purse_of(shell.home, address)
+    before = payer.book.standing(channel_of(payer))
+    assert before is not None and (before.spent, before.pending) == (0, 106 * PRICE), "the promise was on disk"
+    paid = int(str(shell.run("ask", "x", "--url", server.url, "--max-tokens", "8")["paid"]))
+    with Wire(server.url, httpx.Client(trust_env=False)) as wire:
+        receipts = [Served.from_body(signed.body) for signed in wire.receipts(channel_of(payer), 0)]
+    assert [served.amount for served in receipts][1:] == [paid] and 0 < receipts[0].amount <= 106 * PRICE
+    after = payer.book.standing(channel_of(payer))
+    assert after is not None and (after.spent, after.pending) == (receipts[0].amount + paid, 0)
+
+
+def test_it_listens_elsewhere_only_when_told_and_warns(site: Site, server: Server) -> None:
+    shell, _ = make_shell(site, "open")
+    shell.environment["COMMONWEIGHT_LISTEN"] = "0.0.0.0:0"
+    shell.environment["COMMONWEIGHT_API_KEY"] = "secret"
+    with command(shell, "--url", server.url, "--listen", "0.0.0.0:0") as (process, told):
+        port = urlsplit(told["url"]).port
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).status_code == 401
+        process.terminate()
+        errors = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 0
+    assert "Warning: whoever reaches" in errors
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", 8700))
+            taken.listen()
+        refused = shell.run("proxy", "--url", server.url, status=2)
+    assert "127.0.0.1:8700" in str(refused), "a server's setting is not the proxy's"
