@@ -271,6 +271,33 @@ class PaymentRefused(PaymentError):
         self.args = (code, what, why, fix)
 
 
+class TooExpensive(PaymentError):
+    """A request can cost more than its asker allows for one."""
+
+
+class BudgetReached(PaymentError):
+    """A request can cost more than is left of what a process may spend."""
+
+
+class ChannelDry(PaymentError):
+    """A channel does not hold what a request can cost."""
+
+
+class Dishonest(PaymentError):
+    """What a server signed, charged or settled is not what was agreed: it is paid no more."""
+
+
+class RequestRefused(InferenceError):
+    """A server does not answer a request as it is; `status` is HTTP's, `code` and `field` are the server's own."""
+
+    def __init__(self, status: int, code: str, field: str, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.args = (status, code, field, what, why, fix)
+
+
 # --- audit -----------------------------------------------------------------------------------------------------------
 
 

@@ -16,11 +16,14 @@ from dataclasses import dataclass, field
 from commonweight.chain.keys import Key
 from commonweight.chain.run import Run
 from commonweight.errors import (
+    ChannelDry,
+    Dishonest,
     FormatError,
     InferenceError,
     PaymentError,
     PaymentRefused,
     SignatureError,
+    TooExpensive,
     UsageError,
 )
 from commonweight.protocol.canonical import JsonObject, sha256_hex
@@ -29,6 +32,7 @@ from commonweight.protocol.fields import Fields, hex32, lower_address
 from commonweight.protocol.vouchers import SignedVoucher, channel_id, sign_voucher, voucher_signer
 from commonweight.protocol.x402 import ChannelState, Payment, Reason, Requirements, VoucherState
 from inference.answers import render_chat, text_sha256
+from inference.budget import Budget
 from inference.chainview import ChannelView
 from inference.purse import Purse, Standing
 from inference.receipts import Served, read_receipt
@@ -72,6 +76,10 @@ class Ask:
         """The prompt's text, as the server makes it from messages."""
         return render_chat(list(self.messages)) if self.messages else self.prompt
 
+    def order(self, model: str, stream: bool) -> Order:
+        """The request to send. Raises UsageError when what is asked is no text."""
+        return Order(self.path, self.body(model, stream), self.text, self.max_tokens, self.seed)
+
     def body(self, model: str, stream: bool) -> bytes:
         """The request's body. Raises UsageError when what is asked is no text."""
         given: dict[str, object] = {"model": model, "max_tokens": self.max_tokens, "temperature": self.temperature}
@@ -88,6 +96,19 @@ class Ask:
             return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
         except UnicodeEncodeError as error:
             raise UsageError("What is asked is no text", "it is not UTF-8", "write it in UTF-8") from error
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request as it is sent: the endpoint, the body, and what of it bounds price and answer: the prompt's text, the
+    most tokens, the seed that was named.
+    """
+
+    path: str
+    body: bytes
+    text: str
+    max_tokens: int
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,11 +165,14 @@ def ask(
 
 @dataclass
 class Payer:
-    """Whoever pays with `key` on `run`, with the purse that remembers what was promised. Safe in several threads."""
+    """Whoever pays with `key` on `run`, with the purse that remembers what was promised, and no more than the budget.
+    Safe in several threads.
+    """
 
     run: Run
     key: Key
     purse: Purse
+    budget: Budget = field(default_factory=Budget)
     _attested: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -159,19 +183,26 @@ class Payer:
     def ask(
         self, wire: Wire, question: Ask, limits: Limits, on_text: Callable[[str], None] | None = None
     ) -> PaidAnswer:
-        """Ask and pay. With `on_text` the answer is streamed to it as it comes.
+        """Ask and pay, as `buy` does, for a question that is yet to be written down."""
+        order = question.order(question.model or wire.model(), on_text is not None)
+        return self.buy(wire, order, limits, on_text)
 
-        Raises PaymentError when the terms are beyond the limits or the server lies, PaymentRefused when it takes no
-        payment, InferenceError when it does not answer.
+    def buy(
+        self, wire: Wire, order: Order, limits: Limits, on_text: Callable[[str], None] | None = None
+    ) -> PaidAnswer:
+        """Send a request and pay. With `on_text`, the answer, which the request must ask for as a stream, is given to
+        it as it comes; what that raises ends the answer.
+
+        Raises PaymentError when the terms are beyond the limits or the server lies (Dishonest), PaymentRefused when it
+        takes no payment, InferenceError when it does not answer.
         """
-        body = question.body(question.model or wire.model(), on_text is not None)
-        offer = self._offer(wire.price(question.path, body))
-        self._check_offer(offer, question, limits)
+        offer = self._offer(wire.price(order.path, order.body))
+        self._check_offer(offer, order, limits)
         channel = channel_id(self._address, offer.pay_to, offer.asset, offer.withdraw_delay_s)
         self._catch_up(wire, channel, offer.pay_to)
         deposited = self._fund(channel, offer, limits)
-        answered, ceiling = self._pay(wire, question.path, body, offer, channel, limits, on_text)
-        served, digest = self._verify(wire, question, offer, channel, ceiling, sha256_hex(body), answered)
+        answered, ceiling = self._pay(wire, order, offer, channel, limits, on_text)
+        served, digest = self._verify(wire, order, offer, channel, ceiling, answered)
         return PaidAnswer(
             answered.text, served.finish, served, digest, answered.receipt, offer.pay_to, channel, deposited
         )
@@ -191,18 +222,18 @@ class Payer:
             "check the server's address and the run's",
         )
 
-    def _check_offer(self, offer: Requirements, question: Ask, limits: Limits) -> None:
+    def _check_offer(self, offer: Requirements, order: Order, limits: Limits) -> None:
         price = (offer.prompt_tokens + offer.max_completion_tokens) * offer.price_per_token
-        if offer.amount != price or offer.max_completion_tokens > question.max_tokens:
+        if offer.amount != price or offer.max_completion_tokens > order.max_tokens:
             raise PaymentError("The server's price does not add up", f"{offer.amount} is asked, {price} is the sum", "")
-        if offer.prompt_tokens > len(question.text.encode()):
+        if offer.prompt_tokens > len(order.text.encode()):
             raise PaymentError(
                 "The server counts more tokens than the prompt has bytes",
                 f"{offer.prompt_tokens}",
                 "use another server",
             )
         if offer.amount > limits.max_amount:
-            raise PaymentError(
+            raise TooExpensive(
                 "The request costs more than you allow",
                 f"up to {limits.shown(offer.amount)}, the limit is {limits.shown(limits.max_amount)}",
                 "ask for fewer tokens by --max-tokens, or allow more by --max-amount",
@@ -236,11 +267,11 @@ class Payer:
         if limits.deposit is None or limits.deposit < missing:
             leaving = f"; a withdrawal of {limits.shown(state.withdrawal_amount)} is under way"
             cancel = f", or take the withdrawal back by commonweight infer channel cancel {offer.pay_to}"
-            raise PaymentError(
+            raise ChannelDry(
                 "The channel does not hold enough",
                 f"{limits.shown(missing)} is missing for this request" + leaving * bool(state.withdrawal_at),
-                f"pay at least that into it by --deposit, or by commonweight infer channel open {offer.pay_to} AMOUNT"
-                + cancel * bool(state.withdrawal_at),
+                f"pay at least that into it by commonweight infer channel open {offer.pay_to} AMOUNT, "
+                "or by infer ask --deposit" + cancel * bool(state.withdrawal_at),
             )
         paying = Run.at(self.run.chain.with_key(self.key), self.run.address)
         paying.payments.deposit(self.key.address, offer.pay_to, offer.withdraw_delay_s, limits.deposit)
@@ -251,8 +282,7 @@ class Payer:
     def _pay(
         self,
         wire: Wire,
-        path: str,
-        body: bytes,
+        order: Order,
         offer: Requirements,
         channel: bytes,
         limits: Limits,
@@ -261,23 +291,24 @@ class Payer:
         """Send the request with vouchers until it is answered; the answer and the ceiling that paid for it."""
         until = time.monotonic() + limits.patience_s
         for _ in range(_ROUNDS):
-            ceiling = self.book.promise(channel, sha256_hex(body), offer.amount)
+            ceiling = self.budget.promise(self.book, channel, sha256_hex(order.body), offer.amount)
             signed = sign_voucher(channel, ceiling, self._view.vouchers, self.key.private_key)
-            outcome = self._send(wire, path, body, self._header(offer, signed), until, on_text)
+            outcome = self._send(wire, order, self._header(offer, signed), until, on_text)
             if isinstance(outcome, Answered):
                 return outcome, ceiling
             self.book.fail(channel, ceiling)
+            self.budget.release(channel, ceiling)
             if outcome.code not in _OUT_OF_STEP:
                 raise PaymentRefused(outcome.code, "The server refused the payment", outcome.message, "")
             self._reconcile(wire, channel, offer.pay_to)
         raise PaymentError("The server takes no voucher", f"{_ROUNDS} were refused", "use another server")
 
     def _send(
-        self, wire: Wire, path: str, body: bytes, header: str, until: float, on_text: Callable[[str], None] | None
+        self, wire: Wire, order: Order, header: str, until: float, on_text: Callable[[str], None] | None
     ) -> Answered | Refusal:
         """Send one paid request, again and again while the server cannot take it yet; the voucher stays the same."""
         while True:
-            outcome = wire.paid(path, body, header, on_text)
+            outcome = wire.paid(order.path, order.body, header, on_text)
             if isinstance(outcome, Answered) or outcome.code not in _NOT_YET or time.monotonic() > until:
                 return outcome
             time.sleep(_PAUSE_S)
@@ -293,42 +324,48 @@ class Payer:
     def _verify(
         self,
         wire: Wire,
-        question: Ask,
+        order: Order,
         offer: Requirements,
         channel: bytes,
         ceiling: int,
-        request_sha256: str,
         answered: Answered,
     ) -> tuple[Served, str]:
-        """Check the receipt against the request and the answer, and count it. Raises PaymentError."""
+        """Check the receipt against the request and the answer, and count it. Raises Dishonest."""
         try:
             signed = Signed.from_json(answered.receipt)
             served, digest = read_receipt(signed.to_bytes(), self._view.documents, offer.pay_to)
         except (FormatError, SignatureError) as error:
-            raise PaymentError("The answer has no valid receipt", error.what, _LEAVE) from error
+            raise Dishonest("The answer has no valid receipt", error.what, _LEAVE) from error
         wrong = [
             name
             for name, true in (
                 ("run", served.run == offer.run),
                 ("checkpoint", served.checkpoint == offer.checkpoint),
                 ("channel", served.channel == channel),
-                ("request", hex32(served.request_sha256) == request_sha256),
+                ("request", hex32(served.request_sha256) == sha256_hex(order.body)),
                 ("answer", served.answer_sha256 == text_sha256(answered.text)),
                 ("voucher", served.ceiling == ceiling),
                 ("price", served.price_per_token == offer.price_per_token),
                 ("prompt tokens", served.prompt_tokens == offer.prompt_tokens),
-                ("tokens", served.completion_tokens <= min(question.max_tokens, len(answered.text.encode()))),
-                ("seed", question.seed is None or served.seed == question.seed),
+                ("tokens", served.completion_tokens <= min(order.max_tokens, len(answered.text.encode()))),
+                ("seed", order.seed is None or served.seed == order.seed),
             )
             if not true
         ]
         if wrong:
-            raise PaymentError("The receipt is not for this answer", "it differs in: " + ", ".join(wrong), _LEAVE)
-        if not self.book.count(served, digest):
+            raise Dishonest("The receipt is not for this answer", "it differs in: " + ", ".join(wrong), _LEAVE)
+        if not self._count(served, digest):
             self._reconcile(wire, channel, offer.pay_to)
-            if not self.book.count(served, digest):
-                raise PaymentError("The server does not give all its receipts", f"up to {served.sequence}", _LEAVE)
+            if not self._count(served, digest):
+                raise Dishonest("The server does not give all its receipts", f"up to {served.sequence}", _LEAVE)
         return served, digest
+
+    def _count(self, served: Served, digest: str) -> bool:
+        """Count a receipt in the purse and, if it is for a request of this process, in the budget."""
+        counted = self.book.count(served, digest)
+        if counted:
+            self.budget.count(served)
+        return counted
 
     # --- the channel's past ------------------------------------------------------------------------------------------
 
@@ -341,7 +378,7 @@ class Payer:
         elif standing.pending or settled > standing.spent:
             standing = self._reconcile(wire, channel, server)
         if settled > standing.spent:
-            raise PaymentError(
+            raise Dishonest(
                 "The server has settled more than its receipts account for",
                 f"{settled} on chain, {standing.spent} by receipts",
                 _LEAVE,
@@ -355,13 +392,13 @@ class Payer:
         state, voucher = self._told(told, channel)
         signed = 0 if voucher is None else voucher.signed_max_claimable
         if not settled <= state.charged <= max(signed, settled):
-            raise PaymentError(
+            raise Dishonest(
                 "The server claims more than was signed", f"{state.charged} charged, {signed} signed", _LEAVE
             )
         return self.book.adopt(channel, state.sequence, state.charged, max(signed, state.charged))
 
     def _reconcile(self, wire: Wire, channel: bytes, server: str) -> Standing:
-        """Fetch and count the receipts that the purse lacks. Raises PaymentError when they do not explain the
+        """Fetch and count the receipts that the purse lacks. Raises Dishonest when they do not explain the
         charges.
         """
         told = wire.channel(channel)
@@ -378,12 +415,12 @@ class Payer:
         while standing.sequence < state.sequence:
             for signed in wire.receipts(channel, standing.sequence):
                 served, digest = read_receipt(signed.to_bytes(), self._view.documents, server)
-                self.book.count(served, digest)
+                self._count(served, digest)
             before, standing = standing, self._need(channel)
             if standing.sequence == before.sequence:
                 break
         if state.charged > standing.spent:
-            raise PaymentError(
+            raise Dishonest(
                 "The server claims more than its receipts account for",
                 f"{state.charged} are charged, {standing.spent} by receipts",
                 _LEAVE,
@@ -401,7 +438,7 @@ class Payer:
         if voucher is not None:
             signed = SignedVoucher(channel, voucher.signed_max_claimable, voucher.signature)
             if voucher_signer(signed, self._view.vouchers) != self._address:
-                raise PaymentError("The server shows a voucher that is not yours", "its signature is another's", _LEAVE)
+                raise Dishonest("The server shows a voucher that is not yours", "its signature is another's", _LEAVE)
         return state, voucher
 
     def _need(self, channel: bytes) -> Standing:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from commonweight.errors import PaymentError
+from commonweight.errors import Dishonest, PaymentError
 from commonweight.protocol.fields import hex32
 from inference.database import Database
 from inference.receipts import Served
@@ -116,7 +116,7 @@ class Book:
         """Count a receipt, whose signature was checked. False when receipts before it are missing; True when it is
         counted.
 
-        Raises PaymentError when it charges for what was never asked, or more than was promised, or contradicts
+        Raises Dishonest when it charges for what was never asked, or more than was promised, or contradicts
         another.
         """
         with self._purse.transaction() as db:
@@ -129,7 +129,7 @@ class Book:
                     "SELECT receipt FROM promises WHERE channel = ? AND sequence = ?", (channel, served.sequence)
                 ).fetchone()
                 if known is not None and known[0] != digest:
-                    raise PaymentError(
+                    raise Dishonest(
                         f"Two receipts have the number {served.sequence}", "the server contradicts itself", _LEAVE
                     )
                 return True
@@ -147,7 +147,7 @@ class Book:
 
 def _check(db: sqlite3.Connection, channel: str, standing: Standing, served: Served) -> None:
     if served.cumulative != standing.spent + served.amount:
-        raise PaymentError(
+        raise Dishonest(
             "A receipt does not follow the one before it",
             f"{standing.spent} were spent, it charges {served.amount} and says {served.cumulative} in all",
             _LEAVE,
@@ -157,19 +157,19 @@ def _check(db: sqlite3.Connection, channel: str, standing: Standing, served: Ser
         (channel, str(served.ceiling)),
     ).fetchone()
     if row is None or row[0] != hex32(served.request_sha256) or row[2] == "charged":
-        raise PaymentError(
+        raise Dishonest(
             "A receipt charges for a request that was not made",
             f"number {served.sequence}, for the voucher of {served.ceiling}",
             _LEAVE,
         )
     if served.amount > int(row[1]):
-        raise PaymentError(
+        raise Dishonest(
             "A receipt charges more than the request could cost",
             f"{served.amount}, where at most {row[1]} were promised",
             _LEAVE,
         )
     if served.cumulative > standing.highest:
-        raise PaymentError(
+        raise Dishonest(
             "A receipt charges more than was signed",
             f"it says {served.cumulative} in all, the highest voucher is {standing.highest}",
             _LEAVE,

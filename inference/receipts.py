@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from commonweight.errors import PaymentError
+from commonweight.errors import Dishonest
 from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.documents import Signed, sign, verify
 from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
@@ -72,7 +72,7 @@ class Served:
 
     @classmethod
     def from_body(cls, body: Json) -> Served:
-        """Checked reading; FormatError, or PaymentError when its amounts do not add up."""
+        """Checked reading; FormatError, or Dishonest when its amounts do not add up."""
         f = Fields(body, KIND)
         f.choice("schema", (SCHEMA,))
         served = cls(
@@ -95,7 +95,7 @@ class Served:
         f.done()
         price = (served.prompt_tokens + served.completion_tokens) * served.price_per_token
         if served.amount != price or served.amount > served.cumulative:
-            raise PaymentError(
+            raise Dishonest(
                 "A receipt does not add up",
                 f"its tokens cost {price}, it charges {served.amount} of {served.cumulative} in all",
                 "pay this server no more, and withdraw what is left in the channel",
@@ -109,7 +109,7 @@ def sign_receipt(served: Served, key: bytes, domain: Domain) -> bytes:
 
 
 def read_receipt(data: bytes, domain: Domain, server: str) -> tuple[Served, str]:
-    """A receipt and its digest, after checking that `server` signed it. FormatError, SignatureError or PaymentError."""
+    """A receipt and its digest, after checking that `server` signed it. FormatError, SignatureError or Dishonest."""
     signed = Signed.from_bytes(data, MAX_RECEIPT_BYTES)
     verify(signed, domain, KIND, server)
     return Served.from_body(signed.body), signed.digest

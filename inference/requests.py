@@ -115,7 +115,7 @@ class Question:
     """A request to answer: its body's sha256 (0x-hex), the model that it names, the prompt's text, how to answer.
 
     `usage` is whether a stream ends with an event that has the usage and no choices: clients that did not ask for that
-    one fail at it.
+    one fail at it. `seeded` is whether the request names the seed.
     """
 
     kind: Kind
@@ -125,6 +125,7 @@ class Question:
     sampling: Sampling
     stream: bool
     usage: bool = False
+    seeded: bool = False
 
 
 def read_question(kind: Kind, body: bytes) -> Question:
@@ -151,7 +152,8 @@ def read_question(kind: Kind, body: bytes) -> Question:
     seed = secrets.randbits(53) if parsed.seed is None else parsed.seed
     sampling = Sampling(tokens, parsed.temperature, parsed.top_p, seed, parsed.stops())
     ends_with_usage = parsed.stream_options is not None and parsed.stream_options.include_usage
-    return Question(kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream, ends_with_usage)
+    seeded = parsed.seed is not None
+    return Question(kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream, ends_with_usage, seeded)
 
 
 def answer_body(question: Question, answer_id: str, created: int, prompt_tokens: int, answer: Answer) -> JsonObject:

@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from commonweight.errors import CanonicalJsonError, FormatError, InferenceError, ServerUnreachable, UsageError
+from commonweight.errors import (
+    CanonicalJsonError,
+    FormatError,
+    InferenceError,
+    RequestRefused,
+    ServerUnreachable,
+    UsageError,
+)
 from commonweight.protocol.canonical import Json, JsonObject
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import hex32
@@ -57,14 +64,20 @@ class Wire:
 
     def model(self) -> str:
         """The name of the first model that the server offers."""
-        status, _, body = self._exchange("GET", "/v1/models")
-        data = _object(body).get("data") if status == 200 else None
+        data = self.models().get("data")
         if not isinstance(data, list) or not data or not isinstance(data[0], dict):
-            raise _unexpected(self._url, status, body)
+            raise InferenceError(f"The server at {self._url} names no model", "", "check the server's address")
         return str(data[0].get("id"))
 
+    def models(self, name: str = "") -> JsonObject:
+        """What the server says of its models, or of one. Raises RequestRefused for one that it does not have."""
+        status, _, body = self._exchange("GET", "/v1/models" + (f"/{quote(name)}" if name else ""))
+        if status != 200:
+            raise _unexpected(self._url, status, body)
+        return _object(body)
+
     def price(self, path: str, body: bytes) -> tuple[Requirements, ...]:
-        """What a request costs: sends it without payment. Raises InferenceError when it is refused for another
+        """What a request costs: sends it without payment. Raises RequestRefused when it is refused for another
         reason.
         """
         status, headers, answer = self._exchange("POST", path, body)
@@ -216,10 +229,11 @@ def _object(body: bytes) -> JsonObject:
     return value
 
 
-def _unexpected(url: str, status: int, body: bytes) -> InferenceError:
+def _unexpected(url: str, status: int, body: bytes) -> RequestRefused:
     error = _error(body)
-    message = "" if error is None else str(error.get("message"))[:500]
-    return InferenceError(f"The server at {url} answers with status {status}", message, "")
+    told = {name: str((error or {}).get(name) or "")[:500] for name in ("message", "code", "param")}
+    what = f"The server at {url} answers with status {status}"
+    return RequestRefused(status, told["code"], told["param"], what, told["message"], "")
 
 
 def _error(body: bytes) -> JsonObject | None:

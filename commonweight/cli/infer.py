@@ -33,6 +33,7 @@ from commonweight.quantities import when
 
 if TYPE_CHECKING:
     from inference.channels import ChannelStanding
+    from inference.purse import Purse
     from inference.settings import ServeSettings
 
 cli = typer.Typer(help="Serve an attested model, or use one and pay.", no_args_is_help=True)
@@ -162,7 +163,6 @@ def ask(
     """Ask a server, pay for the answer, and check what it signed."""
     from inference.client import Limits
     from inference.client import ask as pay_and_ask
-    from inference.purse import Purse
 
     flags = _flags(run, rpc, None, keystore, password_file, None)
     session = Session(flags, config=config, as_json=as_json, role="infer")
@@ -179,9 +179,7 @@ def ask(
     if limits.deposit:
         shown = format_amount(limits.deposit, symbol, decimals)
         session.confirm(f"Pay up to {shown} into a channel with the server at {url}, if it is needed?", yes=yes)
-    folder = session.settings.state_dir.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    purse = Purse(folder / f"purse-{found.chain.chain_id}-{session.key.address.lower()}.sqlite")
+    purse = open_purse(session)
     try:
         answer = pay_and_ask(
             url,
@@ -368,6 +366,14 @@ def cancel_channel(
     standing = find_channel(found, found.chain.address, server, delay)
     symbol, decimals = found.asset.symbol(), found.asset.decimals()
     _show(session, standing, symbol, decimals, {"tx": "0x" + receipt.tx_hash.hex()})
+
+
+def open_purse(session: Session) -> Purse:
+    """The purse of the session's key on its chain: one, whatever pays out of it."""
+    from inference.purse import Purse
+
+    name = f"purse-{session.signing_chain.chain_id}-{session.key.address.lower()}.sqlite"
+    return Purse(session.settings.state_dir.parent / name)
 
 
 def _show(

@@ -33,6 +33,7 @@ from commonweight.cli import (
     oracle,
     preparing,
     provider,
+    proxying,
     run,
     tx,
 )
@@ -63,6 +64,7 @@ cli.add_typer(dev.cli, name="dev")
 cli.add_typer(config.cli, name="config")
 run.cli.command()(estimating.estimate)
 oracle.cli.command()(bonding.bond)
+infer.cli.command()(proxying.proxy)
 oracle.cli.command()(disputing.challenge)
 audit.cli.command()(disputing.challenges)
 for command in (

@@ -100,9 +100,16 @@ class Site:
     def payer(self, funds: int = ETHER) -> Payer:
         """A payer with a new key, funds and an empty purse."""
         self._payers += 1
-        key = Key.from_bytes((self._payers + 1000).to_bytes(32, "big"))
+        key = _payer_key(self._payers)
         self.run.chain.transfer(key.address, funds)
         purse = Purse(self.folder / f"purse-{self._payers}.sqlite")
+        self.closing.callback(purse.close)
+        return Payer(self.world_of(key), key, purse)
+
+    def purse_of(self, home: Path, address: str) -> Payer:
+        """Who pays from a home that commands were run in, to look into its purse."""
+        key = next(k for n in range(self._payers) if (k := _payer_key(n + 1)).address == address)
+        purse = Purse(home / "state" / f"purse-{self.run.chain.chain_id}-{address.lower()}.sqlite")
         self.closing.callback(purse.close)
         return Payer(self.world_of(key), key, purse)
 
@@ -169,6 +176,10 @@ def attest(site: Site, epoch: int, files: dict[str, bytes]) -> str:
     site.run.chain.rpc("evm_mine")
     site.run.chain.rpc("evm_mine")
     return manifest.sha256
+
+
+def _payer_key(number: int) -> Key:
+    return Key.from_bytes((number + 1000).to_bytes(32, "big"))
 
 
 def _config(store: ContentStore) -> RunConfig:

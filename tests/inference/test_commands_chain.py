@@ -30,7 +30,8 @@ class Shell:
     """Runs `commonweight infer` with the settings of a site from the environment."""
 
     def __init__(self, site: Site, home: Path, keystore: Path) -> None:
-        self._environment = {
+        self.home = home
+        self.environment = {
             **os.environ,
             "COMMONWEIGHT_RUN": site.run.address,
             "COMMONWEIGHT_RPC": site.world.url,
@@ -46,7 +47,7 @@ class Shell:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*_COMMAND, "infer", *words], env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [*_COMMAND, "infer", *words], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )  # fmt: skip
 
