@@ -20,6 +20,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 TABS = ("overview", "funding", "training", "providers", "audit")
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 FIRST_LOAD_BYTES = 300_000
+TURN_TO_ROUNDS = """() => {  // in one go: what is found first may have been drawn anew by the time it is turned
+  document.querySelectorAll("#mine .copy")[1].focus();
+  const table = document.querySelector("[aria-label='Rounds and reasons, table']");
+  table.scrollTo(80, 0);
+  return table.scrollLeft;
+}"""
 
 
 class Transfers:
@@ -226,8 +232,8 @@ async def test_focus_and_scrolled_tables_stay_where_figures_change(staged_site: 
     await visit.go(staged_site, "providers")
     await visit.connect()
     copy, rounds = page.locator("#mine .copy").nth(1), page.locator("[aria-label='Rounds and reasons, table']")
-    await rounds.evaluate("table => table.scrollTo(80, 0)")
-    await copy.focus()
+    await rounds.wait_for()
+    assert await page.evaluate(TURN_TO_ROUNDS) == 80
     due = await visit.text("#compute strong")
     staged_site.world.finalize(1)
     await visit.look()
