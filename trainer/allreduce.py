@@ -142,9 +142,7 @@ class Exchange:
         self._begun = asyncio.Event()
         self._changed = asyncio.Condition()
         self._arrivals = {
-            part: _Arrivals()
-            for part in range(self.plan.parts)
-            if seat.index in self.plan.reducers_of(part)
+            part: _Arrivals() for part in range(self.plan.parts) if seat.index in self.plan.reducers_of(part)
         }
 
     # --- the round ---------------------------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ class RoundTrainer:
 
     def _keeper(self, trace: TraceBuilder, save: Callable[[TraceBuilder], None]) -> _Keeper:
         thinning = Thinning(self.journal, kept_every(self.config, self.step_s, self._keep_states))
-        spare = (os.cpu_count() or 1) - self.threads
+        spare = _usable_cores() - self.threads
         return _Keeper(self.journal, trace, thinning, save, lanes=max(1, min(len(ARRAYS), spare)))
 
     def _ahead_of(self, folder: RoundFolder, trace: TraceBuilder, base: F32) -> F32 | None:
@@ -381,3 +381,8 @@ def commitment_of(
         payload_bytes=payload.size,
         trace=trace.finish(payload.digests, payload.new_residual_digest),
     )
+
+
+def _usable_cores() -> int:
+    """The cores that this process may run on: in a container often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

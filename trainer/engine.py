@@ -86,10 +86,10 @@ class Engine:
 
         try:
             yield
-        except torch.OutOfMemoryError as full:
-            fix = "end what else runs there; `provider doctor` says what the steps take"
-            raise DeviceFull(f"There is no memory left on {self.device}", _first_line(full), fix) from full
         except RuntimeError as failed:
+            if isinstance(failed, torch.OutOfMemoryError) or (self.kind != "cpu" and _is_full(str(failed))):
+                fix = "end what else runs there; `provider doctor` says what the steps take"
+                raise DeviceFull(f"There is no memory left on {self.device}", _first_line(failed), fix) from failed
             if self.kind == "cpu" or "CUDA error" not in str(failed):
                 raise
             fix = "start again; if that does not help, look at `nvidia-smi` and the system's log"
@@ -103,6 +103,13 @@ class Engine:
 
 PLAIN = Engine()
 """What everybody has, and whose steps have equal bits on machines of one kind."""
+
+
+def _is_full(message: str) -> bool:
+    """Whether a library's own words are of memory: cuBLAS and cuDNN ask for some by themselves, and what compiles the
+    steps wraps the error that torch raises.
+    """
+    return "out of memory" in message or "STATUS_ALLOC_FAILED" in message
 
 
 def _first_line(error: Exception) -> str:

@@ -66,9 +66,7 @@ class Recall:
             stop = training.overlap if ahead_of is not None and reached < training.overlap < until else until
             begun = setting_out(self._config, base, state, reached, ahead_of)
             steps = range(reached, stop)
-            state = replay_segment(
-                self._optimizer, self._corpus, folder.body, self._index, begun, steps, self._threads
-            )
+            state = replay_segment(self._optimizer, self._corpus, folder.body, self._index, begun, steps, self._threads)
             reached = stop
         return state
 

@@ -79,7 +79,6 @@ class ProviderSettings:
         object.__setattr__(self, "campaign", lower_address(self.campaign))
         object.__setattr__(self, "signer_peers", {lower_address(a): p for a, p in self.signer_peers.items()})
 
-
     def connect(self) -> Chain:
         """The chain, for reading: a member sends no transactions."""
         return Chain(

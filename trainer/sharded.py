@@ -37,6 +37,7 @@ _IDLE = dt.timedelta(days=30)
 _BUSY_S = 120
 _END, _LOAD, _ADVANCE, _GATHER = range(4)
 
+
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
     """What a lost rank does to a collective call, by name."""
@@ -56,9 +57,7 @@ class ShardedOptimizer:
     Raises ConfigError when the run's batch cannot be shared equally, and RanksLost when a rank dies or hangs.
     """
 
-    def __init__(
-        self, config: RunConfig, threads: int | None = None, orders: dist.ProcessGroup | None = None
-    ) -> None:
+    def __init__(self, config: RunConfig, threads: int | None = None, orders: dist.ProcessGroup | None = None) -> None:
         ranks, batch = world_size(), config.training.batch
         if batch % ranks:
             raise ConfigError(
@@ -194,9 +193,7 @@ class ShardedOptimizer:
 
     def _apply(self, gradients: list[Tensor], norm: float, rate: float) -> None:
         rule, scale = self._rule, self._rule.scale(norm)
-        for entry, w, m, v, grad in zip(
-            self._layout.tensors, self._shards, self._m, self._v, gradients, strict=True
-        ):
+        for entry, w, m, v, grad in zip(self._layout.tensors, self._shards, self._m, self._v, gradients, strict=True):
             grad.mul_(scale)
             if rule.muon is not None and turns(entry):
                 rule.muon.apply(entry, rate, w, m, grad, partial(self._orthogonal, rule.muon, entry))

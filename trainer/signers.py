@@ -88,9 +88,7 @@ class Signers:
             raise PeerUnreachable(
                 f"Nobody says where signer {signer} listens", "run.json does not name it", "use --signer-peers"
             )
-        return await self._dialer.call(
-            address, signer, method, params, body, timeout_s=timeout_s, max_reply=max_reply
-        )
+        return await self._dialer.call(address, signer, method, params, body, timeout_s=timeout_s, max_reply=max_reply)
 
     async def _first(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """The first signer's answer, in order; who fails is asked last the next time. Raises the last problem, of those

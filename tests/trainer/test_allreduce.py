@@ -48,9 +48,7 @@ async def test_every_member_gets_the_exact_result_of_every_part(
 
 @TRANSPORTS
 @pytest.mark.parametrize("how", ["dead", "frozen"])
-async def test_the_backup_takes_over_for_a_lost_reducer(
-    config: RunConfig, domain: Domain, kind: str, how: str
-) -> None:
+async def test_the_backup_takes_over_for_a_lost_reducer(config: RunConfig, domain: Domain, kind: str, how: str) -> None:
     rig = Rig(config, domain, 4, span_s=2.0)
     getattr(rig, how).add(1)
     async with Network(rig, kind):

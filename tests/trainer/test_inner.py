@@ -191,6 +191,12 @@ def test_what_goes_wrong_on_a_card_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
     with pytest.raises(DeviceFull, match=r"no memory left on cuda:1.*2.00 GiB[.]"), Engine("cuda:1").watched():
         raise full
+    for others_words in (
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        f"backend failed: {full}",
+    ):
+        with pytest.raises(DeviceFull, match="no memory left on cuda"), Engine("cuda").watched():
+            raise RuntimeError(others_words)
     with pytest.raises(DeviceLost, match="cuda has failed"), Engine("cuda").watched():
         raise RuntimeError("CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`")
     for engine, other in ((Engine("cuda"), RuntimeError("shapes differ")), (Engine(), RuntimeError("CUDA error: x"))):

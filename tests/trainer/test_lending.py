@@ -74,6 +74,4 @@ def test_a_member_keeps_to_what_its_owner_allows_and_tells_what_came_of_it(tmp_p
         assert all(own[line["round"]]["outcome"] == "counted" for line in credited)
         assert all(own[line["round"]]["tokens"] == line["tokens"] for line in credited)
         assert "MB | received" in ada.log_text(), "a line a round where there is no terminal"
-        assert "tok/s | sent" in world.wait(
-            "bob's line is drawn", lambda: "\x1b[" in bob.log_text() and bob.log_text()
-        )
+        assert "tok/s | sent" in world.wait("bob's line is drawn", lambda: "\x1b[" in bob.log_text() and bob.log_text())

@@ -144,7 +144,7 @@ def test_a_copied_state_is_hashed_beside_a_whole_segment_and_its_arrays_at_once_
     bench: Bench, corpus: Corpus, tmp_path: Path, domain: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = bench.train()
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
     other = Bench(bench.config, corpus, tmp_path / "copies", domain)
     other.trainer = RoundTrainer(bench.config, corpus, other.journal, 1, make=Copying)
     put, fourth, three = other.journal.arrays.put, Event(), Barrier(3)
