@@ -19,7 +19,7 @@ from benches.cheats import CHEATS, HONEST, SWAPPED, Around, Cheat, Deed, Round
 
 import trainer.train
 from commonweight.errors import TrainingError
-from commonweight.exact.trace import State, TraceBuilder
+from commonweight.exact.trace import TraceBuilder
 from commonweight.protocol.records import Commitment, Plan
 from trainer import diloco
 from trainer.checkpoint import Held
@@ -42,9 +42,9 @@ class Cheating(Member):
         if self.cheat.name == SWAPPED:
             _swap_data()
         if self.cheat.name == "never shown":
-            self.journal.state = self.refuse  # type: ignore[method-assign]
+            self.journal.piece = self.refuse  # type: ignore[method-assign]
 
-    def refuse(self, folder: RoundFolder, leaf: int) -> State:
+    def refuse(self, folder: RoundFolder, leaf: int, *_: object) -> bytes:
         raise TrainingError("This state is not shown", f"leaf {leaf}")
 
     def train(self, folder: RoundFolder, base: Held, enough: Enough, progress: Progress) -> Work:
