@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from commonweight.chain.explanations import EXPLANATIONS
+from commonweight.chain.explanations import EXPLANATIONS, kind_of
 from commonweight.protocol.typed import keccak256
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,14 +143,15 @@ def abi_module() -> str:
 
 
 def explanations_module() -> str:
-    """The text of explanations.js: selector -> [name, inputs, why, what to do]."""
+    """The text of explanations.js: selector -> [name, inputs, kinds of their values, why, what to do]."""
     errors: dict[str, list[Any]] = {}
     for path in sorted(SOURCE.glob("*.json")):
         for entry in load(path.stem):
             if entry["type"] == "error":
                 selector = "0x" + keccak256(signature(entry).encode())[:4].hex()
                 why, fix = EXPLANATIONS.get(entry["name"], ("", ""))
-                errors[selector] = [entry["name"], compact(entry["inputs"]), why, fix]
+                kinds = [kind_of(entry["name"], i["name"]) for i in entry["inputs"]]
+                errors[selector] = [entry["name"], compact(entry["inputs"]), kinds, why, fix]
     return HEADER + _export("ERRORS", dict(sorted(errors.items())))
 
 

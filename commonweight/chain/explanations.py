@@ -1,8 +1,25 @@
-"""The contracts' errors in plain words: name -> (why it happened, what to do). A test keeps it complete."""
+"""The contracts' errors in plain words: name -> (why it happened, what to do), and what their values are. A test keeps
+it complete.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
+
+Kind = Literal["amount", "time", ""]
+"""An amount of the run's asset in its smallest units, a block's time in seconds, or neither."""
+
+_AMOUNTS = {
+    "AmountExceedsVoucher": ("cumulative",),
+    "CapExceeded": ("room",),
+    "ReceivedOther": ("expected", "received"),
+    "StakeTooLow": ("required",),
+    "VoucherExceedsDeposit": ("deposited",),
+    "VoucherNotNew": ("settled",),
+    "WrongValue": ("expected",),
+}
+_TIMES = ("at", "bannedUntil", "until")
 
 _INSIDE = "Only another contract of the run may call this."
 _NOTHING = "Nothing is to be done."
@@ -190,3 +207,10 @@ EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "NoWithdrawal": ("no withdrawal is under way", "Request one first."),
     "WithdrawalNotDue": ("the withdrawal is due at the time shown", "Wait until then."),
 }
+
+
+def kind_of(error: str, value: str) -> Kind:
+    """What a value in an error of the contracts is, by both names."""
+    if value in _TIMES:
+        return "time"
+    return "amount" if value in _AMOUNTS.get(error, ()) else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from commonweight.chain.abi import all_errors, decode_values, snake
-from commonweight.chain.explanations import EXPLANATIONS
+from commonweight.chain.explanations import EXPLANATIONS, Kind, kind_of
 from commonweight.chain.rpc import RpcReplyError
 from commonweight.errors import CommonweightError, ContractError, InsufficientFunds, NodeFailed
 from commonweight.quantities import when
@@ -20,8 +20,6 @@ _PANICS = {
     0x12: "division by zero",
     0x32: "index out of bounds",
 }
-_OF_MONEY = ("CapExceeded", "ReceivedOther", "StakeTooLow", "WrongValue")  # what they show are amounts
-_TIMES = ("at", "bannedUntil", "until")  # what is so named is a block's time
 _REVERT_HINTS = ("revert", "invalid opcode", "vm exception", "out of gas")
 
 
@@ -71,9 +69,8 @@ def explain_revert(data: bytes, what: str, message: str = "") -> ContractError:
         known = all_errors().get(selector)
         if known is not None:
             values = decode_values(known.inputs, body)
-            unit = " smallest units" if known.name in _OF_MONEY else ""
             shown = ", ".join(
-                f"{snake(i['name'])} {when(v) if i['name'] in _TIMES else _show(v)}{unit}"
+                f"{snake(i['name'])} {_show(v, kind_of(known.name, i['name']))}"
                 for i, v in zip(known.inputs, values, strict=True)
             )
             why, fix = EXPLANATIONS.get(known.name, ("", ""))
@@ -115,7 +112,11 @@ def _hex_in(data: object, levels: int = 4) -> bytes | None:
     return None
 
 
-def _show(value: object) -> str:
+def _show(value: object, kind: Kind) -> str:
+    if isinstance(value, int) and kind == "time":
+        return when(value)
+    if kind == "amount":
+        return f"{value} smallest units"
     if not isinstance(value, bytes):
         return str(value)
     text = value.rstrip(b"\0")

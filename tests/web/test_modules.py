@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from commonweight.chain.abi import interface
+from commonweight.chain.abi import all_errors, interface
 from commonweight.cli.amounts import format_amount
 from commonweight.cli.dashboard import PAGE
 from commonweight.errors import PeerError
@@ -47,6 +47,23 @@ def node(script: str, data: object) -> Any:
 
 def golden(name: str) -> Any:
     return json.loads((GOLDEN / name).read_text())
+
+
+def test_times_and_amounts_in_what_contracts_refuse_are_told_as_such() -> None:
+    script = """
+    const { explain } = await page('errors.js');
+    const run = { asset: { symbol: 'TOK', decimals: 6 } };
+    console.log(show(await Promise.all(data.map(async (hex) => (await explain({ data: hex }, run)).why))));
+    """
+    errors = {e.name: e.selector for e in all_errors().values()}
+    told = node(script, [
+        "0x" + (errors["CapExceeded"] + encode(["uint256"], [1_500_000])).hex(),
+        "0x" + (errors["BanNotLonger"] + encode(["uint64"], [1_796_000_000])).hex(),
+        "0x" + (errors["WrongEpoch"] + encode(["uint64"], [7])).hex(),
+    ])  # fmt: skip
+    assert "(room: 1.5 TOK)" in told[0]
+    assert "(banned until: 30 Nov 2026, 00:53 UTC)" in told[1]
+    assert "(expected: 7)" in told[2]
 
 
 def test_trees_proofs_and_lists_are_those_of_the_golden_vectors() -> None:

@@ -171,7 +171,7 @@ export async function sendCall(context, call, title) {
 }
 
 async function problem(context, error) {
-  const { title, why, fix } = await explain(error);
+  const { title, why, fix } = await explain(error, context.app.run);
   context.show(null, [back(context.dialog, "Close")], h("div", { class: "problem", role: "alert" },
     h("strong", {}, title), h("p", {}, why), fix ? h("p", {}, fix) : ""));
 }

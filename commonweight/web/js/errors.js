@@ -2,6 +2,7 @@
 
 import { decode } from "./abi.js";
 import { RpcError, Unreachable } from "./rpc.js";
+import { exactly, when } from "./views/parts.js";
 
 const USER_REJECTED = 4001;
 
@@ -17,15 +18,15 @@ function codes(error) {
   return [error, error?.data, error?.error, error?.cause, error?.data?.originalError, error?.info?.error].map((e) => e?.code);
 }
 
-/** {title, why, fix} for an error, with the contract's name for it where there is one. */
-export async function explain(error) {
+/** {title, why, fix} for an error, with the contract's name for it where there is one, of a run whose asset amounts are in. */
+export async function explain(error, run) {
   const data = revertData(error);
   if (data !== null && data.length >= 10) {
     const { ERRORS } = await import("./generated/explanations.js");
     const known = ERRORS[data.slice(0, 10)];
     if (known) {
-      const [name, inputs, why, fix] = known;
-      return { title: name, why: `The contract refuses: ${why || name}${values(inputs, data)}.`, fix };
+      const [name, inputs, kinds, why, fix] = known;
+      return { title: name, why: `The contract refuses: ${why || name}${values(inputs, kinds, data, run)}.`, fix };
     }
     if (data.startsWith("0x08c379a0")) {
       return { title: "Refused", why: `The contract refuses: ${decode([["", "string"]], `0x${data.slice(10)}`)[0]}`, fix: "" };
@@ -45,13 +46,16 @@ export async function explain(error) {
   return { title: "That did not work", why: text || "No reason was given.", fix: "Nothing further was sent. Try again." };
 }
 
-function values(inputs, data) {
+function values(inputs, kinds, data, run) {
   if (inputs.length === 0) return "";
   try {
     const found = decode(inputs, `0x${data.slice(10)}`);
-    return ` (${inputs.map(([name], place) => `${name || "value"}: ${found[place]}`).join(", ")})`;
+    return ` (${inputs.map(([name], place) => `${inWords(name || "value")}: ${SHOWN[kinds[place]](found[place], run)}`).join(", ")})`;
   } catch { return ""; }
 }
+
+const SHOWN = { amount: (value, run) => exactly(run, value), time: (value) => when(value), "": (value) => `${value}` };
+const inWords = (name) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
 /** The revert's bytes, wherever node or wallet put them; null where it is no revert. */
 export function revertData(error) {

@@ -133,7 +133,7 @@ async function troubleOf(error) {
   if (error instanceof Refused) return { title: "The node refuses to answer", why: error.message, fix: "Trying again every few seconds, at the next RPC address where there is one." };
   if (error instanceof Nonsense) return { title: "The chain's answer makes no sense", why: error.message, fix: "Trying again every few seconds; believe nothing that needs it." };
   if (error instanceof Unreachable) return { title: "The chain cannot be read", why: error.message, fix: "Trying again every few seconds." };
-  return (await import("./errors.js")).explain(error);
+  return (await import("./errors.js")).explain(error, app.run);
 }
 
 // --- drawing ----------------------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ const OVER = ["final", "replaced", "asked"];  // of these the chain tells nothin
 const hex = (number) => `0x${number.toString(16)}`;
 
 export class Transactions {
-  #key; #rpc; #list = []; #listeners = []; #open = new Set();
+  #key; #rpc; #run; #list = []; #listeners = []; #open = new Set();
 
   constructor(rpc, run) {
     this.#rpc = rpc;
+    this.#run = run;
     this.#key = `commonweight.transactions.${run.chainId}.${run.campaign}`;
     this.kept = true;  // whether a reload finds them
     this.#list = this.#stored();
@@ -124,7 +125,7 @@ export class Transactions {
     try {
       await this.#rpc.call("eth_call", [{ from: one.from, ...one.call }, receipt.blockNumber]);
     } catch (error) {
-      if (error instanceof RpcError) return (await explain(error)).why;
+      if (error instanceof RpcError) return (await explain(error, this.#run)).why;
     }
     return "The contract refused it when it was mined.";
   }

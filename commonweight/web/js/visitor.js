@@ -119,7 +119,7 @@ function pick() {
       if (await app.wallet.connect(choice)) dialog.close();
       else message.replaceChildren("You declined in the wallet. Nothing has changed.");
     } catch (error) {
-      const { title, why, fix } = await explain(error);
+      const { title, why, fix } = await explain(error, app.run);
       message.replaceChildren(visible(`${title}. ${why} ${fix}`));
     }
   };
@@ -146,7 +146,7 @@ async function switchChain() {
   try {
     if (!(await app.wallet.switchTo(app.run.chainId, app.config.rpc))) say("Nothing has changed.");
   } catch (error) {
-    app.switchProblem = await explain(error);
+    app.switchProblem = await explain(error, app.run);
   }
   app.notices();
 }

@@ -48,7 +48,7 @@ export function reviewed(app, button, parts, act) {
     } catch (error) {
       if (error instanceof Wrong) point(error);
       else if (!declined(error)) {
-        const { title, why } = await explain(error);
+        const { title, why } = await explain(error, app.run);
         note.textContent = visible(`${title}. ${why}`);
       }
     }

@@ -159,7 +159,7 @@ function depositForm(app) {
     try {
       await review(app, await depositAction(app, planDeposit, amount, () => { input.value = ""; keep("sessionStorage", TYPED, null); }));
     } catch (error) {
-      const { title, why } = await explain(error);
+      const { title, why } = await explain(error, run);
       refused = visible(`${title}. ${why}`);
       check();
     }
