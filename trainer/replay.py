@@ -144,6 +144,7 @@ class Worker:
 
     def _open(self, config: str, data: str) -> None:
         if self._opened != (config, data):
+            self._opened = None  # whatever of it cannot be had, nothing of the one before is taken for it
             self.config = RunConfig.load(Path(config).read_bytes())
             self.corpus = Corpus.open(Path(data), self.config.data.manifest_sha256)
             self.layout = Layout.from_model(self.config.model)

@@ -20,7 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from commonweight.errors import TrainingError
+from commonweight.errors import CommonweightError, TrainingError
 from commonweight.exact.arrays import F32, array_digest
 from commonweight.exact.checkpoint import genesis_checkpoint
 from commonweight.exact.layout import Layout
@@ -478,6 +478,23 @@ class WorkerProcess:
         assert self.process.stdout is not None
         self.process.stdout.close()
         return self.process.wait(60)
+
+
+def test_a_worker_takes_nothing_of_a_run_that_could_not_be_opened_for_the_one_before(
+    bench: Bench, data_dir: Path, tmp_path: Path
+) -> None:
+    layout = Layout.from_model(bench.config.model)
+    (tmp_path / "weights").write_bytes(genesis_checkpoint(bench.config).to_files(layout)["weights.safetensors"])
+    (tmp_path / "run.json").write_bytes(bench.config.to_bytes())
+    fewer = dataclasses.replace(bench.config.verification, heldout_windows=1)
+    (tmp_path / "other.json").write_bytes(dataclasses.replace(bench.config, verification=fewer).to_bytes())
+    common = {"id": 1, "op": "evaluate", "weights": str(tmp_path / "weights")}
+    mine = {**common, "config": str(tmp_path / "run.json"), "data": str(data_dir)}
+    worker = Worker()
+    before = worker.answer(mine)
+    with pytest.raises(CommonweightError):
+        worker.answer({**common, "config": str(tmp_path / "other.json"), "data": str(tmp_path / "no such folder")})
+    assert worker.answer(mine) == before
 
 
 def test_a_worker_ends_with_its_device_and_blames_no_steps_for_a_full_one(
