@@ -33,6 +33,9 @@ from oracle.standings import Standings
 from oracle.verdicts import fitting, kept_seed
 from oracle.watch import View
 
+SIGNERS_LIES_BYTES = EVIDENCE_BYTES // 16
+"""Of what evidence can hold, how much offences of signers may take."""
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -153,9 +156,9 @@ class Reporting:
         files = size = 0
         for number in rounds:
             await asyncio.sleep(0)  # many documents are read for each, and members wait for answers
-            documents = self._round(number)
+            documents, proven = self._round(number), self._proven([number], members=True)
             more = documents.size
-            files, size = files + more[0], size + more[1]
+            files, size = files + more[0] + len(proven), size + more[1] + sum(len(s.to_bytes()) for s in proven)
             if found and (files > EVIDENCE_FILES or size > EVIDENCE_BYTES):
                 self._log.warning("more rounds wait than a report can credit", waiting=len(rounds), credited=len(found))
                 break
@@ -219,13 +222,24 @@ class Reporting:
         return whole, earned
 
     def offences(self, rounds: Sequence[int]) -> tuple[Signed, ...]:
-        """Proven offences in these rounds, one document each."""
+        """Proven offences in these rounds, one document each: all of members, and of signers as far as there is room.
+        What signers are guilty of decides no credits, and one alone could fill all evidence with it.
+        """
+        found, room = self._proven(rounds, members=True), SIGNERS_LIES_BYTES
+        for signed in self._proven(rounds, members=False):
+            if (size := len(signed.to_bytes())) <= room:
+                found, room = [*found, signed], room - size
+        return tuple(sorted(found, key=lambda signed: signed.digest))
+
+    def _proven(self, rounds: Sequence[int], *, members: bool) -> list[Signed]:
+        """Offences of members, or of signers, ascending by digest."""
         found: dict[str, Signed] = {}
         for number in rounds:
             for row in self._seat.db.documents(Offence.KIND, round_=number):
-                signed = Signed.from_bytes(row.signed)
-                found.setdefault(signed.digest, signed)
-        return tuple(found[digest] for digest in sorted(found))
+                if (row.member >= 0) == members:
+                    signed = Signed.from_bytes(row.signed)
+                    found.setdefault(signed.digest, signed)
+        return [found[digest] for digest in sorted(found)]
 
     def _round(self, number: int) -> RoundFiles:
         plan, record = self._desk.rounds.plan(number), self._desk.rounds.record(number)

@@ -14,6 +14,7 @@ from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Anchor, Plan, Record, Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
 from oracle.db import AnchorRow, EquivocationError
@@ -299,6 +300,36 @@ async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
     assert (await proposed(clerks[1])).rounds == [1], "one at the least"
 
 
+async def test_lies_of_signers_leave_room_for_the_rounds(clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They decide no credits; a signer that tells many long ones must not keep its rounds from being reported."""
+    both = await proposed(clerks[0])
+    monkeypatch.setattr("oracle.report.SIGNERS_LIES_BYTES", 5_000)
+    for clerk in clerks:
+        for number in (1, 2):
+            documents = tuple(Signed("plan", {"text": f"{n}" * 2_000}, "0x" + "11" * 65) for n in range(2))
+            for rule in ("equivocation", "omission", "wrong-record"):
+                lie = Offence(clerk.office.seat.campaign, rule, number, None, SIGNERS[2], None, documents, ())
+                clerk.office.offending._keep(lie)
+    found = await proposed(clerks[1])
+    assert found.rounds == both.rounds
+    assert [Offence.from_body(signed.body).signer for signed in found.evidence.offences] == [SIGNERS[2]]
+    monkeypatch.setattr("oracle.agree.check", lambda *_: None)
+    await votes(clerks[2], SIGNERS[0], found.report, found.evidence)
+
+
+async def test_offences_of_members_are_counted_with_their_round(
+    clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = await proposed(clerks[0])
+    size = sum(len(data) for data in both.evidence.files.values())
+    document = Signed("plan", {"text": "x" * size}, "0x" + "11" * 65)
+    clerks[1].office.offending._keep(
+        Offence(clerks[1].office.seat.campaign, "wrong-target", 2, 2, None, None, (document,), ())
+    )
+    monkeypatch.setattr("oracle.report.EVIDENCE_BYTES", size)
+    assert (await proposed(clerks[1])).rounds == [1]
+
+
 async def test_rounds_that_are_reported_are_not_gone_through_again(
     clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -514,8 +545,6 @@ async def test_failed_replays_by_a_majority_earn_nothing(tmp_path: Path, liar: s
     assert doubted
     assert refused == ({0, 1, 2} if others == "fail" else set())
     await votes(clerks[1], SIGNERS[0], found.report, found.evidence)
-
-
 
 
 @pytest.mark.parametrize("false_word", [False, True], ids=["all find it", "one signer lies"])
