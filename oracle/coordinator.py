@@ -227,6 +227,8 @@ class Coordinator:
 
     async def _is_right(self, record: Doc[Record]) -> bool:
         plan = self._desk.rounds.by_digest(Plan, record.body.plan)
+        if plan is not None and self._seat.now_ms() < plan.body.anchor_by_ms:
+            return False  # a record before its time: what is anchored is not known yet, however far off that is
         until_ms = self._waiting.setdefault(record.digest, self._seat.now_ms() + _GIVE_UP_MS)
         found: bool | None = None
         while plan is not None and found is None and self._seat.now_ms() < until_ms:

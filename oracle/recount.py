@@ -77,6 +77,8 @@ class Recount:
             return True
         if record is None or plan is None or not self._seat.db.record_anchors(number):
             return False
+        if self._desk.view.finalized.timestamp * 1000 < plan.body.anchor_by_ms:
+            return False  # nothing can be said yet of what is anchored: no honest record comes so early
         if anchored is None and self._desk.rounds.anchored_record(number + 1) is None:
             return False  # a hash whose record nobody has may be anybody's: the coordinator's own is still to come
         if anchored is None:
