@@ -16,7 +16,7 @@ from commonweight.protocol.canonical import dumps
 from commonweight.protocol.capacity import EVIDENCE_BYTES, EVIDENCE_FILES
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.documents import Report, Signed
-from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
+from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, commitment_path, heard
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
@@ -81,7 +81,7 @@ class Reporting:
             if result == OK and self._checked(plan) and not later:
                 if self.stands(number):
                     ready.append(number)
-                elif not self.omitted(number) and plan.body.epoch == epoch:
+                elif not self.omitted(number) and self._has_places(number) and plan.body.epoch == epoch:
                     later.append(number)
             elif result is None or result == OK:
                 later.append(number)
@@ -111,9 +111,17 @@ class Reporting:
 
     def stands(self, number: int) -> bool:
         """Whether a recomputed round's record can be credited: it leaves out nobody, counts nobody whose work no signer
-        has receipted in time, and its links were measured.
+        has receipted in time, and its links were measured; and evidence has a place for all that is anchored.
         """
-        return not self.omitted(number) and self._receipted(number) and self._heard(number) is not None
+        sound = not self.omitted(number) and self._receipted(number) and self._heard(number) is not None
+        return sound and self._has_places(number)
+
+    def _has_places(self, number: int) -> bool:
+        """Whether all anchored commitments have files of their own. Who looks for long finds two with equal names, and
+        has a corrupt signer anchor both: no evidence with that round would ever hold.
+        """
+        anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number)).values()
+        return len({commitment_path(number, c.signed) for c in anchored}) == len(anchored)
 
     def _receipted(self, number: int) -> bool:
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)

@@ -1,6 +1,7 @@
 """Agreement: three signers with the same documents sign the same report, and none signs what it cannot recompute."""
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +20,14 @@ from commonweight.protocol.records import Anchor, Plan, Record, Result, Segment,
 from oracle.agree import Agreement
 from oracle.db import AnchorRow, EquivocationError
 from oracle.evaluating import Evaluating
+from oracle.intake import TwoDocumentsError
 from oracle.judging import Judging
 from oracle.phases import Finish, SendAnchor
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
 from oracle.rounds import Doc, Rounds
 from oracle.standings import Standings
-from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, reduce, upload
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, member_key, reduce, upload
 from tests.oracle.test_coordinator import copy, gather, play, until
 
 pytestmark = pytest.mark.unit
@@ -284,6 +286,35 @@ async def test_work_that_nobody_receipted_in_time_holds_up_its_round_and_not_all
     assert clerk.reporting.waiting(0, []) == ([1], [2]), "receipts may still come from another signer"
     assert clerk.reporting.waiting(1, []) == ([1], [])
     await clerk.agreement._check_order(office.desk.view, [1, 3])
+
+
+async def test_two_commitments_with_one_name_hold_up_their_round_and_not_all_reports(
+    clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their digests begin alike, which a member can have by looking long enough; a corrupt signer anchors both."""
+    monkeypatch.setattr("commonweight.protocol.evidence.DIGITS", 1)
+    first = clerks[0].office
+    plan = first.planned(1)
+    (own,) = first.desk.rounds.commitments(plan, member=2).values()
+    others = (
+        sign_body(replace(own.body, payload_bytes=own.body.payload_bytes + n), member_key(2), DOMAIN) for n in count(1)
+    )
+    second = next(signed for signed in others if signed.digest[2] == own.digest[2])
+    leaves = tuple(sorted((own.digest, second.digest)))
+    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+    block = next(row.block for row in first.chain.anchors if row.round == 1)
+    row = AnchorRow(block, 9, 1, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32))
+    first.chain.anchors.append(row)
+    for clerk in clerks:
+        with pytest.raises(TwoDocumentsError):
+            clerk.office.intake.accept(second)
+        anchor = Anchor(plan.body.run, 1, plan.body.deadline_s, leaves, hex32(root))
+        clerk.office.intake.accept(sign_body(anchor, SIGNER_KEYS[2], DOMAIN))
+        clerk.office.seat.db.add_anchors([row], clerk.office.desk.view.finalized.number)
+    found = await proposed(clerks[0])
+    assert found.rounds == [2]
+    for clerk in clerks[1:]:
+        await votes(clerk, SIGNERS[0], found.report, found.evidence)
 
 
 async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
