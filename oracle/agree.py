@@ -235,6 +235,8 @@ class Agreement:
                     raise RuleBroken("missing-verdict", f"A verdict on round {number} is left out", verdict)
         for signed in self._reporting.offences(rounds):
             accused = Offence.from_body(signed.body)
+            if accused.index is None:  # there may be no room for it, and it decides no credits
+                continue
             others = {(o.index, o.round) for o in (Offence.from_body(s.body) for s in evidence.offences)}
             if signed.digest not in present and (accused.index, accused.round) not in others:
                 raise RuleBroken("missing-offence", f"A proven offence of provider {accused.index} is left out")

@@ -31,12 +31,13 @@ class Banning:
         self._seat = desk.seat
         self._offending = offending
         self._log = logger("bans")
-        self._not_before_ms = 0
+        self._tried_ms: dict[bytes, int] = {}  # offences, and when their bans were tried last
 
     async def step(self) -> bool:
-        """See to the first offence whose ban is not on chain and whose turn is here. Returns whether one was sent."""
-        if self._seat.now_ms() < self._not_before_ms:
-            return False
+        """See to an offence whose ban is not on chain and whose turn is here: the one that was tried least lately, as
+        what comes to nothing must not keep another from being banned. Returns whether one was sent.
+        """
+        due: list[OffenceRow] = []
         for row in self._seat.db.offences():
             if row.state == BANNED:
                 continue
@@ -44,14 +45,25 @@ class Banning:
             if provider is not None and provider.banned_until >= row.until:
                 self._seat.db.set_offence(row.digest, BANNED)
             elif self._due(row):
-                return await self._gather(row)
-        return False
+                due.append(row)
+        if not due:
+            return False
+        row = min(due, key=lambda row: self._tried_ms.get(row.digest, 0))
+        try:
+            return await self._gather(row)
+        finally:
+            self._rest(row)
+
+    def _rest(self, *rows: OffenceRow) -> None:
+        """Leave these alone for a turn."""
+        self._tried_ms |= {row.digest: self._seat.now_ms() for row in rows}
 
     def _due(self, row: OffenceRow) -> bool:
         """In turn, so that one signer sends it and the next waits for that one."""
-        view, document = self._desk.view, self._seat.db.document(row.digest)
+        view, document, now_ms = self._desk.view, self._seat.db.document(row.digest), self._seat.now_ms()
         turn = (view.position(self._seat.address) - row.member) % max(1, len(view.signers))
-        return document is not None and self._seat.now_ms() >= document.received_ms + turn * _TURN_MS
+        rested = now_ms >= self._tried_ms.get(row.digest, -_TURN_MS) + _TURN_MS
+        return rested and document is not None and now_ms >= document.received_ms + turn * _TURN_MS
 
     async def _gather(self, row: OffenceRow) -> bool:
         document = self._seat.db.document(row.digest)
@@ -67,7 +79,6 @@ class Banning:
                 votes[vote[0]] = vote[1]
         if len(votes) < self._desk.view.quorum:
             self._log.warning("no quorum for a ban", member=row.member, votes=sorted(votes))
-            self._not_before_ms = self._seat.now_ms() + _TURN_MS
             return False
         signatures = [votes[signer] for signer in sorted(votes)]
         try:
@@ -76,10 +87,9 @@ class Banning:
             self._log.info("ban not taken", member=row.member, error=refused.name)
             if self._desk.view.latest.timestamp >= row.until:
                 self._seat.db.set_offence(row.digest, BANNED)
-            self._not_before_ms = self._seat.now_ms() + _TURN_MS
             return False
         self._log.warning("banned", member=row.member, rule=row.rule, block=receipt.block_number)
-        self._not_before_ms = self._seat.now_ms() + _TURN_MS  # until the registry says so at a finalised block
+        self._rest(*self._seat.db.offences(member=row.member))  # until the registry says so at a finalised block
         return True
 
     async def _ask(self, peer: str, ban: Ban, evidence: tuple[int, bytes]) -> tuple[str, bytes] | None:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from commonweight.errors import ContentMismatch, ContentUnavailable
+from commonweight.errors import ContentMismatch, ContentUnavailable, RuleBroken
 from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint, genesis_checkpoint, make_manifest
 from commonweight.exact.layout import Layout
 from commonweight.protocol.canonical import sha256_hex
@@ -100,6 +100,19 @@ class Checkpoints:
             self._drop(self._place(sha256))  # what lies there is damaged or not whole
         manifest = Manifest.load(files.pop(_MANIFEST))
         return self._remember(manifest, Checkpoint.from_files(self._layout, files), cid, files)
+
+    def require_at(self, sha256: str, cid: str, made: str) -> None:
+        """See that a CID names a directory with this checkpoint's files. That which was `made` here does; others may
+        hold something else beside them.
+
+        Raises FormatError when it names something else, ContentUnavailable while what it names cannot be had.
+        """
+        if cid == made:
+            return
+        try:
+            self._from_store(sha256, parse_cid(cid))
+        except ContentMismatch as other:
+            raise RuleBroken("wrong-entry", other.what, other.why) from other
 
     def manifest(self, sha256: str) -> bytes | None:
         """The manifest of a checkpoint that has been made or fetched here."""

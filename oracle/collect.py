@@ -98,7 +98,7 @@ class Collecting:
                 offence = Offence.from_body(signed.body)
                 await self._offending.take(offence, await self._offending.blobs_of(offence))
             else:
-                self._intake.accept(signed)
+                self._intake.accept(signed, peer)
         except OtherPlanError as other:
             self._desk.rounds.differ(peer, other.coordinator, other.round)
             self._refused(signed, other)
@@ -121,14 +121,14 @@ class Collecting:
     # --- own anchors -------------------------------------------------------------------------------------------------
 
     async def anchor_own(self) -> bool:
-        """Anchor this signer's receipted commitments when the coordinator's anchors leave one of them out.
+        """Anchor this signer's receipted commitments when the coordinator's anchors leave one of them out that counts.
 
         In the second half of the window, so that the coordinator comes first. Returns whether it was needed.
         """
         plan = self._desk.rounds.last_plan()
         if plan is None or self._desk.coordinates or not self._coordinator_had_time(plan):
             return False
-        known = self._desk.rounds.commitments(plan)
+        known = self._desk.rounds.only(plan)
         given = self._desk.rounds.receipts(plan.body.round, signer=self._seat.address)
         mine = {receipt.body.commitment for receipt in given if receipt.body.commitment in known}
         if not mine or mine <= await self._on_chain(plan):

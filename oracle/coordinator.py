@@ -99,7 +99,7 @@ class Coordinator:
         roots, over = await self._roots(plan)
         return replace(
             facts, plan=plan.body, anchor=None if anchor is None else Anchor.from_body(anchor.body),
-            receipted=bool(rounds.receipted(plan)), anchored=bool(roots), window_over=over,
+            receipted=bool(rounds.only(plan)), anchored=bool(roots), window_over=over,
             complete=over and self._closing.complete(plan, roots),
         )  # fmt: skip
 
@@ -227,6 +227,8 @@ class Coordinator:
 
     async def _is_right(self, record: Doc[Record]) -> bool:
         plan = self._desk.rounds.by_digest(Plan, record.body.plan)
+        if plan is not None and self._seat.now_ms() < plan.body.anchor_by_ms:
+            return False  # a record before its time: what is anchored is not known yet, however far off that is
         until_ms = self._waiting.setdefault(record.digest, self._seat.now_ms() + _GIVE_UP_MS)
         found: bool | None = None
         while plan is not None and found is None and self._seat.now_ms() < until_ms:
@@ -286,10 +288,10 @@ class Coordinator:
         self._desk.bell.ring()
 
     def _decide(self) -> None:
-        """Fix the commitments to anchor: every receipted one, whoever gave the receipt."""
+        """Fix the commitments to anchor: every receipted one, whoever gave the receipt, but of who has made two."""
         seat, plan = self._seat, self.open_plan()
         assert plan is not None
-        digests, number = sorted(self._desk.rounds.receipted(plan)), plan.body.round
+        digests, number = sorted(self._desk.rounds.only(plan)), plan.body.round
         root = anchor_root([digest_bytes(d) for d in digests])
         anchor = Anchor(seat.campaign, number, plan.body.deadline_s, tuple(digests), hex32(root))
         signed = seat.promise(f"anchor/{number}", Anchor.KIND, anchor.to_body())

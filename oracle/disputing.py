@@ -27,6 +27,7 @@ from oracle.votes import ask_vote
 _TURN_MS = 4_000
 _VOTE_S = 20.0
 _DONE_BY_ANOTHER = ("NotChallenged", "NotConvicted", "TooEarly")
+_ON_CHAIN = (Move.GATHER, Move.ENFORCE, Move.CLOSE)
 
 
 class Disputing:
@@ -42,20 +43,29 @@ class Disputing:
     # --- verifying again ---------------------------------------------------------------------------------------------
 
     async def verify(self) -> bool:
-        """Verify the first case again that needs it. Returns whether there was one.
+        """Verify a case again that needs it: the one at which this signer looked least lately, as what cannot be had is
+        looked for often, and long. Returns whether there was one.
 
         Raises OracleError when that fails here; it is tried again after a while, and others are seen to before.
         """
-        now_s = self._desk.view.latest.timestamp
-        for case in self._current():
-            failed_s = self._failed_s.get(case.key)
-            rests = failed_s is not None and now_s < failed_s + retry_s(self._seat.params.dispute_period)
-            if self._move(case) == Move.RECHECK and not rests:
-                self._failed_s[case.key] = now_s
-                await self._verify(case)
-                del self._failed_s[case.key]
-                return True
-        return False
+        now_s, rest_s = self._desk.view.latest.timestamp, retry_s(self._seat.params.dispute_period)
+        wanted = [
+            case
+            for case in self._current()
+            if self._move(case) == Move.RECHECK and now_s >= self._failed_s.get(case.key, -rest_s) + rest_s
+        ]
+        if not wanted:
+            return False
+        case = min(wanted, key=self._looked_s)
+        self._failed_s[case.key] = now_s
+        await self._verify(case)
+        del self._failed_s[case.key]
+        return True
+
+    def _looked_s(self, case: Case) -> int:
+        """When this signer began to verify a case last, 0 for never."""
+        hearing = self._hearing(case)
+        return max(0 if hearing is None else hearing.at_s, self._failed_s.get(case.key, 0))
 
     async def _verify(self, case: Case) -> None:
         """What was not on chain, or whose time was not over, before the work was verified does not count as heard."""
@@ -89,20 +99,21 @@ class Disputing:
     # --- agreeing and sending ----------------------------------------------------------------------------------------
 
     async def step(self) -> bool:
-        """Do the first thing on chain that is due here. False: the chain has to be looked at before anything else."""
-        for case in self._current():
-            move = self._move(case)
-            if move in (Move.GATHER, Move.ENFORCE, Move.CLOSE) and self._turn(move, case):
-                self._due_ms[move, case.key] = self._seat.now_ms() + _TURN_MS
-                if move == Move.GATHER:
-                    await self._gather(case)
-                elif move == Move.ENFORCE:
-                    await self._send(move, case, partial(self._enforce, case))
-                else:
-                    await self._send(
-                        move, case, partial(self._seat.run.disputes.close_challenge, case.epoch, case.index)
-                    )
-                return False
+        """Do what has been due on chain here the longest. False: the chain has to be looked at before anything else."""
+        moves = [(self._move(case), case) for case in self._current()]
+        due = [(move, case) for move, case in moves if move in _ON_CHAIN and self._turn(move, case)]
+        if not due:
+            return False
+        move, case = min(due, key=lambda found: self._due_ms[found[0], found[1].key])
+        try:
+            if move == Move.GATHER:
+                await self._gather(case)
+            elif move == Move.ENFORCE:
+                await self._send(move, case, partial(self._enforce, case))
+            else:
+                await self._send(move, case, partial(self._seat.run.disputes.close_challenge, case.epoch, case.index))
+        finally:  # what comes to nothing waits, however long it took, and others have their turn
+            self._due_ms[move, case.key] = self._seat.now_ms() + _TURN_MS
         return False
 
     def _turn(self, move: Move, case: Case) -> bool:

@@ -6,6 +6,7 @@ NotYetError, and its bringer tries again later. What a lie proves becomes an off
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from commonweight.errors import FormatError, OracleError, RuleBroken, SignatureError
@@ -55,18 +56,19 @@ class Intake:
         self._seat = desk.seat
         self._broken: OrderedDict[str, None] = OrderedDict()
         self._doors: dict[str, Callable[[Signed, str], bool]] = {
-            Plan.KIND: self._plan, Commitment.KIND: self._commitment, Receipt.KIND: self._receipt,
-            Result.KIND: self._result, Anchor.KIND: self._anchor, Record.KIND: self._record,
-            Verdict.KIND: self._verdict,
+            Plan.KIND: self._plan, Receipt.KIND: self._receipt, Result.KIND: self._result, Anchor.KIND: self._anchor,
+            Record.KIND: self._record, Verdict.KIND: self._verdict,
         }  # fmt: skip
 
-    def accept(self, signed: Signed) -> bool:
-        """Verify and keep a document; whether it was new.
+    def accept(self, signed: Signed, log: str | None = None) -> bool:
+        """Verify and keep a document, out of a signer's log or by its author; whether it was new.
 
         Raises NotYetError, RuleBroken (the rule it breaks), SignatureError or FormatError (it is nobody's, or not of
         its kind), TwoDocumentsError.
         """
         door = self._doors.get(signed.kind)
+        if signed.kind == Commitment.KIND:
+            door = partial(self._commitment, log=log)
         if door is None:
             raise FormatError("A document of this kind is not taken here", signed.kind[:32])
         signer = recover(signed, self._seat.domain)
@@ -85,7 +87,11 @@ class Intake:
         """Note what is refused for good; not a plan that may still come by whose round it is: others can sign it."""
         theirs = isinstance(broken, OtherPlanError) and broken.coordinator != self._desk.rounds.whose(broken.round)
         if not theirs:
-            self._broken[digest] = None
+            self._refuse(digest)
+
+    def _refuse(self, digest: str) -> None:
+        """What names this document is refused from here on, unless it is kept all the same."""
+        self._broken[digest] = None
         if len(self._broken) > _BROKEN_MOST:
             self._broken.popitem(last=False)
 
@@ -125,16 +131,30 @@ class Intake:
                 raise OtherPlanError("wrong-round", what, signer, plan.round)
         return self._seat.keep(signed, signer, round_=plan.round)
 
-    def _commitment(self, signed: Signed, signer: str) -> bool:
+    def _commitment(self, signed: Signed, signer: str, log: str | None) -> bool:
         commitment = Commitment.from_body(signed.body)
         plan = self.plan_of(commitment.plan)
         self._require_member(signer, commitment.index, "commitment")
         check_commitment(commitment, plan.body, plan.digest, self._seat.config)
         others = list(self._desk.rounds.commitments(plan, member=commitment.index).values())
-        if len(others) < 2:  # the second is kept too: another signer may have anchored it
-            self._seat.keep(signed, signer, round_=commitment.round, member=commitment.index)
+        with self._seat.db.transaction():
+            if len(others) < 2 or self._is_first_of(log, commitment):
+                self._seat.keep(signed, signer, round_=commitment.round, member=commitment.index)
+            else:
+                self._refuse(signed.digest)
         if others:
             raise TwoDocumentsError(commitment.index, others[0].signed, signed)
+        return True
+
+    def _is_first_of(self, log: str | None, commitment: Commitment) -> bool:
+        """Whether a log brings the first of a member's commitments to a plan that has found no place. Signers give a
+        receipt only to the first that they know of, which is the first in their log: all that they anchor has to be
+        known here, however many commitments a member has spread. To be asked once for each.
+        """
+        key = f"brought/{log}/{commitment.plan}/{commitment.index}"
+        if log is None or self._seat.db.get_meta(key) is not None:
+            return False
+        self._seat.db.set_meta(key, "1")
         return True
 
     def _receipt(self, signed: Signed, signer: str) -> bool:

@@ -41,7 +41,7 @@ class Judging:
         if result is None:
             await self._answer_doubts(number)
             return False
-        if plan is not None and not await self._judge(plan):
+        if plan is not None and result == OK and not await self._judge(plan):
             return False
         self._seat.db.set_meta("judged", str(number))
         return True

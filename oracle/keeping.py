@@ -14,7 +14,7 @@ from commonweight.store.pinning import PinningService
 from oracle.dataset import files_of
 from oracle.desk import Desk
 from oracle.logs import logger
-from oracle.recount import Recount
+from oracle.recount import OK, Recount
 from oracle.seat import in_thread
 from oracle.watch import View
 
@@ -66,7 +66,7 @@ class Keeping:
         record = self._desk.rounds.record(number)
         if self._recount.result(number) is None:
             return False
-        if record is not None and record.body.counted:
+        if record is not None and record.body.counted and self._recount.result(number) == OK:
             cids = [entry.payload_cid for entry in record.body.counted]
             await self._keep([*cids, record.body.checkpoint_cid], record.body.epoch)
         self._seat.db.set_meta("kept", str(number))

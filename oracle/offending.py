@@ -14,6 +14,7 @@ from commonweight.protocol.canonical import sha256_hex
 from commonweight.protocol.documents import Ban, Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.offences import Blob, Offence
+from commonweight.protocol.records import Plan
 from commonweight.store import parse_cid
 from oracle.db import OffenceRow
 from oracle.desk import Desk
@@ -55,7 +56,8 @@ class Offending:
 
     async def take(self, offence: Offence, blobs: Mapping[str, bytes]) -> None:
         """Prove an offence and keep it, one for each member and round, and for each rule that a signer has broken in a
-        round; the others add nothing, and evidence about many members is long.
+        round; the others add nothing, and evidence about many members is long. In rounds that nobody has planned one
+        could be guilty without end.
 
         Raises OffenceError, or another FormatError, when it proves nothing.
         """
@@ -63,6 +65,8 @@ class Offending:
             lie = (offence.signer, offence.rule, offence.round)
             if lie in self._lies or (offence.index is not None and self.known(offence.index, offence.round)):
                 return
+            if not self._seat.db.document_names(Plan.KIND, round_=offence.round):
+                raise OffenceError("An offence is about a round that is not known here", f"round {offence.round}")
             await in_thread(lambda: check(offence, blobs, self.context()))
             for blob in offence.blobs:
                 made = await self._blob(blob.name, blobs[blob.name])

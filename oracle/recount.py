@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from commonweight.errors import ContentMismatch, ContentUnavailable, FormatError, ReplayMismatch, StoreError
+from commonweight.errors import ContentUnavailable, FormatError, ReplayMismatch, RuleBroken, StoreError
 from commonweight.exact.copies import Copy, Shown, coordinates, copies, sampled
 from commonweight.exact.payload import check_part, split_payload
 from commonweight.exact.round import recompute_round
@@ -77,6 +77,8 @@ class Recount:
             return True
         if record is None or plan is None or not self._seat.db.record_anchors(number):
             return False
+        if self._desk.view.finalized.timestamp * 1000 < plan.body.anchor_by_ms:
+            return False  # nothing can be said yet of what is anchored: no honest record comes so early
         if anchored is None and self._desk.rounds.anchored_record(number + 1) is None:
             return False  # a hash whose record nobody has may be anybody's: the coordinator's own is still to come
         if anchored is None:
@@ -152,15 +154,17 @@ class Recount:
         if not body.counted:
             return findings
 
-        def compute() -> str:
+        def compute() -> None:
             payloads = {e.index: self._payload(plan.body, e, commitments[e.commitment]) for e in body.counted}
             outcome = recompute_round(self._seat.config, plan.body, body, base.checkpoint, payloads)
             for part in outcome.parts:
                 self._desk.files.put(part.encoded)
-            return self._desk.checkpoints.make(body.round, plan.body.base, plan.digest, outcome.checkpoint).sha256
+            held = self._desk.checkpoints.make(body.round, plan.body.base, plan.digest, outcome.checkpoint)
+            if held.sha256 != body.checkpoint:
+                raise ReplayMismatch(f"The checkpoint of round {body.round} is not what its record recomputes to")
+            self._desk.checkpoints.require_at(held.sha256, body.checkpoint_cid, held.cid)
 
-        if await in_thread(compute) != body.checkpoint:
-            raise ReplayMismatch(f"The checkpoint of round {body.round} is not what its record recomputes to")
+        await in_thread(compute)
         return findings
 
     async def _copies(self, plan: Doc[Plan], record: Doc[Record]) -> Mapping[int, Copy]:
@@ -212,23 +216,32 @@ class Recount:
     def payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
         """A counted member's parts, from this disk or the store, that are what the record counts. Blocks.
 
-        Raises StoreError when they cannot be had.
+        Raises StoreError when they cannot be had, FormatError when the record's CID is of something else.
         """
         held = self._desk.payloads.read(tuple(part.digest for part in commitment.parts))
         if held is None:
             data = self._seat.store.get(parse_cid(entry.payload_cid), max_bytes=8 * self._seat.numel + _SLACK)
             held = split_payload(data, self._seat.numel, plan.parts, plan.codec, plan.block)
         if digest_over(sha256_hex(part) for part in held) != entry.payload:
-            raise ContentMismatch(
-                f"The payload of provider {entry.index} is not what the record lists", f"round {plan.round}"
-            )
+            raise _misnamed(entry, plan)
         return held
 
     def _payload(self, plan: Plan, entry: Counted, commitment: Commitment) -> tuple[bytes, ...]:
-        """The same, checked part by part against the commitment, norms too. Blocks."""
+        """The same, checked part by part against the commitment, norms too, and in this signer's store, too. Blocks.
+
+        Whether the record names it by its CID must not depend on where it came from: all signers have to find the same.
+        """
         held = self.payload(plan, entry, commitment)
         for span, part, committed in zip(
             part_ranges(self._seat.numel, plan.block, plan.parts), held, commitment.parts, strict=True
         ):
             check_part(part, span.size, plan.codec, plan.block, committed)
+        if self._desk.payloads.publish(held) != entry.payload_cid:
+            raise _misnamed(entry, plan)
         return held
+
+
+def _misnamed(entry: Counted, plan: Plan) -> RuleBroken:
+    """A record names something else than a counted payload by its CID: nobody could ever find the payload by it."""
+    why = f"round {plan.round} names {entry.payload_cid or 'nothing'}"
+    return RuleBroken("wrong-entry", f"The payload of provider {entry.index} is not what the record names", why)

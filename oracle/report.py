@@ -16,7 +16,7 @@ from commonweight.protocol.canonical import dumps
 from commonweight.protocol.capacity import EVIDENCE_BYTES, EVIDENCE_FILES
 from commonweight.protocol.credits import EpochCredits, wage_scaled
 from commonweight.protocol.documents import Report, Signed
-from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, heard
+from commonweight.protocol.evidence import AnchoredRoot, Evaluation, Evidence, RoundFiles, commitment_path, heard
 from commonweight.protocol.evidence_check import Facts, Seed, credits_of, leaves_of, standing_of
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
 from commonweight.protocol.offences import Offence
@@ -32,6 +32,9 @@ from oracle.seat import in_thread
 from oracle.standings import Standings
 from oracle.verdicts import fitting, kept_seed
 from oracle.watch import View
+
+SIGNERS_LIES_BYTES = EVIDENCE_BYTES // 16
+"""Of what evidence can hold, how much offences of signers may take."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Reporting:
             if result == OK and self._checked(plan) and not later:
                 if self.stands(number):
                     ready.append(number)
-                elif not self.omitted(number) and plan.body.epoch == epoch:
+                elif not self.omitted(number) and self._has_places(number) and plan.body.epoch == epoch:
                     later.append(number)
             elif result is None or result == OK:
                 later.append(number)
@@ -108,9 +111,17 @@ class Reporting:
 
     def stands(self, number: int) -> bool:
         """Whether a recomputed round's record can be credited: it leaves out nobody, counts nobody whose work no signer
-        has receipted in time, and its links were measured.
+        has receipted in time, and its links were measured; and evidence has a place for all that is anchored.
         """
-        return not self.omitted(number) and self._receipted(number) and self._heard(number) is not None
+        sound = not self.omitted(number) and self._receipted(number) and self._heard(number) is not None
+        return sound and self._has_places(number)
+
+    def _has_places(self, number: int) -> bool:
+        """Whether all anchored commitments have files of their own. Who looks for long finds two with equal names, and
+        has a corrupt signer anchor both: no evidence with that round would ever hold.
+        """
+        anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number)).values()
+        return len({commitment_path(number, c.signed) for c in anchored}) == len(anchored)
 
     def _receipted(self, number: int) -> bool:
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
@@ -153,9 +164,9 @@ class Reporting:
         files = size = 0
         for number in rounds:
             await asyncio.sleep(0)  # many documents are read for each, and members wait for answers
-            documents = self._round(number)
+            documents, proven = self._round(number), self._proven([number], members=True)
             more = documents.size
-            files, size = files + more[0], size + more[1]
+            files, size = files + more[0] + len(proven), size + more[1] + sum(len(s.to_bytes()) for s in proven)
             if found and (files > EVIDENCE_FILES or size > EVIDENCE_BYTES):
                 self._log.warning("more rounds wait than a report can credit", waiting=len(rounds), credited=len(found))
                 break
@@ -219,13 +230,24 @@ class Reporting:
         return whole, earned
 
     def offences(self, rounds: Sequence[int]) -> tuple[Signed, ...]:
-        """Proven offences in these rounds, one document each."""
+        """Proven offences in these rounds, one document each: all of members, and of signers as far as there is room.
+        What signers are guilty of decides no credits, and one alone could fill all evidence with it.
+        """
+        found, room = self._proven(rounds, members=True), SIGNERS_LIES_BYTES
+        for signed in self._proven(rounds, members=False):
+            if (size := len(signed.to_bytes())) <= room:
+                found, room = [*found, signed], room - size
+        return tuple(sorted(found, key=lambda signed: signed.digest))
+
+    def _proven(self, rounds: Sequence[int], *, members: bool) -> list[Signed]:
+        """Offences of members, or of signers, ascending by digest."""
         found: dict[str, Signed] = {}
         for number in rounds:
             for row in self._seat.db.documents(Offence.KIND, round_=number):
-                signed = Signed.from_bytes(row.signed)
-                found.setdefault(signed.digest, signed)
-        return tuple(found[digest] for digest in sorted(found))
+                if (row.member >= 0) == members:
+                    signed = Signed.from_bytes(row.signed)
+                    found.setdefault(signed.digest, signed)
+        return [found[digest] for digest in sorted(found)]
 
     def _round(self, number: int) -> RoundFiles:
         plan, record = self._desk.rounds.plan(number), self._desk.rounds.record(number)

@@ -5,7 +5,7 @@ are cached by digest: a document never changes.
 """
 
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -272,6 +272,13 @@ class Rounds:
         given = (r.body for r in self.receipts(plan.body.round, member=member))
         named = {receipt.commitment for receipt in given if receipt_in_time(receipt, plan.body)}
         return {digest: c for digest, c in known.items() if digest in named}
+
+    def only(self, plan: Doc[Plan]) -> dict[str, Doc[Commitment]]:
+        """The receipted commitments of members that have made no other one to a plan, by digest: what is anchored. Who
+        has made two is refused in any case, and others may lack one of them, and would make nothing of the anchor.
+        """
+        made = Counter(commitment.body.index for commitment in self.commitments(plan).values())
+        return {digest: c for digest, c in self.receipted(plan).items() if made[c.body.index] == 1}
 
     def explained(self, plan: Doc[Plan]) -> list[Doc[Anchor]]:
         """Anchors of a plan's round and deadline all of whose leaves are commitments to it that are known here. Any

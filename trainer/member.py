@@ -24,6 +24,7 @@ from commonweight.errors import (
     DeviceFull,
     DeviceLost,
     Dismissed,
+    FormatError,
     PeerError,
     TrainingError,
     UsageError,
@@ -137,14 +138,24 @@ class Member:
         fresh = not any(True for _ in self.journal.rounds()) and self.journal.position is None
         newest = await asyncio.to_thread(self.checkpoints.newest)
         self.have = None if newest is None else newest.sha256
-        planned = await self.join()
         again_s = self.poll_s
-        while planned is None and not await asyncio.to_thread(self.chain.ended):
+        while not await self._arrive(fresh) and not await asyncio.to_thread(self.chain.ended):
             await asyncio.sleep(again_s)
             again_s = min(2 * again_s, max(_AGAIN_S, self.poll_s))
-            planned = await self.join()
-        # A member that remembers nothing may have committed already to the round that is open: it begins after it.
-        self.joined = planned or 0 if fresh else 0
+
+    async def _arrive(self, fresh: bool) -> bool:
+        """Join; whether a signer answered. A member that remembers nothing may have committed already to the round that
+        is open: it begins after it.
+        """
+        if not await self.join():
+            return False
+        if fresh:
+            try:
+                self.joined = await self.signers.planned()
+            except PeerError as problem:
+                _log.warning("no signer says which round is planned: %s", problem)
+                return False
+        return True
 
     async def _reserved(self) -> None:
         """Wait until a signer gets an answer at our libp2p address: who is told too early waits before it retries."""
@@ -154,8 +165,8 @@ class Member:
             _log.warning("no signer reaches %s yet, asking again", self.address)
             await asyncio.sleep(_REACH_S)
 
-    async def join(self) -> int | None:
-        """Tell the signers that this member is there; the highest planned round, None when nobody answers.
+    async def join(self) -> bool:
+        """Tell the signers that this member is there; whether one of them answers.
 
         Raises Dismissed when this provider is banned, or another key signs for it by now.
         """
@@ -170,10 +181,11 @@ class Member:
                 " start again when the ban is over",
             )
         try:
-            return await self.signers.join(self.index, self.have, self.address)
-        except PeerError as problem:
+            await self.signers.join(self.index, self.have, self.address)
+        except (PeerError, FormatError) as problem:
             _log.warning("no signer can be joined: %s", problem)
-            return None
+            return False
+        return True
 
     async def _registered(self) -> Provider | None:
         """This provider's entry. Raises Dismissed when another key has taken the place of the one that is used here."""

@@ -118,28 +118,47 @@ class Signers:
 
     # --- membership --------------------------------------------------------------------------------------------------
 
-    async def join(self, index: int, have: str | None, peer: str) -> int:
-        """Say that this member is ready; returns the highest round that any signer has planned. Raises PeerError.
+    async def join(self, index: int, have: str | None, peer: str) -> None:
+        """Say that this member is ready. Raises PeerError or FormatError when no signer gives an answer.
 
         Whom most signers name as the coordinator is whose plans are followed, and whose word that training is over is
         kept in `last_round`.
         """
         answers = await self._each("join", {"index": index, "have": have, "peer": peer})
-        rounds, named = [], Counter[str]()
-        for answer in answers.values():
+        rounds, named = dict[str, int](), Counter[str]()
+        for signer, answer in answers.items():
             if isinstance(answer, Reply):
-                f = Fields(answer.params, "join")
-                rounds.append(f.integer("round"))
-                named[f.address("coordinator")] += 1
-        if not rounds:
+                try:
+                    f = Fields(answer.params, "join")
+                    rounds[signer] = f.integer("round")
+                    named[f.address("coordinator")] += 1
+                except FormatError as wrong:  # what one of them says wrong is no reason to hear none
+                    _log.info("signer %s: %s", signer, wrong)
+                    answers[signer] = wrong
+        if not named:
             raise _problem(answers)
         self._coordinator = min(named, key=lambda signer: (-named[signer], signer))
         said, self.last_round = answers.get(self._coordinator), None
         if isinstance(said, Reply):  # it may be back: ask it first again
             if said.params.get("over") is True:
-                self.last_round = Fields(said.params, "join").integer("round")
+                self.last_round = rounds[self._coordinator]
             self._order = [self._coordinator, *(other for other in self._order if other != self._coordinator)]
-        return max(rounds)
+
+    async def planned(self) -> int:
+        """The newest round that the coordinator has planned, 0 for none: of the plans that signers have to show, as a
+        number alone may be any. Raises PeerError when nobody answers.
+        """
+        answers = await self._each("plan", {"after": 0, "wait_ms": 0})
+        if not any(isinstance(answer, Reply) for answer in answers.values()):
+            raise _problem(answers)
+        found = 0
+        for signer, answer in answers.items():
+            if isinstance(answer, Reply) and answer.body:
+                try:
+                    found = max(found, self._plan(answer.body)[1].round)
+                except FormatError as wrong:
+                    _log.info("signer %s: %s", signer, wrong)
+        return found
 
     async def reach(self, peer: str) -> bool:
         """Whether a signer gets an answer from us at an address of ours; False too when none of them says anything."""
@@ -163,13 +182,18 @@ class Signers:
 
         async def ask(signer: str) -> tuple[Signed, Plan] | None:
             reply = await self._poll(signer, "plan", {"after": after})
-            signed = None if reply is None else Signed.from_bytes(reply.body, _MAX_DOCUMENT)
-            if signed is None:
-                return None
-            verify(signed, self._domain, Plan.KIND, self._coordinator)
-            return signed, self.open(Plan, signed)
+            found = None if reply is None else self._plan(reply.body)
+            if found is not None and found[1].round <= after:
+                raise FormatError("A signer shows an older plan than was asked for", f"{found[1].round}, not {after}")
+            return found
 
         return await self._first(ask)
+
+    def _plan(self, data: bytes) -> tuple[Signed, Plan]:
+        """A plan that the coordinator signed; FormatError otherwise."""
+        signed = Signed.from_bytes(data, _MAX_DOCUMENT)
+        verify(signed, self._domain, Plan.KIND, self._coordinator)
+        return signed, self.open(Plan, signed)
 
     async def commit(self, commitment: Signed) -> Signed:
         """Send a commitment to every signer; returns the first receipt, while the others are still being told.

@@ -177,14 +177,17 @@ async def rest(member: Member, stop: Stop) -> None:
 
 
 async def without_room(member: Member, stop: Stop) -> None:
-    """Tell the signers that this member goes, wait until there is room on the disk, and join again."""
+    """Tell the signers that this member goes, wait until there is room on the disk, and join again; unless training is
+    over before.
+    """
     _log.error("no round is begun: %s; free space there, or keep less: --keep-states, --max-disk", member.room.short)
     member.status.say("paused", member.round, refused="no-room", why=member.room.short)
     async with stop.speaking:
         await member.signers.leave(member.index)
 
     while not stop.soon.is_set() and not await asyncio.to_thread(member.room.make):
-        await until_asked(asyncio.sleep(_ROOM_POLL_S), stop)
+        if not await end_if_over(member, stop):
+            await until_asked(asyncio.sleep(_ROOM_POLL_S), stop)
     if not stop.soon.is_set():
         member.status.say("join", member.round)
         await until_asked(member.join(), stop)

@@ -6,7 +6,7 @@ the keys that the accused had, and bytes are decoded and aggregated again.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -58,20 +58,24 @@ class Context:
 
 @dataclass(frozen=True)
 class _Case:
-    """An offence with its blobs, opened under a context."""
+    """An offence with its blobs, opened under a context; `read` are the kinds and names of what its rule looked at."""
 
     offence: Offence
     blobs: Mapping[str, bytes]
     context: Context
+    read: set[str] = field(default_factory=set)
 
-    def of(self, kind: type[B]) -> list[tuple[Signed, B]]:
+    def of(self, kind: type[B], most: int | None = None) -> list[tuple[Signed, B]]:
         """The documents of a kind, their signatures checked against whoever must have signed them."""
+        self.read.add(kind.KIND)
         found = []
         for signed in self.offence.documents:
             if signed.kind == kind.KIND:
                 body = open_signed(kind, signed, self.context.domain)
                 self.author(signed, body)
                 found.append((signed, body))
+        if most is not None and len(found) > most:
+            raise OffenceError("An offence holds more than its proof", f"{len(found)} documents of kind {kind.KIND}")
         return found
 
     def one(self, kind: type[B]) -> tuple[Signed, B]:
@@ -84,6 +88,7 @@ class _Case:
     def blob(self, index: int) -> bytes:
         """The encoded part of a member, as the offence names it by content."""
         name = part_blob(index)
+        self.read.add(name)
         entry = next((blob for blob in self.offence.blobs if blob.name == name), None)
         if entry is None or name not in self.blobs:
             raise OffenceError("An offence lacks a blob", f"{name} is not there")
@@ -107,10 +112,17 @@ class _Case:
 
 
 def check(offence: Offence, blobs: Mapping[str, bytes], context: Context) -> None:
-    """Returns when the offence is proven; OffenceError (or another FormatError) says why it is not."""
+    """Returns when the offence is proven, and holds nothing else; OffenceError (or another FormatError) says why it is
+    not, or does.
+    """
     if offence.run != context.run:
         raise OffenceError("An offence is about another run", f"{offence.run}, not {context.run}")
-    _RULES[offence.rule](_Case(offence, blobs, context))
+    case = _Case(offence, blobs, context)
+    _RULES[offence.rule](case)
+    names = [blob.name for blob in offence.blobs]
+    more = {document.kind for document in offence.documents} | set(names)
+    if not more <= case.read or len(set(names)) != len(names):
+        raise OffenceError("An offence holds more than its proof", f"{sorted(more - case.read)}"[:200])
 
 
 def _author(body: object) -> int | None:
@@ -132,11 +144,12 @@ def _plan(case: _Case) -> tuple[str, Plan]:
 def _wrong_target(case: _Case) -> None:
     """Rule 2: the accused signed work that names this plan, but another run, round, base or layout."""
     digest, plan = _plan(case)
-    for _, commitment in case.of(Commitment):
+    commitments, messages = case.of(Commitment, 1), case.of(PartMessage, 1)
+    for _, commitment in commitments:
         case.accuses(commitment.index)
         if _broken(partial(check_commitment, commitment, plan, digest, case.context.config)) in _TARGET:
             return
-    for _, message in case.of(PartMessage):
+    for _, message in messages:
         case.accuses(message.sender)
         wrong = (message.run, message.round, message.base) != (plan.run, plan.round, plan.base)
         outside = message.part >= plan.parts or message.sender not in plan.indices
@@ -152,6 +165,7 @@ def _payload_mismatch(case: _Case) -> None:
     message = case.one(PartMessage)[1]
     case.accuses(commitment.index)
     case.accuses(message.sender)
+    case.read.add(part_blob(commitment.index))  # it may come where the digests alone prove it, too
     if commitment.plan != digest or message.plan != digest:
         raise OffenceError("An offence proves nothing", "its documents are about another plan")
     rule = _broken(lambda: check_part_message(message, plan, digest, commitment))
@@ -221,7 +235,7 @@ def _wrong_reduction(case: _Case) -> None:
     case.accuses(result.reducer)
     if result.plan != digest or result.part != case.offence.part:
         raise OffenceError("An offence proves nothing", "its result is about another plan or part")
-    shown = {body.index: (signed.digest, body) for signed, body in case.of(Commitment)}
+    shown = {body.index: (signed.digest, body) for signed, body in case.of(Commitment, len(result.members))}
     if not set(result.members) <= set(shown):
         raise OffenceError("An offence lacks a commitment", f"members {list(result.members)}"[:200])
     used = {index: shown[index] for index in result.members}
@@ -239,7 +253,7 @@ def _wrong_record(case: _Case) -> None:
     part = case.offence.part
     if record.plan != digest or part is None or part >= len(record.results):
         raise OffenceError("An offence proves nothing", "its record is about another plan or part")
-    shown = {signed.digest: body for signed, body in case.of(Commitment)}
+    shown = {signed.digest: body for signed, body in case.of(Commitment, len(record.counted))}
     if not {entry.commitment for entry in record.counted} <= set(shown):
         raise OffenceError("An offence lacks a commitment", "that of a member which its record counts")
     counted = {entry.index: shown[entry.commitment] for entry in record.counted}

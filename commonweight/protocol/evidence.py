@@ -51,6 +51,8 @@ STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
 MAX_FILES = 100_000
 MAX_BYTES = 1 << 28
+DIGITS = 16
+"""Of a commitment's digest, in the name of its file."""
 """What a report's evidence can have at the most; signers send it to each other as one body."""
 _MOST_CHOICES = 4096
 
@@ -277,8 +279,7 @@ def leaves_from_lines(data: bytes) -> tuple[Leaf, ...]:
 def _round_files(number: int, found: RoundFiles) -> dict[str, bytes]:
     files = {f"plans/{number}.json": found.plan.to_bytes(), f"records/{number}.json": found.record.to_bytes()}
     for signed in found.commitments:
-        name = f"{number}-{_number(signed, 'index')}-{signed.digest[2:18]}"
-        files[f"commitments/{name}.json"] = signed.to_bytes()
+        files[commitment_path(number, signed)] = signed.to_bytes()
     for signer, signed in found.receipts:
         files[f"receipts/{number}-{_number(signed, 'index')}-{signer}.json"] = signed.to_bytes()
     for signed in found.results:
@@ -292,6 +293,11 @@ def _round_files(number: int, found: RoundFiles) -> dict[str, bytes]:
     if found.manifest is not None:
         files[f"checkpoints/{number}.json"] = found.manifest
     return files
+
+
+def commitment_path(number: int, signed: Signed) -> str:
+    """Where a round's commitment stands in evidence, which has room for one of a member's with equal first digits."""
+    return f"commitments/{number}-{_number(signed, 'index')}-{signed.digest[2 : 2 + DIGITS]}.json"
 
 
 def _number(signed: Signed, name: str) -> int:

@@ -141,7 +141,7 @@ def test_signers_that_do_not_answer_are_asked_less_and_less_often(disk: Path) ->
     asked: list[float] = []
 
     class Counting(Member):
-        async def join(self) -> int | None:
+        async def join(self) -> bool:
             asked.append(self.clock())
             return await super().join()
 

@@ -61,6 +61,21 @@ def test_a_member_without_room_is_planned_for_no_round_until_there_is_some(disk:
     simulate(work)
 
 
+def test_a_member_without_room_ends_when_there_is_nothing_left_to_train(disk: Path) -> None:
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 3, signers=1)
+        crowd.start()
+        await crowd.recorded(1)
+        one = crowd.members[0]
+        one.member.room.cap = 1
+        await crowd.until("it has no room", lambda: one.member.room.short)
+        crowd.ledger.exits.add(0)
+        await crowd.until("it is gone", lambda: one.ended == "left", 300.0)
+        crowd.close()
+
+    simulate(work)
+
+
 def test_what_a_kill_left_of_a_round_is_gone_at_the_next_start(disk: Path) -> None:
     async def work(loop: VirtualLoop) -> None:
         crowd = Crowd(loop, disk, 2, signers=1)

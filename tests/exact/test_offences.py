@@ -229,6 +229,29 @@ def test_leaving_out_a_receipted_commitment_is_proven(made: g.GoldenRound, conte
             refused(context, case)
 
 
+def test_an_offence_holds_nothing_but_its_proof(made: g.GoldenRound, context: Context) -> None:
+    """It goes into evidence, whose room is limited: what anybody could add to another's offence is refused."""
+    members = [made.commitments[i] for i in g.MEMBERS]
+    second = by_member(replace(made.commitment_bodies[2], base=OTHER))
+    record = by_coordinator(replace(made.record_body, results=(OTHER, *made.record_body.results[1:])))
+    counted = {part_blob(i): made.payloads[i].parts[0] for i in g.MEMBERS}
+    proven = [
+        offence("payload-mismatch", [made.plan, made.commitments[2], part_of(made, digest=OTHER)]),
+        offence("wrong-target", [made.plan, made.commitments[2], part_of(made, base=OTHER)]),
+        offence("invalid-commitment", [made.plan, by_member(replace(made.commitment_bodies[2], tokens=1))]),
+        offence("equivocation", [made.commitments[2], second]),
+        reduction(made, digest=OTHER),
+        offence("wrong-record", [made.plan, record, *members], None, COORDINATOR, 0, counted),
+    ]
+    for case, blobs in proven:
+        check(case, blobs, context)
+        for more in (made.receipts[0], Signed("tls", {"text": "x" * 1000}, "0x" + "11" * 65), second):
+            refused(context, (replace(case, documents=(*case.documents, more)), blobs))
+        junk = b"x" * 1000
+        entry = Blob("part-9", sha256_hex(junk), "")
+        refused(context, (replace(case, blobs=(*case.blobs, entry)), {**blobs, "part-9": junk}))
+
+
 def test_strangers_signatures_prove_nothing(made: g.GoldenRound, context: Context) -> None:
     forged = sign_body(replace(PartMessage.from_body(made.parts[2].body), digest=OTHER), g.member_key(0), g.DOMAIN)
     with pytest.raises(SignatureError):

@@ -1,6 +1,7 @@
 """Agreement: three signers with the same documents sign the same report, and none signs what it cannot recompute."""
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,17 +15,19 @@ from commonweight.protocol.evidence import Evidence
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Anchor, Plan, Record, Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
 from oracle.db import AnchorRow, EquivocationError
 from oracle.evaluating import Evaluating
+from oracle.intake import TwoDocumentsError
 from oracle.judging import Judging
 from oracle.phases import Finish, SendAnchor
 from oracle.replaying import Replaying
 from oracle.report import Proposal, Reporting
 from oracle.rounds import Doc, Rounds
 from oracle.standings import Standings
-from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, reduce, upload
+from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit, member_key, reduce, upload
 from tests.oracle.test_coordinator import copy, gather, play, until
 
 pytestmark = pytest.mark.unit
@@ -285,6 +288,35 @@ async def test_work_that_nobody_receipted_in_time_holds_up_its_round_and_not_all
     await clerk.agreement._check_order(office.desk.view, [1, 3])
 
 
+async def test_two_commitments_with_one_name_hold_up_their_round_and_not_all_reports(
+    clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their digests begin alike, which a member can have by looking long enough; a corrupt signer anchors both."""
+    monkeypatch.setattr("commonweight.protocol.evidence.DIGITS", 1)
+    first = clerks[0].office
+    plan = first.planned(1)
+    (own,) = first.desk.rounds.commitments(plan, member=2).values()
+    others = (
+        sign_body(replace(own.body, payload_bytes=own.body.payload_bytes + n), member_key(2), DOMAIN) for n in count(1)
+    )
+    second = next(signed for signed in others if signed.digest[2] == own.digest[2])
+    leaves = tuple(sorted((own.digest, second.digest)))
+    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+    block = next(row.block for row in first.chain.anchors if row.round == 1)
+    row = AnchorRow(block, 9, 1, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32))
+    first.chain.anchors.append(row)
+    for clerk in clerks:
+        with pytest.raises(TwoDocumentsError):
+            clerk.office.intake.accept(second)
+        anchor = Anchor(plan.body.run, 1, plan.body.deadline_s, leaves, hex32(root))
+        clerk.office.intake.accept(sign_body(anchor, SIGNER_KEYS[2], DOMAIN))
+        clerk.office.seat.db.add_anchors([row], clerk.office.desk.view.finalized.number)
+    found = await proposed(clerks[0])
+    assert found.rounds == [2]
+    for clerk in clerks[1:]:
+        await votes(clerk, SIGNERS[0], found.report, found.evidence)
+
+
 async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
     clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +329,36 @@ async def test_a_report_takes_no_more_rounds_than_evidence_can_hold(
     await votes(clerks[2], SIGNERS[0], one.report, one.evidence)
     monkeypatch.setattr("oracle.report.EVIDENCE_FILES", 1)
     assert (await proposed(clerks[1])).rounds == [1], "one at the least"
+
+
+async def test_lies_of_signers_leave_room_for_the_rounds(clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They decide no credits; a signer that tells many long ones must not keep its rounds from being reported."""
+    both = await proposed(clerks[0])
+    monkeypatch.setattr("oracle.report.SIGNERS_LIES_BYTES", 5_000)
+    for clerk in clerks:
+        for number in (1, 2):
+            documents = tuple(Signed("plan", {"text": f"{n}" * 2_000}, "0x" + "11" * 65) for n in range(2))
+            for rule in ("equivocation", "omission", "wrong-record"):
+                lie = Offence(clerk.office.seat.campaign, rule, number, None, SIGNERS[2], None, documents, ())
+                clerk.office.offending._keep(lie)
+    found = await proposed(clerks[1])
+    assert found.rounds == both.rounds
+    assert [Offence.from_body(signed.body).signer for signed in found.evidence.offences] == [SIGNERS[2]]
+    monkeypatch.setattr("oracle.agree.check", lambda *_: None)
+    await votes(clerks[2], SIGNERS[0], found.report, found.evidence)
+
+
+async def test_offences_of_members_are_counted_with_their_round(
+    clerks: list[Clerk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = await proposed(clerks[0])
+    size = sum(len(data) for data in both.evidence.files.values())
+    document = Signed("plan", {"text": "x" * size}, "0x" + "11" * 65)
+    clerks[1].office.offending._keep(
+        Offence(clerks[1].office.seat.campaign, "wrong-target", 2, 2, None, None, (document,), ())
+    )
+    monkeypatch.setattr("oracle.report.EVIDENCE_BYTES", size)
+    assert (await proposed(clerks[1])).rounds == [1]
 
 
 async def test_rounds_that_are_reported_are_not_gone_through_again(
@@ -514,8 +576,6 @@ async def test_failed_replays_by_a_majority_earn_nothing(tmp_path: Path, liar: s
     assert doubted
     assert refused == ({0, 1, 2} if others == "fail" else set())
     await votes(clerks[1], SIGNERS[0], found.report, found.evidence)
-
-
 
 
 @pytest.mark.parametrize("false_word", [False, True], ids=["all find it", "one signer lies"])

@@ -35,9 +35,7 @@ class Desk:
     address: str
 
     async def as_member(self, index: int, key: bytes | None = None) -> Peer:
-        return await connect(
-            self.address, SIGNERS[0], Identity(key or member_key(index), RUN, DOMAIN, "member", index)
-        )
+        return await connect(self.address, SIGNERS[0], Identity(key or member_key(index), RUN, DOMAIN, "member", index))
 
     async def as_signer(self, position: int) -> Peer:
         return await connect(self.address, SIGNERS[0], Identity(SIGNER_KEYS[position], RUN, DOMAIN, "signer"))
@@ -229,8 +227,29 @@ async def test_a_page_of_the_log_is_short_enough_to_be_read(desk: Desk) -> None:
     await peer.close()
 
 
+async def test_offences_in_rounds_that_nobody_planned_are_not_kept(desk: Desk) -> None:
+    """A member can prove itself guilty in as many rounds as there are numbers, and every signer would keep it all."""
+    crew = {i: Crew(i) for i in range(3)}
+    await gather(desk.office, crew)
+    signed, plan = desk.office.plan()
+    held = desk.office.desk.checkpoints.get(plan.base, plan.base_cid)
+    body = crew[0].work(desk.office.config, signed, plan, held.checkpoint).body
+    peer = await desk.as_member(1)
+    for round_ in (1000, 1001, 1):
+        own = {**body, "round": round_}
+        bases = (plan.base, "0x" + "0e" * 32)
+        pair = tuple(sign("commitment", {**own, "base": base}, member_key(0), DOMAIN) for base in bases)
+        offence = Offence(RUN, "equivocation", round_, 0, None, None, pair, ())
+        index_size, packed = offences.pack(offence, {})
+        with contextlib.nullcontext() if round_ == 1 else pytest.raises(PeerRefused):
+            await peer.call("offence", {"index_size": index_size}, packed)
+    assert [(row.member, row.round) for row in desk.office.seat.db.offences()] == [(0, 1)]
+    await peer.close()
+
+
 async def test_a_signers_lie_that_many_prove_is_kept_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every reducer of a false record has its own part of it to show, with all commitments."""
+    await gather(desk.office, {i: Crew(i) for i in range(3)})
     monkeypatch.setattr(offending, "check", lambda *_: None)
     document = sign("plan", {"round": 1}, SIGNER_KEYS[1], DOMAIN)
     for part in range(3):

@@ -873,3 +873,51 @@ async def test_a_coordinator_that_is_new_leaves_out_work_for_a_plan_that_it_did_
     assert [(m.index, m.commitment) for m in record.missing] == [(0, None)]
     assert record.links
     assert all(link.bytes != 7 for link in record.links)
+
+
+async def hear(source: Office, target: Office) -> None:
+    """Take in another's log as `collect` does; nothing in it has to wait for what will not come."""
+    for row in source.seat.db.documents_after(0, 1000):
+        assert await target.collecting._take(Signed.from_bytes(row.signed), source.seat.address), row.kind
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["heard of in time", "heard of when the anchor is decided"])
+@pytest.mark.parametrize("more", [0, 3], ids=["honest signers", "a signer that has more of them"])
+async def test_a_member_that_commits_otherwise_to_every_signer_costs_nobody_else_the_round(
+    tmp_path: Path, crew: dict[int, Crew], late: bool, more: int
+) -> None:
+    chain = Chain()
+    offices = [Office(tmp_path, chain, position, max_rounds=1) for position in range(3)]
+    first, second, third = offices
+    await gather(first, crew)
+    for office in (second, third):
+        office.look()
+        copy(first, office)
+    for index in (0, 1):
+        await commit(first, crew[index])
+    signed, plan = first.plan()
+    faces = [replace(crew[2], copied=(50 + n, 2)) for n in range(3 + more)]
+    for office, face in zip(offices, faces, strict=False):
+        await commit(office, face)
+    base = third.desk.checkpoints.get(plan.base, plan.base_cid).checkpoint
+    for face in faces[3:]:
+        third.seat.keep(face.work(third.config, signed, plan, base), SIGNERS[2], round_=1, member=2)
+    for source, target in ((third, second), (second, third), (first, second), (first, third)):
+        await hear(source, target)
+    for source in () if late else (second, third):
+        await hear(source, first)
+    await until(first, SendAnchor)
+    for source in (second, third):
+        await hear(source, first)
+    chain.now_ms = plan.commit_by_ms + 2600
+    assert not [office.position for office in (second, third) if await office.collecting.anchor_own()]
+    chain.now_ms = plan.anchor_by_ms + 1100
+    for index in (0, 1):
+        await upload(first, crew[index])
+    await reduce(first, crew, (0, 1))
+    await until(first, Finish)
+    assert [entry.index for entry in first.record(1).counted] == [0, 1]
+    for office in offices:
+        for other in offices:
+            await hear(other, office)
+        assert await recounted(office) == ["ok"], office.position

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from commonweight.store import raw_cid
 from oracle import disputing
 from oracle.db import EquivocationError
 from oracle.disputing import Disputing
-from tests.oracle.office import RUN, START_S, Chain, Office
+from oracle.hearing import retry_s
+from tests.oracle.office import RUN, SIGNERS, START_S, Chain, Office
 
 pytestmark = pytest.mark.unit
 
@@ -149,3 +151,64 @@ async def test_a_recheck_that_fails_rests_a_while(bench: Bench) -> None:
         await bench.disputing.verify()
     assert not await bench.disputing.verify()
     assert bench.times == 1
+
+
+def both(bench: Bench) -> None:
+    """Two challenges, as the signer sees them now."""
+    later = replace(bench.case, index=1)
+    bench.office.desk.seen = replace(bench.office.view(), cases=(bench.case, later))
+
+
+async def test_a_case_that_cannot_be_had_for_long_keeps_no_other_from_being_verified(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look for it takes longer than until it is looked for again."""
+    tried: list[int] = []
+
+    async def recheck(_: object, epoch: int, index: int) -> Judgement:
+        tried.append(index)
+        bench.office.chain.now_ms += 1000 * (retry_s(bench.period) + 1)
+        both(bench)
+        return replace(UNKNOWN if index == 2 else RIGHT, index=index)
+
+    monkeypatch.setattr(disputing, "recheck", recheck)
+    both(bench)
+    while len(tried) < 4 and await bench.disputing.verify():
+        pass
+    assert tried == [2, 1, 2, 2]
+
+
+async def test_a_verdict_that_finds_no_quorum_keeps_no_other_from_the_chain(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signer that is asked takes its time to give none."""
+    asked: list[int] = []
+    sent: list[int] = []
+
+    async def ask(_: object, peer: str, method: str, params: dict[str, Any], *__: Any, **___: Any) -> Any:
+        index = DisputeVerdict.from_body(params["verdict"]).index
+        asked.append(index)
+        bench.office.chain.now_ms += 20_000
+        both(bench)
+        return None if index == 2 else (peer, b"\x11" * 65)
+
+    async def recheck(_: object, epoch: int, index: int) -> Judgement:
+        return replace(RIGHT, index=index)
+
+    def submit(verdict: DisputeVerdict, signatures: list[bytes]) -> Any:
+        sent.append(verdict.index)
+        return SimpleNamespace(tx_hash=bytes(32), block_number=bench.office.chain.number)
+
+    monkeypatch.setattr(disputing, "ask_vote", ask)
+    monkeypatch.setattr(disputing, "recheck", recheck)
+    monkeypatch.setattr(type(bench.office.desk), "peers", {SIGNERS[1]: "127.0.0.1:2"})
+    bench.office.seat.run.disputes = SimpleNamespace(submit_verdict=submit)  # type: ignore[misc, assignment]
+    both(bench)
+    while await bench.disputing.verify():
+        pass
+    for _ in range(20):
+        await bench.disputing.step()
+        bench.office.chain.now_ms += 1000
+        both(bench)
+    assert 1 in sent
+    assert set(asked) == {1, 2}

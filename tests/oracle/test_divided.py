@@ -11,7 +11,7 @@ import pytest
 from commonweight.errors import PeerRefused, RuleBroken
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
-from commonweight.protocol.records import sign_body
+from commonweight.protocol.records import LeftOut, sign_body
 from oracle.intake import NotYetError, OtherPlanError
 from oracle.judging import Judging
 from oracle.keeping import Keeping
@@ -169,6 +169,48 @@ async def test_a_round_of_which_a_signer_takes_no_plan_is_passed_by_all_that_goe
         pass
     passed = {step: other.seat.db.get_meta(step) for step in ("drawn", "recounted", "judged", "scored", "kept")}
     assert passed == dict.fromkeys(passed, "4")
+
+
+@pytest.mark.parametrize("record", [False, True], ids=["with a plan", "with a record that counts nobody"])
+async def test_a_round_that_a_replaced_coordinator_has_put_far_off_holds_up_no_other(
+    divided: Divided, record: bool
+) -> None:
+    """Its checks would be drawn by a block at the end of the run. No honest record comes before the window is over."""
+    d = divided
+    await gather(d.one, copy.deepcopy(d.crew))
+    true = d.one.planned(2).body
+    times = {name: getattr(true, name) + 300_000 for name in TIMES}
+    far = replace(true, epoch=d.one.params.epoch_of(times["commit_by_ms"] // 1000), **times)
+    plan = sign_body(far, SIGNER_KEYS[0], DOMAIN)
+    missing = tuple(LeftOut(index, None, "no-commitment", None) for index in far.indices)
+    nobody = replace(
+        d.one.record(1), round=2, epoch=far.epoch, plan=plan.digest, base=far.base, counted=(), refused=(),
+        missing=missing, results=(), links=(), checkpoint=far.base,
+    )  # fmt: skip
+    for office in (d.next, d.other):
+        office.intake.accept(plan)
+        if record:
+            office.intake.accept(sign_body(nobody, SIGNER_KEYS[0], DOMAIN))
+    if record:
+        d.anchor(d.next, 2)
+    assert (await recounted(d.other))[0] == "ok"
+    d.replace()
+    await play(d.next, copy.deepcopy(d.crew))
+    assert d.next.planned(3).body.previous_record == d.next.planned(2).body.previous_record
+    await d.hear(d.next, d.other)
+    d.anchor(d.next, 3)
+    for office in (d.next, d.other):
+        assert await recounted(office) == ["ok", "lost", "ok"]
+        replaying = Replaying(office.desk, SimpleNamespace(), Standings(office.desk))  # type: ignore[arg-type]
+        await replaying.draw()
+        judging = Judging(office.desk, office.recount, replaying)
+        while await judging.step():
+            pass
+        for task in replaying._fetching.values():
+            task.cancel()
+        assert [office.seat.db.get_meta(step) for step in ("drawn", "judged")] == ["3", "3"]
+        assert office.seat.db.draws(3)
+        assert not office.seat.db.draws(2)
 
 
 async def test_what_belongs_to_a_refused_plan_is_refused_at_once(divided: Divided) -> None:

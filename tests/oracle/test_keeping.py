@@ -1,5 +1,6 @@
 """What the oracle keeps in the store: pinned through its window, never dropped in it, let go after it."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 
 from commonweight.errors import StoreError
-from commonweight.store import FolderStore
+from commonweight.store import FolderStore, raw_cid
 from oracle.keeping import Keeping, kept_until
 from oracle.phases import Finish
 from tests.oracle.office import Chain, Crew, Office
 from tests.oracle.test_coordinator import play, until
+from tests.oracle.test_recount import two
 
 pytestmark = pytest.mark.unit
 
@@ -114,6 +116,33 @@ async def test_a_service_that_fails_is_asked_again_and_stops_nothing_else(office
     office.chain.now_ms += 31_000
     await work(keeping)
     assert set(service.pins.values()) == named(office)
+
+
+async def test_what_no_store_has_any_more_is_kept_from_what_members_gave(tmp_path: Path) -> None:
+    """The coordinator's store is gone before another signer has anything of it; that signer asks the members."""
+    first, other = await two(tmp_path)
+    shutil.rmtree(tmp_path / "store")
+    other.crash()
+    other.look()
+    other.desk.checkpoints.genesis()
+    shutil.copytree(tmp_path / "0" / "payloads", tmp_path / "1" / "payloads", dirs_exist_ok=True)
+    assert await other.recount.step()
+    keeping = Keeping(other.desk, other.recount, None)
+    while await keeping.step():
+        pass
+    record = first.record(1)
+    assert set(store_of(other).pins()) == {record.checkpoint_cid, *(entry.payload_cid for entry in record.counted)}
+
+
+async def test_a_wrong_record_keeps_nothing_else_from_being_kept(tmp_path: Path) -> None:
+    _, other = await two(tmp_path, {"checkpoint": "0x" + "ee" * 32, "checkpoint_cid": raw_cid(b"\x11" * 32)})
+    assert await other.recount.step()
+    assert other.recount.result(1) == "wrong"
+    keeping = Keeping(other.desk, other.recount, None)
+    while await keeping.step():
+        pass
+    assert other.seat.db.get_meta("kept") == "1"
+    assert store_of(other).pins() == []
 
 
 async def test_what_was_kept_is_known_after_a_crash(office: Office) -> None:

@@ -11,6 +11,7 @@ from commonweight.exact.copies import Copy
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes
 from commonweight.protocol.records import Record, sign_body
+from commonweight.store import FolderStore
 from oracle.db import AnchorRow
 from oracle.phases import Finish
 from tests.oracle.office import DOMAIN, SIGNER_KEYS, Chain, Crew, Office
@@ -81,6 +82,37 @@ async def test_a_false_record_is_found_and_never_credited(tmp_path: Path, change
     _, other = await two(tmp_path, change)
     assert await other.recount.step()
     assert other.recount.result(1) == "wrong"
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["from the store", "from the members"])
+@pytest.mark.parametrize("named", ["", "8letters", "another"])
+@pytest.mark.parametrize("what", ["payload", "checkpoint"])
+async def test_a_record_that_names_what_it_counts_or_makes_by_another_cid_is_wrong_to_all_signers(
+    tmp_path: Path, what: str, named: str, holds: bool
+) -> None:
+    """What is on a signer's own disk decides nothing: all come to the same."""
+    first, _ = await two(tmp_path / "honest")
+    record = first.record(1)
+    if named == "another":
+        named = record.counted[1].payload_cid if what == "payload" else first.desk.checkpoints.genesis().cid
+    counted = (replace(record.counted[0], payload_cid=named), *record.counted[1:])
+    _, other = await two(tmp_path, {"counted": counted} if what == "payload" else {"checkpoint_cid": named})
+    if holds:
+        shutil.copytree(tmp_path / "0" / "payloads", tmp_path / "1" / "payloads", dirs_exist_ok=True)
+    assert await other.recount.step()
+    assert other.recount.result(1) == "wrong"
+
+
+async def test_a_checkpoint_in_another_directory_than_the_one_made_here_is_looked_at(tmp_path: Path) -> None:
+    """Programs of other versions may write another config.json for other tools."""
+    first, _ = await two(tmp_path / "honest")
+    record = first.record(1)
+    held = first.desk.checkpoints.get(record.checkpoint, "")
+    files = {path.name: path.read_bytes() for path in held.folder.iterdir()} | {"config.json": b"{}"}
+    (tmp_path / "store").mkdir()
+    _, other = await two(tmp_path, {"checkpoint_cid": str(FolderStore(tmp_path / "store").put_directory(files))})
+    assert await other.recount.step()
+    assert other.recount.result(1) == "ok"
 
 
 async def test_a_payload_that_cannot_be_had_is_waited_for(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The signers as a member sees them: any receipt will do, and nobody but the coordinator plans rounds."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -36,6 +37,7 @@ class FakeSigner:
     ) -> None:  # fmt: skip
         self.key, self.domain, self.coordinator, self.known, self.deaf = key, domain, coordinator, plan, deaf
         self.shown = record
+        self.answer: JsonObject = {"round": 4, "coordinator": address_of(coordinator)}
         self.told: list[Signed] = []
         self.rows = b""
         methods: dict[str, Callable[[Request], Awaitable[Reply]]] = {
@@ -49,7 +51,7 @@ class FakeSigner:
         return None
 
     async def join(self, request: Request) -> Reply:
-        return Reply({"round": 4, "coordinator": address_of(self.coordinator)})
+        return Reply(self.answer)
 
     async def plan(self, request: Request) -> Reply:
         return Reply({}, b"" if self.known is None else self.known.to_bytes())
@@ -106,10 +108,53 @@ async def test_the_plan_of_whom_most_name_coordinator_is_followed(config: RunCon
         FakeSigner(third, domain, boss, own[1]),
     )  # fmt: skip
     async with Council(domain, *fakes) as client:
-        assert await client.join(0, None, "127.0.0.1:1") == 4
+        await client.join(0, None, "127.0.0.1:1")
         found = await client.plan(4)
         assert found is not None
         assert found[0].signature == own[1].signature
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"round": "x"}, {"round": -1, "coordinator": 7}, {"round": 4, "coordinator": "0x12", "over": True}]
+)
+async def test_a_signer_that_answers_nonsense_keeps_nobody_from_joining(domain: Domain, answer: JsonObject) -> None:
+    for others in (2, 0):
+        fakes = tuple(FakeSigner(key, domain, ORDERED[1], None) for key in ORDERED[: 1 + others])
+        fakes[0].answer = answer
+        async with Council(domain, *fakes) as client:
+            with contextlib.nullcontext() if others else pytest.raises(FormatError):
+                await client.join(0, None, "127.0.0.1:1")
+            assert client.last_round is None
+
+
+@pytest.mark.parametrize("known", [5, 0])
+async def test_a_round_is_planned_when_its_plan_is_shown(config: RunConfig, domain: Domain, known: int) -> None:
+    """A newcomer begins after that round: one signer alone could have it wait for ever."""
+    corrupt, boss, third = ORDERED
+    plan = plans(config, domain)[1] if known else None
+    fakes = (FakeSigner(corrupt, domain, boss, None), *(FakeSigner(key, domain, boss, plan) for key in (boss, third)))
+    fakes[0].answer = {"round": 2**53 - 1, "coordinator": address_of(boss)}
+    fakes[0].known = sign_body(make_plan(config, "0x" + "0b" * 32, 2, round=2**40), corrupt, domain)
+    async with Council(domain, *fakes) as client:
+        await client.join(0, None, "127.0.0.1:1")
+        assert await client.planned() == known
+    async with Council(domain) as client:
+        with pytest.raises(PeerError):
+            await client.planned()
+
+
+async def test_an_older_plan_than_asked_for_is_none(config: RunConfig, domain: Domain) -> None:
+    """The member has done that round: going through it again would cost it the state that it goes on from."""
+    boss, corrupt = ORDERED[:2]
+    older = plans(config, domain)[0]
+    newer = sign_body(make_plan(config, "0x" + "0b" * 32, 2, round=9), boss, domain)
+    liar = FakeSigner(corrupt, domain, boss, older)
+    async with Council(domain, FakeSigner(boss, domain, boss, newer), liar) as client:
+        await client.join(0, None, "127.0.0.1:1")
+        client._order = [address_of(corrupt), address_of(boss)]  # as when the coordinator has failed a moment ago
+        found = await client.plan(8)
+        assert found is not None
+        assert found[1].round == 9
 
 
 async def test_nobody_elses_plan_is_taken(config: RunConfig, domain: Domain) -> None:
