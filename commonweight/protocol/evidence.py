@@ -51,9 +51,9 @@ STANDING = "standing.json"
 SCHEMA = "commonweight.evidence.v1"
 MAX_FILES = 100_000
 MAX_BYTES = 1 << 28
+"""What a report's evidence can have at the most; signers send it to each other as one body."""
 DIGITS = 16
 """Of a commitment's digest, in the name of its file."""
-"""What a report's evidence can have at the most; signers send it to each other as one body."""
 _MOST_CHOICES = 4096
 
 
