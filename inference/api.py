@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from commonweight.errors import CommonweightError, FormatError, PaymentRefused
+from commonweight.errors import CommonweightError, DeviceFull, FormatError, PaymentRefused
 from commonweight.metrics import new_registry
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
@@ -142,7 +142,11 @@ class _Api:
             stream = self._serving.stream(priced, taken)
             return _Events(self._events(priced, payment, stream), stream.leave)
         if isinstance(taken, Reservation):
-            sold = await self._serving.answer(priced, taken)
+            try:
+                sold = await self._serving.answer(priced, taken)
+            except DeviceFull:
+                self.metrics.answers.labels("full").inc()
+                raise
         assert sold is not None
         if question.stream:
             return _Events(self._events(priced, payment, _again(sold)), lambda: None)
@@ -179,6 +183,9 @@ class _Api:
                 for closing in closing_chunks(question, answer_id, created, prompt_tokens, piece.answer, proof):
                     yield _event(closing)
                 yield b"data: [DONE]\n\n"
+        except DeviceFull:
+            self.metrics.answers.labels("full").inc()
+            yield _event(_full())
         except Exception as error:  # noqa: BLE001 - the answer has begun: nothing but its stream can still tell
             _log.error("a stream failed", exc_info=error)
             self.metrics.answers.labels("failed").inc()
@@ -240,6 +247,7 @@ class _Api:
             "created": 0,
             "owned_by": terms.run,
             "context_length": self._serving.generator.context,
+            "device": self._settings.engine.kind,
             "run": terms.run,
             "checkpoint": hex32(checkpoint.manifest_sha256),
             "checkpoint_cid": checkpoint.cid,
@@ -357,6 +365,9 @@ async def _refused(_: Request, error: Exception) -> Response:
         return JSONResponse(body, error.status)
     if isinstance(error, OverloadError):
         return JSONResponse(_error_body(error, "overloaded", "overloaded", ""), 503, {"Retry-After": "1"})
+    if isinstance(error, DeviceFull):
+        _log.error("a request was refused", error=str(error))
+        return JSONResponse(_full(), 503, {"Retry-After": "5"})
     if isinstance(error, FormatError):
         return JSONResponse(_error_body(error, "invalid_request_error", "invalid_request_error", ""), 400)
     return await _failed(_, error)
@@ -365,6 +376,12 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _failed(_: Request, error: Exception) -> Response:
     _log.error("a request failed", error=repr(error))
     return JSONResponse(_failure(), 500)
+
+
+def _full() -> JsonObject:
+    """What others are told of a device without memory."""
+    full = OverloadError("The server has no memory left for this answer", "it costs nothing", "try again in a moment")
+    return _error_body(full, "overloaded", "overloaded", "")
 
 
 def _failure() -> JsonObject:

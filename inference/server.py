@@ -1,7 +1,7 @@
 """The server's process, top to bottom: open the run, load what is attested, listen, settle, close.
 
-`commonweight infer serve` calls `run`. Everything that can be wrong with the settings, the keys, the chain or the
-checkpoint is found before the first request is taken.
+`commonweight infer serve` calls `run`. Everything that can be wrong with the settings, the keys, the chain, the
+checkpoint or the device is found before the first request is taken.
 """
 
 from __future__ import annotations
@@ -34,17 +34,20 @@ from commonweight.chain.sending import Fees
 from commonweight.errors import AlreadyServing, ChainError, ConfigError, InferenceError
 from commonweight.logs import configure
 from commonweight.protocol.fields import hex32, lower_address
-from commonweight.store import open_store
+from commonweight.protocol.runconfig import RunConfig
+from commonweight.store import ContentStore, open_store
 from inference.api import Metrics, ServedModel, build_app
 from inference.chainview import ChannelView
-from inference.checkpoint import find_attested, load_config, load_data_manifest, load_weights
+from inference.checkpoint import Attested, find_attested, load_config, load_data_manifest, load_weights
 from inference.generation import Generator
+from inference.memory import serving_bytes
 from inference.metering import Account, Ledger
 from inference.serving import Serving
 from inference.settings import ServeSettings
 from inference.settlement import Settled, Settler
 from inference.till import Terms, Till
 from inference.tokens import open_tokenizer
+from trainer.engine import Engine
 from trainer.model import Llama
 
 _MORE_THREADS = 8
@@ -83,9 +86,11 @@ class Opened:
 def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then answer what was begun, settle, and return.
 
-    Raises, before listening, the error of whatever is not right. `on_ready` is called when requests are taken.
+    Raises, before listening, the error of whatever is not right, and DeviceLost after the same end when the device has
+    failed. `on_ready` is called when requests are taken.
     """
     configure(settings.log_level)
+    settings.engine.require()
     listener = _listen(settings.listen, _UNTAKEN_S)
     with listener:
         opened = open_all(settings, _url(listener))
@@ -97,6 +102,8 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
             if opened.key_lock is not None:
                 opened.key_lock.close()
             (settings.data_dir / "server.json").unlink(missing_ok=True)
+    if opened.serving.lost is not None:
+        raise opened.serving.lost
 
 
 def settle_now(settings: ServeSettings) -> list[Settled]:
@@ -162,8 +169,11 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         attested = find_attested(run, settings.checkpoint)
         tokenizer = open_tokenizer(load_data_manifest(config, store), store)
         torch.set_num_threads(settings.threads)
-        llama = Llama(config.model)
-        llama.load_flat(load_weights(run, config, store, attested))
+        takes = f"it and {settings.max_concurrent} answers at once take"
+        settings.engine.require_memory(
+            serving_bytes(config.model, settings.max_concurrent), takes, "answer on the processor"
+        )
+        llama = _load(run, config, store, attested, settings.engine)
     finally:
         store.close()
     view = ChannelView(run)
@@ -177,7 +187,7 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     till = Till(terms, view.vouchers, ledger, view.facts, min(settings.refresh_s, terms.delay_s / 8))
     workers = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="generate")
     serving = Serving(
-        Generator(llama, tokenizer),
+        Generator(llama, tokenizer, settings.engine),
         till,
         workers,
         key=key.private_key,
@@ -196,6 +206,15 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     )
     served = ServedModel(config.name, attested)
     return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon, key_lock)
+
+
+def _load(run: Run, config: RunConfig, store: ContentStore, attested: Attested, engine: Engine) -> Llama:
+    """The model of an attested checkpoint, on the engine's device."""
+    weights = load_weights(run, config, store, attested)
+    with engine.watched():
+        llama = Llama(config.model, engine.device, learns=False)
+        llama.load_flat(weights)
+    return llama
 
 
 def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:
@@ -234,6 +253,7 @@ async def _serve(
     server = _Server(config, partial(_announce, settings, opened.info, on_ready))
     stop = asyncio.Event()
     _on_signals(server)
+    opened.serving.on_lost = partial(setattr, server, "should_exit", True)
     settling = asyncio.create_task(_settle_regularly(settings, opened, stop))
     try:
         await server.serve(sockets=[listener])

@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 
 import structlog
 
-from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.errors import DeviceFull, DeviceLost, InferenceError, PaymentRefused
 from commonweight.protocol.canonical import dumps, loads
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
@@ -59,6 +59,9 @@ class Sold:
 class Serving:
     """The served model with its till. `key` signs receipts; at most `max_waiting` requests wait for one of the
     workers.
+
+    `lost` is the error of a device that has failed, and `on_lost` is called when it does: no answer comes from it any
+    more. What a full device cuts off costs nothing.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class Serving:
         self._strangers = 0
         self._running: set[asyncio.Task[object]] = set()
         self._left: set[int] = set()
+        self.lost: DeviceLost | None = None
+        self.on_lost: Callable[[], None] = lambda: None
 
     @property
     def busy(self) -> int:
@@ -191,7 +196,17 @@ class Serving:
 
     def _generate(self, priced: Priced, emit: Callable[[Piece], None], stop: threading.Event) -> asyncio.Future[Answer]:
         make = partial(self.generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
-        return asyncio.get_running_loop().run_in_executor(self._workers, make)
+        work = asyncio.get_running_loop().run_in_executor(self._workers, make)
+        work.add_done_callback(self._look_after)
+        return work
+
+    def _look_after(self, work: asyncio.Future[Answer]) -> None:
+        """Notice when the device has failed."""
+        failure = None if work.cancelled() else work.exception()
+        if isinstance(failure, DeviceLost) and self.lost is None:
+            _log.error("the device has failed: nothing is answered any more", error=str(failure))
+            self.lost = failure
+            self.on_lost()
 
     async def _answer(self, priced: Priced, reservation: Reservation) -> Sold:
         try:
@@ -340,7 +355,8 @@ class Stream:
             await asyncio.wait([self._charging])
             if self._charging.exception() is None:
                 return
-        await self._serving._end(self._reservation, self._sent.tokens, hex32(self._sent.digest()))
+        sent = _Progress() if isinstance(failure, DeviceFull) else self._sent
+        await self._serving._end(self._reservation, sent.tokens, hex32(sent.digest()))
 
 
 @dataclass(frozen=True)

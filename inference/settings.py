@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from trainer.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class ServeSettings:
     the node calls final. `url` is the address that clients see, when it is not the one listened on. Any other chain
     than `chain_id` is refused; one that does not answer is tried again for `patience_s`; `max_fee_gwei` is the most to
     pay for gas. `locks` is this user's folder in which a process marks its key as in use, whatever its data directory.
+    `engine` is what answers are computed on.
     """
 
     campaign: str
@@ -35,6 +38,7 @@ class ServeSettings:
     max_concurrent: int = 2
     max_waiting: int = 32
     threads: int = 1
+    engine: Engine = field(default_factory=Engine)
     settle_every_s: float = 600.0
     settle_threshold: int = 10**16
     settle_least: int = 0

@@ -21,6 +21,7 @@ from commonweight.cli.options import (
     RpcOption,
     RunOption,
     SenderOption,
+    ServeDeviceOption,
     StoreOption,
     UnsignedOption,
     YesOption,
@@ -64,6 +65,7 @@ def serve(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most tokens of one answer.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    device: ServeDeviceOption = "cpu",
     settle_every: Annotated[float, typer.Option("--settle-every", min=1, help="Seconds between settlements.")] = 600.0,
     settle_least: Annotated[
         str, typer.Option("--settle-least", help="Least that a channel must owe to be settled, like 0.001.")
@@ -76,8 +78,12 @@ def serve(
     flags = _flags(run, rpc, store, keystore, password_file, data_dir)
     flags |= {"listen": listen, "confirmations": confirmations, "log_level": log_level}
     session = Session(flags, config=config, role="infer", service=True)
+    from trainer.engine import Engine
+
+    engine = Engine(device)
     session.reach()
     more: dict[str, object] = {"url": url, "checkpoint": checkpoint, "threads": threads, "settle_every_s": settle_every}
+    more["engine"] = engine
     decimals = session.run.asset.decimals()
     more["settle_least"] = parse_amount(settle_least, decimals)
     if price is not None:

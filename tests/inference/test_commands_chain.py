@@ -112,6 +112,17 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
     assert asking.run("channel", "withdraw", server_address)["held"] == "0"
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(site: Site) -> None:
+    (site.folder / "deviceless").mkdir()
+    shell = Shell(site, site.folder / "deviceless", site.folder / "server" / "key.json")
+    shell.environment["CUDA_VISIBLE_DEVICES"] = ""
+    for device, said in (("tpu", "There is no device 'tpu'"), ("cuda", "The device cuda is not there")):
+        process = shell.start("serve", "--listen", "127.0.0.1:0", "--device", device)
+        _, errors = process.communicate(timeout=START_S)
+        assert process.returncode == 2 and said in errors.decode()
+    assert not (site.folder / "deviceless" / "data").exists()
+
+
 def test_ctrl_c_ends_the_server_with_status_0_and_nothing_on_stdout(site: Site) -> None:
     (site.folder / "again").mkdir(exist_ok=True)
     shell = Shell(site, site.folder / "again", site.folder / "server" / "key.json")
