@@ -1,4 +1,4 @@
-"""What a server's model and its answers take on a device."""
+"""What a server's model and its answers take on a device, and what it takes to load one."""
 
 from __future__ import annotations
 
@@ -29,3 +29,10 @@ def answer_bytes(model: ModelConfig) -> int:
 def serving_bytes(model: ModelConfig, at_once: int) -> int:
     """The weights, and that many answers at once."""
     return weights_bytes(model) + at_once * answer_bytes(model)
+
+
+def loading_bytes(model: ModelConfig) -> int:
+    """What loading a checkpoint takes of a processor's memory at its peak: a file in blocks and whole, or whole and as
+    an array, or as an array and as the model; and a byte of each number that is found to be one.
+    """
+    return (2 * _FLOAT + 1) * model.parameters()

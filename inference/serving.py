@@ -25,6 +25,7 @@ from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
 from commonweight.protocol.typed import Domain
 from commonweight.protocol.x402 import Payment, Reason, Requirements
 from inference.answers import Answer, Finish, Piece, text_sha256
+from inference.checkpoint import Attested
 from inference.generation import Generator
 from inference.metering import Delivered, Reservation, price
 from inference.receipts import Served, sign_receipt
@@ -40,10 +41,24 @@ class OverloadError(InferenceError):
 
 
 @dataclass(frozen=True)
+class ServedModel:
+    """What is served: the run's name, which is the model's, the attested checkpoint, and what answers from it."""
+
+    name: str
+    checkpoint: Attested
+    generator: Generator
+
+    def called(self, name: str) -> bool:
+        """Whether it has this name: the model's, or its checkpoint's sha256."""
+        return name in (self.name, hex32(self.checkpoint.manifest_sha256))
+
+
+@dataclass(frozen=True)
 class Priced:
-    """A question with its prompt's tokens and what its answer costs at most."""
+    """A question with the model that will answer it, its prompt's tokens and what its answer costs at most."""
 
     question: Question
+    model: ServedModel
     prompt: list[int]
     offer: Requirements
 
@@ -57,7 +72,8 @@ class Sold:
 
 
 class Serving:
-    """The served model with its till. `key` signs receipts; at most `max_waiting` requests wait for one of the
+    """The served model, which may be set to another, with its till: a request is answered by the model that it was
+    priced for. `key` signs receipts; at most `max_waiting` requests wait for one of the
     workers.
 
     `lost` is the error of a device that has failed, and `on_lost` is called when it does: no answer comes from it any
@@ -66,7 +82,7 @@ class Serving:
 
     def __init__(
         self,
-        generator: Generator,
+        model: ServedModel,
         till: Till,
         workers: Executor,
         *,
@@ -75,7 +91,7 @@ class Serving:
         max_tokens: int,
         max_at_once: int,
     ) -> None:
-        self.generator = generator
+        self.model = model
         self.till = till
         self._workers = workers
         self._key = key
@@ -95,23 +111,29 @@ class Serving:
         return self._at_once
 
     def priced(self, question: Question) -> Priced:
-        """The question with its price. Raises RequestError when it does not fit the model. Blocks."""
-        prompt = self.generator.tokenizer.encode(question.prompt)
+        """The question with its price. Raises RequestError when it is not for the model or does not fit it. Blocks."""
+        model = self.model
+        if not model.called(question.model):
+            raise RequestError(
+                "model_not_found", "model", f"The model {question.model} is not served here", "", "see /v1/models", 404
+            )
+        prompt = model.generator.tokenizer.encode(question.prompt)
         tokens, limit = question.sampling.max_tokens, self._max_tokens
         if tokens > limit:
             raise RequestError(
                 "invalid_request_error", "max_tokens", f"At most {limit} tokens are made", f"not {tokens}"
             )
-        if len(prompt) + tokens > self.generator.context:
+        if len(prompt) + tokens > model.generator.context:
             raise RequestError(
                 "context_length_exceeded",
                 "prompt",
                 f"The prompt has {len(prompt)} tokens and the answer up to {tokens}",
-                f"together they must not exceed the model's {self.generator.context}",
+                f"together they must not exceed the model's {model.generator.context}",
                 "shorten the prompt, or ask for fewer tokens",
             )
         counted = min(len(prompt), len(question.prompt.encode()))  # so that payers can bound it without the tokenizer
-        return Priced(question, prompt, self.till.requirements(counted, tokens))
+        offer = self.till.requirements(model.checkpoint.manifest_sha256, counted, tokens)
+        return Priced(question, model, prompt, offer)
 
     async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
         """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken.
@@ -195,7 +217,8 @@ class Serving:
         return task
 
     def _generate(self, priced: Priced, emit: Callable[[Piece], None], stop: threading.Event) -> asyncio.Future[Answer]:
-        make = partial(self.generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
+        generator = priced.model.generator
+        make = partial(generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
         work = asyncio.get_running_loop().run_in_executor(self._workers, make)
         work.add_done_callback(self._look_after)
         return work
@@ -203,7 +226,12 @@ class Serving:
     def _look_after(self, work: asyncio.Future[Answer]) -> None:
         """Notice when the device has failed."""
         failure = None if work.cancelled() else work.exception()
-        if isinstance(failure, DeviceLost) and self.lost is None:
+        if isinstance(failure, DeviceLost):
+            self.lose(failure)
+
+    def lose(self, failure: DeviceLost) -> None:
+        """The device has failed, whoever noticed it."""
+        if self.lost is None:
             _log.error("the device has failed: nothing is answered any more", error=str(failure))
             self.lost = failure
             self.on_lost()

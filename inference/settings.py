@@ -12,7 +12,8 @@ from trainer.engine import Engine
 class ServeSettings:
     """Settings of `inference.server.run`. Amounts are in the run asset's smallest units, times in seconds.
 
-    `checkpoint` is "latest" or the sha256 of an attested manifest (0x-hex); `price_per_token` None takes the run's. A
+    `checkpoint` is "latest", which is followed by newer ones that are looked for every `look_every_s`, or the sha256 of
+    an attested manifest (0x-hex), which is served for good; `price_per_token` None takes the run's. A
     transaction settles what is owed every `settle_every_s`, at `settle_threshold` in all, when a payer asks to
     withdraw, and at the end; a channel that owes less than `settle_least` is left out. `confirmations` None trusts what
     the node calls final. `url` is the address that clients see, when it is not the one listened on. Any other chain
@@ -31,6 +32,7 @@ class ServeSettings:
     listen: str = "127.0.0.1:8402"
     url: str = ""
     checkpoint: str = "latest"
+    look_every_s: float = 30.0
     price_per_token: int | None = None
     max_completion_tokens: int | None = None
     max_body_bytes: int = 256 * 1024

@@ -58,7 +58,8 @@ def serve(
     data_dir: DataDirOption = None,
     url: Annotated[str, typer.Option("--url", help="Address that clients see, if another.")] = "",
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="latest, or the sha256 of an attested manifest.")
+        str,
+        typer.Option("--checkpoint", help="latest, and newer ones as they come, or an attested manifest's sha256."),
     ] = "latest",
     price: Annotated[
         str | None, typer.Option("--price", help="Price per token, like 1gwei (default: the run's).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,28 @@ TROUBLES = {
 
 
 def serve(given: dict[str, Any]) -> None:
-    """Serve until a signal ends it. With `card`, a file, the processor is taken for a card with `card_bytes` free, and
-    goes wrong as the file says, once: `full 3` at the third pass through the model from then on, or `lost 1`.
+    """Serve until a signal ends it. While a file `gate` is there, no token is made. With `card`, a file, the processor
+    is taken for a card with `card_bytes` free, and goes wrong as the file says, once: `full 3` at the third pass
+    through the model from then on, or `lost 1`.
     """
     card, free = given.pop("card", None), given.pop("card_bytes", 1 << 30)
     if card is not None:
         _pretend(Path(card), free)
+    if (gate := given.pop("gate", None)) is not None:
+        _hold(Path(gate))
     paths = {name: Path(given[name]) for name in ("keystore", "password_file", "data_dir")}
     run(ServeSettings(**{**given, **paths, "rpc_urls": tuple(given["rpc_urls"])}))
+
+
+def _hold(gate: Path) -> None:
+    forward = Llama.forward
+
+    def held(self: Llama, *given: Any) -> torch.Tensor:
+        while gate.exists():
+            time.sleep(0.01)
+        return forward(self, *given)
+
+    Llama.forward = held  # type: ignore[method-assign]
 
 
 def _pretend(orders: Path, free: int) -> None:
