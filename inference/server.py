@@ -152,7 +152,7 @@ def _open_run(settings: ServeSettings, key: Key) -> Run:
     chain = Chain(
         settings.rpc_urls, key, chain_id=settings.chain_id, confirmations=settings.confirmations,
         fees=Fees(cap_wei=settings.max_fee_gwei * 10**9), patience_s=settings.patience_s,
-        state_dir=settings.data_dir / "nonces",
+        state_dir=settings.state_dir,
     )  # fmt: skip
     return Run.at(chain, settings.campaign)
 

@@ -19,6 +19,7 @@ class ServeSettings:
     the node calls final. `url` is the address that clients see, when it is not the one listened on. Any other chain
     than `chain_id` is refused; one that does not answer is tried again for `patience_s`; `max_fee_gwei` is the most to
     pay for gas. `locks` is this user's folder in which a process marks its key as in use, whatever its data directory.
+    `state_dir` has what every program of this user knows of the key's transactions under way, None for the user's own.
     `engine` is what answers are computed on.
     """
 
@@ -51,4 +52,5 @@ class ServeSettings:
     chain_id: int | None = None
     patience_s: float = 20.0
     locks: Path | None = None
+    state_dir: Path | None = None
     max_fee_gwei: int = 500

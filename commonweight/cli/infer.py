@@ -456,5 +456,6 @@ def _serve_settings(session: Session, more: Mapping[str, object]) -> ServeSettin
         patience_s=session.patience_s,
         max_fee_gwei=s.max_fee_gwei,
         locks=s.state_dir.parent / "keys",
+        state_dir=s.state_dir,
         **more,  # type: ignore[arg-type]
     )

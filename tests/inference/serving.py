@@ -29,7 +29,7 @@ def serve(given: dict[str, Any]) -> None:
         _pretend(Path(card), free)
     if (gate := given.pop("gate", None)) is not None:
         _hold(Path(gate))
-    paths = {name: Path(given[name]) for name in ("keystore", "password_file", "data_dir")}
+    paths = {name: Path(given[name]) for name in ("keystore", "password_file", "data_dir", "state_dir")}
     run(ServeSettings(**{**given, **paths, "rpc_urls": tuple(given["rpc_urls"])}))
 
 

@@ -106,6 +106,8 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
     settled = serving.run("settle")
     assert settled["settled"] == str(paid) and int(str(settled["cut"])) == paid // 10
     assert serving.run("settle")["settled"] == "0"
+    assert not (site.folder / "server" / "data" / "nonces").exists(), "what a key has sent is known in one place"
+    assert list((site.folder / "server" / "state" / "nonces").glob(f"*{server_address.lower()}*"))
     asked_back = asking.run("channel", "withdraw", server_address)
     assert asked_back["withdrawal_amount"] == str(10**16 - paid)
     site.world.warp(site.run.chain.timestamp() + DELAY_S)

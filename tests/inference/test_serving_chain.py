@@ -590,6 +590,21 @@ def test_a_server_killed_in_the_middle_of_a_stream_charges_what_it_had_sent(site
     assert site.settled(raw.channel) == total
 
 
+def test_what_a_server_sends_is_noted_where_other_programs_look_that_use_its_key(site: Site) -> None:
+    server = site.serve()
+    answer = ask(site.payer(), server)
+    chain = site.run.chain
+    shared = site.folder / "server-nonces"
+    for record in shared.glob("*.json"):
+        record.unlink()
+    assert server.stop() == 0
+    assert site.settled(answer.channel_id) == answer.receipt.amount
+    assert (
+        list(shared.glob(f"{chain.chain_id}-*-{SERVER_KEY.address.lower()}.json"))
+        and not (server.data_dir / "nonces").exists()
+    )
+
+
 # --- a card ----------------------------------------------------------------------------------------------------------
 
 
