@@ -144,25 +144,6 @@ class PaidAnswer:
     deposited: int
 
 
-def ask(
-    url: str,
-    prompt: str,
-    *,
-    run: Run,
-    key: Key,
-    purse: Purse,
-    limits: Limits,
-    max_tokens: int = 16,
-    temperature: float = 1.0,
-    seed: int | None = None,
-    on_text: Callable[[str], None] | None = None,
-) -> PaidAnswer:
-    """Ask a server to go on with a prompt, and pay for it. `Payer.ask` has all the options."""
-    with Wire(url) as wire:
-        question = Ask(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed)
-        return Payer(run, key, purse).ask(wire, question, limits, on_text)
-
-
 @dataclass
 class Payer:
     """Whoever pays with `key` on `run`, with the purse that remembers what was promised, and no more than the budget.
