@@ -229,7 +229,7 @@ class Payer:
             raise TooExpensive(
                 "The request costs more than you allow",
                 f"up to {limits.shown(offer.amount)}, the limit is {limits.shown(limits.max_amount)}",
-                "ask for fewer tokens by --max-tokens, or allow more by --max-amount",
+                "ask for fewer tokens by max_tokens or --max-tokens, or allow more by --max-amount",
             )
         if limits.server is not None and offer.pay_to != lower_address(limits.server):
             raise PaymentError("This is another server", f"it is paid at {offer.pay_to}", "check the address")

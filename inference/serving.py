@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self, TypeVar
 
@@ -24,7 +24,7 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
 from commonweight.protocol.typed import Domain
 from commonweight.protocol.x402 import Payment, Reason, Requirements
-from inference.answers import Answer, Finish, Piece, text_sha256
+from inference.answers import Answer, Finish, Piece, Sampling, text_sha256
 from inference.checkpoint import Attested
 from inference.generation import Generator
 from inference.metering import Delivered, Reservation, price
@@ -55,11 +55,14 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Priced:
-    """A question with the model that will answer it, its prompt's tokens and what its answer costs at most."""
+    """A question with the model that will answer it, its prompt's tokens, how to answer, and what that costs at
+    most.
+    """
 
     question: Question
     model: ServedModel
     prompt: list[int]
+    sampling: Sampling
     offer: Requirements
 
 
@@ -119,6 +122,8 @@ class Serving:
             )
         prompt = model.generator.tokenizer.encode(question.prompt)
         tokens, limit = question.sampling.max_tokens, self._max_tokens
+        if not question.bounded:
+            tokens = max(1, min(limit, model.generator.context - len(prompt)))
         if tokens > limit:
             raise RequestError(
                 "invalid_request_error", "max_tokens", f"At most {limit} tokens are made", f"not {tokens}"
@@ -133,7 +138,7 @@ class Serving:
             )
         counted = min(len(prompt), len(question.prompt.encode()))  # so that payers can bound it without the tokenizer
         offer = self.till.requirements(model.checkpoint.manifest_sha256, counted, tokens)
-        return Priced(question, model, prompt, offer)
+        return Priced(question, model, prompt, replace(question.sampling, max_tokens=tokens), offer)
 
     async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
         """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken.
@@ -218,7 +223,7 @@ class Serving:
 
     def _generate(self, priced: Priced, emit: Callable[[Piece], None], stop: threading.Event) -> asyncio.Future[Answer]:
         generator = priced.model.generator
-        make = partial(generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
+        make = partial(generator.answer, priced.prompt, priced.sampling, emit, stop.is_set)
         work = asyncio.get_running_loop().run_in_executor(self._workers, make)
         work.add_done_callback(self._look_after)
         return work

@@ -325,6 +325,30 @@ def test_a_full_server_says_so_and_the_client_waits(site: Site) -> None:
 # --- streaming -------------------------------------------------------------------------------------------------------
 
 
+def test_a_chat_that_names_no_limit_gets_what_the_server_makes_and_the_context_has_room_for(raw: Raw) -> None:
+    path = "/v1/chat/completions"
+
+    def asked(content: str, **more: object) -> bytes:
+        messages = [{"role": "user", "content": content}]
+        return json.dumps({"model": "tiny", "messages": messages, "seed": 1, **more}).encode()
+
+    def offer(body: bytes) -> Requirements:
+        return PaymentRequired.from_header(raw.post(body, path=path).headers[HEADER_REQUIRED]).accepts[0]
+
+    framed = len("user: \nassistant:")
+    assert offer(asked("hi")).max_completion_tokens == 128, "the run's limit"
+    assert offer(asked("x" * 200)).max_completion_tokens == 256 - 200 - framed, "the context's"
+    assert offer(asked("hi", max_tokens=3)).max_completion_tokens == 3
+    assert raw.offer(raw.body(max_tokens=None)).max_completion_tokens == 16, (
+        "what OpenAI says of a prompt to go on with"
+    )
+    full = raw.post(asked("x" * (256 - framed)), path=path)
+    assert (full.status_code, full.json()["error"]["code"]) == (400, "context_length_exceeded")
+    body = asked("x" * 200)
+    answer = raw.post(body, raw.header(offer(body), offer(body).amount), path)
+    assert answer.json()["usage"]["total_tokens"] == 256 and answer.json()["choices"][0]["finish_reason"] == "length"
+
+
 def test_a_stream_gives_the_same_text_and_ends_with_the_receipt(raw: Raw) -> None:
     whole = raw.body(max_tokens=40)
     offer = raw.offer(whole)
