@@ -67,12 +67,19 @@ def folder(path: Path, needed_bytes: int = FREE_BYTES) -> Iterator[Finding]:
     yield _enough(needed_bytes, free, "disk is free", "Free space there, or choose another --data-dir.")
 
 
-def memory(needed_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:
-    """Whether that much memory is available now."""
+def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """How many bytes of memory are available now; None where the system does not tell."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
+        return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, ValueError, KeyError):
+        return None
+
+
+def memory(needed_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:
+    """Whether that much memory is available now."""
+    free = available_memory(meminfo)
+    if free is None:
         return Finding(True, f"At least {show_size(needed_bytes)} of memory is available (this system does not tell)")
     return _enough(needed_bytes, free, "memory is available", "End other programs, or train on a larger machine.")
 

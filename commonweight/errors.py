@@ -217,11 +217,11 @@ class RanksLost(CommonweightError):
 
 
 class DeviceFull(CommonweightError):
-    """The device that the steps are taken on has no memory left, which may pass; nothing is known of the steps."""
+    """The device that is computed on has no memory left, which may pass; nothing is known of what was computed."""
 
 
 class DeviceLost(CommonweightError):
-    """The device that the steps are taken on has failed; this process cannot use it any more."""
+    """The device that is computed on has failed; this process cannot use it any more."""
 
 
 class TrainingError(CommonweightError):

@@ -10,7 +10,6 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -22,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from commonweight.errors import CommonweightError, FormatError, PaymentRefused
+from commonweight.errors import CommonweightError, DeviceFull, FormatError, PaymentRefused
 from commonweight.metrics import new_registry
 from commonweight.protocol.canonical import JsonObject
 from commonweight.protocol.documents import Signed
@@ -38,7 +37,6 @@ from commonweight.protocol.x402 import (
     VoucherState,
 )
 from inference.answers import Piece
-from inference.checkpoint import Attested
 from inference.metering import Account, Delivered, Reservation
 from inference.receipts import HEADER_RECEIPT, Served, to_header
 from inference.requests import (
@@ -62,14 +60,6 @@ _TELLING = (Reason.AMOUNT_MISMATCH, Reason.VOUCHER_USED, Reason.EXCEEDS_BALANCE,
 _log = structlog.get_logger("server")
 
 
-@dataclass(frozen=True)
-class ServedModel:
-    """What is served: the run's name, which is the model's, and the attested checkpoint."""
-
-    name: str
-    checkpoint: Attested
-
-
 class Metrics:
     """Prometheus metrics of one server."""
 
@@ -80,6 +70,15 @@ class Metrics:
         self.busy = Gauge("commonweight_requests_at_once", "Requests under way", registry=self.registry)
         self.settlements = Counter(
             "commonweight_settlements", "Settlements by outcome", ["outcome"], registry=self.registry
+        )
+        self.checkpoints = Counter(
+            "commonweight_checkpoints", "Newer checkpoints by outcome", ["outcome"], registry=self.registry
+        )
+        self.served_epoch = Gauge(
+            "commonweight_served_epoch", "Epoch of the checkpoint that is served", registry=self.registry
+        )
+        self.attested_epoch = Gauge(
+            "commonweight_attested_epoch", "Epoch of the newest checkpoint that is final", registry=self.registry
         )
         self.unsettled = Gauge("commonweight_unsettled", "Charged and not settled on chain", registry=self.registry)
 
@@ -104,12 +103,13 @@ class _Events(StreamingResponse):
 class _Api:
     """The handlers. Every refusal is a JSON object in OpenAI's form, with what, why and what to do."""
 
-    def __init__(self, serving: Serving, model: ServedModel, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(self, serving: Serving, settings: ServeSettings, metrics: Metrics) -> None:
         self._serving = serving
-        self._model = model
         self._settings = settings
         self.metrics = metrics
         self.metrics.busy.set_function(lambda: serving.busy)
+        self.metrics.served_epoch.set_function(lambda: serving.model.checkpoint.epoch)
+        self.metrics.attested_epoch.set(serving.model.checkpoint.epoch)
 
     async def completions(self, request: Request) -> Response:
         return await self.answer("completion", request)
@@ -119,10 +119,6 @@ class _Api:
 
     async def answer(self, kind: Kind, request: Request) -> Response:
         question = read_question(kind, await _read_body(request, self._settings))
-        if question.model not in (self._model.name, hex32(self._model.checkpoint.manifest_sha256)):
-            raise RequestError(
-                "model_not_found", "model", f"The model {question.model} is not served here", "", "see /v1/models", 404
-            )
         priced = await asyncio.to_thread(self._serving.priced, question)
         header = request.headers.get(HEADER_SIGNATURE)
         if header is None:
@@ -142,7 +138,11 @@ class _Api:
             stream = self._serving.stream(priced, taken)
             return _Events(self._events(priced, payment, stream), stream.leave)
         if isinstance(taken, Reservation):
-            sold = await self._serving.answer(priced, taken)
+            try:
+                sold = await self._serving.answer(priced, taken)
+            except DeviceFull:
+                self.metrics.answers.labels("full").inc()
+                raise
         assert sold is not None
         if question.stream:
             return _Events(self._events(priced, payment, _again(sold)), lambda: None)
@@ -179,6 +179,9 @@ class _Api:
                 for closing in closing_chunks(question, answer_id, created, prompt_tokens, piece.answer, proof):
                     yield _event(closing)
                 yield b"data: [DONE]\n\n"
+        except DeviceFull:
+            self.metrics.answers.labels("full").inc()
+            yield _event(_full())
         except Exception as error:  # noqa: BLE001 - the answer has begun: nothing but its stream can still tell
             _log.error("a stream failed", exc_info=error)
             self.metrics.answers.labels("failed").inc()
@@ -209,7 +212,10 @@ class _Api:
         account = None
         if payment is not None and error.code in _TELLING:
             account = await self._account(payment.voucher.channel_id)
-        offer = self._serving.till.requirements(priced.offer.prompt_tokens, priced.offer.max_completion_tokens, account)
+        told = priced.offer
+        offer = self._serving.till.requirements(
+            told.checkpoint, told.prompt_tokens, told.max_completion_tokens, account
+        )
         base = self._settings.url.rstrip("/") or str(request.base_url).rstrip("/")
         required = PaymentRequired(error.code, base + request.url.path, (offer,))
         headers = {HEADER_REQUIRED: required.to_header()}
@@ -228,18 +234,20 @@ class _Api:
         return {"object": "list", "data": [self._model_object()]}
 
     async def model(self, name: str) -> JsonObject:
-        if name not in (self._model.name, hex32(self._model.checkpoint.manifest_sha256)):
+        if not self._serving.model.called(name):
             raise RequestError("model_not_found", "model", f"The model {name} is not served here", status=404)
         return self._model_object()
 
     def _model_object(self) -> JsonObject:
-        terms, checkpoint = self._serving.till.terms, self._model.checkpoint
+        terms, model = self._serving.till.terms, self._serving.model
+        checkpoint = model.checkpoint
         return {
-            "id": self._model.name,
+            "id": model.name,
             "object": "model",
             "created": 0,
             "owned_by": terms.run,
-            "context_length": self._serving.generator.context,
+            "context_length": model.generator.context,
+            "device": self._settings.engine.kind,
             "run": terms.run,
             "checkpoint": hex32(checkpoint.manifest_sha256),
             "checkpoint_cid": checkpoint.cid,
@@ -279,9 +287,9 @@ class _Api:
         return await asyncio.to_thread(self._serving.till.ledger.account, channel)
 
 
-def build_app(serving: Serving, model: ServedModel, settings: ServeSettings, metrics: Metrics) -> FastAPI:
+def build_app(serving: Serving, settings: ServeSettings, metrics: Metrics) -> FastAPI:
     """The application over a serving that is ready. It starts and stops nothing itself."""
-    api = _Api(serving, model, settings, metrics)
+    api = _Api(serving, settings, metrics)
     app = FastAPI(title="Commonweight", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_api_route("/v1/completions", api.completions, methods=["POST"], response_model=None)
     app.add_api_route("/v1/chat/completions", api.chat, methods=["POST"], response_model=None)
@@ -357,6 +365,9 @@ async def _refused(_: Request, error: Exception) -> Response:
         return JSONResponse(body, error.status)
     if isinstance(error, OverloadError):
         return JSONResponse(_error_body(error, "overloaded", "overloaded", ""), 503, {"Retry-After": "1"})
+    if isinstance(error, DeviceFull):
+        _log.error("a request was refused", error=str(error))
+        return JSONResponse(_full(), 503, {"Retry-After": "5"})
     if isinstance(error, FormatError):
         return JSONResponse(_error_body(error, "invalid_request_error", "invalid_request_error", ""), 400)
     return await _failed(_, error)
@@ -365,6 +376,12 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _failed(_: Request, error: Exception) -> Response:
     _log.error("a request failed", error=repr(error))
     return JSONResponse(_failure(), 500)
+
+
+def _full() -> JsonObject:
+    """What others are told of a device without memory."""
+    full = OverloadError("The server has no memory left for this answer", "it costs nothing", "try again in a moment")
+    return _error_body(full, "overloaded", "overloaded", "")
 
 
 def _failure() -> JsonObject:

@@ -11,13 +11,15 @@ from commonweight.chain.run import Run
 from commonweight.chain.structs import Checkpoint as ChainCheckpoint
 from commonweight.errors import ContentMismatch, InferenceError
 from commonweight.exact.arrays import F32
-from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, Checkpoint
+from commonweight.exact.checkpoint import OUTER_FILE, WEIGHTS_FILE, read_flat
 from commonweight.exact.layout import Layout
 from commonweight.protocol.data import DataManifest
 from commonweight.protocol.fields import digest_bytes, hex32, lower_address
-from commonweight.protocol.outcome_documents import Manifest
+from commonweight.protocol.outcome_documents import Manifest, ManifestFile
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.store import ContentStore, parse_cid
+
+LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def find_attested(run: Run, choice: str) -> Attested:
     block = run.chain.finalized_block().number
     count = run.checkpoints.count(block=block)
     found: ChainCheckpoint | None = None
-    if choice == "latest":
+    if choice == LATEST:
         found = run.checkpoints.checkpoint_at(count - 1, block=block) if count else None
     elif run.checkpoints.is_attested(wanted := digest_bytes(choice), block=block):
         checkpoints = (run.checkpoints.checkpoint_at(at, block=block) for at in reversed(range(count)))
@@ -50,7 +52,17 @@ def find_attested(run: Run, choice: str) -> Attested:
             "its hash is not in the run's CheckpointRegistry at the last final block",
             "wait until an epoch is final, or name an attested checkpoint",
         )
-    return Attested(found.manifest_sha256, _cid(run, found, block), found.epoch, found.round, found.loss_micro)
+    return _placed(run, found, block)
+
+
+def find_newer(run: Run, than: Attested) -> Attested | None:
+    """The newest checkpoint, from final blocks only, if its epoch is a later one. Raises InferenceError."""
+    block = run.chain.finalized_block().number
+    count = run.checkpoints.count(block=block)
+    found = run.checkpoints.checkpoint_at(count - 1, block=block) if count else None
+    if found is None or found.epoch <= than.epoch or found.manifest_sha256 == than.manifest_sha256:
+        return None
+    return _placed(run, found, block)
 
 
 def load_config(run: Run, store: ContentStore) -> RunConfig:
@@ -81,9 +93,18 @@ def load_weights(run: Run, config: RunConfig, store: ContentStore, attested: Att
             f"its manifest names run {manifest.run} and configuration {manifest.config}",
             "tell the run's signers: they have attested a checkpoint that is not theirs",
         )
-    named = {WEIGHTS_FILE: manifest.weights, OUTER_FILE: manifest.outer}
-    files = {name: store.get(parse_cid(file.cid), file.size, file.sha256) for name, file in named.items()}
-    return Checkpoint.from_files(Layout.from_model(config.model), files).weights
+    layout = Layout.from_model(config.model)
+
+    def flat(name: str, file: ManifestFile) -> F32:
+        return read_flat(layout, store.get(parse_cid(file.cid), file.size, file.sha256), name)
+
+    flat(OUTER_FILE, manifest.outer)  # verified, and out of memory again before the weights come
+    return flat(WEIGHTS_FILE, manifest.weights)
+
+
+def _placed(run: Run, checkpoint: ChainCheckpoint, block: int) -> Attested:
+    cid = _cid(run, checkpoint, block)
+    return Attested(checkpoint.manifest_sha256, cid, checkpoint.epoch, checkpoint.round, checkpoint.loss_micro)
 
 
 def _cid(run: Run, checkpoint: ChainCheckpoint, block: int) -> str:

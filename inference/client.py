@@ -144,25 +144,6 @@ class PaidAnswer:
     deposited: int
 
 
-def ask(
-    url: str,
-    prompt: str,
-    *,
-    run: Run,
-    key: Key,
-    purse: Purse,
-    limits: Limits,
-    max_tokens: int = 16,
-    temperature: float = 1.0,
-    seed: int | None = None,
-    on_text: Callable[[str], None] | None = None,
-) -> PaidAnswer:
-    """Ask a server to go on with a prompt, and pay for it. `Payer.ask` has all the options."""
-    with Wire(url) as wire:
-        question = Ask(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed)
-        return Payer(run, key, purse).ask(wire, question, limits, on_text)
-
-
 @dataclass
 class Payer:
     """Whoever pays with `key` on `run`, with the purse that remembers what was promised, and no more than the budget.
@@ -191,23 +172,35 @@ class Payer:
         self, wire: Wire, order: Order, limits: Limits, on_text: Callable[[str], None] | None = None
     ) -> PaidAnswer:
         """Send a request and pay. With `on_text`, the answer, which the request must ask for as a stream, is given to
-        it as it comes; what that raises ends the answer.
+        it as it comes; what that raises ends the answer. A server whose terms have changed meanwhile, as when it begins
+        to serve a newer checkpoint, is asked for the new ones once.
 
         Raises PaymentError when the terms are beyond the limits or the server lies (Dishonest), PaymentRefused when it
         takes no payment, InferenceError when it does not answer.
         """
-        offer = self._offer(wire.price(order.path, order.body))
-        self._check_offer(offer, order, limits)
-        channel = channel_id(self._address, offer.pay_to, offer.asset, offer.withdraw_delay_s)
-        self._catch_up(wire, channel, offer.pay_to)
-        deposited = self._fund(channel, offer, limits)
-        answered, ceiling = self._pay(wire, order, offer, channel, limits, on_text)
+        offer, channel, deposited = self._agree(wire, order, limits)
+        try:
+            answered, ceiling = self._pay(wire, order, offer, channel, limits, on_text)
+        except PaymentRefused as refused:
+            if refused.code != Reason.TERMS_CHANGED:
+                raise
+            offer, channel, more = self._agree(wire, order, limits)
+            deposited += more
+            answered, ceiling = self._pay(wire, order, offer, channel, limits, on_text)
         served, digest = self._verify(wire, order, offer, channel, ceiling, answered)
         return PaidAnswer(
             answered.text, served.finish, served, digest, answered.receipt, offer.pay_to, channel, deposited
         )
 
     # --- before paying -----------------------------------------------------------------------------------------------
+
+    def _agree(self, wire: Wire, order: Order, limits: Limits) -> tuple[Requirements, bytes, int]:
+        """The server's terms, which are within the limits, the channel to pay from, and what was paid into it now."""
+        offer = self._offer(wire.price(order.path, order.body))
+        self._check_offer(offer, order, limits)
+        channel = channel_id(self._address, offer.pay_to, offer.asset, offer.withdraw_delay_s)
+        self._catch_up(wire, channel, offer.pay_to)
+        return offer, channel, self._fund(channel, offer, limits)
 
     def _offer(self, offers: tuple[Requirements, ...]) -> Requirements:
         """The offer for this run, on this chain, by its own contract."""
@@ -236,7 +229,7 @@ class Payer:
             raise TooExpensive(
                 "The request costs more than you allow",
                 f"up to {limits.shown(offer.amount)}, the limit is {limits.shown(limits.max_amount)}",
-                "ask for fewer tokens by --max-tokens, or allow more by --max-amount",
+                "ask for fewer tokens by max_tokens or --max-tokens, or allow more by --max-amount",
             )
         if limits.server is not None and offer.pay_to != lower_address(limits.server):
             raise PaymentError("This is another server", f"it is paid at {offer.pay_to}", "check the address")
@@ -246,15 +239,23 @@ class Payer:
         if offer.withdraw_delay_s > longest:
             why = f"for {offer.withdraw_delay_s} s, where {longest} s are allowed"
             raise PaymentError("The server wants to tie money up for too long", why, "allow more by --max-delay")
-        self._check_attested(offer.checkpoint)
+        self._check_attested(offer.checkpoint, time.monotonic() + limits.patience_s)
 
-    def _check_attested(self, checkpoint: bytes) -> None:
+    def _check_attested(self, checkpoint: bytes, until: float) -> None:
+        """Raises PaymentError for a checkpoint that is not. One whose block is not final here is waited for: servers go
+        over to it as soon as it is final for them.
+        """
         if checkpoint in self._attested:
             return
-        if not self.run.checkpoints.is_attested(checkpoint, block=self.run.chain.finalized_block().number):
-            raise PaymentError(
-                f"The checkpoint {hex32(checkpoint)} is not attested", "the run's registry does not have it", _LEAVE
-            )
+        registry, chain = self.run.checkpoints, self.run.chain
+        while not registry.is_attested(checkpoint, block=chain.finalized_block().number):
+            if not registry.is_attested(checkpoint):
+                what = f"The checkpoint {hex32(checkpoint)} is not attested"
+                raise PaymentError(what, "the run's registry does not have it", _LEAVE)
+            if time.monotonic() > until:
+                what = f"The attestation of checkpoint {hex32(checkpoint)} is not final yet"
+                raise PaymentError(what, "your node has it, in a block that could still go", "ask again later")
+            time.sleep(_PAUSE_S)
         self._attested.add(checkpoint)
 
     def _fund(self, channel: bytes, offer: Requirements, limits: Limits) -> int:
@@ -315,8 +316,9 @@ class Payer:
 
     def _header(self, offer: Requirements, signed: SignedVoucher) -> str:
         payment = Payment(
-            offer.chain_id, offer.amount, offer.asset, offer.pay_to, self._address, offer.withdraw_delay_s, signed
-        )
+            offer.chain_id, offer.amount, offer.asset, offer.pay_to, self._address, offer.withdraw_delay_s, signed,
+            offer.checkpoint,
+        )  # fmt: skip
         return payment.to_header(offer)
 
     # --- afterwards --------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Generating text from the model: one token at a time in the calling thread, deterministic for a seed.
+"""Generating text from the model: one token at a time in the calling thread, on a CPU deterministic for a seed.
 
 Answers do not depend on what else the server does: no batching across requests, a fixed number of threads, sampling
-from float64 probabilities with one draw of Python's Mersenne Twister per token.
+from float64 probabilities with one draw of Python's Mersenne Twister per token. A card only computes the logits, in
+float32 as a CPU does, and rounds their sums otherwise: where two tokens are about as likely, its answer may differ.
 """
 
 from __future__ import annotations
@@ -13,24 +14,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from commonweight.errors import InferenceError
+from commonweight.errors import DeviceFull, InferenceError
 from inference.answers import Answer, Finish, Piece, Sampling
 from inference.tokens import Tokenizer
+from trainer.engine import PLAIN, Engine
 from trainer.model import Cache, Llama
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Generator:
-    """A model with its tokenizer. `answer` may run in several threads at once."""
+    """A model, which lies on the engine's device, with its tokenizer. `answer` may run in several threads at once."""
 
-    def __init__(self, model: Llama, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Llama, tokenizer: Tokenizer, engine: Engine = PLAIN) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:
             raise InferenceError(
                 "The tokenizer does not fit the model",
                 f"it has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}",
             )
         self._model = model.eval()
+        self.engine = engine
         self.tokenizer = tokenizer
         self.context = model.config.max_seq_len
 
@@ -39,31 +42,41 @@ class Generator:
     ) -> Answer:
         """Go on from `prompt`, which must not be empty; prompt and `max_tokens` together must fit the context.
 
-        Calls `emit` for text as soon as it is certain, and ends early when `stopped()` says so.
+        Calls `emit` for text as soon as it is certain, and ends early when `stopped()` says so. Raises DeviceFull and
+        DeviceLost as `Engine.watched` does.
         """
         if not prompt or len(prompt) + sampling.max_tokens > self.context:
             raise InferenceError("The prompt does not fit", f"the context has {self.context} tokens", "shorten it")
+        try:
+            with self.engine.watched(), torch.inference_mode():
+                return self._go_on(prompt, sampling, emit, stopped)
+        except DeviceFull as full:
+            full.__cause__ = full.__context__ = None
+            raise full.with_traceback(None) from None  # the frames that led to it hold what the answer has on the card
+
+    def _go_on(
+        self, prompt: list[int], sampling: Sampling, emit: Callable[[Piece], None], stopped: Callable[[], bool]
+    ) -> Answer:
         draws = random.Random(sampling.seed)
         writer = _Writer(self.tokenizer, sampling.stop)
         if stopped():
             return writer.end(emit, "interrupted")
-        with torch.inference_mode():
-            cache = self._model.new_cache()
-            logits = self._step(prompt, cache)
-            for made in range(1, sampling.max_tokens + 1):
-                if stopped():
-                    return writer.end(emit, "interrupted")
-                token = choose(logits, sampling.temperature, sampling.top_p, draws.random())
-                if token == self.tokenizer.end or writer.add(token, emit):
-                    return writer.end(emit, "stop")
-                if made < sampling.max_tokens:
-                    logits = self._step([token], cache)
+        cache = self._model.new_cache()
+        logits = self._step(prompt, cache)
+        for made in range(1, sampling.max_tokens + 1):
+            if stopped():
+                return writer.end(emit, "interrupted")
+            token = choose(logits, sampling.temperature, sampling.top_p, draws.random())
+            if token == self.tokenizer.end or writer.add(token, emit):
+                return writer.end(emit, "stop")
+            if made < sampling.max_tokens:
+                logits = self._step([token], cache)
         return writer.end(emit, "length")
 
     def _step(self, tokens: list[int], cache: Cache) -> NDArray[np.float32]:
         """Logits float32 [vocab] after `tokens`."""
-        batch = torch.tensor([tokens], dtype=torch.int64)
-        logits: NDArray[np.float32] = self._model(batch, cache)[0, -1].numpy()
+        batch = torch.tensor([tokens], dtype=torch.int64, device=self.engine.device)
+        logits: NDArray[np.float32] = self._model(batch, cache)[0, -1].cpu().numpy()
         return logits
 
 

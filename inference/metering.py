@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from commonweight.errors import AlreadyServing, InferenceError, PaymentRefused
 from commonweight.protocol.vouchers import SignedVoucher
@@ -229,11 +230,7 @@ class Ledger:
         channel = voucher.channel_id.hex()
         with self._db.transaction() as db:
             account = _account(db, voucher.channel_id)
-            earlier = db.execute(
-                "SELECT id, request_sha256, state, receipt, answer FROM requests WHERE channel = ? AND ceiling = ?",
-                (channel, str(voucher.cumulative)),
-            ).fetchone()
-            if earlier is not None:
+            if (earlier := _earlier(db, voucher)) is not None:
                 return _repeat(earlier, request_sha256)
             _check_cover(account, voucher.cumulative, maximum)
             if voucher.cumulative > account.ceiling:
@@ -248,6 +245,12 @@ class Ledger:
             )
             request_id = int(cursor.lastrowid or 0)
         return Reservation(request_id, voucher.channel_id, voucher.cumulative, request_sha256, maximum, note)
+
+    def delivered(self, voucher: SignedVoucher, request_sha256: str) -> Delivered | None:
+        """What was delivered for a voucher before, None if it has not come yet; raises PaymentRefused as `reserve`."""
+        with self._db.reading() as db:
+            earlier = _earlier(db, voucher)
+        return None if earlier is None else _repeat(earlier, request_sha256)
 
     def sent(self, request_id: int, tokens: int, answer_sha256: str) -> None:
         """Note, before they leave, that `tokens` of a streamed answer have been sent; `answer_sha256` is of those."""
@@ -349,7 +352,19 @@ def _account(db: sqlite3.Connection, channel_id: bytes) -> Account:
     return account
 
 
-def _repeat(row: tuple[int, str, str, bytes, str | None], request_sha256: str) -> Delivered:
+_Earlier: TypeAlias = tuple[int, str, str, bytes, str | None]
+
+
+def _earlier(db: sqlite3.Connection, voucher: SignedVoucher) -> _Earlier | None:
+    """The request that has come with this very voucher."""
+    found: _Earlier | None = db.execute(
+        "SELECT id, request_sha256, state, receipt, answer FROM requests WHERE channel = ? AND ceiling = ?",
+        (voucher.channel_id.hex(), str(voucher.cumulative)),
+    ).fetchone()
+    return found
+
+
+def _repeat(row: _Earlier, request_sha256: str) -> Delivered:
     request_id, earlier_sha256, state, receipt, answer = row
     if earlier_sha256 != request_sha256 or state == "released":
         raise PaymentRefused(

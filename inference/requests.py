@@ -14,7 +14,8 @@ from commonweight.protocol.canonical import Json, JsonObject, sha256_hex
 from inference.answers import Answer, Sampling, render_chat
 
 Kind = Literal["completion", "chat"]
-_DEFAULT_TOKENS = 16
+_COMPLETION_TOKENS = 16
+_MOST_TOKENS = 2**20
 _ROLES = Literal["system", "developer", "user", "assistant"]
 
 
@@ -84,7 +85,7 @@ class CompletionBody(_Common):
     """The body of /v1/completions."""
 
     prompt: Annotated[str, BeforeValidator(_only)]
-    max_tokens: Annotated[int, Field(ge=1, le=2**20)] = _DEFAULT_TOKENS
+    max_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] = _COMPLETION_TOKENS
     best_of: Annotated[int, Field(ge=1, le=1)] = 1
     echo: Literal[False] = False
 
@@ -102,12 +103,12 @@ class ChatBody(_Common):
     """The body of /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
-    max_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
 
-    def limit(self) -> int:
-        """The most tokens to answer with."""
-        return self.max_completion_tokens or self.max_tokens or _DEFAULT_TOKENS
+    def limit(self) -> int | None:
+        """The most tokens to answer with, if they are named."""
+        return self.max_completion_tokens or self.max_tokens
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class Question:
     """A request to answer: its body's sha256 (0x-hex), the model that it names, the prompt's text, how to answer.
 
     `usage` is whether a stream ends with an event that has the usage and no choices: clients that did not ask for that
-    one fail at it. `seeded` is whether the request names the seed.
+    one fail at it. `seeded` is whether the request names the seed, `bounded` whether it names how many tokens it wants
+    at most; one that does not gets as many as the server makes and the context has room for.
     """
 
     kind: Kind
@@ -126,6 +128,7 @@ class Question:
     stream: bool
     usage: bool = False
     seeded: bool = False
+    bounded: bool = True
 
 
 def read_question(kind: Kind, body: bytes) -> Question:
@@ -143,6 +146,7 @@ def read_question(kind: Kind, body: bytes) -> Question:
         field = ".".join(str(step) for step in first["loc"])
         code = "unsupported_parameter" if first["type"] == "extra_forbidden" else "invalid_request_error"
         raise RequestError(code, field, f"The request is wrong at {field or 'its body'}", first["msg"]) from error
+    tokens: int | None
     if isinstance(parsed, CompletionBody):
         prompt, tokens = parsed.prompt, parsed.max_tokens
     else:
@@ -150,10 +154,12 @@ def read_question(kind: Kind, body: bytes) -> Question:
     if not prompt:
         raise RequestError("invalid_request_error", "prompt", "The prompt is empty", "", "write at least one character")
     seed = secrets.randbits(53) if parsed.seed is None else parsed.seed
-    sampling = Sampling(tokens, parsed.temperature, parsed.top_p, seed, parsed.stops())
+    sampling = Sampling(tokens or _MOST_TOKENS, parsed.temperature, parsed.top_p, seed, parsed.stops())
     ends_with_usage = parsed.stream_options is not None and parsed.stream_options.include_usage
-    seeded = parsed.seed is not None
-    return Question(kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream, ends_with_usage, seeded)
+    return Question(
+        kind, parsed.model, sha256_hex(body), prompt, sampling, parsed.stream, ends_with_usage,
+        seeded=parsed.seed is not None, bounded=tokens is not None,
+    )  # fmt: skip
 
 
 def answer_body(question: Question, answer_id: str, created: int, prompt_tokens: int, answer: Answer) -> JsonObject:

@@ -1,7 +1,7 @@
 """The server's process, top to bottom: open the run, load what is attested, listen, settle, close.
 
-`commonweight infer serve` calls `run`. Everything that can be wrong with the settings, the keys, the chain or the
-checkpoint is found before the first request is taken.
+`commonweight infer serve` calls `run`. Everything that can be wrong with the settings, the keys, the chain, the
+checkpoint or the device is found before the first request is taken.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
 
@@ -35,17 +35,17 @@ from commonweight.errors import AlreadyServing, ChainError, ConfigError, Inferen
 from commonweight.logs import configure
 from commonweight.protocol.fields import hex32, lower_address
 from commonweight.store import open_store
-from inference.api import Metrics, ServedModel, build_app
+from inference.api import Metrics, build_app
 from inference.chainview import ChannelView
-from inference.checkpoint import find_attested, load_config, load_data_manifest, load_weights
-from inference.generation import Generator
+from inference.checkpoint import LATEST, Attested, find_attested, load_config, load_data_manifest
+from inference.following import Follower, Newer
+from inference.loading import Loader
 from inference.metering import Account, Ledger
 from inference.serving import Serving
 from inference.settings import ServeSettings
 from inference.settlement import Settled, Settler
 from inference.till import Terms, Till
 from inference.tokens import open_tokenizer
-from trainer.model import Llama
 
 _MORE_THREADS = 8
 _UNTAKEN_S = 60.0
@@ -67,25 +67,29 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Opened:
-    """Everything that a server works with. `abandon` ends whatever waits for a transaction to be mined."""
+    """Everything that a server works with. `abandon` ends whatever waits for a transaction to be mined; `newer` is
+    where newer checkpoints come from, None for a server that stays with the one that it was started with.
+    """
 
     info: ServerInfo
-    model: ServedModel
     serving: Serving
     settler: Settler
     ledger: Ledger
     workers: ThreadPoolExecutor
     abandon: Callable[[], None]
     key_lock: BinaryIO | None = None
+    newer: Newer | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
 
 def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then answer what was begun, settle, and return.
 
-    Raises, before listening, the error of whatever is not right. `on_ready` is called when requests are taken.
+    Raises, before listening, the error of whatever is not right, and DeviceLost after the same end when the device has
+    failed. `on_ready` is called when requests are taken.
     """
     configure(settings.log_level)
+    settings.engine.require()
     listener = _listen(settings.listen, _UNTAKEN_S)
     with listener:
         opened = open_all(settings, _url(listener))
@@ -97,6 +101,8 @@ def run(settings: ServeSettings, on_ready: Callable[[ServerInfo], None] | None =
             if opened.key_lock is not None:
                 opened.key_lock.close()
             (settings.data_dir / "server.json").unlink(missing_ok=True)
+    if opened.serving.lost is not None:
+        raise opened.serving.lost
 
 
 def settle_now(settings: ServeSettings) -> list[Settled]:
@@ -146,7 +152,7 @@ def _open_run(settings: ServeSettings, key: Key) -> Run:
     chain = Chain(
         settings.rpc_urls, key, chain_id=settings.chain_id, confirmations=settings.confirmations,
         fees=Fees(cap_wei=settings.max_fee_gwei * 10**9), patience_s=settings.patience_s,
-        state_dir=settings.data_dir / "nonces",
+        state_dir=settings.state_dir,
     )  # fmt: skip
     return Run.at(chain, settings.campaign)
 
@@ -161,11 +167,12 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
         config = load_config(run, store)
         attested = find_attested(run, settings.checkpoint)
         tokenizer = open_tokenizer(load_data_manifest(config, store), store)
-        torch.set_num_threads(settings.threads)
-        llama = Llama(config.model)
-        llama.load_flat(load_weights(run, config, store, attested))
     finally:
         store.close()
+    torch.set_num_threads(settings.threads)
+    loader = Loader(run, config, settings.store, tokenizer, settings.engine, settings.max_concurrent)
+    loader.require_memory()
+    served = loader.build(attested, loader.fetch(attested))
     view = ChannelView(run)
     price = int(config.serving.price_per_token) if settings.price_per_token is None else settings.price_per_token
     if price < 1:
@@ -173,11 +180,11 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     if run.chain.balance(key.address) == 0:
         _log.warning("the key has no ETH for gas: nothing can be settled before it has", server=key.address)
     ledger = _open_ledger(settings, run)
-    terms = _terms(view, key, attested.manifest_sha256, price)
+    terms = _terms(view, key, price)
     till = Till(terms, view.vouchers, ledger, view.facts, min(settings.refresh_s, terms.delay_s / 8))
     workers = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="generate")
     serving = Serving(
-        Generator(llama, tokenizer),
+        served,
         till,
         workers,
         key=key.private_key,
@@ -194,18 +201,17 @@ def open_all(settings: ServeSettings, url: str) -> Opened:
     info = ServerInfo(
         settings.url or url, terms.server, terms.run, config.name, hex32(attested.manifest_sha256), str(price)
     )
-    served = ServedModel(config.name, attested)
-    return Opened(info, served, serving, settler, ledger, workers, run.chain.abandon, key_lock)
+    newer = loader if settings.checkpoint == LATEST else None
+    return Opened(info, serving, settler, ledger, workers, run.chain.abandon, key_lock, newer)
 
 
-def _terms(view: ChannelView, key: Key, checkpoint: bytes, price: int) -> Terms:
+def _terms(view: ChannelView, key: Key, price: int) -> Terms:
     return Terms(
         chain_id=view.chain_id,
         run=lower_address(view.run.address),
         payments=view.payments,
         asset=view.asset,
         server=lower_address(key.address),
-        checkpoint=checkpoint,
         price_per_token=price,
         delay_s=view.run.params.withdrawal_delay,
         timeout_s=300,
@@ -220,7 +226,7 @@ async def _serve(
     threads = ThreadPoolExecutor(at_once + _MORE_THREADS, thread_name_prefix="blocking")
     asyncio.get_running_loop().set_default_executor(threads)  # payments that wait for the chain leave others room
     config = uvicorn.Config(
-        build_app(opened.serving, opened.model, settings, opened.metrics),
+        build_app(opened.serving, settings, opened.metrics),
         http=type("Protocol", (_Protocol,), {"head_s": settings.request_timeout_s}),
         log_config=None,
         access_log=False,
@@ -234,15 +240,30 @@ async def _serve(
     server = _Server(config, partial(_announce, settings, opened.info, on_ready))
     stop = asyncio.Event()
     _on_signals(server)
+    opened.serving.on_lost = partial(setattr, server, "should_exit", True)
     settling = asyncio.create_task(_settle_regularly(settings, opened, stop))
+    following = asyncio.create_task(_follow(settings, opened))
     try:
         await server.serve(sockets=[listener])
     finally:
+        following.cancel()
         await opened.serving.drained()
         stop.set()
         asyncio.get_running_loop().call_later(settings.shutdown_s, opened.abandon)
         await settling
     _log.info("stopped")
+
+
+async def _follow(settings: ServeSettings, opened: Opened) -> None:
+    """Serve newer checkpoints as they become final."""
+    if opened.newer is None:
+        return
+
+    def tell(served: Attested) -> None:
+        with contextlib.suppress(OSError):  # a full disk is no reason not to serve it
+            _write_info(settings, replace(opened.info, checkpoint=hex32(served.manifest_sha256)))
+
+    await Follower(opened.newer, opened.serving, opened.metrics, tell, settings.look_every_s).follow()
 
 
 async def _settle_regularly(settings: ServeSettings, opened: Opened, stop: asyncio.Event) -> None:
@@ -285,13 +306,17 @@ async def _try(what: str, work: Callable[[], object]) -> None:
 
 
 def _announce(settings: ServeSettings, info: ServerInfo, on_ready: Callable[[ServerInfo], None] | None) -> None:
+    _write_info(settings, info)
+    _log.info("listening", **asdict(info))
+    if on_ready is not None:
+        on_ready(info)
+
+
+def _write_info(settings: ServeSettings, info: ServerInfo) -> None:
     path = settings.data_dir / "server.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(info)))
     fresh.replace(path)
-    _log.info("listening", **asdict(info))
-    if on_ready is not None:
-        on_ready(info)
 
 
 class _Server(uvicorn.Server):

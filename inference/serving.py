@@ -12,19 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self, TypeVar
 
 import structlog
 
-from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.errors import DeviceFull, DeviceLost, InferenceError, PaymentRefused
 from commonweight.protocol.canonical import dumps, loads
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import U64, Fields, digest_bytes, hex32
 from commonweight.protocol.typed import Domain
 from commonweight.protocol.x402 import Payment, Reason, Requirements
-from inference.answers import Answer, Finish, Piece, text_sha256
+from inference.answers import Answer, Finish, Piece, Sampling, text_sha256
+from inference.checkpoint import Attested
 from inference.generation import Generator
 from inference.metering import Delivered, Reservation, price
 from inference.receipts import Served, sign_receipt
@@ -40,11 +41,28 @@ class OverloadError(InferenceError):
 
 
 @dataclass(frozen=True)
+class ServedModel:
+    """What is served: the run's name, which is the model's, the attested checkpoint, and what answers from it."""
+
+    name: str
+    checkpoint: Attested
+    generator: Generator
+
+    def called(self, name: str) -> bool:
+        """Whether it has this name: the model's, or its checkpoint's sha256."""
+        return name in (self.name, hex32(self.checkpoint.manifest_sha256))
+
+
+@dataclass(frozen=True)
 class Priced:
-    """A question with its prompt's tokens and what its answer costs at most."""
+    """A question with the model that will answer it, its prompt's tokens, how to answer, and what that costs at
+    most.
+    """
 
     question: Question
+    model: ServedModel
     prompt: list[int]
+    sampling: Sampling
     offer: Requirements
 
 
@@ -57,13 +75,17 @@ class Sold:
 
 
 class Serving:
-    """The served model with its till. `key` signs receipts; at most `max_waiting` requests wait for one of the
+    """The served model, which may be set to another, with its till: a request is answered by the model that it was
+    priced for. `key` signs receipts; at most `max_waiting` requests wait for one of the
     workers.
+
+    `lost` is the error of a device that has failed, and `on_lost` is called when it does: no answer comes from it any
+    more. What a full device cuts off costs nothing.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        model: ServedModel,
         till: Till,
         workers: Executor,
         *,
@@ -72,7 +94,7 @@ class Serving:
         max_tokens: int,
         max_at_once: int,
     ) -> None:
-        self.generator = generator
+        self.model = model
         self.till = till
         self._workers = workers
         self._key = key
@@ -83,6 +105,8 @@ class Serving:
         self._strangers = 0
         self._running: set[asyncio.Task[object]] = set()
         self._left: set[int] = set()
+        self.lost: DeviceLost | None = None
+        self.on_lost: Callable[[], None] = lambda: None
 
     @property
     def busy(self) -> int:
@@ -90,23 +114,31 @@ class Serving:
         return self._at_once
 
     def priced(self, question: Question) -> Priced:
-        """The question with its price. Raises RequestError when it does not fit the model. Blocks."""
-        prompt = self.generator.tokenizer.encode(question.prompt)
+        """The question with its price. Raises RequestError when it is not for the model or does not fit it. Blocks."""
+        model = self.model
+        if not model.called(question.model):
+            raise RequestError(
+                "model_not_found", "model", f"The model {question.model} is not served here", "", "see /v1/models", 404
+            )
+        prompt = model.generator.tokenizer.encode(question.prompt)
         tokens, limit = question.sampling.max_tokens, self._max_tokens
+        if not question.bounded:
+            tokens = max(1, min(limit, model.generator.context - len(prompt)))
         if tokens > limit:
             raise RequestError(
                 "invalid_request_error", "max_tokens", f"At most {limit} tokens are made", f"not {tokens}"
             )
-        if len(prompt) + tokens > self.generator.context:
+        if len(prompt) + tokens > model.generator.context:
             raise RequestError(
                 "context_length_exceeded",
                 "prompt",
                 f"The prompt has {len(prompt)} tokens and the answer up to {tokens}",
-                f"together they must not exceed the model's {self.generator.context}",
+                f"together they must not exceed the model's {model.generator.context}",
                 "shorten the prompt, or ask for fewer tokens",
             )
         counted = min(len(prompt), len(question.prompt.encode()))  # so that payers can bound it without the tokenizer
-        return Priced(question, prompt, self.till.requirements(counted, tokens))
+        offer = self.till.requirements(model.checkpoint.manifest_sha256, counted, tokens)
+        return Priced(question, model, prompt, replace(question.sampling, max_tokens=tokens), offer)
 
     async def pay(self, priced: Priced, payment: Payment) -> Reservation | Delivered:
         """Take the payment. Raises PaymentRefused, or OverloadError before anything is taken.
@@ -190,8 +222,24 @@ class Serving:
         return task
 
     def _generate(self, priced: Priced, emit: Callable[[Piece], None], stop: threading.Event) -> asyncio.Future[Answer]:
-        make = partial(self.generator.answer, priced.prompt, priced.question.sampling, emit, stop.is_set)
-        return asyncio.get_running_loop().run_in_executor(self._workers, make)
+        generator = priced.model.generator
+        make = partial(generator.answer, priced.prompt, priced.sampling, emit, stop.is_set)
+        work = asyncio.get_running_loop().run_in_executor(self._workers, make)
+        work.add_done_callback(self._look_after)
+        return work
+
+    def _look_after(self, work: asyncio.Future[Answer]) -> None:
+        """Notice when the device has failed."""
+        failure = None if work.cancelled() else work.exception()
+        if isinstance(failure, DeviceLost):
+            self.lose(failure)
+
+    def lose(self, failure: DeviceLost) -> None:
+        """The device has failed, whoever noticed it."""
+        if self.lost is None:
+            _log.error("the device has failed: nothing is answered any more", error=str(failure))
+            self.lost = failure
+            self.on_lost()
 
     async def _answer(self, priced: Priced, reservation: Reservation) -> Sold:
         try:
@@ -340,7 +388,8 @@ class Stream:
             await asyncio.wait([self._charging])
             if self._charging.exception() is None:
                 return
-        await self._serving._end(self._reservation, self._sent.tokens, hex32(self._sent.digest()))
+        sent = _Progress() if isinstance(failure, DeviceFull) else self._sent
+        await self._serving._end(self._reservation, sent.tokens, hex32(sent.digest()))
 
 
 @dataclass(frozen=True)

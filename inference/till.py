@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from commonweight.errors import ChainError, PaymentRefused, SignatureError
+from commonweight.protocol.fields import hex32
 from commonweight.protocol.typed import Domain
 from commonweight.protocol.vouchers import channel_id, voucher_signer
 from commonweight.protocol.x402 import ChannelState, Payment, Reason, Requirements, VoucherState
@@ -26,7 +27,6 @@ class Terms:
     payments: str
     asset: str
     server: str
-    checkpoint: bytes
     price_per_token: int
     delay_s: int
     timeout_s: int
@@ -56,8 +56,12 @@ class Till:
         self._reading = {known: threading.Lock() for known in (True, False)}
         self._failed_at = -math.inf
 
-    def requirements(self, prompt_tokens: int, max_tokens: int, account: Account | None = None) -> Requirements:
-        """What a request costs at most; with the state of the payer's channel when it needs to be told."""
+    def requirements(
+        self, checkpoint: bytes, prompt_tokens: int, max_tokens: int, account: Account | None = None
+    ) -> Requirements:
+        """What a request costs at most that this checkpoint answers; with the state of the payer's channel when it
+        needs to be told.
+        """
         terms = self.terms
         voucher = None if account is None or not account.ceiling else VoucherState(account.ceiling, account.signature)
         return Requirements(
@@ -68,7 +72,7 @@ class Till:
             max_timeout_s=terms.timeout_s,
             payments=terms.payments,
             run=terms.run,
-            checkpoint=terms.checkpoint,
+            checkpoint=checkpoint,
             withdraw_delay_s=terms.delay_s,
             price_per_token=terms.price_per_token,
             prompt_tokens=prompt_tokens,
@@ -83,6 +87,8 @@ class Till:
         `note` is kept with the reservation. Raises PaymentRefused.
         """
         self._check(payment, offer)
+        if payment.checkpoint not in (None, offer.checkpoint):
+            return self._answered_before(payment, request_sha256)
         account = self._fresh(payment.voucher.channel_id, self._refresh_s)
         try:
             return self.ledger.reserve(payment.voucher, request_sha256, offer.amount, note)
@@ -100,6 +106,17 @@ class Till:
         """Read a channel from the chain into the ledger. Raises ChainError's subclasses."""
         facts = self._read(channel)
         return None if facts is None else self.ledger.observe(facts)
+
+    def _answered_before(self, payment: Payment, request_sha256: str) -> Delivered:
+        """What a payment that accepts another checkpoint has bought while that was served. Raises PaymentRefused."""
+        delivered = self.ledger.delivered(payment.voucher, request_sha256)
+        if delivered is None:
+            raise _refused(
+                Reason.TERMS_CHANGED,
+                "The payment is for another checkpoint",
+                f"it accepts {hex32(payment.checkpoint or b'')}, which does not answer any more",
+            )
+        return delivered
 
     def _check(self, payment: Payment, offer: Requirements) -> None:
         terms = self.terms

@@ -138,11 +138,14 @@ class Wire:
         ) from failure
 
 
-def _read_stream(response: httpx.Response, on_text: Callable[[str], None]) -> Answered:
-    text, receipt = [], None
+def _read_stream(response: httpx.Response, on_text: Callable[[str], None]) -> Answered | Refusal:
+    text: list[str] = []
+    receipt = None
     for event in _events(response):
         error = event.get("error")
         if isinstance(error, dict):
+            if error.get("code") == "overloaded" and not text:
+                return Refusal("overloaded", str(error.get("message"))[:500])
             raise InferenceError("The server broke the answer off", str(error.get("message"))[:500], "ask again")
         piece = _text_of(event, "delta")
         if piece:

@@ -1,4 +1,4 @@
-"""What the inner steps run on, chosen by each provider for itself: a device, compiled or not.
+"""What the inner steps and a server's answers are computed on, chosen by who runs them: a device, compiled or not.
 
 The run fixes what is computed (its dtype among it, bfloat16 by autocast); an engine only changes how sums are rounded.
 A replay on the plain CPU engine is then near, within the run's tolerance, and no longer equal to the bit, as it is
@@ -63,18 +63,23 @@ class Engine:
                 "install one, or leave --compile out",
             )
 
-    def require_memory(self, needed: int) -> None:
-        """Refuse what does not fit into the card's memory beside what else lies there. Raises UsageError."""
+    def require_memory(
+        self, needed: int, takes: str = "its steps take", instead: str = "lend this one to a run with a smaller model"
+    ) -> None:
+        """Refuse what does not fit into the card's memory beside what else lies there. Raises UsageError, which says
+        that what `takes` so much is too much, and what to do instead of naming a larger card.
+        """
         import torch
 
         if self.kind == "cpu":
             return
+        torch.cuda.empty_cache()  # what this process has freed is free
         free, total = torch.cuda.mem_get_info(self.device)
         if free < needed:
             raise UsageError(
                 f"This run's model does not fit into {self.device}",
-                f"its steps take about {show_size(needed)}, and {show_size(free)} of {show_size(total)} are free",
-                "end what else runs there, name a larger card, or lend this one to a run with a smaller model",
+                f"{takes} about {show_size(needed)}, and {show_size(free)} of {show_size(total)} are free",
+                f"end what else runs there, name a larger card, or {instead}",
             )
 
     @contextmanager
@@ -88,7 +93,7 @@ class Engine:
             yield
         except RuntimeError as failed:
             if isinstance(failed, torch.OutOfMemoryError) or (self.kind != "cpu" and _is_full(str(failed))):
-                fix = "end what else runs there; `provider doctor` says what the steps take"
+                fix = "end what else runs there; `provider doctor` says what training takes"
                 raise DeviceFull(f"There is no memory left on {self.device}", _first_line(failed), fix) from failed
             if self.kind == "cpu" or "CUDA error" not in str(failed):
                 raise

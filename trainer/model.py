@@ -128,10 +128,11 @@ class Decoder(nn.Module):
 class Llama(nn.Module):
     """The whole model over one flat vector: `flat` holds the weights and `flat_grad` the gradients, both float32 [N].
 
-    The parameters are views of `flat`, and their gradients views of `flat_grad`: writing one writes the other.
+    The parameters are views of `flat`, and their gradients views of `flat_grad`: writing one writes the other. One that
+    does not learn has no gradients, and `flat_grad` is empty.
     """
 
-    def __init__(self, model: ModelConfig, device: str = "cpu") -> None:
+    def __init__(self, model: ModelConfig, device: str = "cpu", *, learns: bool = True) -> None:
         super().__init__()
         self.config = model
         with torch.device("meta"):
@@ -139,22 +140,23 @@ class Llama(nn.Module):
             self.lm_head = None if model.tie_embeddings else nn.Linear(model.hidden_size, model.vocab_size, bias=False)
         self.layout = Layout.from_model(model)
         self.flat = torch.zeros(self.layout.numel, dtype=torch.float32, device=device)
-        self.flat_grad = torch.zeros_like(self.flat)
-        self._bind()
+        self.flat_grad = torch.zeros_like(self.flat) if learns else self.flat[:0]
+        self._bind(learns)
         cos, sin = rotary_tables(model.max_seq_len, model.head_dim, float(model.rope_theta))
         self.cos: Tensor
         self.sin: Tensor
         self.register_buffer("cos", cos.to(device), persistent=False)
         self.register_buffer("sin", sin.to(device), persistent=False)
 
-    def _bind(self) -> None:
+    def _bind(self, learns: bool) -> None:
         """Replace every parameter by its view of the flat vectors; names and shapes must be the layout's."""
         missing = set(dict(self.named_parameters()))
         for entry in self.layout.tensors:
             module_name, _, parameter_name = entry.name.rpartition(".")
             at = slice(entry.offset, entry.offset + entry.numel)
-            parameter = nn.Parameter(self.flat[at].view(entry.shape))
-            parameter.grad = self.flat_grad[at].view(entry.shape)
+            parameter = nn.Parameter(self.flat[at].view(entry.shape), requires_grad=learns)
+            if learns:
+                parameter.grad = self.flat_grad[at].view(entry.shape)
             setattr(self.get_submodule(module_name), parameter_name, parameter)
             missing.remove(entry.name)
         if missing:

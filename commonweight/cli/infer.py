@@ -21,6 +21,7 @@ from commonweight.cli.options import (
     RpcOption,
     RunOption,
     SenderOption,
+    ServeDeviceOption,
     StoreOption,
     UnsignedOption,
     YesOption,
@@ -28,7 +29,7 @@ from commonweight.cli.options import (
 )
 from commonweight.cli.output import readable
 from commonweight.cli.session import Session
-from commonweight.errors import AlreadyServing, PaymentError
+from commonweight.errors import AlreadyServing, PaymentError, UsageError
 from commonweight.quantities import when
 
 if TYPE_CHECKING:
@@ -57,13 +58,15 @@ def serve(
     data_dir: DataDirOption = None,
     url: Annotated[str, typer.Option("--url", help="Address that clients see, if another.")] = "",
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="latest, or the sha256 of an attested manifest.")
+        str,
+        typer.Option("--checkpoint", help="latest, and newer ones as they come, or an attested manifest's sha256."),
     ] = "latest",
     price: Annotated[
         str | None, typer.Option("--price", help="Price per token, like 1gwei (default: the run's).")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Most tokens of one answer.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    device: ServeDeviceOption = "cpu",
     settle_every: Annotated[float, typer.Option("--settle-every", min=1, help="Seconds between settlements.")] = 600.0,
     settle_least: Annotated[
         str, typer.Option("--settle-least", help="Least that a channel must owe to be settled, like 0.001.")
@@ -76,8 +79,12 @@ def serve(
     flags = _flags(run, rpc, store, keystore, password_file, data_dir)
     flags |= {"listen": listen, "confirmations": confirmations, "log_level": log_level}
     session = Session(flags, config=config, role="infer", service=True)
+    from trainer.engine import Engine
+
+    engine = Engine(device)
     session.reach()
     more: dict[str, object] = {"url": url, "checkpoint": checkpoint, "threads": threads, "settle_every_s": settle_every}
+    more["engine"] = engine
     decimals = session.run.asset.decimals()
     more["settle_least"] = parse_amount(settle_least, decimals)
     if price is not None:
@@ -136,7 +143,7 @@ def settle(
 
 @cli.command()
 def ask(
-    prompt: Annotated[str, typer.Argument(help="Text to go on with.")],
+    prompt: Annotated[str, typer.Argument(help="Text to go on with; with --chat, what to say.")],
     url: Annotated[str, typer.Option("--url", help="The server's address.")] = "http://" + DEFAULT_LISTEN,
     run: RunOption = None,
     rpc: RpcOption = None,
@@ -145,6 +152,13 @@ def ask(
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of the answer.")] = 64,
     temperature: Annotated[float, typer.Option("--temperature", help="0 always takes the likeliest.")] = 1.0,
     seed: Annotated[int | None, typer.Option("--seed", help="For a repeatable answer.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", help="End before this text; may be given up to four times.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask as the user of a chat, who gets the reply.")] = False,
+    system: Annotated[
+        str | None, typer.Option("--system", help="Ask as in a chat that begins with this instruction.")
+    ] = None,
     max_amount: Annotated[str, typer.Option("--max-amount", help="Most that this answer may cost.")] = "0.01",
     deposit: Annotated[
         str | None, typer.Option("--deposit", help="Pay this much into the channel if it lacks money.")
@@ -161,9 +175,20 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a server, pay for the answer, and check what it signed."""
-    from inference.client import Limits
-    from inference.client import ask as pay_and_ask
+    from inference.client import Ask, Limits, Payer
+    from inference.wire import Wire
 
+    if not all(stop or ()):
+        raise UsageError("--stop is empty", "every answer has no text before its first", "name a text, or leave it out")
+    instruction = () if system is None else (("system", system),)
+    question = Ask(
+        prompt,
+        messages=(*instruction, ("user", prompt)) if chat or instruction else (),
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
     flags = _flags(run, rpc, None, keystore, password_file, None)
     session = Session(flags, config=config, as_json=as_json, role="infer")
     found = session.signing_run
@@ -181,18 +206,8 @@ def ask(
         session.confirm(f"Pay up to {shown} into a channel with the server at {url}, if it is needed?", yes=yes)
     purse = open_purse(session)
     try:
-        answer = pay_and_ask(
-            url,
-            prompt,
-            run=found,
-            key=session.key,
-            purse=purse,
-            limits=limits,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            on_text=None if as_json else _write,
-        )
+        with Wire(url) as wire:
+            answer = Payer(found, session.key, purse).ask(wire, question, limits, None if as_json else _write)
     finally:
         purse.close()
     served, state = answer.receipt, found.payments.channel(answer.channel_id)
@@ -449,5 +464,6 @@ def _serve_settings(session: Session, more: Mapping[str, object]) -> ServeSettin
         patience_s=session.patience_s,
         max_fee_gwei=s.max_fee_gwei,
         locks=s.state_dir.parent / "keys",
+        state_dir=s.state_dir,
         **more,  # type: ignore[arg-type]
     )

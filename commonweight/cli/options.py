@@ -96,6 +96,7 @@ ScheduleOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="What to train on: cpu, cuda or cuda:N.")]
 ReplayDeviceOption = Annotated[str, typer.Option("--device", help="What to replay on: cpu, cuda or cuda:N.")]
+ServeDeviceOption = Annotated[str, typer.Option("--device", help="What to answer on: cpu, cuda or cuda:N.")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the inner steps by torch.compile.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads (default: the run's).")]
 KeepStatesOption = Annotated[

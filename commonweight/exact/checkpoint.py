@@ -18,7 +18,7 @@ from commonweight.protocol.outcome_documents import FILES, Manifest, ManifestFil
 from commonweight.protocol.runconfig import RunConfig
 from commonweight.protocol.safetensors import Tensor, read, write
 
-__all__ = ["OUTER_FILE", "WEIGHTS_FILE", "Checkpoint", "genesis_checkpoint", "make_manifest"]
+__all__ = ["OUTER_FILE", "WEIGHTS_FILE", "Checkpoint", "genesis_checkpoint", "make_manifest", "read_flat"]
 
 OUTER_FILE, WEIGHTS_FILE = FILES
 
@@ -48,7 +48,7 @@ class Checkpoint:
     @classmethod
     def from_files(cls, layout: Layout, files: Mapping[str, bytes]) -> "Checkpoint":
         """Reads both files; FormatError when they do not hold this layout's tensors, PayloadError when not finite."""
-        return cls(_flat(layout, files[WEIGHTS_FILE], WEIGHTS_FILE), _flat(layout, files[OUTER_FILE], OUTER_FILE))
+        return cls(*(read_flat(layout, files[name], name) for name in (WEIGHTS_FILE, OUTER_FILE)))
 
 
 def genesis_checkpoint(config: RunConfig) -> Checkpoint:
@@ -72,11 +72,12 @@ def _file(layout: Layout, flat: F32) -> bytes:
     return write(tensors, {"format": "pt"})
 
 
-def _flat(layout: Layout, data: bytes, name: str) -> F32:
+def read_flat(layout: Layout, data: bytes, name: str) -> F32:
+    """The flat vector of one of the files, float32[N]; raises as `Checkpoint.from_files` does."""
     tensors = read(data)
     expected = {spec.name: ("F32", spec.shape) for spec in layout.tensors}
     if {key: (tensor.dtype, tensor.shape) for key, tensor in tensors.items()} != expected:
         raise FormatError(f"{name} does not hold this model's tensors", "names, shapes or types differ")
-    flat = as_f32(from_bytes(data[len(data) - 4 * layout.numel :]))
+    flat = as_f32(from_bytes(memoryview(data)[len(data) - 4 * layout.numel :]))
     require_finite(flat, name)
     return flat

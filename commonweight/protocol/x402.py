@@ -229,7 +229,10 @@ class PaymentRequired:
 
 @dataclass(frozen=True)
 class Payment:
-    """x402's `PaymentPayload` with a voucher: which terms the payer accepts, from which channel, up to what total."""
+    """x402's `PaymentPayload` with a voucher: which terms the payer accepts, from which channel, up to what total.
+
+    `checkpoint` is the one of the accepted terms; None where they name none.
+    """
 
     chain_id: int
     amount: int
@@ -238,6 +241,7 @@ class Payment:
     payer: str
     delay_s: int
     voucher: SignedVoucher
+    checkpoint: bytes | None = None
 
     def to_header(self, offer: Requirements) -> str:
         """The value of PAYMENT-SIGNATURE, accepting `offer`, whose terms this payment must be made for."""
@@ -276,7 +280,8 @@ class Payment:
         )
         delay_s = config.integer("withdrawDelay")
         payer, amount = _address(config, "payer"), accepted.decimal("amount")
-        return cls(read_network(accepted), amount, asset, pay_to, payer, delay_s, signed)
+        network, checkpoint = read_network(accepted), _checkpoint(accepted)
+        return cls(network, amount, asset, pay_to, payer, delay_s, signed, checkpoint)
 
 
 @dataclass(frozen=True)
@@ -363,6 +368,16 @@ def _signature(fields: Fields) -> bytes:
     if not _SIGNATURE.fullmatch(text):
         raise FormatError(f"{fields.where}.signature is not a signature", "expected 0x and 130 hex digits")
     return bytes.fromhex(text[2:])
+
+
+def _checkpoint(accepted: Fields) -> bytes | None:
+    """The checkpoint that accepted terms name, if they do."""
+    extra = _optional(accepted, "extra")
+    try:
+        named: Json = None if extra is None else extra.take("checkpoint")
+    except FormatError:
+        return None
+    return None if named is None else digest_bytes(str(named))
 
 
 def _optional(fields: Fields, name: str) -> Fields | None:

@@ -21,7 +21,8 @@ CHAIN_ID, DELAY_S, PRICE = 31337, 3600, 10
 VOUCHERS = Domain(CHAIN_ID, PAYMENTS)
 DOCUMENTS = Domain(CHAIN_ID, ORACLE)
 REQUEST = "0x" + "aa" * 32
-TERMS = Terms(CHAIN_ID, RUN, PAYMENTS, ZERO, SERVER, b"\x07" * 32, PRICE, DELAY_S, 60)
+CHECKPOINT = b"\x07" * 32
+TERMS = Terms(CHAIN_ID, RUN, PAYMENTS, ZERO, SERVER, PRICE, DELAY_S, 60)
 CHANNEL = channel_id(PAYER, SERVER, ZERO, DELAY_S)
 
 
@@ -65,7 +66,7 @@ def make_till(folder: Path, chain: StubChain, refresh_s: float = 1000.0) -> Till
 
 def offer(till: Till, prompt_tokens: int = 5, max_tokens: int = 5) -> Requirements:
     """The terms of a request: 100 units by default."""
-    return till.requirements(prompt_tokens, max_tokens)
+    return till.requirements(CHECKPOINT, prompt_tokens, max_tokens)
 
 
 def query_only(ledger: Ledger, on: int) -> None:

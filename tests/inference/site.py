@@ -86,6 +86,7 @@ class Site:
         given = {
             "campaign": self.run.address, "rpc_urls": [self.world.url], "store": str(self.folder / "store"),
             "keystore": str(keystore), "password_file": str(password), "data_dir": str(place),
+            "state_dir": str(self.folder / "server-nonces"),
             "listen": "127.0.0.1:0", "settle_every_s": 10_000, "settle_threshold": 10**30, **changes,
         }  # fmt: skip
         log = place / "log"

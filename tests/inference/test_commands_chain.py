@@ -83,9 +83,26 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
         assert opened["deposited"] == str(10**16)
         answers = [asking.run("ask", "def f(", "--url", url, "--max-tokens", "8", "--seed", "1") for _ in range(2)]
         assert answers[0]["text"] == answers[1]["text"] and answers[0]["checkpoint"] == site.checkpoint
+        text = str(answers[0]["text"])
+        cut = asking.run(
+            "ask", "def f(", "--url", url, "--max-tokens", "8", "--seed", "1", "--stop", text[3:], "--stop", "~~~~"
+        )
+        assert (cut["text"], cut["finish"]) == (text[: text.index(text[3:])], "stop")
+        assert int(str(cut["paid"])) < int(str(answers[0]["paid"]))
+        says = ("ask", "hello", "--url", url, "--max-tokens", "4", "--seed", "1")
+        chats = [
+            asking.run(*says, *more)
+            for more in (("--chat",), ("--chat", "--system", "be brief"), ("--system", "be brief"))
+        ]
+        framed = [len(rest) for rest in ("user: hello\nassistant:", "system: be brief\nuser: hello\nassistant:")]
+        assert [chat["prompt_tokens"] for chat in chats] == [framed[0], framed[1], framed[1]]
+        assert chats[1]["text"] == chats[2]["text"]
+        assert "--stop is empty" in str(asking.run(*says, "--stop", "", status=2))
+        answers += [cut, *chats]
         paid = sum(int(str(answer["paid"])) for answer in answers)
         refused = asking.run("ask", "x", "--url", url, "--max-amount", "0.000000000001", status=1)
-        assert [int(str(answer["left"])) for answer in answers] == [10**16 - paid // 2, 10**16 - paid]
+        spent = [sum(int(str(answer["paid"])) for answer in answers[: n + 1]) for n in range(len(answers))]
+        assert [int(str(answer["left"])) for answer in answers] == [10**16 - so_far for so_far in spent]
         assert "more than you allow" in str(refused)
         assert "the limit is 0.000000000001 ETH" in str(refused) and "--max-amount" in str(refused)
         second = serving.start("serve", "--listen", "127.0.0.1:0", "--data-dir", str(site.folder / "second"))
@@ -106,10 +123,23 @@ def test_serve_ask_show_settle_withdraw(site: Site) -> None:
     settled = serving.run("settle")
     assert settled["settled"] == str(paid) and int(str(settled["cut"])) == paid // 10
     assert serving.run("settle")["settled"] == "0"
+    assert not (site.folder / "server" / "data" / "nonces").exists(), "what a key has sent is known in one place"
+    assert list((site.folder / "server" / "state" / "nonces").glob(f"*{server_address.lower()}*"))
     asked_back = asking.run("channel", "withdraw", server_address)
     assert asked_back["withdrawal_amount"] == str(10**16 - paid)
     site.world.warp(site.run.chain.timestamp() + DELAY_S)
     assert asking.run("channel", "withdraw", server_address)["held"] == "0"
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(site: Site) -> None:
+    (site.folder / "deviceless").mkdir()
+    shell = Shell(site, site.folder / "deviceless", site.folder / "server" / "key.json")
+    shell.environment["CUDA_VISIBLE_DEVICES"] = ""
+    for device, said in (("tpu", "There is no device 'tpu'"), ("cuda", "The device cuda is not there")):
+        process = shell.start("serve", "--listen", "127.0.0.1:0", "--device", device)
+        _, errors = process.communicate(timeout=START_S)
+        assert process.returncode == 2 and said in errors.decode()
+    assert not (site.folder / "deviceless" / "data").exists()
 
 
 def test_ctrl_c_ends_the_server_with_status_0_and_nothing_on_stdout(site: Site) -> None:

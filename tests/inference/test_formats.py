@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from eth_account import Account
@@ -104,7 +105,16 @@ def test_fields_that_x402_may_add_are_let_through() -> None:
     value = decoded(payment(5).to_header(required.accepts[0]))
     value["extensions"] = {"more": 1}
     value["payload"]["channelConfig"]["salt"] = "0x00"  # type: ignore[index]
-    assert Payment.from_header(encoded(value)) == replace(payment(5), amount=required.accepts[0].amount)
+    offer = required.accepts[0]
+    assert Payment.from_header(encoded(value)) == payment(5, amount=offer.amount, checkpoint=offer.checkpoint)
+
+
+@pytest.mark.parametrize("lacks", ["checkpoint", "extra"])
+def test_terms_without_a_checkpoint_are_accepted_for_any(lacks: str) -> None:
+    value = decoded(json.loads(golden.PATH.read_text())["payment_signature"])
+    accepted = cast("dict[str, dict[str, object]]", value["accepted"])
+    del (accepted if lacks == "extra" else accepted["extra"])[lacks]
+    assert Payment.from_header(encoded(value)).checkpoint is None
 
 
 def test_offers_of_other_schemes_are_left_out() -> None:
@@ -123,6 +133,8 @@ MUTATIONS: list[tuple[tuple[str, ...], object]] = [
     (("accepted", "amount"), "01"),
     (("accepted", "amount"), str(2**256)),
     (("accepted", "payTo"), "0x12"),
+    (("accepted", "extra", "checkpoint"), "0x12"),
+    (("accepted", "extra", "checkpoint"), 7),
     (("payload", "type"), "deposit"),
     (("payload", "channelConfig", "payer"), None),
     (("payload", "channelConfig", "receiver"), "0x" + "9" * 40),

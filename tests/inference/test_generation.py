@@ -4,21 +4,30 @@ answer.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from commonweight.errors import InferenceError
+from commonweight.errors import DeviceFull, DeviceLost, InferenceError
 from commonweight.exact.genesis import genesis
 from commonweight.protocol.modelconfig import ModelConfig
 from inference.answers import Answer, Piece, Sampling
 from inference.generation import Generator, choose
+from inference.memory import answer_bytes, serving_bytes, weights_bytes
 from inference.tokens import ByteTokenizer
-from trainer.model import Llama
+from trainer.engine import PLAIN, Engine
+from trainer.model import Cache, Llama
 
 pytestmark = pytest.mark.unit
 MODEL = ModelConfig(
@@ -40,6 +49,7 @@ class Scripted(Generator):
 
     def __init__(self, text: bytes) -> None:
         self._script = text
+        self.engine = PLAIN
         self.tokenizer = ByteTokenizer()
         self.context = 1000
         self._at = 0
@@ -195,3 +205,85 @@ def test_a_tokenizer_larger_than_the_model_is_refused(generator: Generator) -> N
 
     with pytest.raises(InferenceError, match="does not fit the model"):
         Generator(generator._model, Large())
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_device_without_memory_holds_nothing_of_the_answer_that_it_refused(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, held = generator._step, []
+
+    def fails(tokens: list[int], cache: Cache) -> Any:
+        if cache.length:
+            held.append(weakref.ref(cache))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(tokens, cache)
+
+    monkeypatch.setattr(generator, "_step", fails)
+    gc.disable()
+    try:
+        with pytest.raises(DeviceFull, match="no memory left on cpu") as kept:
+            run(generator, Sampling(5, seed=1))
+        assert held[0]() is None and kept.value is not None, "whoever keeps the error keeps no memory by it"
+    finally:
+        gc.enable()
+
+
+def test_a_device_that_has_failed_is_called_so(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(generator, "_step", fails)
+    monkeypatch.setattr(Engine, "kind", "cuda")
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        run(generator, Sampling(5))
+
+
+class Peak(TorchDispatchMode):
+    """How many bytes of tensors there are at once at most, of those that are made in its block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there: dict[int, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: object, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor) and (name := tensor.untyped_storage()._cdata) not in self.there:
+                self.there[name] = tensor.untyped_storage().nbytes()
+                weakref.finalize(tensor.untyped_storage(), self.there.pop, name, None)
+                self.most = max(self.most, sum(self.there.values()))
+        return made
+
+
+@pytest.mark.parametrize("changes", [
+    {"vocab_size": 4000}, {"intermediate_size": 512}, {"num_heads": 8, "num_layers": 6, "max_seq_len": 512},
+])  # fmt: skip
+def test_an_answer_takes_no_more_than_what_is_required_for_it(changes: dict[str, int]) -> None:
+    model = replace(MODEL, **{"max_seq_len": 256, **changes})
+    llama = Llama(model, learns=False)
+    generator = Generator(llama, ByteTokenizer())
+    with torch.inference_mode(), Peak() as peak:
+        cache = llama.new_cache()
+        generator._step([1] * (model.max_seq_len - 1), cache)
+        generator._step([1], cache)
+    assert answer_bytes(model) / 3 < peak.most <= answer_bytes(model)
+    lies = sum(tensor.nbytes for tensor in (llama.flat, llama.flat_grad, llama.cos, llama.sin))
+    assert lies == weights_bytes(model)
+    assert serving_bytes(model, 3) == lies + 3 * answer_bytes(model)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no card")
+def test_a_card_comes_to_the_logits_of_a_processor(generator: Generator) -> None:
+    there = Llama(MODEL, "cuda", learns=False)
+    there.load_flat(generator._model.export_flat())
+    card = Generator(there, ByteTokenizer(), Engine("cuda"))
+    with torch.inference_mode():
+        ours, theirs = (g._step(list(b"def f("), g._model.new_cache()) for g in (generator, card))
+    assert np.allclose(ours, theirs, atol=1e-4)
+    assert run(card, Sampling(20, seed=3)) == run(card, Sampling(20, seed=3))

@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -21,32 +22,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from commonweight.errors import RpcUnavailable
 from commonweight.protocol.x402 import HEADER_SIGNATURE
 from inference.answers import text_sha256
-from inference.api import Metrics, ServedModel, _Api, build_app
-from inference.checkpoint import Attested
+from inference.api import Metrics, _Api, build_app
 from inference.metering import ChannelFacts
 from inference.receipts import read_receipt
 from inference.serving import Serving
 from inference.settings import ServeSettings
 from tests.inference.parts import (
     CHANNEL,
+    CHECKPOINT,
     DOCUMENTS,
     PRICE,
     SERVER,
     SERVER_KEY,
-    TERMS,
     StubChain,
     facts,
     make_till,
     payment,
 )
-from tests.inference.test_serving import StubGenerator
+from tests.inference.test_serving import MODEL, StubGenerator
 
 pytestmark = pytest.mark.unit
 PROMPT_TOKENS, MAX_TOKENS, PLACES = 18, 4, 3
 TEXT = "abcd"
 MAXIMUM = (PROMPT_TOKENS + MAX_TOKENS) * PRICE
 WAIT_S = 60.0
-MODEL = ServedModel("tiny", Attested(TERMS.checkpoint, "cid", 0, 0, 0))
 SETTINGS = ServeSettings("", (), "", Path(), None, Path())
 
 
@@ -57,7 +56,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
     generator = StubGenerator()
     generator.pieces = list(TEXT)
     made = Serving(
-        generator, till, workers,  # type: ignore[arg-type]
+        replace(MODEL, generator=generator), till, workers,  # type: ignore[arg-type]
         key=SERVER_KEY, documents=DOCUMENTS, max_tokens=50, max_at_once=PLACES,
     )  # fmt: skip
     yield made
@@ -69,7 +68,7 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
 
 @pytest.fixture
 def app(serving: Serving) -> ASGIApp:
-    return build_app(serving, MODEL, SETTINGS, Metrics())
+    return build_app(serving, SETTINGS, Metrics())
 
 
 @pytest.fixture(params=["app", "response"])
@@ -77,22 +76,22 @@ def either(request: pytest.FixtureRequest, app: ASGIApp, serving: Serving) -> AS
     """The application, whose middleware takes in one message more, or the response as it is."""
 
     async def response(scope: Scope, receive: Receive, send: Send) -> None:
-        answered = await _Api(serving, MODEL, SETTINGS, Metrics()).chat(Request(scope, receive))
+        answered = await _Api(serving, SETTINGS, Metrics()).chat(Request(scope, receive))
         await answered(scope, receive, send)
 
     return app if request.param == "app" else response
 
 
 def stub(serving: Serving) -> StubGenerator:
-    assert isinstance(serving.generator, StubGenerator)
-    return serving.generator
+    assert isinstance(serving.model.generator, StubGenerator)
+    return serving.model.generator
 
 
 def request(serving: Serving, number: int, stream: bool = True) -> tuple[bytes, str]:
     """The body of a chat and its payment; the voucher covers `number` requests."""
     chat = [{"role": "user", "content": "1"}]
     body = {"model": "tiny", "messages": chat, "max_tokens": MAX_TOKENS, "seed": number, "stream": stream}
-    terms = serving.till.requirements(PROMPT_TOKENS, MAX_TOKENS)
+    terms = serving.till.requirements(CHECKPOINT, PROMPT_TOKENS, MAX_TOKENS)
     return json.dumps(body).encode(), payment(number * MAXIMUM).to_header(terms)
 
 

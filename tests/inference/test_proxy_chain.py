@@ -193,6 +193,18 @@ def test_the_budget_ends_paying_and_one_answer_has_its_most(site: Site, server: 
     assert payer.budget.spent == 2 * 14 * PRICE == charged(site, payer, server)[0]
 
 
+def test_a_chat_that_names_no_limit_is_bounded_by_what_one_answer_may_cost(site: Site, server: Server) -> None:
+    open_ended = {name: value for name, value in CHAT.items() if name != "max_tokens"}
+    payer = rich(site)
+    with proxied(payer, server.url) as proxy:
+        usage = proxy.post(open_ended, "/v1/chat/completions").json()["usage"]
+        assert 16 < usage["completion_tokens"] <= 128
+    with proxied(payer, server.url, most=100 * PRICE) as proxy:
+        told = error(proxy.post(open_ended, "/v1/chat/completions"), 402)
+        assert told["code"] == "too_expensive" and "max_tokens" in told["message"]
+        assert proxy.post(CHAT, "/v1/chat/completions").status_code == 200
+
+
 def test_requests_at_once_share_the_budget_and_the_channel(site: Site, server: Server) -> None:
     payer = rich(site)
     payer.budget = Budget(limit=5 * 14 * PRICE)

@@ -31,6 +31,7 @@ from inference.settlement import Settler
 from inference.till import Till
 from tests.inference.parts import (
     CHANNEL,
+    CHECKPOINT,
     DOCUMENTS,
     PRICE,
     REQUEST,
@@ -41,8 +42,7 @@ from tests.inference.parts import (
     query_only,
     voucher,
 )
-from tests.inference.test_leaving import MODEL
-from tests.inference.test_serving import StubGenerator, question
+from tests.inference.test_serving import MODEL, StubGenerator, question
 from tests.inference.test_settlement import StubPayments
 from tests.waiting import wait_for
 
@@ -71,11 +71,11 @@ def opened_with(till: Till, chain: StubPayments, **changes: object) -> Opened:
     settler = Settler(till.ledger, till.refresh, chain.settle, chain.clear, every_s=0.0, threshold=0)
     workers = ThreadPoolExecutor(1)
     serving = Serving(
-        StubGenerator(), till, workers,  # type: ignore[arg-type]
+        replace(MODEL, generator=StubGenerator()), till, workers,  # type: ignore[arg-type]
         key=SERVER_KEY, documents=DOCUMENTS, max_tokens=50, max_at_once=AT_ONCE,
     )  # fmt: skip
     info = ServerInfo("", "", "", "", "", "")
-    made = Opened(info, MODEL, serving, settler, till.ledger, workers, lambda: None)
+    made = Opened(info, serving, settler, till.ledger, workers, lambda: None)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -116,7 +116,7 @@ async def test_a_request_that_could_not_be_ended_is_settled_with_the_last(tmp_pa
     chain = StubPayments({CHANNEL: facts()})
     till = make_till(tmp_path, chain)
     opened = opened_with(till, chain)
-    generator = cast(StubGenerator, opened.serving.generator)
+    generator = cast(StubGenerator, opened.serving.model.generator)
     generator.pieces = ["ab"]
     stop = asyncio.Event()
     settings = ServeSettings("", (), "", Path(), None, tmp_path)
@@ -216,9 +216,9 @@ async def test_payments_that_wait_for_the_chain_hold_up_nobody_else(tmp_path: Pa
     till._read = read
     till.ledger.observe(facts(deposited=10**9, read_at=0.0))
     opened = opened_with(till, chain)
-    cast(StubGenerator, opened.serving.generator).go_on.set()
+    cast(StubGenerator, opened.serving.model.generator).go_on.set()
     body = {"model": "tiny", "prompt": "12345", "max_tokens": 5, "seed": 1}
-    terms = till.requirements(5, 5)
+    terms = till.requirements(CHECKPOINT, 5, 5)
     settings = ServeSettings("", (), "", Path(), None, tmp_path, max_concurrent=1, max_waiting=AT_ONCE - 1)
     async with (
         served(settings, opened) as url,
@@ -252,9 +252,9 @@ async def test_connections_that_say_nothing_hold_up_nobody_who_asks(tmp_path: Pa
     till = make_till(tmp_path, chain)
     till.ledger.observe(facts())
     opened = opened_with(till, chain)
-    generator = cast(StubGenerator, opened.serving.generator)
+    generator = cast(StubGenerator, opened.serving.model.generator)
     settings = ServeSettings("", (), "", Path(), None, tmp_path, max_concurrent=1, max_waiting=1)
-    body, terms = {"model": "tiny", "prompt": "12345", "max_tokens": 5, "seed": 1}, till.requirements(5, 5)
+    body, terms = {"model": "tiny", "prompt": "12345", "max_tokens": 5, "seed": 1}, till.requirements(CHECKPOINT, 5, 5)
     async with (
         served(settings, opened) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=WAIT_S) as http,

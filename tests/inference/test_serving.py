@@ -19,13 +19,15 @@ from commonweight.protocol.documents import Signed
 from commonweight.protocol.vouchers import channel_id, sign_voucher
 from inference.answers import Answer, Piece, Sampling, text_sha256
 from inference.chainview import ZERO
+from inference.checkpoint import Attested
 from inference.metering import ChannelFacts, Delivered, Ledger, Reservation
 from inference.receipts import Served, read_receipt
 from inference.requests import Question, RequestError
-from inference.serving import OverloadError, Priced, Serving, Sold
+from inference.serving import OverloadError, Priced, ServedModel, Serving, Sold
 from inference.tokens import ByteTokenizer
 from tests.inference.parts import (
     CHANNEL,
+    CHECKPOINT,
     DELAY_S,
     DOCUMENTS,
     OTHER,
@@ -76,11 +78,15 @@ class StubGenerator:
         return Answer(text, len(text), "length")
 
 
+MODEL = ServedModel("tiny", Attested(CHECKPOINT, "cid", 0, 0, 0), StubGenerator())  # type: ignore[arg-type]
+
+
 @pytest_asyncio.fixture
 async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
     till = make_till(tmp_path, StubChain({CHANNEL: facts(deposited=10_000)}))
     workers = ThreadPoolExecutor(2)
-    made = Serving(StubGenerator(), till, workers, key=SERVER_KEY, documents=DOCUMENTS, max_tokens=50, max_at_once=2)  # type: ignore[arg-type]
+    model = replace(MODEL, generator=StubGenerator())  # type: ignore[arg-type]
+    made = Serving(model, till, workers, key=SERVER_KEY, documents=DOCUMENTS, max_tokens=50, max_at_once=2)
     yield made
     stub(made).go_on.set()
     await made.drained()
@@ -89,8 +95,8 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
 
 
 def stub(serving: Serving) -> StubGenerator:
-    assert isinstance(serving.generator, StubGenerator)
-    return serving.generator
+    assert isinstance(serving.model.generator, StubGenerator)
+    return serving.model.generator
 
 
 def question(request: str = REQUEST, prompt: str = "12345", tokens: int = 5) -> Question:

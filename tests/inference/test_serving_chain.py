@@ -39,6 +39,7 @@ from inference.answers import text_sha256
 from inference.chainview import ChannelView
 from inference.channels import deposit, find_channel, request_withdrawal, withdraw
 from inference.client import Ask, PaidAnswer, Payer
+from inference.memory import serving_bytes
 from inference.purse import Purse
 from inference.receipts import Served
 from tests.inference.site import DELAY_S, PASSWORD, PRICE, SERVER_KEY, Server, Site, limits, make_site, wire
@@ -324,6 +325,30 @@ def test_a_full_server_says_so_and_the_client_waits(site: Site) -> None:
 # --- streaming -------------------------------------------------------------------------------------------------------
 
 
+def test_a_chat_that_names_no_limit_gets_what_the_server_makes_and_the_context_has_room_for(raw: Raw) -> None:
+    path = "/v1/chat/completions"
+
+    def asked(content: str, **more: object) -> bytes:
+        messages = [{"role": "user", "content": content}]
+        return json.dumps({"model": "tiny", "messages": messages, "seed": 1, **more}).encode()
+
+    def offer(body: bytes) -> Requirements:
+        return PaymentRequired.from_header(raw.post(body, path=path).headers[HEADER_REQUIRED]).accepts[0]
+
+    framed = len("user: \nassistant:")
+    assert offer(asked("hi")).max_completion_tokens == 128, "the run's limit"
+    assert offer(asked("x" * 200)).max_completion_tokens == 256 - 200 - framed, "the context's"
+    assert offer(asked("hi", max_tokens=3)).max_completion_tokens == 3
+    assert raw.offer(raw.body(max_tokens=None)).max_completion_tokens == 16, (
+        "what OpenAI says of a prompt to go on with"
+    )
+    full = raw.post(asked("x" * (256 - framed)), path=path)
+    assert (full.status_code, full.json()["error"]["code"]) == (400, "context_length_exceeded")
+    body = asked("x" * 200)
+    answer = raw.post(body, raw.header(offer(body), offer(body).amount), path)
+    assert answer.json()["usage"]["total_tokens"] == 256 and answer.json()["choices"][0]["finish_reason"] == "length"
+
+
 def test_a_stream_gives_the_same_text_and_ends_with_the_receipt(raw: Raw) -> None:
     whole = raw.body(max_tokens=40)
     offer = raw.offer(whole)
@@ -587,6 +612,80 @@ def test_a_server_killed_in_the_middle_of_a_stream_charges_what_it_had_sent(site
     total = raw.charged()
     again.stop()
     assert site.settled(raw.channel) == total
+
+
+def test_what_a_server_sends_is_noted_where_other_programs_look_that_use_its_key(site: Site) -> None:
+    server = site.serve()
+    answer = ask(site.payer(), server)
+    chain = site.run.chain
+    shared = site.folder / "server-nonces"
+    for record in shared.glob("*.json"):
+        record.unlink()
+    assert server.stop() == 0
+    assert site.settled(answer.channel_id) == answer.receipt.amount
+    assert (
+        list(shared.glob(f"{chain.chain_id}-*-{SERVER_KEY.address.lower()}.json"))
+        and not (server.data_dir / "nonces").exists()
+    )
+
+
+# --- a card ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_card_refuses_a_request_for_nothing_and_the_server_goes_on(site: Site, tmp_path: Path) -> None:
+    orders = tmp_path / "card"
+    server = site.serve(card=str(orders))
+    raw = Raw(site, server)
+    assert raw.http.get("/v1/models").json()["data"][0]["device"] == "cuda"
+    body, stream = raw.body(), raw.body(stream=True)
+    offer = raw.offer(body)
+    orders.write_text("full 1")
+    refused = raw.post(body, raw.header(offer, offer.amount))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert refused.headers["Retry-After"] and "costs nothing" in refused.text and "2.00 GiB" not in refused.text
+    orders.write_text("full 3")
+    cut = raw.post(stream, raw.header(offer, 2 * offer.amount))
+    events = [json.loads(line[6:]) for line in cut.text.splitlines() if line.startswith("data: {")]
+    assert events[-1]["error"]["code"] == "overloaded" and any("choices" in event for event in events)
+    assert raw.charged() == 0
+    assert raw.post(body, raw.header(offer, 3 * offer.amount)).status_code == 200
+    assert 0 < raw.charged() <= offer.amount
+    for seen in (None, [].append):
+        orders.write_text("full 1")
+        with wire(server) as connection:
+            answer = site.payer().ask(connection, Ask("def f(", max_tokens=8, seed=1), limits(), seen)
+        assert answer.receipt.sequence == 1 and not orders.exists(), "the client asks again by itself"
+    assert 'commonweight_answers_total{outcome="full"} 4.0' in raw.http.get("/metrics").text
+    assert server.stop() == 0 and site.settled(raw.channel) > 0
+
+
+def test_a_card_without_room_for_model_and_answers_is_refused_before_it_is_filled(site: Site, tmp_path: Path) -> None:
+    model = site.config.model
+    needed = serving_bytes(model, 3)
+    with pytest.raises(AssertionError, match=r"does not fit into cpu.*it and 3 answers at once take about") as refused:
+        site.serve(card=str(tmp_path / "card"), card_bytes=needed - 1, max_concurrent=3)
+    assert "answer on the processor" in str(refused.value)
+    assert site.serve(card=str(tmp_path / "card"), card_bytes=needed, max_concurrent=3).stop() == 0
+
+
+def test_a_card_that_fails_ends_the_server_which_settles_what_it_is_owed(site: Site, tmp_path: Path) -> None:
+    orders = tmp_path / "card"
+    server = site.serve(card=str(orders))
+    raw, payer = Raw(site, server), site.payer()
+    owed = ask(payer, server)
+    body = raw.body(stream=True)
+    offer = raw.offer(body)
+    orders.write_text("lost 4")
+    cut = raw.post(body, raw.header(offer, offer.amount))
+    events = [json.loads(line[6:]) for line in cut.text.splitlines() if line.startswith("data: {")]
+    sent = sum(len(event["choices"][0]["text"]) for event in events if "choices" in event)
+    assert events[-1]["error"]["code"] == "server_error"
+    assert server.process.wait(timeout=120) == 1
+    said = server.log.read_text()
+    assert "nothing is answered any more" in said and "CUDA error: unspecified launch failure" in said.splitlines()[-1]
+    assert not (server.data_dir / "server.json").exists()
+    assert site.settled(owed.channel_id) == owed.receipt.amount
+    assert 0 < site.settled(raw.channel) <= (offer.prompt_tokens + max(sent, 3)) * PRICE
 
 
 # --- what is served --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ import pytest
 from commonweight.errors import PaymentRefused, RpcUnavailable
 from commonweight.protocol.typed import Domain
 from commonweight.protocol.vouchers import SignedVoucher, channel_id
-from commonweight.protocol.x402 import Payment, Reason, VoucherState
+from commonweight.protocol.x402 import Payment, Reason, Requirements, VoucherState
 from inference.metering import Delivered, Reservation
 from inference.till import Till, channel_state
 from tests.inference.parts import (
     CHAIN_ID,
     CHANNEL,
+    CHECKPOINT,
     DELAY_S,
     OTHER,
     OTHER_KEY,
@@ -48,10 +50,11 @@ def till(tmp_path: Path, chain: StubChain) -> Iterator[Till]:
     made.ledger.close()
 
 
-def refused(till: Till, made: Payment) -> str:
+def refused(till: Till, made: Payment, terms: Requirements | None = None) -> str:
+    before = till.ledger.open_requests()
     with pytest.raises(PaymentRefused) as error:
-        till.accept(made, offer(till), REQUEST, "")
-    assert till.ledger.open_requests() == [], "a refused payment reserves nothing"
+        till.accept(made, terms or offer(till), REQUEST, "")
+    assert till.ledger.open_requests() == before, "a refused payment reserves nothing"
     return error.value.code
 
 
@@ -67,7 +70,7 @@ def test_a_good_payment_reserves_the_maximum(till: Till) -> None:
 
 
 def test_the_offer_says_the_price_and_how_to_pay(till: Till) -> None:
-    said = till.requirements(7, 3)
+    said = till.requirements(CHECKPOINT, 7, 3)
     assert (said.amount, said.pay_to, said.chain_id, said.payments) == (100, SERVER, CHAIN_ID, PAYMENTS)
     assert (said.withdraw_delay_s, said.prompt_tokens, said.max_completion_tokens) == (DELAY_S, 7, 3)
 
@@ -86,6 +89,20 @@ def test_the_offer_says_the_price_and_how_to_pay(till: Till) -> None:
 )
 def test_a_payment_for_something_else_is_refused(till: Till, changes: dict[str, object], reason: Reason) -> None:
     assert refused(till, payment(100, **changes)) == reason
+
+
+def test_a_payment_for_another_checkpoint_buys_nothing_but_what_it_has_bought(till: Till) -> None:
+    newer = replace(offer(till), checkpoint=b"\x08" * 32)
+    old = payment(100, checkpoint=CHECKPOINT)
+    taken = till.accept(old, offer(till), REQUEST, "")
+    assert isinstance(taken, Reservation)
+    assert refused(till, old, newer) == Reason.CHANNEL_BUSY
+    till.ledger.charge(taken, 60, lambda before, sequence: b"receipt", "text")
+    again = till.accept(old, newer, REQUEST, "")
+    assert isinstance(again, Delivered) and (again.receipt, again.answer) == (b"receipt", "text")
+    assert refused(till, payment(200, checkpoint=CHECKPOINT), newer) == Reason.TERMS_CHANGED
+    assert isinstance(till.accept(payment(200, checkpoint=newer.checkpoint), newer, REQUEST, ""), Reservation)
+    assert isinstance(till.accept(payment(300), newer, REQUEST, ""), Reservation), "terms that name none"
 
 
 @pytest.mark.parametrize(
@@ -178,5 +195,5 @@ def test_the_state_told_to_a_payer_is_the_ledgers(till: Till) -> None:
     state = channel_state(account)
     assert (state.balance, state.charged, state.reserved, state.sequence) == (1000, 0, 100, 0)
     assert (state.withdraw_amount, state.withdraw_requested_at, state.withdraw_due_at) == (30, 1_000_000, 1_003_600)
-    assert till.requirements(1, 1, account).voucher == VoucherState(150, voucher(150).signature)
+    assert till.requirements(CHECKPOINT, 1, 1, account).voucher == VoucherState(150, voucher(150).signature)
     assert state.channel_id == CHANNEL and account.facts.payer == PAYER
