@@ -101,14 +101,14 @@ class Closing:
         counted, refused, missing = [], [], []
         for index in plan.body.indices:
             own = [c for c in anchored if c.body.index == index]
-            digest = own[0].digest if own else None
+            digest = own[0].digest if own else unanchored.get(index)  # what was receipted is owed a name
             if index in offences:
                 row = offences[index]
                 refused.append(LeftOut(index, digest, row.rule, "0x" + row.digest.hex()))
             elif len(own) > 1:
                 refused.append(LeftOut(index, digest, TWO, None))
             elif not own and index in unanchored:
-                missing.append(LeftOut(index, unanchored[index], UNANCHORED, None))
+                missing.append(LeftOut(index, digest, UNANCHORED, None))
             elif not own:
                 missing.append(LeftOut(index, None, LATE if index in late else ABSENT, None))
             elif own[0].digest not in receipted:  # any signer can anchor what nobody has taken in time

@@ -91,13 +91,13 @@ class Reporting:
         """Members whom the record of a round does not name with the commitment that it owed them: anchored on the
         finalised chain, and receipted in time by the coordinator or by more than half of the signers in office at the
         draw. So everybody finds who has the same documents; a single signer, which may have shown its receipt when the
-        record was out, decides nothing.
+        record was out, decides nothing. Who has committed twice is named by either, and could not have two places.
         """
         record, plan = self._desk.rounds.record(number), self._desk.rounds.plan(number)
         if record is None or plan is None:
             return []
         entries: list[Counted | LeftOut] = [*record.body.counted, *record.body.refused, *record.body.missing]
-        named = {entry.commitment for entry in entries}
+        named = {entry.commitment for entry in entries if entry.commitment is not None}
         in_time = [r for r in self._desk.rounds.receipts(number) if receipt_in_time(r.body, plan.body)]
         seed, view = kept_seed(self._seat.db, plan.body), self._desk.view
         office = set(view.offices.at(view.finalized.number if seed is None else seed.block))
@@ -107,7 +107,8 @@ class Reporting:
             return plan.signer in by or 2 * len(by & office) > len(office)
 
         anchored = self._desk.rounds.anchored(number, self._desk.rounds.finalized_roots(number))
-        return sorted({c.body.index for digest, c in anchored.items() if digest not in named and owed(digest)})
+        placed = {anchored[digest].body.index for digest in named & anchored.keys()}
+        return sorted({c.body.index for digest, c in anchored.items() if c.body.index not in placed and owed(digest)})
 
     def stands(self, number: int) -> bool:
         """Whether a recomputed round's record can be credited: it leaves out nobody, counts nobody whose work no signer

@@ -16,7 +16,7 @@ from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.keys import recover_address
 from commonweight.protocol.merkle import anchor_root
 from commonweight.protocol.offences import Offence
-from commonweight.protocol.records import Anchor, Plan, Record, Result, Segment, Verdict, sign_body
+from commonweight.protocol.records import Anchor, Plan, Receipt, Record, Result, Segment, Verdict, sign_body
 from oracle.agree import Agreement
 from oracle.db import AnchorRow, EquivocationError
 from oracle.evaluating import Evaluating
@@ -313,6 +313,32 @@ async def test_two_commitments_with_one_name_hold_up_their_round_and_not_all_rep
         clerk.office.seat.db.add_anchors([row], clerk.office.desk.view.finalized.number)
     found = await proposed(clerks[0])
     assert found.rounds == [2]
+    for clerk in clerks[1:]:
+        await votes(clerk, SIGNERS[0], found.report, found.evidence)
+
+
+async def test_who_has_committed_twice_is_owed_one_place_alone(clerks: list[Clerk]) -> None:
+    """One commitment has the coordinator's receipt and the other one most signers'; a corrupt signer anchors both."""
+    first = clerks[0].office
+    plan = first.planned(1)
+    (own,) = first.desk.rounds.commitments(plan, member=2).values()
+    second = sign_body(replace(own.body, payload_bytes=own.body.payload_bytes + 1), member_key(2), DOMAIN)
+    leaves = tuple(sorted((own.digest, second.digest)))
+    root = anchor_root([digest_bytes(leaf) for leaf in leaves])
+    block = next(row.block for row in first.chain.anchors if row.round == 1)
+    row = AnchorRow(block, 9, 1, 0, plan.body.deadline_s, root, 0, bytes(32), bytes(32))
+    first.chain.anchors.append(row)
+    receipt = Receipt(plan.body.run, 1, second.digest, 2, plan.body.commit_by_ms)
+    for clerk in clerks:
+        with pytest.raises(TwoDocumentsError):
+            clerk.office.intake.accept(second)
+        for position in (1, 2):
+            clerk.office.intake.accept(sign_body(receipt, SIGNER_KEYS[position], DOMAIN))
+        anchor = Anchor(plan.body.run, 1, plan.body.deadline_s, leaves, hex32(root))
+        clerk.office.intake.accept(sign_body(anchor, SIGNER_KEYS[2], DOMAIN))
+        clerk.office.seat.db.add_anchors([row], clerk.office.desk.view.finalized.number)
+    found = await proposed(clerks[0])
+    assert found.rounds == [1, 2]
     for clerk in clerks[1:]:
         await votes(clerk, SIGNERS[0], found.report, found.evidence)
 

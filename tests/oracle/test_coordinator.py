@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from commonweight.errors import PeerRefused, RuleBroken, SignatureError
+from commonweight.errors import OffenceError, PeerRefused, RuleBroken, SignatureError
 from commonweight.exact.copies import Copy
+from commonweight.exact.offences import check
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.fields import digest_bytes, hex32
 from commonweight.protocol.merkle import anchor_root
+from commonweight.protocol.offences import Offence
 from commonweight.protocol.records import Anchor, Commitment, LeftOut, Plan, Receipt, Record, Result, sign_body
 from commonweight.protocol.structure import check_successor
 from oracle.intake import NotYetError
@@ -917,6 +919,12 @@ async def test_a_member_that_commits_otherwise_to_every_signer_costs_nobody_else
     await reduce(first, crew, (0, 1))
     await until(first, Finish)
     assert [entry.index for entry in first.record(1).counted] == [0, 1]
+    (receipt,) = first.desk.rounds.receipts(1, member=2, signer=SIGNERS[0])
+    shown = first.desk.rounds.by_digest(Commitment, receipt.body.commitment)
+    record = first.desk.rounds.record(1)
+    documents = (first.plan()[0], record.signed, shown.signed, receipt.signed)
+    with pytest.raises(OffenceError, match="names the member's commitment"):
+        check(Offence(RUN, "omission", 1, None, SIGNERS[0], None, documents, ()), {}, first.offending.context())
     for office in offices:
         for other in offices:
             await hear(other, office)
