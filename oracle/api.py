@@ -206,6 +206,8 @@ class Api:
             late_ms = now - plan.body.commit_by_ms
             raise PeerRefused("late", f"The deadline of round {plan.body.round} is over", f"by {late_ms} ms")
         await self._accept(signed, plan, commitment)
+        if len(self._desk.rounds.commitments(plan, member=commitment.index)) > 1:
+            raise PeerRefused("equivocation", "Another commitment of this member is known here", "from others' logs")
         return now
 
     async def _accept(self, signed: Signed, plan: Doc[Plan], commitment: Commitment) -> None:
