@@ -115,6 +115,14 @@ async def test_a_checkpoint_in_another_directory_than_the_one_made_here_is_looke
     assert other.recount.result(1) == "ok"
 
 
+async def test_a_directory_that_is_no_checkpoint_at_all_is_a_wrong_name_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    cid = str(FolderStore(tmp_path / "store").put_directory({"manifest.json": b"{}"}))
+    _, other = await two(tmp_path, {"checkpoint_cid": cid})
+    assert await other.recount.step()
+    assert other.recount.result(1) == "wrong"
+
+
 async def test_a_payload_that_cannot_be_had_is_waited_for(tmp_path: Path) -> None:
     _, other = await two(tmp_path)
     shutil.move(tmp_path / "store", tmp_path / "elsewhere")
