@@ -67,13 +67,35 @@ def folder(path: Path, needed_bytes: int = FREE_BYTES) -> Iterator[Finding]:
     yield _enough(needed_bytes, free, "disk is free", "Free space there, or choose another --data-dir.")
 
 
-def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """How many bytes of memory are available now; None where the system does not tell."""
+def available_memory(
+    meminfo: Path = Path("/proc/meminfo"),
+    groups: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+) -> int | None:
+    """How many bytes of memory are available now, on this machine and to this process's control groups; None where the
+    system does not tell.
+    """
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
+        return min((int(lines["MemAvailable"].split()[0]) * 1024, *_left_to(groups, own)))
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _left_to(groups: Path, own: Path) -> Iterator[int]:
+    """What each control group (version 2) that this process is in leaves of its limit; files in memory give way."""
+    try:
+        (inside,) = (line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, ValueError):
+        return
+    group = groups / inside.strip("/")
+    for folder in (group, *group.parents):
+        try:
+            limit, used = int((folder / "memory.max").read_text()), int((folder / "memory.current").read_text())
+            held = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # no group, or one without a limit
+            continue
+        yield max(0, limit - used + int(held.get("inactive_file", 0)))
 
 
 def memory(needed_bytes: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:

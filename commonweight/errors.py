@@ -118,7 +118,9 @@ class DamagedBlock(ContentUnavailable):
 
 
 class ContentMismatch(StoreError):
-    """What a CID names is not what was announced under it: another sha256, or a tree that is no file."""
+    """What a CID names is not what was announced under it: another sha256, or a tree that is no file, or no directory
+    that can be read.
+    """
 
 
 # --- transport (commonweight.net) ------------------------------------------------------------------------------------

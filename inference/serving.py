@@ -104,7 +104,7 @@ class Serving:
         self._at_once = 0
         self._strangers = 0
         self._running: set[asyncio.Task[object]] = set()
-        self._left: set[int] = set()
+        self._left: dict[int, tuple[int, str]] = {}
         self.lost: DeviceLost | None = None
         self.on_lost: Callable[[], None] = lambda: None
 
@@ -206,12 +206,13 @@ class Serving:
         return len(cut_off)
 
     def end_left(self) -> None:
-        """End, as a restart would, the requests whose end could not be written when it came. Blocks."""
+        """End the requests whose end could not be written when it came. Blocks."""
         left = self._left.copy()
         for reservation in self.till.ledger.open_requests() if left else []:
             if reservation.request_id in left:
-                self._interrupted(reservation, reservation.sent_tokens, reservation.sent_sha256)
-        self._left -= left
+                self._interrupted(reservation, *left[reservation.request_id])
+        for number in left:
+            del self._left[number]
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ class Serving:
             await asyncio.to_thread(self._interrupted, reservation, tokens, sent_sha256)
         except InferenceError as error:
             _log.error("a request could not be ended and will be tried again", error=str(error))
-            self._left.add(reservation.request_id)
+            self._left[reservation.request_id] = tokens, sent_sha256
 
     def _charge(self, reservation: Reservation, answer: Answer) -> bytes:
         return self._sign_off(reservation, answer.tokens, text_sha256(answer.text), answer.finish, answer.text)
@@ -374,7 +375,13 @@ class Stream:
             self._leaving.cancel()
 
     async def _sold(self) -> Sold:
-        answer = self._work.result()
+        try:
+            answer = self._work.result()
+        except DeviceFull as full:  # its reader is told that it costs nothing: not before that is so
+            _log.error("an answer failed", error=repr(full))
+            self._finish()
+            await asyncio.shield(self._serving._start(self._serving._end(self._reservation, 0, "")))
+            raise
         self._charging = self._serving._start(asyncio.to_thread(self._serving._charge, self._reservation, answer))
         receipt = await asyncio.shield(self._charging)  # a reader that goes now does not undo it
         self._finish()

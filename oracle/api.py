@@ -121,9 +121,7 @@ class Api:
         self._seat.db.member_seen(index, peer, None if have is None else bytes.fromhex(have[2:]), now)
         if known is None or now - known.seen_ms > HEARTBEAT_MS:  # who is still there is no news
             self._desk.bell.ring()
-        last = self._desk.rounds.last_plan()
-        round_, over = last.body.round if last else 0, self._phase() == Finish.phase
-        return Reply({"round": round_, "coordinator": self._desk.rounds.coordinator, "over": over})
+        return self._standing()
 
     async def leave(self, request: Request) -> Reply:
         """A member goes; it is not planned again before it joins."""
@@ -134,7 +132,13 @@ class Api:
         known = self._seat.db.members().get(index)
         if known is not None:
             self._seat.db.member_seen(index, known.peer, known.have, 0)
-        return Reply()
+        return self._standing()
+
+    def _standing(self) -> Reply:
+        """Where the run stands, for members that come or go."""
+        last = self._desk.rounds.last_plan()
+        round_, over = last.body.round if last else 0, self._phase() == Finish.phase
+        return Reply({"round": round_, "coordinator": self._desk.rounds.coordinator, "over": over})
 
     async def reach(self, request: Request) -> Reply:
         """Whether this signer gets an answer by the caller's own key at an address: nobody sees it from inside.
@@ -206,6 +210,8 @@ class Api:
             late_ms = now - plan.body.commit_by_ms
             raise PeerRefused("late", f"The deadline of round {plan.body.round} is over", f"by {late_ms} ms")
         await self._accept(signed, plan, commitment)
+        if len(self._desk.rounds.commitments(plan, member=commitment.index)) > 1:
+            raise PeerRefused("equivocation", "Another commitment of this member is known here", "from others' logs")
         return now
 
     async def _accept(self, signed: Signed, plan: Doc[Plan], commitment: Commitment) -> None:

@@ -23,6 +23,7 @@ from oracle.seat import Seat
 _IN_MEMORY = 4
 _ON_DISK = 16
 _MANIFEST = "manifest.json"
+_NAMES = (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ class Checkpoints:
         if cid == made:
             return
         try:
+            named = {item.name for item in self._seat.store.list(parse_cid(cid))}
+            if not named.issuperset(_NAMES):
+                raise ContentMismatch(f"The directory {cid} is not the checkpoint {sha256}", "a file is not in it")
             self._from_store(sha256, parse_cid(cid))
         except ContentMismatch as other:
             raise RuleBroken("wrong-entry", other.what, other.why) from other
@@ -129,7 +133,7 @@ class Checkpoints:
     def _from_disk(self, sha256: str) -> dict[str, bytes] | None:
         folder = self._place(sha256)
         try:
-            files = {name: (folder / name).read_bytes() for name in (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)}
+            files = {name: (folder / name).read_bytes() for name in _NAMES}
         except FileNotFoundError:
             return None
         return files if _genuine(sha256, files) else None
@@ -138,15 +142,14 @@ class Checkpoints:
         if not cid:
             raise ContentUnavailable(f"The checkpoint {sha256} cannot be had", "no CID is known for it")
         store, size = self._seat.store, 16 * self._layout.numel + 2**20
-        names = (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)
-        files = {name: store.get_file(parse_cid(cid), name, max_bytes=size) for name in names}
+        files = {name: store.get_file(parse_cid(cid), name, max_bytes=size) for name in _NAMES}
         if not _genuine(sha256, files):
             raise ContentMismatch(f"The directory {cid} is not the checkpoint {sha256}", "a file's digest differs")
         return files
 
     def _remember(self, manifest: Manifest, checkpoint: Checkpoint, cid: str, files: dict[str, bytes]) -> Held:
         folder = self._place(manifest.sha256)
-        if not all((folder / name).exists() for name in (_MANIFEST, WEIGHTS_FILE, OUTER_FILE)):
+        if not all((folder / name).exists() for name in _NAMES):
             folder.mkdir(exist_ok=True)
             for name, data in {**files, _MANIFEST: manifest.to_bytes()}.items():  # the manifest last: it completes it
                 fresh = folder / f"{name}.{secrets.token_hex(4)}.new"

@@ -384,5 +384,5 @@ def commitment_of(
 
 
 def _usable_cores() -> int:
-    """The cores that this process may run on: in a container often fewer than the machine has."""
+    """The cores that this process may run on, which can be fewer than the machine has; a limit on its time is none."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -124,12 +125,15 @@ class Signers:
         Whom most signers name as the coordinator is whose plans are followed, and whose word that training is over is
         kept in `last_round`.
         """
-        answers = await self._each("join", {"index": index, "have": have, "peer": peer})
+        self._hear(await self._each("join", {"index": index, "have": have, "peer": peer}))
+
+    def _hear(self, answers: dict[str, Reply | CommonweightError]) -> None:
+        """What signers say of the run to members that come or go."""
         rounds, named = dict[str, int](), Counter[str]()
         for signer, answer in answers.items():
             if isinstance(answer, Reply):
                 try:
-                    f = Fields(answer.params, "join")
+                    f = Fields(answer.params, "answer")
                     rounds[signer] = f.integer("round")
                     named[f.address("coordinator")] += 1
                 except FormatError as wrong:  # what one of them says wrong is no reason to hear none
@@ -172,8 +176,12 @@ class Signers:
         await asyncio.gather(*self._telling, return_exceptions=True)
 
     async def leave(self, index: int) -> None:
-        """Say that this member goes; a signer that cannot be told finds out by its silence."""
-        await self._each("leave", {"index": index})
+        """Say that this member goes, or is still away, and hear as by `join` whether training is over; a signer that
+        cannot be told finds out by its silence.
+        """
+        answers = await self._each("leave", {"index": index})
+        with contextlib.suppress(PeerError, FormatError):
+            self._hear(answers)
 
     # --- a round -----------------------------------------------------------------------------------------------------
 

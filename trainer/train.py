@@ -182,12 +182,12 @@ async def without_room(member: Member, stop: Stop) -> None:
     """
     _log.error("no round is begun: %s; free space there, or keep less: --keep-states, --max-disk", member.room.short)
     member.status.say("paused", member.round, refused="no-room", why=member.room.short)
-    async with stop.speaking:
-        await member.signers.leave(member.index)
-
-    while not stop.soon.is_set() and not await asyncio.to_thread(member.room.make):
-        if not await end_if_over(member, stop):
-            await until_asked(asyncio.sleep(_ROOM_POLL_S), stop)
+    while not stop.soon.is_set():
+        async with stop.speaking:
+            await member.signers.leave(member.index)
+        if await asyncio.to_thread(member.room.make) or await end_if_over(member, stop):
+            break
+        await until_asked(asyncio.sleep(_ROOM_POLL_S), stop)
     if not stop.soon.is_set():
         member.status.say("join", member.round)
         await until_asked(member.join(), stop)

@@ -76,14 +76,14 @@ class _Budget:
         return cls(root, MAX_DIRECTORIES_BYTES, Counter())
 
     def spend(self, cid: Cid, overhead: int) -> None:
-        """Count a visit. Raises StoreError when the tree has too many of them."""
+        """Count a visit. Raises ContentMismatch when the tree has too many of them."""
         times = 1
         if self.visits is not None:
             self.visits[cid] += 1
             times = self.visits[cid]
         self.left -= times * (_NODE_COST + overhead)
         if self.left < 0:
-            raise StoreError(
+            raise ContentMismatch(
                 f"The tree under {self.root} is too large for what it holds",
                 "its nodes are far more than its files need",
                 "use what an honest publisher has put in",
@@ -308,7 +308,7 @@ class ContentStore(ABC):
     def _directory(self, cid: Cid, budget: _Budget) -> Node:
         node = self._node(cid, budget)
         if isinstance(node, bytes) or not node.is_directory:
-            raise StoreError(f"{cid} is a file, not a directory", "", "read it with get")
+            raise ContentMismatch(f"{cid} is a file, not a directory", "", "read it with get")
         return node
 
     def _pieces(self, cid: Cid, expected: int, depth: int, budget: _Budget) -> Iterator[bytes]:

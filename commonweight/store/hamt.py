@@ -8,7 +8,7 @@ HAMTShard of https://github.com/ipfs/specs/blob/main/UNIXFS.md.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from commonweight.errors import StoreError
+from commonweight.errors import ContentMismatch, StoreError
 from commonweight.store.cid import DAG_PB, Block, Cid, cid_of
 from commonweight.store.dagpb import Link, Node, encode_shard
 from commonweight.store.entries import Emit, Entry
@@ -29,9 +29,9 @@ def add_shards(entries: Mapping[str, Entry], emit: Emit) -> Entry:
 def entries_of(node: Node, read: Read, level: int = 0) -> Iterator[Link]:
     """The links of all entries under a shard, with the entries' own names; `read` fetches a deeper shard."""
     if level >= MAX_LEVELS:
-        raise StoreError("A sharded directory nests too deeply")
+        raise ContentMismatch("A sharded directory nests too deeply")
     if level and not node.links:
-        raise StoreError("A sharded directory is malformed", "a shard of it has no entries")
+        raise ContentMismatch("A sharded directory is malformed", "a shard of it has no entries")
     for link in node.links:
         if len(link.name) > 2:
             yield Link(link.cid, link.name[2:], link.tsize)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commonweight.checks import clock, folder, free_to_listen, memory
+from commonweight.checks import available_memory, clock, folder, free_to_listen, memory
 from commonweight.quantities import show_size, when
 from tests.cli.conftest import InProcess
 
@@ -27,6 +27,23 @@ def test_what_the_machine_lacks_is_a_finding(tmp_path: Path) -> None:
     assert not free_to_listen("nowhere").ok
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert free_to_listen(f"127.0.0.1:{taken.getsockname()[1]}").why == "Address already in use"
+
+
+def test_no_more_memory_is_available_than_a_control_group_leaves(tmp_path: Path) -> None:
+    """A process that takes more is killed, however much the machine has."""
+    meminfo, own, groups = tmp_path / "meminfo", tmp_path / "own", tmp_path / "groups"
+    meminfo.write_text("MemAvailable: 100 kB\n")
+    own.write_text("1:name=systemd:/\n0::/outer/inner\n")
+    (groups / "outer" / "inner").mkdir(parents=True)
+    assert available_memory(meminfo, groups, own) == 100 * 1024
+    for group, most, now in ((groups / "outer", "50000", 30000), (groups / "outer" / "inner", "max", 10)):
+        (group / "memory.max").write_text(most + "\n")
+        (group / "memory.current").write_text(f"{now}\n")
+        (group / "memory.stat").write_text("anon 1\ninactive_file 4000\n")
+    assert available_memory(meminfo, groups, own) == 50000 - 30000 + 4000, "what files fill is given up"
+    own.unlink()
+    assert available_memory(meminfo, groups, own) == 100 * 1024
+    assert available_memory(tmp_path / "none", groups, own) is None
 
 
 def test_what_is_there_is_said_beside_what_is_needed(tmp_path: Path) -> None:

@@ -76,6 +76,26 @@ def test_a_member_without_room_ends_when_there_is_nothing_left_to_train(disk: Pa
     simulate(work)
 
 
+def test_a_member_without_room_ends_after_the_last_round_that_run_json_allows(disk: Path) -> None:
+    """Long before the last epoch is over: it hears from the signers, who plan it for no round meanwhile."""
+
+    async def work(loop: VirtualLoop) -> None:
+        crowd = Crowd(loop, disk, 4, signers=1, max_rounds=3)
+        crowd.start()
+        await crowd.recorded(1)
+        one = crowd.members[0]
+        one.member.room.cap = 1
+        await crowd.until("it has no room", lambda: one.member.room.short)
+        await crowd.recorded(3)
+        await crowd.until("all are gone", lambda: all(each.ended == "left" for each in crowd.members), 600.0)
+        plan = crowd.plan(3)
+        assert plan is not None
+        assert 0 not in plan.body.indices
+        crowd.close()
+
+    simulate(work)
+
+
 def test_what_a_kill_left_of_a_round_is_gone_at_the_next_start(disk: Path) -> None:
     async def work(loop: VirtualLoop) -> None:
         crowd = Crowd(loop, disk, 2, signers=1)

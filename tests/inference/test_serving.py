@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from commonweight.errors import InferenceError, PaymentRefused
+from commonweight.errors import DeviceFull, InferenceError, PaymentRefused
 from commonweight.protocol.documents import Signed
 from commonweight.protocol.vouchers import channel_id, sign_voucher
 from inference.answers import Answer, Piece, Sampling, text_sha256
@@ -278,7 +278,7 @@ async def test_a_reader_who_leaves_at_the_end_is_charged_once_for_the_whole(serv
         stream.leave()
     await serving.drained()
     assert last_receipt(serving).finish == "length" and money(serving) == (7 * PRICE, 0)
-    assert serving._left == set(), "nobody tried to end it twice"
+    assert not serving._left, "nobody tried to end it twice"
 
 
 async def test_a_request_that_is_cancelled_while_it_pays_keeps_nothing(serving: Serving) -> None:
@@ -335,7 +335,7 @@ async def test_an_answer_whose_reader_stops_and_stays_is_charged_in_time(serving
         await anext(stream)
     stream.leave()
     await serving.drained()
-    assert last_receipt(serving).finish == "interrupted" and serving._left == set()
+    assert last_receipt(serving).finish == "interrupted" and not serving._left
 
 
 async def test_a_stream_that_fails_is_charged_as_far_as_it_was_sent(serving: Serving) -> None:
@@ -349,6 +349,27 @@ async def test_a_stream_that_fails_is_charged_as_far_as_it_was_sent(serving: Ser
     stream.leave()
     await serving.drained()
     assert money(serving) == (8 * PRICE, 0) and last_receipt(serving).finish == "interrupted"
+
+
+@pytest.mark.parametrize("disk_full", [False, True])
+async def test_a_stream_that_a_full_device_cuts_off_is_released_before_it_is_said(
+    serving: Serving, disk_full: bool
+) -> None:
+    """Its reader is told that it costs nothing: no crash, and no disk that is full just then, may charge it after."""
+    stub(serving).pieces, stub(serving).failure = ["abc"], DeviceFull("Full", "", "")
+    priced, reservation = await paid(serving)
+    stream = serving.stream(priced, reservation)
+    assert await anext(stream) == Piece("abc", 3)
+    query_only(serving.till.ledger, int(disk_full))
+    stub(serving).go_on.set()
+    with pytest.raises(DeviceFull):
+        await anext(stream)
+    assert money(serving) == (0, 100 if disk_full else 0)
+    stream.leave()
+    await serving.drained()
+    query_only(serving.till.ledger, 0)
+    serving.end_left()
+    assert money(serving) == (0, 0) and serving.busy == 0
 
 
 async def test_a_full_server_takes_no_payment(serving: Serving) -> None:

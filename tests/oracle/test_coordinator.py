@@ -929,3 +929,22 @@ async def test_a_member_that_commits_otherwise_to_every_signer_costs_nobody_else
         for other in offices:
             await hear(other, office)
         assert await recounted(office) == ["ok"], office.position
+
+
+async def test_no_signer_receipts_the_second_commitment_that_it_knows_of(tmp_path: Path, crew: dict[int, Crew]) -> None:
+    """It has heard of both from others' logs when a member brings one of them."""
+    offices = [Office(tmp_path, Chain(), position, max_rounds=1) for position in range(3)]
+    first, second, third = offices
+    await gather(first, crew)
+    for office in (second, third):
+        office.look()
+        copy(first, office)
+    faces = [replace(crew[2], copied=(50 + n, 2)) for n in range(2)]
+    for office, face in zip(offices, faces, strict=False):
+        await commit(office, face)
+        await hear(office, third)
+    for made in third.desk.rounds.commitments(third.planned(1)).values():
+        with pytest.raises(PeerRefused) as refusal:
+            await third.api.commit(crew[2].request("commit", {"commitment": made.signed.to_json()}))
+        assert refusal.value.code == "equivocation"
+    assert not third.desk.rounds.receipts(1, signer=SIGNERS[2])

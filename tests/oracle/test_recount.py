@@ -115,6 +115,18 @@ async def test_a_checkpoint_in_another_directory_than_the_one_made_here_is_looke
     assert other.recount.result(1) == "ok"
 
 
+@pytest.mark.parametrize("content", [b"a file", {"manifest.json": b"{}"}, {"manifest.json/a": b""}], ids=repr)
+async def test_what_is_no_checkpoint_at_all_is_a_wrong_name_and_not_waited_for(
+    tmp_path: Path, content: bytes | dict[str, bytes]
+) -> None:
+    (tmp_path / "store").mkdir()
+    store = FolderStore(tmp_path / "store")
+    cid = store.put(content) if isinstance(content, bytes) else store.put_directory(content)
+    _, other = await two(tmp_path, {"checkpoint_cid": str(cid)})
+    assert await other.recount.step()
+    assert other.recount.result(1) == "wrong"
+
+
 async def test_a_payload_that_cannot_be_had_is_waited_for(tmp_path: Path) -> None:
     _, other = await two(tmp_path)
     shutil.move(tmp_path / "store", tmp_path / "elsewhere")
