@@ -227,13 +227,14 @@ class Coordinator:
 
     async def _is_right(self, record: Doc[Record]) -> bool:
         plan = self._desk.rounds.by_digest(Plan, record.body.plan)
-        if plan is not None and self._seat.now_ms() < plan.body.anchor_by_ms:
-            return False  # a record before its time: what is anchored is not known yet, however far off that is
         until_ms = self._waiting.setdefault(record.digest, self._seat.now_ms() + _GIVE_UP_MS)
+        if plan is not None and until_ms < plan.body.anchor_by_ms:
+            return False  # a record long before its time: what is anchored is not known yet
         found: bool | None = None
         while plan is not None and found is None and self._seat.now_ms() < until_ms:
-            roots, _ = await self._roots(plan)
-            found = await self._recount.holds(plan, record, roots)
+            if self._seat.now_ms() >= plan.body.anchor_by_ms:  # by a clock that is behind the other's it comes early
+                roots, _ = await self._roots(plan)
+                found = await self._recount.holds(plan, record, roots)
             if found is None:
                 await asyncio.sleep(_ASK_AGAIN_S)
         return bool(found)

@@ -18,6 +18,7 @@ from oracle.keeping import Keeping
 from oracle.replaying import Replaying
 from oracle.rounds import Doc, Rounds
 from oracle.scoring import Scoring
+from oracle.seat import Seat
 from oracle.standings import Standings
 from tests.oracle.office import DOMAIN, SIGNER_KEYS, SIGNERS, Chain, Crew, Office, commit
 from tests.oracle.test_coordinator import TIMES, gather, play
@@ -211,6 +212,28 @@ async def test_a_round_that_a_replaced_coordinator_has_put_far_off_holds_up_no_o
         assert [office.seat.db.get_meta(step) for step in ("drawn", "judged")] == ["3", "3"]
         assert office.seat.db.draws(3)
         assert not office.seat.db.draws(2)
+
+
+async def test_a_record_that_is_early_by_a_clock_behind_the_others_is_waited_for(
+    divided: Divided, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes over with such a clock would lose the last round's work."""
+    d = divided
+    await play(d.one, copy.deepcopy(d.crew))
+    d.anchor(d.one, 2)
+    await d.hear(d.one, d.next)
+    d.next.look()
+    record, now_ms = d.next.desk.rounds.record(2), d.next.planned(2).body.anchor_by_ms - 3000
+
+    def behind(_: Seat) -> int:
+        nonlocal now_ms
+        now_ms += 100
+        return now_ms
+
+    monkeypatch.setattr("oracle.coordinator._ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr(Seat, "now_ms", behind)
+    assert record is not None
+    assert await d.next.coordinator._is_right(record)
 
 
 async def test_what_belongs_to_a_refused_plan_is_refused_at_once(divided: Divided) -> None:
